@@ -1,0 +1,254 @@
+// backward(): pushes gradients from the roots to the leaves.
+//
+// 1. discover(): walk the graph once; every reachable node belongs to this GraphTask and knows how many gradients it will receive.
+// 2. run(): a heap of ready nodes, youngest first; each node's buffer holds the summed gradients of its outputs; apply() gives one
+//    gradient per edge, which is fitted to the forward value (broadcasting and casts undone) and added into the next node's buffer.
+// 3. leaves: AccumulateGrad adds into .grad. With `inputs` given, gradients are captured at those edges instead.
+// The per-node scratch lives in the nodes. A nested backward (inside a hook or a custom Function) that meets nodes of the outer one
+// puts their state aside and restores it at its end, so re-entrance works. One backward runs at a time (csrc/python holds a lock).
+#include <algorithm>
+
+#include "node.h"
+
+namespace mg {
+
+static OpRef add_op{"add"}, sum_op{"sum"}, cast_op{"_to_dtype"}, clone_op{"clone"};
+
+Tensor zeros_like_output(const OutputInfo& info) {
+  Tensor t = empty(info.sizes, info.dtype, info.device);
+  fill_zero(t);
+  return t;
+}
+
+Tensor fit_gradient(Tensor grad, const OutputInfo& want, const Node& producer) {
+  if (grad.sizes() != want.sizes) {
+    const int lead = grad.dim() - want.sizes.size();
+    Dims dims;
+    bool fits = lead >= 0;
+    for (int i = 0; fits && i < grad.dim(); ++i) {
+      if (i < lead || (want.sizes[i - lead] == 1 && grad.sizes()[i] != 1)) dims.push_back(i);
+      else fits = grad.sizes()[i] == want.sizes[i - lead];
+    }
+    MG_CHECK(fits, Runtime, producer.name(), ": returned an invalid gradient: got shape ", grad.sizes(),
+             ", expected something that sums to ", want.sizes);
+    static OpRef view_op{"view"};
+    grad = invoke(view_op, invoke(sum_op, grad, dims, true), want.sizes);
+  }
+  if (grad.dtype() != want.dtype) grad = invoke(cast_op, grad, want.dtype);
+  return grad;
+}
+
+struct GraphTask {
+  BackwardOptions options;
+  std::vector<Node*> nodes;                       // everything reachable
+  std::vector<Node*> ready;                       // heap by seq
+  std::vector<std::pair<Edge, int>> captures;     // edge of input k -> position in results
+  std::vector<Tensor> results;
+  struct Stashed {
+    Node* node;
+    GraphTask* task;
+    int32_t dependencies;
+    bool needed;
+    std::vector<Tensor> buffer;
+  };
+  std::vector<Stashed> stashed;
+  std::vector<Ref<Node>> roots;
+  std::vector<Tensor> scratch;
+
+  ~GraphTask() {  // also after an exception: leave no node marked
+    for (Node* n : nodes) {
+      n->task = nullptr;
+      n->dependencies = 0;
+      n->needed = true;
+      for (Tensor& t : n->buffer) t.reset();
+    }
+    for (Stashed& s : stashed) {
+      s.node->task = s.task;
+      s.node->dependencies = s.dependencies;
+      s.node->needed = s.needed;
+      for (size_t i = 0; i < s.buffer.size(); ++i) s.node->buffer[int(i)] = std::move(s.buffer[i]);
+    }
+  }
+
+  void claim(Node* n) {
+    if (n->task == this) return;
+    if (n->task != nullptr) {
+      Stashed s{n, n->task, n->dependencies, n->needed, {}};
+      for (Tensor& t : n->buffer) s.buffer.push_back(std::move(t));
+      stashed.push_back(std::move(s));
+      n->dependencies = 0;
+    }
+    n->task = this;
+    nodes.push_back(n);
+  }
+
+  void discover() {
+    for (auto& r : roots) claim(r.get());
+    for (size_t at = 0; at < nodes.size(); ++at) {  // `nodes` doubles as the queue
+      for (Edge& e : nodes[at]->edges) {
+        if (!e) continue;
+        claim(e.node.get());
+        ++e.node->dependencies;
+      }
+    }
+  }
+
+  // With `inputs`: only what lies on a path to one of them is worth computing. Producers are older than consumers.
+  void mark_needed() {
+    std::vector<Node*> order = nodes;
+    auto age = [](const Node* n) { return n->is_leaf_sink() ? 0 : n->seq; };
+    std::sort(order.begin(), order.end(), [&](Node* a, Node* b) { return age(a) < age(b); });
+    for (Node* n : order) {
+      n->needed = false;
+      for (auto& [edge, k] : captures) n->needed |= edge.node.get() == n;
+      for (Edge& e : n->edges) n->needed |= e && e.node->needed;
+    }
+  }
+
+  void accumulate(Edge& e, Tensor grad) {
+    Tensor& slot = e.node->buffer[int(e.output)];
+    if (!slot.defined()) {
+      slot = std::move(grad);
+    } else if (!thread_state.grad_mode && slot.use_count() == 1 && slot->storage.use_count() == 1 && slot->contiguous &&
+               slot->storage->release == nullptr) {
+      Value args[] = {Value(slot), Value(grad), Value(1)};
+      Tensor outs[kMaxOutputs];
+      call(*add_op, args, outs, Write::Inplace);
+    } else {
+      slot = invoke(add_op, slot, grad);
+    }
+  }
+
+  void arrive(Node* n) {
+    if (--n->dependencies > 0) return;
+    if (n->is_leaf_sink()) return run_node(n);  // nothing waits for a leaf: free its gradient early
+    ready.push_back(n);
+    std::push_heap(ready.begin(), ready.end(), [](Node* a, Node* b) { return a->seq < b->seq; });
+  }
+
+  void run_hooks(Node* n) {
+    for (auto& [output, list] : n->extras->pre_hooks) {
+      Tensor& g = n->buffer[output];
+      if (!g.defined()) continue;
+      auto snapshot = list->hooks;  // a hook may remove itself
+      for (auto& [id, hook] : snapshot)
+        if (Tensor changed = hook(g); changed.defined()) g = changed;
+    }
+  }
+
+  void run_node(Node* n) {
+    bool any = false;
+    for (Tensor& g : n->buffer) any |= g.defined();
+    if (n->extras && any) run_hooks(n);
+    for (auto& [edge, k] : captures)
+      if (edge.node.get() == n && n->buffer[int(edge.output)].defined()) results[size_t(k)] = n->buffer[int(edge.output)];
+    if (n->is_leaf_sink()) {
+      if (any && (!options.has_inputs || (options.accumulate && n->needed))) n->apply(n->buffer.data(), nullptr);
+      for (Tensor& t : n->buffer) t.reset();
+      return;
+    }
+    const int edges = n->edges.size();
+    std::vector<Tensor> out;
+    out.swap(scratch);  // nested backward inside apply() has its own task
+    out.assign(size_t(edges), Tensor());
+    bool forward = any;
+    if (options.has_inputs) {
+      forward = false;
+      for (Edge& e : n->edges) forward |= any && e && e.node->needed;
+    }
+    if (forward) n->apply(n->buffer.data(), out.data());
+    for (Tensor& t : n->buffer) t.reset();
+    if (forward && !options.retain_graph) n->release_saved();
+    for (int e = 0; e < edges; ++e) {
+      Edge& edge = n->edges[e];
+      if (!edge) continue;
+      if (out[size_t(e)].defined() && edge.node->needed)
+        accumulate(edge, fit_gradient(std::move(out[size_t(e)]), edge.node->outputs[int(edge.output)], *n));
+      arrive(edge.node.get());
+    }
+    out.clear();
+    scratch.swap(out);
+  }
+
+  void run() {
+    for (auto& r : roots)
+      if (r->dependencies == 0 && std::find(ready.begin(), ready.end(), r.get()) == ready.end()) {
+        r->dependencies = 1;
+        arrive(r.get());
+      }
+    auto younger = [](Node* a, Node* b) { return a->seq < b->seq; };
+    while (!ready.empty()) {
+      std::pop_heap(ready.begin(), ready.end(), younger);
+      Node* n = ready.back();
+      ready.pop_back();
+      run_node(n);
+    }
+  }
+};
+
+static Tensor initial_gradient(const Tensor& root, const Tensor& given) {
+  if (!given.defined()) {
+    MG_CHECK(root.numel() == 1, Runtime, "backward: grad can be implicitly created only for scalar outputs: got shape ",
+             root.sizes(), ". Try .sum().backward() or pass gradient=.");
+    MG_CHECK(is_floating(root.dtype()), Runtime, "backward: only floating outputs have gradients: got ", root.dtype());
+    Tensor one = empty(root.sizes(), root.dtype(), root.device());
+    static OpRef fill_op{"fill_"};
+    const bool host = root.device().type == DeviceType::CPU && root.dtype() == DType::Float32;
+    if (host) *one.ptr<float>() = 1.0f;
+    else invoke(fill_op, one, 1.0);
+    return one;
+  }
+  MG_CHECK(given.sizes() == root.sizes(), Runtime, "backward: mismatch in shape: grad_output has shape ", given.sizes(),
+           ", output has shape ", root.sizes());
+  return given;
+}
+
+std::vector<Tensor> backward(const std::vector<Tensor>& roots, std::vector<Tensor> grads, const std::vector<Tensor>& inputs,
+                             const BackwardOptions& options) {
+  GraphTask task;
+  task.options = options;
+  task.results.resize(inputs.size());
+  std::vector<Edge> starts;
+  for (size_t i = 0; i < roots.size(); ++i) {
+    MG_CHECK(needs_grad(*roots[i]), Runtime, "backward: element ", i,
+             " of tensors does not require grad and does not have a grad_fn. Try requires_grad_() on what it was computed from.");
+    starts.push_back(gradient_edge(*roots[i]));
+    task.roots.push_back(starts.back().node);
+    grads[i] = initial_gradient(roots[i], grads[i]);
+  }
+  for (size_t k = 0; k < inputs.size(); ++k) {
+    MG_CHECK(needs_grad(*inputs[k]), Runtime, "grad: one of the differentiated Tensors does not require grad: input ", k);
+    task.captures.emplace_back(gradient_edge(*inputs[k]), int(k));
+  }
+  task.discover();
+  if (options.has_inputs) task.mark_needed();
+  GradModeGuard mode(options.create_graph);
+  for (size_t i = 0; i < roots.size(); ++i) task.accumulate(starts[i], fit_gradient(std::move(grads[i]), starts[i].node->outputs[int(starts[i].output)], *starts[i].node));
+  task.run();
+  return std::move(task.results);
+}
+
+void AccumulateGrad::apply(Tensor* grads, Tensor*) {
+  AutogradMeta& m = meta_of(*variable);
+  Tensor g = std::move(grads[0]);
+  if (m.hooks)
+    for (auto& [id, hook] : std::vector(m.hooks->hooks))
+      if (Tensor changed = hook(g); changed.defined()) g = changed;
+  if (!m.grad.defined()) {
+    // Take the buffer over when nobody else holds it; otherwise the leaf needs its own copy.
+    const bool ours = g.use_count() == 1 && g->storage.use_count() == 1 && g->contiguous && g->storage->release == nullptr;
+    if (!thread_state.grad_mode && !ours) g = to_contiguous(*g, g.dtype());
+    else if (thread_state.grad_mode) g = invoke(clone_op, g);
+    m.grad = std::move(g);
+  } else if (!thread_state.grad_mode) {
+    Value args[] = {Value(m.grad), Value(g), Value(1)};
+    Tensor outs[kMaxOutputs];
+    call(*add_op, args, outs, Write::Inplace);
+  } else {
+    m.grad = invoke(add_op, m.grad, g);
+  }
+  if (m.post_accumulate)
+    for (auto& [id, hook] : std::vector(m.post_accumulate->hooks)) hook(variable);
+}
+
+}  // namespace mg

@@ -1,0 +1,182 @@
+// The backward graph: Node (one per recorded op), Edge (where a gradient goes), AutogradMeta (what a tensor knows about its history).
+//
+// An edge points at (node, output number). Leaves have an AccumulateGrad node, made on demand and held weakly by the tensor. Gradients
+// flow into a node's `buffer`, one slot per forward output; apply() turns them into one gradient per edge. Saved tensors are checked
+// against the storage version on use. Read next: record.cpp (how nodes are made), engine.cpp (backward), inplace.cpp (views, rebasing).
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../core/op.h"
+#include "../core/small_vec.h"
+
+namespace mg {
+
+struct Node;
+struct GraphTask;  // engine.cpp
+
+struct Edge {
+  Ref<Node> node;
+  uint32_t output = 0;
+  explicit operator bool() const { return bool(node); }
+};
+
+struct OutputInfo {  // of the forward output whose gradient arrives here
+  Dims sizes;
+  DType dtype = DType::Float32;
+  Device device;
+};
+
+using Hook = std::function<Tensor(const Tensor& grad)>;  // may return an undefined tensor: keep the gradient
+struct HookList {
+  std::vector<std::pair<uint64_t, Hook>> hooks;
+  uint64_t add(Hook h);
+  void remove(uint64_t id);
+};
+
+struct Node {
+  std::atomic<uint32_t> refs{0};
+  bool released = false;       // saved tensors were freed by an earlier backward
+  uint64_t seq = 0;            // creation order: the engine runs the youngest ready node first
+  SmallVec<Edge, 3> edges;     // one per differentiable tensor input (undefined edges stay in place)
+  SmallVec<OutputInfo, 1> outputs;
+  struct Extras {              // rarely used
+    std::vector<std::pair<int, std::shared_ptr<HookList>>> pre_hooks;      // (output number, tensor hooks)
+    std::string trace;         // anomaly mode: the Python line that recorded this node
+    std::shared_ptr<void> python;
+  };
+  std::unique_ptr<Extras> extras;
+  void* pyobj = nullptr;       // borrowed Python view of this node (grad_fn)
+
+  // Engine's scratch, valid while `task` is set.
+  GraphTask* task = nullptr;
+  int32_t dependencies = 0;
+  bool needed = true;
+  SmallVec<Tensor, 1> buffer;
+
+  virtual ~Node() = default;
+  virtual std::string name() const = 0;
+  // grads: one per output, undefined where nothing arrived. result: one slot per edge.
+  virtual void apply(Tensor* grads, Tensor* result) = 0;
+  virtual void release_saved() {}
+  virtual bool is_leaf_sink() const { return false; }
+  Extras& extra() {
+    if (!extras) extras = std::make_unique<Extras>();
+    return *extras;
+  }
+  static void destroy(Node* n);  // iterative: a chain of a million nodes must not overflow the stack
+};
+
+uint64_t next_sequence();
+
+struct Saved {
+  OwnedValue value;      // tensor, attribute, or none when no formula asks for it
+  uint32_t version = 0;
+};
+
+// A node of a registered op.
+struct OpNode final : Node, Pooled<OpNode> {
+  const Op* op = nullptr;
+  SmallVec<Saved, 4> args;        // saved inputs and attributes, by argument number
+  SmallVec<Tensor, 1> saved_out;  // aliases without history, to avoid a cycle
+  SmallVec<uint32_t, 1> out_version;
+  uint32_t needs = 0;             // bit i: argument i needs a gradient
+  bool has_saved = false;
+
+  std::string name() const override;
+  void apply(Tensor* grads, Tensor* result) override;
+  void release_saved() override;
+  int slot(int arg) const;                       // first edge of that argument
+  Tensor saved_input(int arg) const;             // checks the version
+  Tensor saved_output(int k);                    // with history when gradients are being recorded
+  Dims input_sizes(int arg, int item = 0) const;
+};
+
+// How gradients of an op are computed. Built from the declaration's d<input> functions by csrc/python.
+struct Formula {
+  uint32_t save_args[kMaxArgs] = {};     // per differentiable argument: arguments to save
+  uint32_t save_outs[kMaxArgs] = {};     // ... outputs to save
+  uint32_t save_shapes[kMaxArgs] = {};   // ... arguments of which only the shape is wanted
+  virtual ~Formula() = default;
+  virtual void apply(OpNode& node, Tensor* grads, Tensor* result) = 0;
+};
+
+// Native twin of a hot formula, same maths and the same saved values as the Python one (native_formulas.cpp).
+using NativeFormula = void (*)(OpNode& node, Tensor* grads, Tensor* result);
+NativeFormula find_native_formula(std::string_view op);
+
+struct AccumulateGrad final : Node, Pooled<AccumulateGrad> {
+  Tensor variable;
+  ~AccumulateGrad() override;
+  std::string name() const override { return "AccumulateGrad"; }
+  void apply(Tensor* grads, Tensor* result) override;
+  bool is_leaf_sink() const override { return true; }
+};
+
+// One step of a view chain, shared by all views that continue it.
+struct ViewStep : Pooled<ViewStep> {
+  std::atomic<uint32_t> refs{0};
+  Ref<ViewStep> previous;
+  const Op* op = nullptr;
+  SmallVec<OwnedValue, 6> args;  // args[0] is left empty: the tensor viewed
+  static void destroy(ViewStep* s) { delete s; }
+};
+Tensor replay(const ViewStep& last, const Tensor& base);
+
+struct ViewInfo : Pooled<ViewInfo> {
+  Tensor base;
+  Ref<ViewStep> step;
+  uint32_t version = 0;      // of the storage when grad_fn was derived
+  bool made_in_no_grad = false;
+};
+
+struct AutogradMeta : Pooled<AutogradMeta> {
+  Tensor grad;
+  Edge grad_fn;                       // undefined for leaves
+  AccumulateGrad* accumulator = nullptr;  // weak
+  std::unique_ptr<ViewInfo> view;
+  std::shared_ptr<HookList> hooks;    // leaf: run before accumulating; non-leaf: registered on grad_fn too
+  std::shared_ptr<HookList> post_accumulate;
+  std::shared_ptr<AutogradMeta*> grad_sink;  // set by retain_grad(): where the hook stores
+  bool retain_grad = false;
+};
+
+AutogradMeta& meta_of(TensorImpl& t);           // makes it when absent
+Edge gradient_edge(TensorImpl& t);              // undefined edge when no gradient is needed; refreshes stale views
+void set_grad_fn(TensorImpl& t, Ref<Node> node, uint32_t output);
+void check_leaf_write(const char* op, TensorImpl& t, bool needs_grad);
+void rebase_view_history(TensorImpl& view, OpNode& node);  // inplace.cpp
+
+struct GradModeGuard {
+  bool before = thread_state.grad_mode;
+  explicit GradModeGuard(bool on) { thread_state.grad_mode = on; }
+  ~GradModeGuard() { thread_state.grad_mode = before; }
+};
+
+// Sums and casts a gradient to what the forward value looked like (undoes broadcasting and promotion).
+Tensor fit_gradient(Tensor grad, const OutputInfo& want, const Node& producer);
+Tensor zeros_like_output(const OutputInfo& info);
+
+// The engine. roots[i] with gradient grads[i] (undefined: ones, scalars only). Without `inputs`, gradients accumulate into leaves;
+// with `inputs` they are returned instead (or accumulated only there when `accumulate`).
+struct BackwardOptions {
+  bool retain_graph = false, create_graph = false, accumulate = true, allow_unused = false;
+  bool has_inputs = false;
+};
+std::vector<Tensor> backward(const std::vector<Tensor>& roots, std::vector<Tensor> grads, const std::vector<Tensor>& inputs,
+                             const BackwardOptions& options);
+
+// Anomaly mode: set by csrc/python. current_line() names the user's Python line.
+struct AnomalyHooks {
+  std::string (*current_line)() = nullptr;
+  void (*note_write)(const Storage* s) = nullptr;
+  std::string (*last_write)(const Storage* s) = nullptr;
+};
+extern AnomalyHooks anomaly_hooks;
+
+void install_autograd_hooks();
+void install_inplace_hooks();
+
+}  // namespace mg

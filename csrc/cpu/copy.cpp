@@ -1,0 +1,179 @@
+// strided_copy: contiguous -> memcpy or a converting loop; two layouts whose fast dims differ -> tiles, so that both sides are
+// read and written in whole cache lines; anything else -> row by row over the merged plan.
+#include "copy.h"
+
+#include "convert.h"
+#include "rows.h"
+
+namespace mg::cpu {
+
+namespace {
+
+template <class D, class S>
+void copy_row(char* dst, int64_t dst_stride, const char* src, int64_t src_stride, int64_t n) {
+  if (dst_stride == int64_t(sizeof(D))) {
+    D* __restrict d = reinterpret_cast<D*>(dst);
+    if (src_stride == int64_t(sizeof(S))) {
+      if constexpr (std::is_same_v<D, S>) {
+        std::memcpy(dst, src, size_t(n) * sizeof(D));
+      } else {
+        const S* __restrict s = reinterpret_cast<const S*>(src);
+        for (int64_t i = 0; i < n; ++i) d[i] = convert<D>(s[i]);
+      }
+      return;
+    }
+    if (src_stride == 0) {
+      const D value = convert<D>(*reinterpret_cast<const S*>(src));
+      for (int64_t i = 0; i < n; ++i) d[i] = value;
+      return;
+    }
+  }
+  for (int64_t i = 0; i < n; ++i)
+    *reinterpret_cast<D*>(dst + i * dst_stride) = convert<D>(*reinterpret_cast<const S*>(src + i * src_stride));
+}
+
+// Same dtype: only the width matters.
+RowFn same_copier(DType d) {
+  switch (itemsize(d)) {
+    case 1: return copy_row<uint8_t, uint8_t>;
+    case 2: return copy_row<uint16_t, uint16_t>;
+    case 4: return copy_row<uint32_t, uint32_t>;
+    default: return copy_row<uint64_t, uint64_t>;
+  }
+}
+
+using Word4 = uint32_t __attribute__((vector_size(16), aligned(4), may_alias));
+
+// 4x4 block of 32-bit elements: src rows are contiguous with pitch `ss`, dst rows with pitch `ds`.
+inline void transpose_4x4(char* dst, int64_t ds, const char* src, int64_t ss) {
+  auto row = [&](int i) { return *reinterpret_cast<const Word4*>(src + i * ss); };
+  const Word4 r0 = row(0), r1 = row(1), r2 = row(2), r3 = row(3);
+  const Word4 a = __builtin_shufflevector(r0, r1, 0, 4, 1, 5), b = __builtin_shufflevector(r2, r3, 0, 4, 1, 5);
+  const Word4 c = __builtin_shufflevector(r0, r1, 2, 6, 3, 7), d = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
+  *reinterpret_cast<Word4*>(dst) = __builtin_shufflevector(a, b, 0, 1, 4, 5);
+  *reinterpret_cast<Word4*>(dst + ds) = __builtin_shufflevector(a, b, 2, 3, 6, 7);
+  *reinterpret_cast<Word4*>(dst + 2 * ds) = __builtin_shufflevector(c, d, 0, 1, 4, 5);
+  *reinterpret_cast<Word4*>(dst + 3 * ds) = __builtin_shufflevector(c, d, 2, 3, 6, 7);
+}
+
+// A plan whose dst runs along dim J = last and whose src runs along another dim I.
+struct Tiles {
+  static constexpr int64_t kTileI = 16, kTileJ = 64;  // 16 floats = one source cache line
+  const LoopPlan& plan;
+  int dim_i;
+  RowFn copy;
+  bool words;  // 32-bit elements of one dtype: the shuffle kernel applies
+
+  // Rows [i0, i1) of I, all of J, from these base pointers.
+  void run(char* dst, const char* src, int64_t i0, int64_t i1) const {
+    const int j = plan.ndim - 1;
+    const int64_t di = plan.strides[0][dim_i], dj = plan.strides[0][j], si = plan.strides[1][dim_i], sj = plan.strides[1][j];
+    const int64_t nj = plan.sizes[j];
+    if (words && i1 - i0 == kTileI) {
+      int64_t col = 0;
+      for (; col + 4 <= nj; col += 4)
+        for (int64_t i = i0; i < i1; i += 4) transpose_4x4(dst + i * di + col * dj, di, src + i * si + col * sj, sj);
+      if (col == nj) return;
+      for (int64_t i = i0; i < i1; ++i) copy(dst + i * di + col * dj, dj, src + i * si + col * sj, sj, nj - col);
+      return;
+    }
+    for (int64_t col = 0; col < nj; col += kTileJ)
+      for (int64_t i = i0; i < i1; ++i)
+        copy(dst + i * di + col * dj, dj, src + i * si + col * sj, sj, std::min(kTileJ, nj - col));
+  }
+
+  void run_all() const {
+    LoopPlan outer = plan;  // the dims besides I and J; its inner dim is a dummy so that rows() counts all of them
+    int kept = 0;
+    for (int d = 0; d + 1 < plan.ndim; ++d) {
+      if (d == dim_i) continue;
+      outer.sizes[kept] = plan.sizes[d];
+      for (int k = 0; k < plan.operands; ++k) outer.strides[k][kept] = plan.strides[k][d];
+      ++kept;
+    }
+    outer.ndim = kept + 1;
+    outer.sizes[kept] = 1;
+    const int64_t ni = plan.sizes[dim_i], strips = (ni - 1) / kTileI + 1;
+    const int64_t cost = std::min(ni, kTileI) * plan.inner();
+    parallel_for(0, outer.rows() * strips, std::max<int64_t>(kRowGrain / cost, 1), [&](int64_t begin, int64_t end) {
+      for (int64_t item = begin; item < end; ++item) {
+        char* p[LoopPlan::kMaxOperands];
+        outer.row_pointers(item / strips, p);
+        const int64_t i0 = item % strips * kTileI;
+        run(p[0], p[1], i0, std::min(i0 + kTileI, ni));
+      }
+    });
+  }
+};
+
+// The dim along which the source is contiguous, when that is not the inner one and tiles pay; else -1.
+int source_fast_dim(const LoopPlan& plan, int64_t src_item) {
+  const int j = plan.ndim - 1;
+  if (plan.ndim < 2 || plan.sizes[j] < 4 || plan.strides[1][j] == src_item || plan.strides[1][j] == 0) return -1;
+  for (int d = 0; d < j; ++d)
+    if (plan.strides[1][d] == src_item && plan.sizes[d] >= 4) return d;
+  return -1;
+}
+
+}  // namespace
+
+RowFn row_copier(DType dst, DType src) {
+  if (dst == src) return same_copier(dst);
+  return dispatch(dst, [&](auto d) {
+    return dispatch(src, [](auto s) -> RowFn {
+      using D = decltype(d);
+      using S = decltype(s);
+      if constexpr (std::is_same_v<D, S>) return nullptr;
+      else return copy_row<D, S>;
+    });
+  });
+}
+
+void plan_copy(LoopPlan& plan, DType dst, DType src) {
+  if (plan.numel == 0) return;
+  const RowFn copy = row_copier(dst, src);
+  const int64_t dst_item = itemsize(dst), src_item = itemsize(src);
+  if (plan.ndim == 0) return copy(plan.base[0], dst_item, plan.base[1], src_item, 1);
+  const int fast = source_fast_dim(plan, src_item);
+  if (fast >= 0) {
+    const bool words = dst == src && dst_item == 4 && plan.inner_stride(0) == dst_item;
+    return Tiles{plan, fast, copy, words}.run_all();
+  }
+  const int64_t ds = plan.inner_stride(0), ss = plan.inner_stride(1);
+  for_rows(plan, [&](char** p, int64_t n) { copy(p[0], ds, p[1], ss, n); });
+}
+
+void strided_copy(const TensorImpl& dst, const TensorImpl& src) {
+  MG_INTERNAL(dst.sizes == src.sizes, "strided_copy of ", src.sizes, " into ", dst.sizes);
+  if (dst.numel == 0) return;
+  if (dst.contiguous && src.contiguous) {
+    const RowFn copy = row_copier(dst.dtype, src.dtype);
+    const int64_t ds = itemsize(dst.dtype), ss = itemsize(src.dtype);
+    char* d = dst.data();
+    const char* s = src.data();
+    parallel_for(0, dst.numel, kRowGrain, [&](int64_t begin, int64_t end) { copy(d + begin * ds, ds, s + begin * ss, ss, end - begin); });
+    return;
+  }
+  LoopPlan plan(dst.sizes);
+  plan.add(dst);
+  plan.add(src);
+  plan.finish();
+  plan_copy(plan, dst.dtype, src.dtype);
+}
+
+void fill(const TensorImpl& dst, double real, int64_t integer) {
+  if (dst.numel == 0) return;
+  LoopPlan plan(dst.sizes);
+  plan.add(dst);
+  if (is_floating(dst.dtype)) {
+    plan.add_scalar(&real);
+    plan.finish();
+    plan_copy(plan, dst.dtype, DType::Float64);
+  } else {
+    plan.add_scalar(&integer);
+    plan.finish();
+    plan_copy(plan, dst.dtype, DType::Int64);
+  }
+}
+
+}  // namespace mg::cpu

@@ -1,0 +1,156 @@
+// Kernels of the ops that copy: clone, casts, copy_, fill_, flip, roll, tril, triu. All of them end in plan_copy (copy.cpp).
+#include <cmath>
+
+#include "../core/op.h"
+#include "convert.h"
+#include "copy.h"
+#include "rows.h"
+
+namespace mg::cpu {
+
+static void clone_cpu(Invocation& inv) { strided_copy(inv.out(), inv.in(0)); }
+
+static bool overlap(const TensorImpl& a, const TensorImpl& b) {
+  if (a.storage != b.storage || a.numel == 0 || b.numel == 0) return false;
+  return !(a.offset == b.offset && a.sizes == b.sizes && a.strides == b.strides && a.dtype == b.dtype);
+}
+
+// copy_(input!, src, non_blocking)
+static void copy_cpu(Invocation& inv) {
+  TensorImpl& out = inv.out();
+  Tensor src = inv.tensor(1);
+  if (overlap(out, *src)) src = to_contiguous(*src, src->dtype);
+  if (src->sizes != out.sizes) src = alias(*src, out.sizes, broadcast_strides(src->sizes, src->strides, out.sizes), src->offset);
+  strided_copy(out, *src);
+}
+
+static void fill_value(const TensorImpl& out, const Value& v) {
+  if (v.is_tensor()) {
+    Tensor value = overlap(out, *v.t) ? to_contiguous(*v.t, v.t->dtype) : Tensor(v.t);
+    strided_copy(out, *alias(*value, out.sizes, Dims(out.dim()), value->offset));
+  } else if (v.kind == Kind::Float) {
+    fill(out, v.f, out.dtype == DType::Bool ? int64_t(v.f != 0) : convert<int64_t>(v.f));
+  } else {
+    fill(out, v.as_double(), v.as_int());
+  }
+}
+
+static void fill_cpu(Invocation& inv) { fill_value(inv.out(), inv.args[1]); }
+static void zero_cpu(Invocation& inv) { fill_zero(inv.outs[0]); }
+
+// _full(size, value, dtype, device)
+static void full_cpu(Invocation& inv) {
+  const Value& v = inv.args[1];
+  if (v.as_double() == 0 && !std::signbit(v.as_double())) return fill_zero(inv.outs[0]);
+  fill_value(inv.out(), v);
+}
+
+static void flip_cpu(Invocation& inv) {
+  const TensorImpl& in = inv.in(0);
+  TensorImpl& out = inv.out();
+  const int64_t item = itemsize(in.dtype);
+  if (in.numel == 0) return;
+  Dims strides = in.strides;
+  char* base = in.data();
+  for (int64_t d : inv.ints(1)) {
+    if (in.dim() == 0) break;
+    if (d < 0) d += in.dim();
+    base += (in.sizes[int(d)] - 1) * in.strides[int(d)] * item;
+    strides[int(d)] = -in.strides[int(d)];
+  }
+  LoopPlan plan(in.sizes);  // negative strides are fine here: only tensors have to have positive ones
+  plan.add(out);
+  plan.add(base, in.sizes, strides, item);
+  plan.finish();
+  plan_copy(plan, out.dtype, in.dtype);
+}
+
+static Tensor narrow(const TensorImpl& t, int d, int64_t start, int64_t length) {
+  Dims sizes = t.sizes;
+  sizes[d] = length;
+  return alias(t, std::move(sizes), t.strides, t.offset + start * t.strides[d]);
+}
+
+// Splits `in` at the seam of each rolled dim; every corner block is one copy.
+static void roll_block(const TensorImpl& out, const TensorImpl& in, const Dims& dims, const Dims& shifts, int k) {
+  if (k == dims.size()) return strided_copy(out, in);
+  const int d = int(dims[k]);
+  const int64_t size = in.sizes[d], shift = ((shifts[k] % size) + size) % size;
+  roll_block(*narrow(out, d, shift, size - shift), *narrow(in, d, 0, size - shift), dims, shifts, k + 1);
+  if (shift != 0) roll_block(*narrow(out, d, 0, shift), *narrow(in, d, size - shift, shift), dims, shifts, k + 1);
+}
+
+// roll(input, shifts, dims)
+static void roll_cpu(Invocation& inv) {
+  if (inv.out().numel == 0) return;
+  if (inv.in(0).dim() == 0) return strided_copy(inv.out(), inv.in(0));
+  if (inv.args[2].len == 0) {  // over the flattened tensor
+    const int64_t n = inv.in(0).numel;
+    const Tensor in = contiguous(inv.tensor(0));
+    const Tensor out = inv.out().contiguous ? inv.outs[0] : empty(inv.out().sizes, inv.out().dtype);
+    const Dims flat{n}, unit{1};
+    roll_block(*alias(*out, flat, unit, out->offset), *alias(*in, flat, unit, in->offset), Dims{0}, inv.ints(1), 0);
+    if (!out.is(inv.outs[0])) strided_copy(inv.out(), *out);
+    return;
+  }
+  Dims dims, shifts;  // the same dim may be named twice: its shifts add up
+  for (int i = 0; i < inv.args[2].len; ++i) {
+    const int64_t d = inv.args[2].ints[i] < 0 ? inv.args[2].ints[i] + inv.in(0).dim() : inv.args[2].ints[i];
+    const int64_t size = inv.in(0).sizes[int(d)], shift = inv.args[1].ints[i] % size;
+    const auto at = std::find(dims.begin(), dims.end(), d);
+    if (at != dims.end()) {
+      shifts[int(at - dims.begin())] += shift;
+    } else {
+      dims.push_back(d);
+      shifts.push_back(shift);
+    }
+  }
+  roll_block(inv.out(), inv.in(0), dims, shifts, 0);
+}
+
+// tril/triu(input, diagonal): each row is a kept part and a zero part.
+template <bool lower>
+static void triangle_cpu(Invocation& inv) {
+  const TensorImpl& in = inv.in(0);
+  TensorImpl& out = inv.out();
+  const int n = in.dim();
+  const int64_t rows = in.sizes[n - 2], cols = in.sizes[n - 1], item = itemsize(in.dtype);
+  const int64_t diagonal = std::clamp<int64_t>(inv.i(1), -rows - 1, cols + 1);
+  if (in.numel == 0) return;
+  const RowFn copy = row_copier(out.dtype, in.dtype);
+  const int64_t os = out.strides[n - 1] * itemsize(out.dtype), is = in.strides[n - 1] * item;
+  static constexpr uint64_t kZero = 0;
+  LoopPlan plan(Dims(std::span(in.sizes.begin(), size_t(n - 1))));  // one item per matrix row; never merged, so rows() is in order
+  plan.add(out.data(), Dims(std::span(out.sizes.begin(), size_t(n - 1))), Dims(std::span(out.strides.begin(), size_t(n - 1))), itemsize(out.dtype));
+  plan.add(in.data(), Dims(std::span(in.sizes.begin(), size_t(n - 1))), Dims(std::span(in.strides.begin(), size_t(n - 1))), item);
+  plan.ndim = n;  // a dummy inner dim of one, so that row_pointers walks all the others
+  plan.sizes[n - 1] = 1;
+  plan.strides[0][n - 1] = plan.strides[1][n - 1] = 0;
+  parallel_for(0, plan.rows(), std::max<int64_t>(kRowGrain / cols, 1), [&](int64_t begin, int64_t end) {
+    RowCursor cursor(plan, begin);
+    for (int64_t r = begin; r < end; ++r, cursor.next()) {
+      char* dst = cursor.pointers()[0];
+      const char* src = cursor.pointers()[1];
+      const int64_t row = r % rows;
+      // Kept columns: tril c <= row + diagonal, triu c >= row + diagonal.
+      const int64_t cut = std::clamp<int64_t>(row + diagonal + (lower ? 1 : 0), 0, cols);
+      const int64_t from = lower ? 0 : cut, count = lower ? cut : cols - cut, zero_from = lower ? cut : 0;
+      if (count > 0) copy(dst + from * os, os, src + from * is, is, count);
+      if (count < cols) copy(dst + zero_from * os, os, reinterpret_cast<const char*>(&kZero), 0, cols - count);
+    }
+  });
+}
+
+MG_KERNEL("clone", CPU, clone_cpu);
+MG_KERNEL("_to_dtype", CPU, clone_cpu);
+MG_KERNEL("_copy_contiguous", CPU, clone_cpu);
+MG_KERNEL("copy_", CPU, copy_cpu);
+MG_KERNEL("fill_", CPU, fill_cpu);
+MG_KERNEL("zero_", CPU, zero_cpu);
+MG_KERNEL("_full", CPU, full_cpu);
+MG_KERNEL("flip", CPU, flip_cpu);
+MG_KERNEL("roll", CPU, roll_cpu);
+MG_KERNEL("tril", CPU, triangle_cpu<true>);
+MG_KERNEL("triu", CPU, triangle_cpu<false>);
+
+}  // namespace mg::cpu

@@ -1,0 +1,128 @@
+// The GEMM kernels of one instruction set: loops over register tiles, gathered in one constant table. gemm_table.h is the map.
+#include "gemm_pack.h"
+
+namespace mg::cpu::MG_ISA_NS {
+
+template <class T>
+static void set_tile_c(TileArgs<T>& t, T* c, int64_t ldc, const Epilogue<T>& e, int64_t i, int64_t j) {
+  t.c = c + i * ldc + j;
+  t.ldc = ldc;
+  t.add = e.add == nullptr ? nullptr : e.add + i * e.add_rs + j;
+  t.add_rs = e.add_rs;
+  t.alpha = e.alpha;
+  t.beta = e.beta;
+}
+
+template <class T>
+static void packed(int64_t m, int64_t n, int64_t k, const T* a, const T* b, int64_t panels, int64_t p0, int64_t p1, T* c, int64_t ldc,
+                   const Epilogue<T>& e) {
+  constexpr int W = Vec<T>::size;
+  const int64_t vectors = (n + W - 1) / W;
+  TileArgs<T> t;
+  t.a_rs = 1;
+  t.a_cs = kMr;
+  for (int64_t p = p0; p < p1; ++p) {
+    const int64_t v0 = panel_start(p, vectors, panels), v1 = panel_start(p + 1, vectors, panels), j = v0 * W;
+    t.b = b + j * k;
+    t.ldb = (v1 - v0) * W;
+    t.last = int(v1 == vectors ? n - (v1 - 1) * W : W);
+    for (int64_t i = 0; i < m; i += kMr) {
+      t.a = a + i * k;
+      set_tile_c(t, c, ldc, e, i, j);
+      kPackedTiles<T>.fn[(m - i < kMr ? m - i : kMr) - 1][v1 - v0 - 1](k, t);
+    }
+  }
+}
+
+template <class T>
+static void direct(int64_t m, int64_t n, int64_t k, Strided<T> a, const T* b, int64_t ldb, T* c, int64_t ldc, const Epilogue<T>& e) {
+  constexpr int W = Vec<T>::size;
+  const int64_t vectors = n / W, panels = (vectors + kNv - 1) / kNv;
+  const bool partial = n % W != 0;
+  TileArgs<T> t;
+  t.a_rs = a.rs;
+  t.a_cs = a.cs;
+  t.ldb = ldb;
+  for (int64_t p = 0; p < panels + partial; ++p) {
+    const int64_t v0 = p < panels ? panel_start(p, vectors, panels) : vectors;
+    const int64_t nv = p < panels ? panel_start(p + 1, vectors, panels) - v0 : 1;
+    t.b = b + v0 * W;
+    t.last = p < panels ? W : int(n % W);
+    for (int64_t i = 0; i < m; i += kMr) {
+      const int64_t rows = (m - i < kMr ? m - i : kMr) - 1;
+      t.a = a.data + i * a.rs;
+      set_tile_c(t, c, ldc, e, i, v0 * W);
+      (p < panels ? kDirectTiles<T>.fn[rows][nv - 1] : kDirectTiles<T>.partial[rows])(k, t);
+    }
+  }
+}
+
+// Long dot products are cut into blocks of kDotBlock whose sums are added in order: 16 running sums over a million terms would lose digits.
+constexpr int64_t kDotBlock = 8192;
+
+template <class T>
+static void dots(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, T* c, int64_t ldc, int64_t c_cs,
+                 const Epilogue<T>& e) {
+  for (int64_t j = 0; j < n; j += 4) {
+    const int nj = int(n - j < 4 ? n - j : 4);
+    for (int64_t i = 0; i < m; i += 4) {
+      const int mi = int(m - i < 4 ? m - i : 4);
+      T sums[16], part[16];
+      const DotFn<T> fn = kDots<T>[mi - 1][nj - 1];
+      fn(k < kDotBlock ? k : kDotBlock, a + i * lda, lda, b + j * ldb, ldb, sums);
+      for (int64_t p = kDotBlock; p < k; p += kDotBlock) {
+        fn(k - p < kDotBlock ? k - p : kDotBlock, a + i * lda + p, lda, b + j * ldb + p, ldb, part);
+        for (int x = 0; x < mi; ++x)
+          for (int y = 0; y < nj; ++y) sums[x * 4 + y] += part[x * 4 + y];
+      }
+      for (int x = 0; x < mi; ++x)
+        for (int y = 0; y < nj; ++y) {
+          T v = e.alpha * sums[x * 4 + y];
+          if (e.add != nullptr) v += e.beta * e.add[(i + x) * e.add_rs + (j + y) * c_cs];
+          c[(i + x) * ldc + (j + y) * c_cs] = v;
+        }
+    }
+  }
+}
+
+template <class T>
+static void axpys(int64_t n, int64_t k, const T* x, int64_t incx, const T* b, int64_t ldb, T* y, const Epilogue<T>& e) {
+  constexpr int W = Vec<T>::size, kColumns = 512, kRows = 8;
+  for (int64_t j0 = 0; j0 < n; j0 += kColumns) {
+    T acc[kColumns];  // stays in L1 while kRows rows of B stream by
+    const int64_t cols = n - j0 < kColumns ? n - j0 : kColumns, whole = cols / W * W;
+    for (int64_t j = 0; j < cols; ++j) acc[j] = 0;
+    int64_t p = 0;
+    for (; p < k; p += kRows) {
+      const int rows = int(k - p < kRows ? k - p : kRows);
+      const T* r = b + p * ldb + j0;
+      T xs[kRows];
+      for (int i = 0; i < rows; ++i) xs[i] = x[(p + i) * incx];
+      for (int64_t j = 0; j < whole; j += W) {
+        Vec<T> v = Vec<T>::load(acc + j);
+        if (rows == kRows) {
+#pragma GCC unroll 8
+          for (int i = 0; i < kRows; ++i) v = fma(Vec<T>(xs[i]), Vec<T>::load(r + i * ldb + j), v);
+        } else {
+          for (int i = 0; i < rows; ++i) v = fma(Vec<T>(xs[i]), Vec<T>::load(r + i * ldb + j), v);
+        }
+        v.store(acc + j);
+      }
+      for (int64_t j = whole; j < cols; ++j)
+        for (int i = 0; i < rows; ++i) acc[j] += xs[i] * r[i * ldb + j];
+    }
+    for (int64_t j = 0; j < cols; ++j) y[j0 + j] = e.alpha * acc[j] + (e.add == nullptr ? T(0) : e.beta * e.add[j0 + j]);
+  }
+}
+
+template <class T>
+static constexpr GemmTable<T> table() {
+  return {kMr, kNv * Vec<T>::size, Vec<T>::size, {pack_a<T, T>, pack_b<T, T>}, packed<T>, direct<T>, dots<T>, axpys<T>};
+}
+
+extern constinit const GemmTables gemm_table = {table<float>(),
+                                                table<double>(),
+                                                {pack_a<half, float>, pack_b<half, float>},
+                                                {pack_a<bfloat16, float>, pack_b<bfloat16, float>}};
+
+}  // namespace mg::cpu::MG_ISA_NS

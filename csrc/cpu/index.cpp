@@ -1,0 +1,249 @@
+// index_select, index_add, index_copy, index_fill, advanced indexing and embedding: byte offsets per index, then one slab engine (slabs.h).
+#include "../core/index_plan.h"
+#include "convert.h"
+#include "copy.h"
+#include "indices.h"
+#include "rows.h"
+#include "slabs.h"
+
+namespace mg::cpu {
+
+namespace {
+
+// f_(input!, …) works in place; f(input, …) starts from a copy.
+TensorImpl& start_from_input(Invocation& inv) {
+  if (inv.outs[0].get() != inv.args[0].t) strided_copy(inv.out(), inv.in(0));
+  return inv.out();
+}
+
+// Byte offsets of n slabs, in one scratch tensor that owns them.
+struct Offsets {
+  Tensor owner;
+  int64_t* data;
+  int64_t n;
+  explicit Offsets(int64_t count) : owner(empty(Dims{count}, DType::Int64)), data(owner.ptr<int64_t>()), n(count) {
+    std::fill(data, data + n, 0);
+  }
+  void add(const int64_t* index, int64_t stride_bytes) {
+    parallel_for(0, n, kRowGrain, [&](int64_t b, int64_t e) {
+      for (int64_t k = b; k < e; ++k) data[k] += index[k] * stride_bytes;
+    });
+  }
+};
+
+int wrapped(int64_t dim, const TensorImpl& t) { return int(dim < 0 ? dim + std::max(t.dim(), 1) : dim); }
+int64_t size_at(const TensorImpl& t, int d) { return t.dim() ? t.sizes[d] : 1; }
+int64_t step_bytes(const TensorImpl& t, int d) { return t.dim() ? t.strides[d] * itemsize(t.dtype) : 0; }
+
+// All dims of both tensors but d (their sizes agree there).
+LoopPlan plan_without(const TensorImpl& dst, const TensorImpl& src, int d) {
+  Dims sizes = dst.sizes, dst_strides = dst.strides, src_strides = src.strides;
+  if (dst.dim() > 0) {
+    sizes.erase(d);
+    dst_strides.erase(d);
+  }
+  if (src.dim() > 0) src_strides.erase(d);
+  LoopPlan plan(sizes);
+  plan.add(dst.data(), sizes, dst_strides, itemsize(dst.dtype));
+  plan.add(src.data(), sizes, src_strides, itemsize(src.dtype));
+  plan.finish();
+  return plan;
+}
+
+Offsets offsets_along(const Invocation& inv, const TensorImpl& t, int d, const TensorImpl& index) {
+  const Tensor at = checked_indices(inv.op, index, size_at(t, d), d, false);
+  Offsets offsets(index.numel);
+  offsets.add(at.ptr<int64_t>(), step_bytes(t, d));
+  return offsets;
+}
+
+// index_select(input, dim, index)
+void index_select_cpu(Invocation& inv) {
+  const TensorImpl& in = inv.in(0);
+  const int d = wrapped(inv.i(1), in);
+  const Offsets offsets = offsets_along(inv, in, d, inv.in(2));
+  if (inv.out().numel == 0) return;
+  slab_gather(plan_without(inv.out(), in, d), offsets.data, offsets.n, step_bytes(inv.out(), d), itemsize(in.dtype));
+}
+
+// Low precision adds up in float and rounds once.
+bool sums_in_float(DType d) { return d == DType::Float16 || d == DType::BFloat16; }
+
+void index_source(Invocation& inv, Reduce reduce, double scale) {
+  const int d = wrapped(inv.i(1), inv.in(0));
+  Tensor source = inv.tensor(3);
+  Offsets offsets = offsets_along(inv, inv.in(0), d, inv.in(2));  // raises before anything is written
+  TensorImpl& out = start_from_input(inv);
+  if (out.numel == 0 || source.numel() == 0) return;
+  const bool widen = reduce != Reduce::Assign && sums_in_float(out.dtype);
+  const Tensor target = widen ? to_contiguous(out, DType::Float32) : inv.outs[0];
+  if (widen) source = cast(source, DType::Float32);
+  if (step_bytes(*target, d) != step_bytes(inv.in(0), d)) offsets = offsets_along(inv, *target, d, inv.in(2));
+  slab_scatter(plan_without(*target, *source, d), offsets.data, offsets.n, step_bytes(*source, d), target.dtype(), reduce, scale);
+  if (widen) strided_copy(out, *target);
+}
+
+void index_add_cpu(Invocation& inv) { index_source(inv, Reduce::Add, inv.f(4)); }
+void index_copy_cpu(Invocation& inv) { index_source(inv, Reduce::Assign, 1); }
+
+// The operand as a 0-d tensor of the output's dtype.
+Tensor scalar_of(const Value& v, DType dtype) {
+  if (v.is_tensor()) return to_contiguous(*v.t, dtype);
+  const Tensor one = empty(Dims{}, dtype);
+  fill(*one, v.as_double(), v.kind != Kind::Float ? v.as_int() : dtype == DType::Bool ? int64_t(v.f != 0) : convert<int64_t>(v.f));
+  return one;
+}
+
+// index_fill(input, dim, index, value)
+void index_fill_cpu(Invocation& inv) {
+  const int d = wrapped(inv.i(1), inv.in(0));
+  const Tensor value = scalar_of(inv.args[3], inv.out().dtype);
+  Offsets offsets = offsets_along(inv, inv.in(0), d, inv.in(2));
+  TensorImpl& out = start_from_input(inv);
+  if (out.numel == 0) return;
+  if (step_bytes(out, d) != step_bytes(inv.in(0), d)) offsets = offsets_along(inv, out, d, inv.in(2));
+  const Tensor source = alias(*value, out.sizes, Dims(out.dim()), 0);
+  slab_scatter(plan_without(out, *source, d), offsets.data, offsets.n, 0, out.dtype, Reduce::Assign);
+}
+
+// --- advanced indexing ------------------------------------------------------------------------------------------------
+
+// Offsets of x[indices] for every joint position, bounds-checked; negative indices count from the end.
+Offsets advanced_offsets(const Invocation& inv, const TensorImpl& t, const Value& indices, const IndexPlan& plan) {
+  int64_t n = 1;
+  for (int64_t s : plan.joint) n *= s;
+  Offsets offsets(n);
+  for (int k = 0; k < indices.len; ++k) {
+    if (indices.tensors[k] == nullptr) continue;
+    const Tensor at = checked_indices(inv.op, *indices.tensors[k], t.sizes[k], k, true);
+    const Tensor whole = contiguous(alias(*at, plan.joint, broadcast_strides(at.sizes(), at.strides(), plan.joint), at->offset));
+    offsets.add(whole.ptr<int64_t>(), step_bytes(t, k));
+  }
+  return offsets;
+}
+
+// `t` is indexed; `dense` has the result's shape with linear joint dims. Operand 0 is the one that is written.
+LoopPlan advanced_plan(const TensorImpl& t, const TensorImpl& dense, const IndexPlan& plan, bool write_dense) {
+  Dims sizes, indexed, linear;
+  for (int j = 0; j < plan.kept.size(); ++j) {
+    const int d = int(plan.kept[j]), at = j < plan.at ? j : j + plan.joint.size();
+    sizes.push_back(t.sizes[d]);
+    indexed.push_back(t.strides[d]);
+    linear.push_back(dense.strides[at]);
+  }
+  LoopPlan loop(sizes);
+  const int64_t item = itemsize(t.dtype);
+  if (write_dense) loop.add(dense.data(), sizes, linear, item);
+  loop.add(t.data(), sizes, indexed, item);
+  if (!write_dense) loop.add(dense.data(), sizes, linear, item);
+  loop.finish();
+  return loop;
+}
+
+// Bytes from one joint position to the next.
+int64_t joint_step(const TensorImpl& dense, const IndexPlan& plan) {
+  if (plan.joint.empty() || dense.numel <= 1) return 0;
+  int64_t step = 0;  // the fastest joint dim of size > 1; a stretched (stride-0) tensor gives 0
+  for (int j = plan.joint.size() - 1; j >= 0 && step == 0; --j)
+    if (plan.joint[j] > 1) step = dense.strides[plan.at + j];
+  return step * itemsize(dense.dtype);
+}
+
+// index(input, indices)
+void index_cpu(Invocation& inv) {
+  const TensorImpl& in = inv.in(0);
+  const IndexPlan plan = plan_index(inv.op, in, inv.args[1]);
+  if (!plan.any) return strided_copy(inv.out(), in);
+  const Offsets offsets = advanced_offsets(inv, in, inv.args[1], plan);
+  if (inv.out().numel == 0) return;
+  const Tensor out = inv.out().contiguous ? inv.outs[0] : empty(inv.out().sizes, in.dtype);
+  slab_gather(advanced_plan(in, *out, plan, true), offsets.data, offsets.n, joint_step(*out, plan), itemsize(in.dtype));
+  if (!out.is(inv.outs[0])) strided_copy(inv.out(), *out);
+}
+
+// index_put(input, indices, values, accumulate)
+void index_put_cpu(Invocation& inv) {
+  const IndexPlan plan = plan_index(inv.op, inv.in(0), inv.args[1]);
+  Offsets offsets = advanced_offsets(inv, inv.in(0), inv.args[1], plan);  // raises before anything is written
+  TensorImpl& out = start_from_input(inv);
+  Tensor values = inv.tensor(2);
+  int64_t count = 1;
+  for (int64_t s : plan.result) count *= s;
+  if (count == 0) return;
+  const bool add = inv.b(3), widen = add && sums_in_float(out.dtype);
+  const Tensor target = widen ? to_contiguous(out, DType::Float32) : inv.outs[0];
+  if (widen) values = cast(values, DType::Float32);
+  const bool one = values.numel() == 1;
+  Tensor dense = alias(*values, plan.result, one ? Dims(plan.result.size()) : broadcast_strides(values.sizes(), values.strides(), plan.result),
+                       values->offset);
+  if (!one) dense = contiguous(dense);
+  if (!plan.any && !add) return strided_copy(*target, *dense);
+  if (target.strides() != inv.in(0).strides || target.dtype() != out.dtype) offsets = advanced_offsets(inv, *target, inv.args[1], plan);
+  slab_scatter(advanced_plan(*target, *dense, plan, false), offsets.data, offsets.n, joint_step(*dense, plan), target.dtype(),
+               add ? Reduce::Add : Reduce::Assign);
+  if (widen) strided_copy(out, *target);
+}
+
+// --- embedding --------------------------------------------------------------------------------------------------------
+
+// embedding(input: indices, weight, …)
+void embedding_cpu(Invocation& inv) {
+  const TensorImpl &index = inv.in(0), &weight = inv.in(1);
+  const Offsets offsets = offsets_along(inv, weight, 0, index);
+  if (inv.out().numel == 0) return;
+  const Dims shape{index.numel, weight.sizes[1]};
+  const Tensor out = inv.out().contiguous ? inv.outs[0] : empty(inv.out().sizes, weight.dtype);
+  const Tensor rows = alias(*out, shape, Dims{weight.sizes[1], 1}, out->offset);
+  slab_gather(plan_without(*rows, weight, 0), offsets.data, offsets.n, step_bytes(*rows, 0), itemsize(weight.dtype));
+  if (!out.is(inv.outs[0])) strided_copy(inv.out(), *out);
+}
+
+// _embedding_backward(g, input, num_weights, padding_idx, scale_grad_by_freq): rows of g added up per index, in the order of the indices
+void embedding_backward_cpu(Invocation& inv) {
+  const int64_t rows = inv.i(2), width = inv.in(0).sizes.back();
+  const DType dtype = inv.out().dtype, wide = sums_in_float(dtype) ? DType::Float32 : dtype;
+  const Tensor at = checked_indices(inv.op, inv.in(1), rows, 0, false);
+  const int64_t* index = at.ptr<int64_t>();
+  const Tensor sum = wide == dtype && inv.out().contiguous ? inv.outs[0] : empty(inv.out().sizes, wide);
+  fill_zero(sum);
+  if (sum.numel() != 0 && at.numel() != 0) {
+    Tensor g = to_contiguous(inv.in(0), wide);
+    g = alias(*g, Dims{at.numel(), width}, Dims{width, 1}, g->offset);
+    Offsets offsets(at.numel());
+    offsets.add(index, step_bytes(*sum, 0));
+    const int64_t skipped = inv.has(3) ? (inv.i(3) < 0 ? inv.i(3) + rows : inv.i(3)) : -1;
+    for (int64_t k = 0; k < offsets.n; ++k)
+      if (index[k] == skipped) offsets.data[k] = -1;
+    slab_scatter(plan_without(*sum, *g, 0), offsets.data, offsets.n, step_bytes(*g, 0), wide, Reduce::Add);
+    if (inv.b(4)) {
+      std::vector<int64_t> count(size_t(rows), 0);
+      for (int64_t k = 0; k < offsets.n; ++k) ++count[size_t(index[k])];
+      dispatch(wide, [&](auto tag) {
+        using T = decltype(tag);
+        for (int64_t r = 0; r < rows; ++r)
+          for (int64_t c = 0; c < width && count[size_t(r)] > 1; ++c) {
+            T& v = sum.ptr<T>()[r * width + c];
+            v = T(v / T(count[size_t(r)]));
+          }
+      });
+    }
+  }
+  if (!sum.is(inv.outs[0])) strided_copy(inv.out(), *sum);
+}
+
+}  // namespace
+
+MG_KERNEL("index_select", CPU, index_select_cpu);
+MG_KERNEL("index_add", CPU, index_add_cpu);
+MG_KERNEL("index_add_", CPU, index_add_cpu);
+MG_KERNEL("index_copy", CPU, index_copy_cpu);
+MG_KERNEL("index_copy_", CPU, index_copy_cpu);
+MG_KERNEL("index_fill", CPU, index_fill_cpu);
+MG_KERNEL("index_fill_", CPU, index_fill_cpu);
+MG_KERNEL("index", CPU, index_cpu);
+MG_KERNEL("index_put", CPU, index_put_cpu);
+MG_KERNEL("index_put_", CPU, index_put_cpu);
+MG_KERNEL("embedding", CPU, embedding_cpu);
+MG_KERNEL("_embedding_backward", CPU, embedding_backward_cpu);
+
+}  // namespace mg::cpu

@@ -1,0 +1,264 @@
+// The random ops whose elements are independent: uniform_, normal_, exponential_, bernoulli, randint, dropout … Element i of the result
+// (row-major) depends on the seed, the generator's position and i alone (core/philox.h), so strides, threads and vector width do not matter.
+#include <cmath>
+
+#include "../core/op.h"
+#include "convert.h"
+#include "copy.h"
+#include "isa.h"
+#include "random_table.h"
+#include "rows.h"
+
+#define MG_EXTERN_RANDOM(ns) \
+  namespace mg::cpu::ns {    \
+  extern const RandomTable random_functions; \
+  }
+MG_EXTERN_RANDOM(portable)
+#if MG_MULTI_ISA
+MG_EXTERN_RANDOM(avx2)
+MG_EXTERN_RANDOM(avx512)
+#endif
+
+namespace mg::cpu {
+
+const RandomTable& random_table() {
+#if MG_MULTI_ISA
+  static const RandomTable* chosen = select_isa(&avx512::random_functions, &avx2::random_functions, &portable::random_functions);
+  return *chosen;
+#else
+  return portable::random_functions;
+#endif
+}
+
+namespace {
+
+constexpr int64_t kBlock = 1024;  // elements per staging buffer, a multiple of 64
+
+Generator& generator_of(const Invocation& inv, int k) {
+  return inv.has(k) ? *inv.args[k].generator : default_generator(inv.out().device);
+}
+
+// Fills `out` in row-major order with blocks made by make(W* block, n, first), converted to the output's dtype.
+template <class W, class F>
+void generate(const Tensor& out, F&& make) {
+  if (out.numel() == 0) return;
+  const Tensor dense = out->contiguous ? out : empty(out.sizes(), out.dtype());
+  char* data = dense->data();
+  const int64_t item = itemsize(out.dtype());
+  const bool direct = out.dtype() == dtype_of<W>();
+  const RowFn store = row_copier(out.dtype(), dtype_of<W>());
+  parallel_for(0, dense.numel(), 16 * kBlock, [&](int64_t begin, int64_t end) {
+    alignas(64) W block[kBlock];
+    for (int64_t at = begin; at < end; at += kBlock) {
+      const int64_t n = std::min(kBlock, end - at);
+      if (direct) {
+        make(reinterpret_cast<W*>(data) + at, n, at);
+      } else {
+        make(block, n, at);
+        store(data + at * item, item, reinterpret_cast<const char*>(block), sizeof(W), n);
+      }
+    }
+  });
+  if (!dense.is(out)) strided_copy(*out, *dense);
+}
+
+// make32(float*, n, range, first) or make64(double*, …), by the precision of the output
+template <class F32, class F64>
+void generate_floats(Invocation& inv, int generator, F32&& make32, F64&& make64) {
+  const bool wide = inv.out().dtype == DType::Float64;
+  const PhiloxRange range = generator_of(inv, generator).reserve(uint64_t(inv.out().numel) * (wide ? 2 : 1));
+  if (wide) generate<double>(inv.outs[0], [&](double* out, int64_t n, int64_t first) { make64(out, n, range, first); });
+  else generate<float>(inv.outs[0], [&](float* out, int64_t n, int64_t first) { make32(out, n, range, first); });
+}
+
+// uniform_(input!, from, to, generator)
+void uniform_cpu(Invocation& inv) {
+  const double lo = inv.f(1), hi = inv.f(2);
+  const DType d = inv.out().dtype;
+  const int digits = d == DType::Float16 ? 11 : d == DType::BFloat16 ? 8 : 24;  // so that rounding never reaches `to`
+  const RandomTable& t = random_table();
+  generate_floats(
+      inv, 3, [&](float* o, int64_t n, PhiloxRange r, int64_t at) { t.uniform32(o, n, r, at, float(lo), float(hi), digits); },
+      [&](double* o, int64_t n, PhiloxRange r, int64_t at) { t.uniform64(o, n, r, at, lo, hi); });
+}
+
+// normal_(input!, mean, std, generator)
+void normal_cpu(Invocation& inv) {
+  const double mean = inv.f(1), std = inv.f(2);
+  const RandomTable& t = random_table();
+  generate_floats(
+      inv, 3, [&](float* o, int64_t n, PhiloxRange r, int64_t at) { t.normal32(o, n, r, at, float(mean), float(std)); },
+      [&](double* o, int64_t n, PhiloxRange r, int64_t at) { t.normal64(o, n, r, at, mean, std); });
+}
+
+// log_normal_(input!, mean, std, generator)
+void log_normal_cpu(Invocation& inv) {
+  const double mean = inv.f(1), std = inv.f(2);
+  const RandomTable& t = random_table();
+  auto exponentiate = [](auto* o, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) o[i] = std::exp(o[i]);
+  };
+  generate_floats(
+      inv, 3,
+      [&](float* o, int64_t n, PhiloxRange r, int64_t at) {
+        t.normal32(o, n, r, at, float(mean), float(std));
+        exponentiate(o, n);
+      },
+      [&](double* o, int64_t n, PhiloxRange r, int64_t at) {
+        t.normal64(o, n, r, at, mean, std);
+        exponentiate(o, n);
+      });
+}
+
+// exponential_(input!, lambd, generator)
+void exponential_cpu(Invocation& inv) {
+  const double rate = inv.f(1);
+  const RandomTable& t = random_table();
+  generate_floats(
+      inv, 2, [&](float* o, int64_t n, PhiloxRange r, int64_t at) { t.exponential32(o, n, r, at, float(rate)); },
+      [&](double* o, int64_t n, PhiloxRange r, int64_t at) { t.exponential64(o, n, r, at, rate); });
+}
+
+// From one uniform double per element, whatever the output's dtype.
+template <class F>
+void generate_from_uniform(Invocation& inv, int generator, F&& f) {
+  const PhiloxRange range = generator_of(inv, generator).reserve(uint64_t(inv.out().numel) * 2);
+  const RandomTable& t = random_table();
+  generate<double>(inv.outs[0], [&](double* out, int64_t n, int64_t first) {
+    t.uniform64(out, n, range, first, 0, 1);
+    for (int64_t i = 0; i < n; ++i) out[i] = f(out[i]);
+  });
+}
+
+// cauchy_(input!, median, sigma, generator)
+void cauchy_cpu(Invocation& inv) {
+  const double median = inv.f(1), sigma = inv.f(2);
+  generate_from_uniform(inv, 3, [=](double u) { return median + sigma * std::tan(M_PI * (u - 0.5)); });
+}
+
+// geometric_(input!, p, generator)
+void geometric_cpu(Invocation& inv) {
+  const double scale = 1 / std::log1p(-inv.f(1));
+  generate_from_uniform(inv, 2, [=](double u) { return std::max(1.0, std::ceil(std::log1p(-u) * scale)); });
+}
+
+// _randint_(input!, low, high, generator)
+void randint_cpu(Invocation& inv) {
+  const uint64_t low = uint64_t(inv.i(1)), width = uint64_t(inv.i(2)) - low;
+  const PhiloxRange range = generator_of(inv, 3).reserve(uint64_t(inv.out().numel) * 2);
+  const RandomTable& t = random_table();
+  generate<int64_t>(inv.outs[0], [&](int64_t* out, int64_t n, int64_t first) {
+    uint32_t bits[2 * kBlock];
+    t.bits32(bits, 2 * n, range, 2 * first);
+    for (int64_t i = 0; i < n; ++i) out[i] = int64_t(low + bounded(uint64_t(bits[2 * i + 1]) << 32 | bits[2 * i], width));
+  });
+}
+
+// x is kept when x < threshold: probability p to within 2^-32, exact at 0 and 1.
+uint64_t threshold_of(double p) { return uint64_t(std::llround(p * 0x1p32)); }
+
+void bernoulli_into(Invocation& inv, const Value& p, int generator) {
+  const PhiloxRange range = generator_of(inv, generator).reserve(uint64_t(inv.out().numel));
+  const RandomTable& t = random_table();
+  Tensor each;
+  if (p.is_tensor()) {
+    each = alias(*p.t, inv.out().sizes, broadcast_strides(p.t->sizes, p.t->strides, inv.out().sizes), p.t->offset);
+    each = to_contiguous(*each, DType::Float64);
+    for (int64_t i = 0; i < each.numel(); ++i)
+      MG_CHECK(each.ptr<double>()[i] >= 0 && each.ptr<double>()[i] <= 1, Runtime, inv.op.name, ": expected 0 <= p <= 1, got ",
+               each.ptr<double>()[i], " at position ", i);
+  }
+  const uint64_t common = p.is_tensor() ? 0 : threshold_of(p.as_double());
+  generate<bool>(inv.outs[0], [&](bool* out, int64_t n, int64_t first) {
+    uint32_t bits[kBlock];
+    t.bits32(bits, n, range, first);
+    if (each) {
+      const double* probability = each.ptr<double>() + first;
+      for (int64_t i = 0; i < n; ++i) out[i] = bits[i] < threshold_of(probability[i]);
+    } else {
+      for (int64_t i = 0; i < n; ++i) out[i] = bits[i] < common;
+    }
+  });
+}
+
+// bernoulli_(input!, p: operand, generator)
+void bernoulli_inplace_cpu(Invocation& inv) { bernoulli_into(inv, inv.args[1], 2); }
+// _bernoulli(input, generator): the input holds the probabilities
+void bernoulli_cpu(Invocation& inv) { bernoulli_into(inv, inv.args[0], 1); }
+
+// _dropout(input, p, generator) -> out, mask
+void dropout_cpu(Invocation& inv) {
+  const Tensor in = contiguous(inv.tensor(0));
+  const double p = inv.f(1);
+  const uint64_t keep = threshold_of(1 - p);
+  const double scale = p < 1 ? 1 / (1 - p) : 0;
+  const PhiloxRange range = generator_of(inv, 2).reserve(uint64_t(in.numel()));
+  const RandomTable& t = random_table();
+  const Tensor out = inv.out(0).contiguous ? inv.outs[0] : empty(in.sizes(), in.dtype());
+  const Tensor mask = inv.out(1).contiguous ? inv.outs[1] : empty(in.sizes(), DType::Bool);
+  bool* kept = mask.ptr<bool>();
+  dispatch(in.dtype(), [&](auto tag) {
+    using T = decltype(tag);
+    using W = std::conditional_t<std::is_same_v<T, double>, double, float>;
+    if constexpr (std::is_floating_point_v<T> || is_low_precision<T>) {
+      const T* x = in.ptr<T>();
+      T* y = out.ptr<T>();
+      parallel_for(0, in.numel(), 16 * kBlock, [&](int64_t begin, int64_t end) {
+        uint32_t bits[kBlock];
+        for (int64_t at = begin; at < end; at += kBlock) {
+          const int64_t n = std::min(kBlock, end - at);
+          t.bits32(bits, n, range, at);
+          for (int64_t i = 0; i < n; ++i) {
+            const bool keep_it = bits[i] < keep;
+            kept[at + i] = keep_it;
+            y[at + i] = keep_it ? T(W(x[at + i]) * W(scale)) : T(0);
+          }
+        }
+      });
+    }
+  });
+  if (!out.is(inv.outs[0])) strided_copy(inv.out(0), *out);
+  if (!mask.is(inv.outs[1])) strided_copy(inv.out(1), *mask);
+}
+
+// _masked_scale(g, mask, scale): g * scale where mask, else 0
+void masked_scale_cpu(Invocation& inv) {
+  LoopPlan plan(inv.out().sizes);
+  plan.add(inv.out());
+  plan.add(inv.in(0));
+  plan.add(inv.in(1));
+  plan.finish();
+  dispatch(inv.out().dtype, [&](auto tag) {
+    using T = decltype(tag);
+    using W = std::conditional_t<std::is_same_v<T, double>, double, float>;
+    const W scale = W(inv.f(2));
+    if constexpr (std::is_floating_point_v<T> || is_low_precision<T>)
+      for_rows(plan, [&](char** p, int64_t n) {
+        const int64_t so = plan.inner_stride(0), sg = plan.inner_stride(1), sm = plan.inner_stride(2);
+        if (so == int64_t(sizeof(T)) && sg == so && sm == 1) {
+          T* out = reinterpret_cast<T*>(p[0]);
+          const T* g = reinterpret_cast<const T*>(p[1]);
+          for (int64_t i = 0; i < n; ++i) out[i] = p[2][i] ? T(W(g[i]) * scale) : T(0);
+          return;
+        }
+        for (int64_t i = 0; i < n; ++i)
+          *reinterpret_cast<T*>(p[0] + i * so) = p[2][i * sm] ? T(W(*reinterpret_cast<const T*>(p[1] + i * sg)) * scale) : T(0);
+      });
+  });
+}
+
+}  // namespace
+
+MG_KERNEL("uniform_", CPU, uniform_cpu);
+MG_KERNEL("normal_", CPU, normal_cpu);
+MG_KERNEL("log_normal_", CPU, log_normal_cpu);
+MG_KERNEL("exponential_", CPU, exponential_cpu);
+MG_KERNEL("cauchy_", CPU, cauchy_cpu);
+MG_KERNEL("geometric_", CPU, geometric_cpu);
+MG_KERNEL("_randint_", CPU, randint_cpu);
+MG_KERNEL("bernoulli_", CPU, bernoulli_inplace_cpu);
+MG_KERNEL("_bernoulli", CPU, bernoulli_cpu);
+MG_KERNEL("_dropout", CPU, dropout_cpu);
+MG_KERNEL("_masked_scale", CPU, masked_scale_cpu);
+
+}  // namespace mg::cpu

@@ -1,0 +1,308 @@
+// Autograd's Python face: backward/grad, graph nodes, hooks, custom Functions, grad modes, anomaly mode.
+#include <pybind11/functional.h>
+#include <pybind11/stl.h>
+
+#include <mutex>
+#include <unordered_map>
+
+#include "../autograd/node.h"
+#include "py.h"
+
+namespace mg::python {
+
+namespace {
+
+// One backward at a time; waiting for it must not hold the interpreter.
+struct BackwardLock {
+  static std::recursive_mutex& mutex() {
+    static std::recursive_mutex m;
+    return m;
+  }
+  BackwardLock() {
+    if (mutex().try_lock()) return;
+    Py_BEGIN_ALLOW_THREADS mutex().lock();
+    Py_END_ALLOW_THREADS
+  }
+  ~BackwardLock() { mutex().unlock(); }
+};
+
+struct NodeHandle {
+  Ref<Node> node;
+};
+
+Hook python_hook(py::function fn) {
+  auto held = std::shared_ptr<py::function>(new py::function(std::move(fn)), [](py::function* f) {
+    if (!Py_IsInitialized()) return;
+    py::gil_scoped_acquire gil;
+    delete f;
+  });
+  return [held](const Tensor& g) -> Tensor {
+    py::object r = (*held)(g);
+    if (r.is_none()) return {};
+    return expect_tensor(r.ptr(), "hook: the returned value");
+  };
+}
+
+uint64_t add_tensor_hook(Tensor t, py::function fn) {
+  MG_CHECK(needs_grad(*t), Runtime, "register_hook: cannot register a hook on a tensor that doesn't require gradient");
+  AutogradMeta& m = meta_of(*t);
+  const Edge e = gradient_edge(*t);
+  if (!m.hooks) m.hooks = std::make_shared<HookList>();
+  if (!e.node->is_leaf_sink()) {
+    auto& list = e.node->extra().pre_hooks;
+    const bool known = std::any_of(list.begin(), list.end(), [&](auto& h) { return h.second == m.hooks; });
+    if (!known) list.emplace_back(int(e.output), m.hooks);
+  }
+  return m.hooks->add(python_hook(std::move(fn)));
+}
+
+void retain_grad(Tensor t) {
+  MG_CHECK(needs_grad(*t), Runtime, "retain_grad: can't retain_grad on Tensor that has requires_grad=False");
+  const Edge e = gradient_edge(*t);
+  if (e.node->is_leaf_sink() || meta_of(*t).retain_grad) return;
+  meta_of(*t).retain_grad = true;
+  auto list = std::make_shared<HookList>();
+  // The tensor owns its node, so the node's hook must not own the tensor: `grad_sink` is reset when the tensor's meta dies.
+  AutogradMeta& meta = meta_of(*t);
+  meta.grad_sink = std::make_shared<AutogradMeta*>(&meta);
+  list->add([sink = std::weak_ptr<AutogradMeta*>(meta.grad_sink)](const Tensor& g) -> Tensor {
+    static OpRef add_op{"add"};
+    if (auto alive = sink.lock()) {
+      AutogradMeta& m = **alive;
+      m.grad = m.grad.defined() ? invoke(add_op, m.grad, g) : thread_state.grad_mode ? g : to_contiguous(*g, g.dtype());
+    }
+    return {};
+  });
+  e.node->extra().pre_hooks.emplace_back(int(e.output), list);
+}
+
+// ---- custom Function --------------------------------------------------------------------------------------------------------
+
+struct FunctionNode final : Node {
+  PyObject* ctx = nullptr;  // its _apply_backward(node, grads) -> list, one entry per forward argument
+  std::string label;
+  ~FunctionNode() override {
+    if (!Py_IsInitialized()) return;
+    py::gil_scoped_acquire gil;
+    Py_XDECREF(ctx);
+  }
+  std::string name() const override { return label; }
+  void apply(Tensor* grads, Tensor* result) override {
+    py::list g;
+    for (int k = 0; k < outputs.size(); ++k) g.append(py::reinterpret_steal<py::object>(wrap(grads[k])));
+    py::object r = py::handle(ctx).attr("_apply_backward")(NodeHandle{Ref<Node>(this)}, g);
+    py::list list = r;
+    MG_CHECK(int(list.size()) == edges.size(), Runtime, label, ": backward returned ", list.size(), " gradients, expected ",
+             edges.size(), " (one per argument of forward)");
+    for (int k = 0; k < edges.size(); ++k)
+      if (!list[size_t(k)].is_none()) result[k] = expect_tensor(list[size_t(k)].ptr(), (label + ": gradient").c_str());
+  }
+  void release_saved() override {
+    py::handle(ctx).attr("_release")();
+    released = true;
+  }
+};
+
+// Attaches ctx as the history of `outputs`. Entries of `inputs` that are no tensors are None.
+py::list attach_function(py::object ctx, std::string label, py::list inputs, py::list outputs, std::vector<bool> differentiable,
+                         std::vector<bool> dirty) {
+  auto* node = new FunctionNode;
+  Ref<Node> owner(node);
+  node->ctx = ctx.inc_ref().ptr();
+  node->label = std::move(label);
+  node->seq = next_sequence();
+  node->edges.resize(int(inputs.size()));
+  for (size_t k = 0; k < inputs.size(); ++k)
+    if (is_tensor(inputs[k].ptr()) && needs_grad(*impl_of(inputs[k].ptr()))) node->edges[int(k)] = gradient_edge(*impl_of(inputs[k].ptr()));
+  node->outputs.resize(int(outputs.size()));
+  node->buffer.resize(int(outputs.size()));
+  if (thread_state.anomaly && anomaly_hooks.current_line) node->extra().trace = anomaly_hooks.current_line();
+  py::list wrapped;
+  for (size_t k = 0; k < outputs.size(); ++k) {
+    if (!is_tensor(outputs[k].ptr())) {
+      wrapped.append(outputs[k]);
+      continue;
+    }
+    Tensor t = tensor_of(outputs[k].ptr());
+    node->outputs[int(k)] = {t.sizes(), t.dtype(), t.device()};
+    const bool floating = differentiable[k] && is_floating(t.dtype());
+    if (dirty[k]) {
+      check_leaf_write(node->label.c_str(), *t, true);
+    } else {
+      bool is_input = false;
+      for (auto in : inputs) is_input |= in.ptr() == outputs[k].ptr();
+      if (is_input || needs_grad(*t)) t = alias(*t);  // returned as is: a new tensor carries the history
+    }
+    if (floating) set_grad_fn(*t, owner, uint32_t(k));
+    wrapped.append(py::reinterpret_steal<py::object>(wrap(t)));
+  }
+  return wrapped;
+}
+
+// What ctx.save_for_backward keeps: version-checked, and without a cycle for outputs.
+struct SavedVariable {
+  Tensor tensor;
+  uint32_t version;
+  int output;  // index of the output it is, or -1
+  std::string label;
+};
+
+Tensor unpack(const SavedVariable& s, py::object node) {
+  if (!s.tensor.defined()) return {};
+  MG_CHECK(s.tensor->storage->version == s.version, Runtime, s.label,
+           ": one of the variables needed for gradient computation has been modified by an inplace operation: a ",
+           s.tensor.dtype(), " tensor of shape ", s.tensor.sizes(), " is at version ", s.tensor->storage->version,
+           "; expected version ", s.version, " instead. Try clone() before the in-place operation.");
+  if (s.output < 0 || node.is_none() || !thread_state.grad_mode || !is_floating(s.tensor.dtype())) return s.tensor;
+  Tensor t = alias(*s.tensor);
+  set_grad_fn(*t, node.cast<NodeHandle&>().node, uint32_t(s.output));
+  return t;
+}
+
+// ---- anomaly mode -------------------------------------------------------------------------------------------------------------
+
+std::string user_line() {  // innermost Python frame outside minigrad
+  PyFrameObject* frame = PyEval_GetFrame();
+  Py_XINCREF(frame);
+  std::string fallback;
+  while (frame != nullptr) {
+    PyCodeObject* code = PyFrame_GetCode(frame);
+    const char* file = PyUnicode_AsUTF8(code->co_filename);
+    const std::string at = str(file ? file : "?", ":", PyFrame_GetLineNumber(frame), " in ", PyUnicode_AsUTF8(code->co_name));
+    const bool ours = file && (std::strstr(file, "/minigrad/") || std::strstr(file, "\\minigrad\\"));
+    Py_DECREF(code);
+    if (fallback.empty()) fallback = at;
+    PyFrameObject* back = ours ? PyFrame_GetBack(frame) : nullptr;
+    Py_DECREF(frame);
+    if (!ours) return at;
+    frame = back;
+  }
+  return fallback;
+}
+
+std::unordered_map<const Storage*, std::string>& write_lines() {
+  static auto* m = new std::unordered_map<const Storage*, std::string>;
+  return *m;
+}
+void note_write(const Storage* s) { write_lines()[s] = user_line(); }
+std::string last_write(const Storage* s) {
+  auto it = write_lines().find(s);
+  return it == write_lines().end() ? "" : it->second;
+}
+
+std::vector<Tensor> run_backward(std::vector<Tensor> roots, std::vector<Tensor> grads, std::vector<Tensor> inputs, bool has_inputs,
+                                 bool retain, bool create, bool accumulate, bool allow_unused) {
+  BackwardLock lock;
+  grads.resize(roots.size());
+  BackwardOptions o;
+  o.retain_graph = retain;
+  o.create_graph = create;
+  o.accumulate = accumulate;
+  o.allow_unused = allow_unused;
+  o.has_inputs = has_inputs;
+  return backward(roots, std::move(grads), inputs, o);
+}
+
+}  // namespace
+
+// x.backward(): the hot form. Keyword forms go through the general binding.
+PyObject* tensor_backward(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* names) {
+  if (n + (names ? PyTuple_GET_SIZE(names) : 0) > 0) {
+    PyObject* f = python_helper("minigrad.autograd", "_tensor_backward");
+    if (f == nullptr) return nullptr;
+    std::vector<PyObject*> all{self};
+    all.insert(all.end(), args, args + n + (names ? PyTuple_GET_SIZE(names) : 0));
+    return PyObject_Vectorcall(f, all.data(), size_t(n + 1), names);
+  }
+  return guarded([&]() -> PyObject* {
+    BackwardLock lock;
+    backward({tensor_of(self)}, {Tensor()}, {}, BackwardOptions{});
+    Py_RETURN_NONE;
+  });
+}
+
+PyObject* wrap_node(const Ref<Node>& node) { return py::cast(NodeHandle{node}).release().ptr(); }
+
+void bind_autograd(py::module_& m) {
+  install_autograd_hooks();
+  py::class_<NodeHandle>(m, "Node")
+      .def("name", [](const NodeHandle& h) { return h.node->name(); })
+      .def_property_readonly("next_functions", [](const NodeHandle& h) {
+        py::list out;
+        for (Edge& e : h.node->edges)
+          out.append(py::make_tuple(e ? py::cast(NodeHandle{e.node}) : py::none(), e.output));
+        return py::tuple(out);
+      })
+      .def_property_readonly("variable", [](const NodeHandle& h) {
+        auto* a = dynamic_cast<AccumulateGrad*>(h.node.get());
+        MG_CHECK(a != nullptr, Runtime, h.node->name(), " has no variable: it is no AccumulateGrad node");
+        return a->variable;
+      })
+      .def("register_prehook", [](const NodeHandle& h, py::function fn) {
+        auto list = std::make_shared<HookList>();
+        h.node->extra().pre_hooks.emplace_back(0, list);
+        return list->add(python_hook(py::cpp_function([fn](Tensor g) {
+          py::object r = fn(py::make_tuple(g));
+          return r.is_none() ? r : py::object(py::tuple(r)[0]);
+        })));
+      })
+      .def("_sequence_nr", [](const NodeHandle& h) { return h.node->seq; })
+      .def("__eq__", [](const NodeHandle& a, py::object b) { return py::isinstance<NodeHandle>(b) && a.node == b.cast<NodeHandle&>().node; })
+      .def("__hash__", [](const NodeHandle& h) { return reinterpret_cast<size_t>(h.node.get()) >> 4; })
+      .def("__repr__", [](const NodeHandle& h) { return "<" + h.node->name() + ">"; });
+  py::class_<SavedVariable>(m, "SavedVariable");
+  m.def("save_variable", [](py::object t, int output, const std::string& label) {
+    if (t.is_none()) return SavedVariable{};
+    Tensor x = expect_tensor(t.ptr(), "save_for_backward: argument");
+    return SavedVariable{output >= 0 ? alias(*x) : x, x->storage->version, output, label};
+  });
+  m.def("unpack_variable", &unpack);
+  m.def("attach_function", &attach_function);
+  m.def("run_backward", &run_backward);
+  m.def("gradient_node", [](Tensor t) -> py::object {
+    Edge e = needs_grad(*t) ? gradient_edge(*t) : Edge{};
+    return e ? py::cast(NodeHandle{e.node}) : py::none();
+  });
+  m.def("add_tensor_hook", &add_tensor_hook);
+  m.def("remove_tensor_hook", [](Tensor t, uint64_t id) {
+    if (t->autograd && t->autograd->hooks) t->autograd->hooks->remove(id);
+  });
+  m.def("add_post_accumulate_hook", [](Tensor t, py::function fn) {
+    MG_CHECK(t->requires_grad && !(t->autograd && t->autograd->grad_fn), Runtime,
+             "register_post_accumulate_grad_hook: post accumulate grad hooks cannot be registered on non-leaf tensors");
+    AutogradMeta& meta = meta_of(*t);
+    if (!meta.post_accumulate) meta.post_accumulate = std::make_shared<HookList>();
+    return meta.post_accumulate->add([h = python_hook(py::cpp_function([fn](Tensor x) {
+                                        fn(x);
+                                        return py::none();
+                                      }))](const Tensor& x) { return h(x); });
+  });
+  m.def("remove_post_accumulate_hook", [](Tensor t, uint64_t id) {
+    if (t->autograd && t->autograd->post_accumulate) t->autograd->post_accumulate->remove(id);
+  });
+  m.def("retain_grad", &retain_grad);
+  m.def("is_grad_enabled", [] { return thread_state.grad_mode; });
+  m.def("is_inference_mode_enabled", [] { return thread_state.inference_mode; });
+  m.def("is_anomaly_enabled", [] { return thread_state.anomaly; });
+  m.def("set_inference_mode", [](bool on) { return std::exchange(thread_state.inference_mode, on); });
+  m.def("set_anomaly", [](bool on) {
+    anomaly_hooks = on ? AnomalyHooks{user_line, note_write, last_write} : AnomalyHooks{};
+    if (!on) write_lines().clear();
+    return std::exchange(thread_state.anomaly, on);
+  });
+  m.def("user_line", &user_line);
+  m.def("is_view", [](Tensor t) { return t->autograd != nullptr && t->autograd->view != nullptr; });
+  m.def("view_base", [](Tensor t) { return t->autograd && t->autograd->view ? t->autograd->view->base : Tensor(); });
+  // Hot enough to be raw: used by no_grad() on every optimizer step.
+  static PyMethodDef raw[] = {{"set_grad_enabled",
+                               [](PyObject*, PyObject* on) -> PyObject* {
+                                 const bool before = thread_state.grad_mode;
+                                 thread_state.grad_mode = on == Py_True;
+                                 return PyBool_FromLong(before);
+                               },
+                               METH_O, "Sets grad mode, returns the former one."},
+                              {}};
+  PyModule_AddFunctions(m.ptr(), raw);
+}
+
+}  // namespace mg::python

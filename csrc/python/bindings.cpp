@@ -1,0 +1,22 @@
+// The extension module minigrad._core: puts the parts together. Everything hot is raw CPython (tensor_type.cpp, op_call.cpp), the rest
+// pybind11.
+#include "py.h"
+
+namespace mg::python {
+void install_errors(PyObject* module);
+}
+
+PYBIND11_MODULE(_core, m) {
+  using namespace mg::python;
+  m.doc() = "minigrad's C++ core: tensors, ops, autograd, CPU kernels.";
+  install_errors(m.ptr());
+  install_scalar_types(m.ptr());
+  install_op_types(m.ptr());
+  install_tensor_type(m.ptr());
+  install_module_base(m.ptr());
+  bind_construct(m);
+  bind_autograd(m);
+  bind_registry(m);
+  bind_optim(m);
+  bind_system(m);
+}

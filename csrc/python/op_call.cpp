@@ -1,0 +1,392 @@
+// The generic call of an op from Python: arguments parsed by the op's schema into Values, then call(). One parser serves functions
+// (mg.add), methods (x.add), in-place twins (x.add_) and out=. Hot: no allocation for plain tensors and numbers.
+#include "py.h"
+
+#include <structmember.h>
+
+#include "../core/random.h"
+
+namespace mg::python {
+
+int64_t* ArgBuffer::take_ints(int n) {
+  if (used_ints + n <= kInts) {
+    used_ints += n;
+    return ints + used_ints - n;
+  }
+  return more_ints.emplace_back(new int64_t[size_t(n)]).get();
+}
+
+TensorImpl** ArgBuffer::take_tensors(int n) {
+  if (used_tensors + n <= kTensors) {
+    used_tensors += n;
+    return tensors + used_tensors - n;
+  }
+  return more_tensors.emplace_back(new TensorImpl*[size_t(n)]).get();
+}
+
+[[noreturn, gnu::cold]] static void wrong_type(const Op& op, const Arg& arg, const char* expected, PyObject* o) {
+  fail(ErrorKind::Type, op.name, "(): argument '", arg.name, "' must be ", expected, ", not ", Py_TYPE(o)->tp_name);
+}
+
+static int64_t to_int(const Op& op, const Arg& arg, PyObject* o, const char* expected) {
+  if (PyFloat_Check(o)) wrong_type(op, arg, expected, o);
+  if (is_tensor(o)) {
+    TensorImpl* t = impl_of(o);
+    if (t->numel != 1 || is_floating(t->dtype)) wrong_type(op, arg, expected, o);
+    return read_int(*t);
+  }
+  PyObject* index = PyLong_Check(o) ? Py_NewRef(o) : PyNumber_Index(o);
+  if (index == nullptr) {
+    PyErr_Clear();
+    wrong_type(op, arg, expected, o);
+  }
+  int overflow = 0;
+  const int64_t v = PyLong_AsLongLongAndOverflow(index, &overflow);
+  Py_DECREF(index);
+  MG_CHECK(overflow == 0, Overflow, op.name, "(): argument '", arg.name, "': integer does not fit into 64 bits");
+  return v;
+}
+
+static bool convert_number(PyObject* o, Value& out) {
+  if (PyFloat_Check(o)) {
+    out = Value(PyFloat_AS_DOUBLE(o));
+    return true;
+  }
+  if (PyBool_Check(o)) {
+    out = Value(o == Py_True);
+    return true;
+  }
+  if (PyLong_Check(o)) {
+    int overflow = 0;
+    const int64_t v = PyLong_AsLongLongAndOverflow(o, &overflow);
+    MG_CHECK(overflow == 0, Overflow, "integer operand does not fit into 64 bits");
+    out = Value(v);
+    return true;
+  }
+  if (Py_TYPE(o)->tp_as_number == nullptr || PyComplex_Check(o) || PyObject_HasAttrString(o, "__array_interface__") == 0) return false;
+  // NumPy scalars (0-d): bool_, integer, floating
+  PyObject* item = PyObject_CallMethod(o, "item", nullptr);
+  if (item == nullptr) {
+    PyErr_Clear();
+    return false;
+  }
+  const bool ok = (PyFloat_Check(item) || PyLong_Check(item)) && convert_number(item, out);
+  Py_DECREF(item);
+  return ok;
+}
+
+bool convert_operand(PyObject* o, Value& out, ArgBuffer& buffer) {
+  if (is_tensor(o)) {
+    out = Value(impl_of(o));
+    return true;
+  }
+  if (PyFloat_CheckExact(o)) {
+    out = Value(PyFloat_AS_DOUBLE(o));
+    return true;
+  }
+  if (o == Py_None || PyUnicode_Check(o) || PyList_Check(o) || PyTuple_Check(o)) return false;
+  if (PyFloat_Check(o) || PyLong_Check(o)) return convert_number(o, out);
+  if (PyObject_HasAttrString(o, "__array_interface__")) {
+    PyObject* ndim = PyObject_GetAttrString(o, "ndim");
+    const bool scalar = ndim != nullptr && PyLong_Check(ndim) && PyLong_AsLong(ndim) == 0;
+    Py_XDECREF(ndim);
+    PyErr_Clear();
+    if (scalar && convert_number(o, out)) return true;
+    buffer.keep.push_back(from_array_interface(o));
+    out = Value(buffer.keep.back());
+    return true;
+  }
+  return convert_number(o, out);
+}
+
+static Value convert_ints(const Op& op, const Arg& arg, PyObject* o, ArgBuffer& buffer) {
+  if (PyTuple_Check(o) || PyList_Check(o)) {
+    const Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
+    int64_t* v = buffer.take_ints(int(n));
+    for (Py_ssize_t k = 0; k < n; ++k)
+      v[k] = to_int(op, arg, PySequence_Fast_GET_ITEM(o, k), "int or tuple of ints");
+    return Value(std::span<const int64_t>(v, size_t(n)));
+  }
+  if (is_tensor(o) && impl_of(o)->dim() == 1) {
+    const TensorImpl& t = *impl_of(o);
+    int64_t* v = buffer.take_ints(int(t.numel));
+    for (int64_t k = 0; k < t.numel; ++k) v[k] = read_int(t, k * t.strides[0]);
+    return Value(std::span<const int64_t>(v, size_t(t.numel)));
+  }
+  int64_t* v = buffer.take_ints(1);
+  v[0] = to_int(op, arg, o, "int or tuple of ints");
+  return Value(std::span<const int64_t>(v, 1));
+}
+
+static Value convert_tensors(const Op& op, const Arg& arg, PyObject* o, ArgBuffer& buffer) {
+  if (!PyTuple_Check(o) && !PyList_Check(o)) wrong_type(op, arg, "tuple of Tensors", o);
+  const Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
+  TensorImpl** v = buffer.take_tensors(int(n));
+  for (Py_ssize_t k = 0; k < n; ++k) {
+    PyObject* item = PySequence_Fast_GET_ITEM(o, k);
+    if (item != Py_None && !is_tensor(item))
+      fail(ErrorKind::Type, op.name, "(): expected Tensor as element ", k, " in argument '", arg.name, "', but got ",
+           Py_TYPE(item)->tp_name);
+    v[k] = item == Py_None ? nullptr : impl_of(item);
+  }
+  return Value::list(v, int(n));
+}
+
+Value convert(const Op& op, const Arg& arg, PyObject* o, ArgBuffer& buffer) {
+  Value v;
+  switch (arg.kind) {
+    case ArgKind::Tensor:
+      if (is_tensor(o)) [[likely]] return Value(impl_of(o));
+      if (o == Py_None && arg.optional) return v;
+      wrong_type(op, arg, "Tensor", o);
+    case ArgKind::Operand:
+      if (o == Py_None && arg.optional) return v;
+      if (convert_operand(o, v, buffer)) return v;
+      wrong_type(op, arg, "Tensor or number", o);
+    default: break;
+  }
+  if (o == Py_None) {
+    if (arg.optional || (arg.has_default && arg.default_value.none())) return v;
+    wrong_type(op, arg, "given", o);
+  }
+  switch (arg.kind) {
+    case ArgKind::Scalar:
+    case ArgKind::Float:
+      if (is_tensor(o) && impl_of(o)->numel == 1) {
+        const TensorImpl& t = *impl_of(o);
+        return is_floating(t.dtype) ? Value(read_double(t)) : Value(read_int(t));
+      }
+      if (!convert_number(o, v)) wrong_type(op, arg, arg.kind == ArgKind::Float ? "float" : "Number", o);
+      if (arg.kind == ArgKind::Float) v = Value(v.as_double());
+      return v;
+    case ArgKind::Bool: {
+      if (PyBool_Check(o)) return Value(o == Py_True);
+      if (!PyLong_Check(o) && !is_tensor(o) && Py_TYPE(o)->tp_as_number == nullptr) wrong_type(op, arg, "bool", o);
+      const int truth = PyObject_IsTrue(o);
+      if (truth < 0) throw PythonError{};
+      return Value(truth == 1);
+    }
+    case ArgKind::Int: return Value(to_int(op, arg, o, "int"));
+    case ArgKind::Ints: return convert_ints(op, arg, o, buffer);
+    case ArgKind::Tensors: return convert_tensors(op, arg, o, buffer);
+    case ArgKind::DType: {
+      DType d;
+      if (!dtype_from(o, d)) wrong_type(op, arg, "minigrad.dtype", o);
+      return Value(d);
+    }
+    case ArgKind::Device: {
+      Device d;
+      if (!device_from(o, d)) wrong_type(op, arg, "minigrad.device or str", o);
+      return Value(d);
+    }
+    case ArgKind::Str: {
+      const char* s = PyUnicode_Check(o) ? PyUnicode_AsUTF8(o) : nullptr;
+      if (s == nullptr) wrong_type(op, arg, "str", o);
+      return Value(s);
+    }
+    case ArgKind::Generator: {
+      v.kind = Kind::Generator;
+      v.generator = py::cast<Generator*>(py::handle(o));
+      return v;
+    }
+    default: return v;
+  }
+}
+
+namespace {
+
+struct Parsed {
+  const Op& op;
+  Value values[kMaxArgs];
+  bool given[kMaxArgs] = {};
+  ArgBuffer buffer;
+  PyObject* out = nullptr;
+
+  void set(int k, PyObject* o) {
+    values[k] = convert(op, op.args[size_t(k)], o, buffer);
+    given[k] = true;
+  }
+
+  void positional(PyObject* const* args, Py_ssize_t n) {
+    const int total = int(op.args.size());
+    for (Py_ssize_t k = 0; k < n; ++k) {
+      if (k >= total || op.args[size_t(k)].keyword_only) {
+        int accepted = 0;
+        while (accepted < total && !op.args[size_t(accepted)].keyword_only) ++accepted;
+        fail(ErrorKind::Type, op.name, "() takes ", accepted, " positional argument", accepted == 1 ? "" : "s", " but ", n,
+             n == 1 ? " was given" : " were given");
+      }
+      const Arg& arg = op.args[size_t(k)];
+      if (arg.variadic && !PyTuple_Check(args[k]) && !PyList_Check(args[k])) {  // x.view(2, 3)
+        int64_t* v = buffer.take_ints(int(n - k));
+        for (Py_ssize_t j = k; j < n; ++j) v[j - k] = to_int(op, arg, args[j], "int or tuple of ints");
+        values[k] = Value(std::span<const int64_t>(v, size_t(n - k)));
+        given[k] = true;
+        return;
+      }
+      set(int(k), args[k]);
+    }
+  }
+
+  int find(PyObject* name) {
+    const char* s = PyUnicode_AsUTF8(name);
+    const int total = int(op.args.size());
+    for (int k = 0; k < total; ++k)
+      if (op.args[size_t(k)].name == s) return k;
+    if (std::strcmp(s, "axis") == 0) return find_plain("dim");  // NumPy spellings that PyTorch accepts
+    if (std::strcmp(s, "keepdims") == 0) return find_plain("keepdim");
+    if (std::strcmp(s, "x") == 0 || std::strcmp(s, "a") == 0) return find_plain("input");
+    if (std::strcmp(s, "x2") == 0) return find_plain("other");
+    return -1;
+  }
+  int find_plain(const char* s) {
+    for (int k = 0; k < int(op.args.size()); ++k)
+      if (op.args[size_t(k)].name == s) return k;
+    return -1;
+  }
+
+  void keywords(PyObject* const* values_at, PyObject* kwnames) {
+    for (Py_ssize_t j = 0; j < PyTuple_GET_SIZE(kwnames); ++j) {
+      PyObject* name = PyTuple_GET_ITEM(kwnames, j);
+      const int k = find(name);
+      if (k < 0) {
+        const char* s = PyUnicode_AsUTF8(name);
+        if (std::strcmp(s, "out") == 0) {
+          out = values_at[j] == Py_None ? nullptr : values_at[j];
+          continue;
+        }
+        fail(ErrorKind::Type, op.name, "() got an unexpected keyword argument '", s, "'");
+      }
+      MG_CHECK(!given[k], Type, op.name, "() got multiple values for argument '", op.args[size_t(k)].name, "'");
+      set(k, values_at[j]);
+    }
+  }
+
+  void defaults() {
+    for (int k = 0; k < int(op.args.size()); ++k) {
+      if (given[k]) continue;
+      const Arg& a = op.args[size_t(k)];
+      MG_CHECK(a.has_default || a.optional, Type, op.name, "() missing required argument '", a.name, "' (pos ", k + 1, ")");
+      values[k] = a.default_value;
+    }
+  }
+};
+
+PyObject* wrap_outputs(Tensor* outs, int n) {
+  if (n == 1) return wrap(std::move(outs[0]));
+  PyObject* tuple = checked(PyTuple_New(n));
+  for (int k = 0; k < n; ++k) PyTuple_SET_ITEM(tuple, k, wrap(std::move(outs[k])));
+  return tuple;
+}
+
+void take_out(const Op& op, PyObject* out, Tensor* outs) {
+  if (op.n_outputs() == 1) {
+    outs[0] = expect_tensor(out, (op.name + "(): argument 'out'").c_str());
+    return;
+  }
+  MG_CHECK((PyTuple_Check(out) || PyList_Check(out)) && PySequence_Fast_GET_SIZE(out) == op.n_outputs(), Type, op.name,
+           "(): argument 'out' must be a tuple of ", op.n_outputs(), " Tensors");
+  for (int k = 0; k < op.n_outputs(); ++k)
+    outs[k] = expect_tensor(PySequence_Fast_GET_ITEM(out, k), (op.name + "(): argument 'out'").c_str());
+}
+
+}  // namespace
+
+PyObject* call_op(const Op& op, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames, Write mode) {
+  return guarded([&]() -> PyObject* {
+    Parsed p{.op = op, .values = {}, .given = {}, .buffer = {}, .out = nullptr};
+    p.positional(args, nargs);
+    if (kwnames != nullptr) p.keywords(args + nargs, kwnames);
+    p.defaults();
+    Tensor outs[kMaxOutputs];
+    if (p.out != nullptr) {
+      MG_CHECK(mode == Write::Fresh && op.mutated < 0, Type, op.name, "() takes no 'out' argument");
+      take_out(op, p.out, outs);
+      call(op, p.values, outs, Write::Out);
+      return Py_NewRef(p.out);
+    }
+    if (mode == Write::Inplace) MG_CHECK(p.values[0].is_tensor(), Type, op.name, "_(): needs a Tensor");
+    call(op, p.values, outs, mode);
+    return wrap_outputs(outs, op.n_outputs());
+  });
+}
+
+// Python objects for ops: OpFunction (module level) and OpMethod (a method descriptor, so x.add(y) makes no bound method).
+struct PyOp {
+  PyObject_HEAD vectorcallfunc vectorcall;
+  const Op* op;
+  Write mode;
+  PyObject* dict;
+};
+
+static PyTypeObject* op_function_type = nullptr;
+static PyTypeObject* op_method_type = nullptr;
+
+static PyObject* op_vectorcall(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
+  auto* f = reinterpret_cast<PyOp*>(self);
+  return call_op(*f->op, args, PyVectorcall_NARGS(nargsf), kwnames, f->mode);
+}
+
+static PyObject* op_bind(PyObject* self, PyObject* obj, PyObject*) {
+  if (obj == nullptr || obj == Py_None) return Py_NewRef(self);
+  return PyMethod_New(self, obj);
+}
+
+static PyObject* op_repr(PyObject* self) {
+  auto* f = reinterpret_cast<PyOp*>(self);
+  return PyUnicode_FromFormat("<minigrad op %s%s>", f->op->name.c_str(), f->mode == Write::Inplace ? "_" : "");
+}
+
+static PyObject* op_get_name(PyObject* self, void*) {
+  auto* f = reinterpret_cast<PyOp*>(self);
+  return PyUnicode_FromString((f->op->name + (f->mode == Write::Inplace ? "_" : "")).c_str());
+}
+
+static PyObject* op_reduce(PyObject* self, PyObject*) {  // pickles and deep-copies by name
+  auto* f = reinterpret_cast<PyOp*>(self);
+  PyObject* by_name = python_helper("minigrad.op", "function_by_name");
+  return Py_BuildValue("O(si)", by_name, f->op->name.c_str(), f->mode == Write::Inplace ? 1 : 0);
+}
+
+static PyTypeObject* make_op_type(const char* name, bool method) {
+  static PyMemberDef members[] = {{"__vectorcalloffset__", T_PYSSIZET, offsetof(PyOp, vectorcall), READONLY, nullptr},
+                                  {"__dictoffset__", T_PYSSIZET, offsetof(PyOp, dict), READONLY, nullptr},
+                                  {}};
+  static PyGetSetDef getset[] = {{"__name__", op_get_name, nullptr, nullptr, nullptr},
+                                 {"__qualname__", op_get_name, nullptr, nullptr, nullptr},
+                                 {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
+                                 {}};
+  static PyMethodDef methods[] = {{"__reduce__", op_reduce, METH_NOARGS, nullptr}, {}};
+  PyType_Slot slots[8] = {{Py_tp_members, members},
+                          {Py_tp_getset, getset},
+                          {Py_tp_methods, methods},
+                          {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
+                          {Py_tp_repr, reinterpret_cast<void*>(op_repr)},
+                          {0, nullptr},
+                          {0, nullptr},
+                          {0, nullptr}};
+  if (method) slots[5] = {Py_tp_descr_get, reinterpret_cast<void*>(op_bind)};
+  PyType_Spec spec = {name, sizeof(PyOp), 0,
+                      static_cast<unsigned>(Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | (method ? Py_TPFLAGS_METHOD_DESCRIPTOR : 0)),
+                      slots};
+  return reinterpret_cast<PyTypeObject*>(checked(PyType_FromSpec(&spec)));
+}
+
+PyObject* make_op_function(const Op* op, Write mode, bool method) {
+  auto* f = PyObject_New(PyOp, method ? op_method_type : op_function_type);
+  checked(reinterpret_cast<PyObject*>(f));
+  f->vectorcall = op_vectorcall;
+  f->op = op;
+  f->mode = mode;
+  f->dict = nullptr;
+  return reinterpret_cast<PyObject*>(f);
+}
+
+void install_op_types(PyObject* module) {
+  op_function_type = make_op_type("minigrad.OpFunction", false);
+  op_method_type = make_op_type("minigrad.OpMethod", true);
+  PyModule_AddObjectRef(module, "OpFunction", reinterpret_cast<PyObject*>(op_function_type));
+  PyModule_AddObjectRef(module, "OpMethod", reinterpret_cast<PyObject*>(op_method_type));
+}
+
+}  // namespace mg::python

@@ -1,0 +1,55 @@
+"""minigrad: a small tensor and autograd engine, used like PyTorch.
+
+    import minigrad as mg
+    x = mg.randn(3, requires_grad=True)
+    (x * x).sum().backward()
+    print(x.grad)
+
+The C++ core is `minigrad._core`; ops are declared in `minigrad/ops`; `nn`, `optim`, `data`, `io` are loaded on first use, so that
+`import minigrad` stays below `import numpy`. docs/architecture.md is the map.
+"""
+
+from __future__ import annotations
+
+from minigrad import _core
+from minigrad._core import (
+    Generator, OutOfMemoryError, Size, Tensor, bfloat16, bool, can_cast, default_generator, device, dtype, empty_cache, float16, float32, float64,
+    from_numpy, get_default_dtype, get_num_threads, int8, int16, int32, int64, is_grad_enabled,
+    is_inference_mode_enabled, manual_seed, memory_snapshot, memory_stats, promote_types, result_type, set_default_dtype,
+    set_memory_limit, set_num_threads, tensor, uint8,
+)  # fmt: skip
+from minigrad._tensor import (
+    as_tensor, asarray, channels_last, contiguous_format, from_dlpack, get_printoptions, is_floating_point, is_tensor,
+    layout, memory_format, numel, preserve_format, set_printoptions, strided,
+)  # fmt: skip
+
+__version__ = "0.1.0"
+
+half, float, double = float16, float32, float64
+short, int, long = int16, int32, int64
+inf, nan, pi, e = 1e999, 1e999 - 1e999, 3.141592653589793, 2.718281828459045
+newaxis = None
+
+from minigrad import ops as _ops  # noqa: E402  declares everything
+from minigrad.autograd.modes import enable_grad, inference_mode, no_grad, set_grad_enabled  # noqa: E402
+from minigrad.op import namespaces as _namespaces  # noqa: E402
+
+globals().update(_namespaces[""])
+reshape = Tensor.reshape
+
+_LAZY = {
+    "nn", "optim", "data", "io", "utils", "autograd", "testing", "linalg", "special", "func", "random", "indexing",
+}  # fmt: skip
+_LAZY_NAMES = {"save": "minigrad.io", "load": "minigrad.io"}
+
+
+def __getattr__(name: str):
+    import importlib
+
+    if name in _LAZY:
+        return importlib.import_module("minigrad." + name)
+    if name in _LAZY_NAMES:
+        value = getattr(importlib.import_module(_LAZY_NAMES[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'minigrad' has no attribute '{name}'")

@@ -1,0 +1,1 @@
+"""The bodies behind `minigrad.nn.functional`, by family."""

@@ -1,0 +1,158 @@
+"""Normalisations: layer_norm and batch_norm are registry ops; group, instance, RMS and local response compose.
+
+Shapes: N batch, C channels, G groups, * spatial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import minigrad as mg
+
+from ._registry import registered
+
+Tensor = mg.Tensor
+_layer_norm = registered("layer_norm")
+_batch_norm = registered("batch_norm")
+
+
+def layer_norm(
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise over the last `len(normalized_shape)` dimensions, then scale and shift."""
+    return _layer_norm(input, normalized_shape, weight, bias, eps)
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each channel (dim 1) over the batch, or with the running statistics when not training."""
+    if training:
+        _check_more_than_one(input)
+    return _batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+
+
+def _check_more_than_one(input: Tensor) -> None:
+    shape = input.shape
+    if len(shape) >= 2 and input.numel() == shape[1] and input.numel():
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {shape}")
+
+
+def group_norm(
+    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """Normalise each of `num_groups` groups of channels of (N, C, *) (Wu and He, arXiv 1803.08494)."""
+    if input.dim() < 2:
+        raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {input.dim()}")
+    channels = input.shape[1]
+    if num_groups <= 0 or channels % num_groups:
+        raise RuntimeError(
+            "Expected number of channels in input to be divisible by num_groups, but got input of shape "
+            f"{list(input.shape)} and num_groups={num_groups}"
+        )
+    _check_affine("group_norm", weight, bias, channels)
+    if input.numel() == 0:
+        return input.clone()
+    grouped = input.reshape(input.shape[0], num_groups, -1)
+    normal = _layer_norm(grouped, grouped.shape[2:], None, None, eps).reshape(input.shape)
+    return _affine(normal, weight, bias)
+
+
+def _check_affine(name: str, weight: Tensor | None, bias: Tensor | None, channels: int) -> None:
+    for what, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None and (tensor.dim() != 1 or tensor.shape[0] != channels):
+            raise RuntimeError(
+                f"Expected {what} to be a vector of size equal to the number of channels in input, but got {what} of "
+                f"shape {list(tensor.shape)} and {channels} channels in {name}"
+            )
+
+
+def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    shape = (1, -1) + (1,) * (x.dim() - 2)
+    if weight is not None:
+        x = x * weight.reshape(shape)
+    return x if bias is None else x + bias.reshape(shape)
+
+
+def instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each channel of each sample of (N, C, *)."""
+    if not use_input_stats:
+        return _batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    spatial = 1
+    for size in input.shape[2:]:
+        spatial *= size
+    if spatial == 1:
+        raise ValueError(
+            f"Expected more than 1 spatial element when training, got input size {input.shape}"
+        )
+    flat_NCS = input.reshape(input.shape[0], input.shape[1], -1)
+    if running_mean is not None or running_var is not None:
+        with mg.no_grad():
+            if running_mean is not None:
+                running_mean.lerp_(flat_NCS.mean((0, 2)).to(running_mean.dtype), momentum)
+            if running_var is not None:
+                running_var.lerp_(flat_NCS.var(2).mean(0).to(running_var.dtype), momentum)
+    normal = _layer_norm(flat_NCS, flat_NCS.shape[2:], None, None, eps).reshape(input.shape)
+    return _affine(normal, weight, bias)
+
+
+def rms_norm(
+    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
+    """input / sqrt(mean(input²) + eps) over the last dimensions, times weight (arXiv 1910.07467).
+
+    `eps` defaults to the machine epsilon of the dtype computed in; half precision computes in float32.
+    """
+    shape = tuple(normalized_shape)
+    if not shape or tuple(input.shape[-len(shape) :]) != shape:
+        raise RuntimeError(
+            f"Given normalized_shape={list(shape)}, expected input with shape [*, {', '.join(map(str, shape))}], "
+            f"but got input of size{list(input.shape)}"
+        )
+    wide = input.float() if input.dtype in (mg.float16, mg.bfloat16) else input
+    if eps is None:
+        eps = mg.finfo(wide.dtype).eps
+    dims = tuple(range(-len(shape), 0))
+    normal = wide * (wide.square().mean(dims, keepdim=True) + eps).rsqrt()
+    if weight is not None:
+        normal = normal * weight
+    return normal if wide is input else normal.to(input.dtype)
+
+
+def local_response_norm(
+    input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Tensor:
+    """input / (k + alpha * mean of squares over `size` neighbouring channels)^beta (AlexNet, section 3.3)."""
+    if input.dim() < 3:
+        raise ValueError(f"Expected 3D or higher dimensionality input (got {input.dim()} dimensions)")
+    if input.numel() == 0:
+        return input
+    from .padding import pad
+
+    square = input.square()
+    padded = pad(square, (0, 0) * (input.dim() - 2) + (size // 2, (size - 1) // 2))
+    channels = input.shape[1]
+    window = padded.narrow(1, 0, channels)
+    for offset in range(1, size):
+        window = window + padded.narrow(1, offset, channels)
+    return input / (window * (alpha / size) + k).pow(beta)

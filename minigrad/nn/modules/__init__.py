@@ -1,0 +1,51 @@
+"""The layer classes, by family; `minigrad.nn` re-exports them."""
+
+from __future__ import annotations
+
+from . import module
+from .activation import *  # noqa: F403
+from .activation import __all__ as _activation
+from .batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from .container import ModuleDict, ModuleList, Sequential
+from .conv import Conv2d
+from .distance import CosineSimilarity, PairwiseDistance
+from .dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
+from .flatten import Flatten, Unflatten
+from .instancenorm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
+from .linear import Bilinear, Identity, Linear
+from .loss import *  # noqa: F403
+from .loss import __all__ as _loss
+from .module import Module
+from .normalization import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
+from .parameter_container import ParameterDict, ParameterList
+from .pixelshuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
+from .pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
+from .sparse import Embedding
+
+# torch keeps the global hook registrations in `modules.module`; programs import them from there.
+from ._global_hooks import (  # isort: skip
+    register_module_backward_hook,
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+    register_module_full_backward_hook,
+    register_module_full_backward_pre_hook,
+)
+
+for _hook in (
+    register_module_backward_hook,
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+    register_module_full_backward_hook,
+    register_module_full_backward_pre_hook,
+):
+    setattr(module, _hook.__name__, _hook)
+module.register_module_backward_hook = register_module_backward_hook
+
+__all__ = [
+    "AdaptiveAvgPool2d", "AlphaDropout", "AvgPool2d", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "Bilinear",
+    "ChannelShuffle", "Conv2d", "CosineSimilarity", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "Embedding",
+    "FeatureAlphaDropout", "Flatten", "GroupNorm", "Identity", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d",
+    "LayerNorm", "Linear", "LocalResponseNorm", "MaxPool2d", "Module", "ModuleDict", "ModuleList", "PairwiseDistance",
+    "ParameterDict", "ParameterList", "PixelShuffle", "PixelUnshuffle", "RMSNorm", "Sequential", "Unflatten",
+    *_activation, *_loss,
+]  # fmt: skip

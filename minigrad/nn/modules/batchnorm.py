@@ -1,0 +1,140 @@
+"""Batch normalisation layers (Ioffe and Szegedy, arXiv 1502.03167)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import minigrad as mg
+
+from .. import functional as F
+from .. import init
+from ..parameter import Parameter
+from .module import Module
+
+__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
+
+
+class _NormBase(Module):
+    """Parameters and running statistics of batch and instance normalisation."""
+
+    _version = 2
+    __constants__ = ["track_running_stats", "momentum", "eps", "num_features", "affine"]
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        options = {"device": device, "dtype": dtype}
+        self.num_features = num_features
+        self.eps = eps
+        self.momentum = momentum
+        self.affine = affine
+        self.track_running_stats = track_running_stats
+        for name in ("weight", "bias"):
+            self.register_parameter(name, Parameter(mg.empty(num_features, **options)) if affine else None)
+        track = track_running_stats
+        self.register_buffer("running_mean", mg.zeros(num_features, **options) if track else None)
+        self.register_buffer("running_var", mg.ones(num_features, **options) if track else None)
+        count = mg.tensor(0, dtype=mg.long, device=device) if track else None
+        self.register_buffer("num_batches_tracked", count)
+        self.reset_parameters()
+
+    def reset_running_stats(self) -> None:
+        """Forget the running statistics."""
+        if self.track_running_stats:
+            self.running_mean.zero_()
+            self.running_var.fill_(1)
+            self.num_batches_tracked.zero_()
+
+    def reset_parameters(self) -> None:
+        """Reset statistics, scale (1) and shift (0)."""
+        self.reset_running_stats()
+        if self.affine:
+            init.ones_(self.weight)
+            init.zeros_(self.bias)
+
+    def _check_input_dim(self, input: mg.Tensor) -> None:
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        """The options."""
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"track_running_stats={self.track_running_stats}"
+        )
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        version = local_metadata.get("version", None)
+        key = prefix + "num_batches_tracked"
+        if (version is None or version < 2) and self.track_running_stats and key not in state_dict:
+            # Checkpoints from before version 2 have no counter.
+            own = self.num_batches_tracked
+            state_dict[key] = own if own is not None else mg.tensor(0, dtype=mg.long)
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+
+
+class _BatchNorm(_NormBase):
+    def forward(self, input: mg.Tensor) -> mg.Tensor:
+        """Normalise `input`, and update the running statistics in training mode."""
+        self._check_input_dim(input)
+        training, track = self.training, self.track_running_stats
+        factor = 0.0 if self.momentum is None else self.momentum
+        if training and track and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            if self.momentum is None:  # cumulative average over all batches seen
+                factor = 1.0 / float(self.num_batches_tracked)
+        mean, var = self.running_mean, self.running_var
+        use_batch = training or (mean is None and var is None)
+        if training and not track:
+            mean = var = None
+        return F.batch_norm(input, mean, var, self.weight, self.bias, use_batch, factor, self.eps)
+
+
+class BatchNorm1d(_BatchNorm):
+    """Batch normalisation of (N, C) or (N, C, L), per channel.
+
+    Args:
+        num_features: C.
+        eps: added to the variance.
+        momentum: weight of the newest batch in the running statistics; None means their plain average.
+        affine: learn scale and shift.
+        track_running_stats: keep statistics for evaluation mode.
+    """
+
+    def _check_input_dim(self, input: mg.Tensor) -> None:
+        if input.dim() != 2 and input.dim() != 3:
+            raise ValueError(f"expected 2D or 3D input (got {input.dim()}D input)")
+
+
+class BatchNorm2d(_BatchNorm):
+    """Batch normalisation of (N, C, H, W), per channel; arguments as in BatchNorm1d."""
+
+    def _check_input_dim(self, input: mg.Tensor) -> None:
+        if input.dim() != 4:
+            raise ValueError(f"expected 4D input (got {input.dim()}D input)")
+
+
+class BatchNorm3d(_BatchNorm):
+    """Batch normalisation of (N, C, D, H, W), per channel; arguments as in BatchNorm1d."""
+
+    def _check_input_dim(self, input: mg.Tensor) -> None:
+        if input.dim() != 5:
+            raise ValueError(f"expected 5D input (got {input.dim()}D input)")

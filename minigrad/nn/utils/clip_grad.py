@@ -1,0 +1,78 @@
+"""Limits on gradients before an optimizer step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import minigrad as mg
+
+Tensor = mg.Tensor
+Parameters = Tensor | Iterable[Tensor]
+
+
+def _grads(parameters: Parameters) -> list[Tensor]:
+    parameters = [parameters] if isinstance(parameters, Tensor) else parameters
+    return [p.grad for p in parameters if p.grad is not None]
+
+
+def get_total_norm(
+    tensors: Parameters, norm_type: float = 2.0, error_if_nonfinite: bool = False, foreach: bool | None = None
+) -> Tensor:
+    """The norm of all tensors as if they were one vector; 0 for none.
+
+    Raises:
+        RuntimeError: the norm is not finite and `error_if_nonfinite`.
+    """
+    tensors = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    if not tensors:
+        return mg.tensor(0.0)
+    with mg.no_grad():
+        norms = mg.stack([t.norm(float(norm_type)).to(tensors[0].device) for t in tensors])
+        total = norms.norm(float(norm_type))
+    if error_if_nonfinite and not bool(total.isfinite()):
+        raise RuntimeError(
+            f"The total norm of order {float(norm_type)} for gradients from `parameters` is non-finite, so it cannot be "
+            "clipped. To disable this error and scale the gradients by the non-finite norm anyway, set "
+            "`error_if_nonfinite=False`"
+        )
+    return total
+
+
+def clip_grads_with_norm_(
+    parameters: Parameters, max_norm: float, total_norm: Tensor, foreach: bool | None = None
+) -> None:
+    """Scale the gradients in place by min(1, max_norm / (total_norm + 1e-6))."""
+    with mg.no_grad():
+        # clamp keeps the decision on the device: no .item() between backward and step
+        scale = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
+        for grad in _grads(parameters):
+            grad.mul_(scale.to(grad.device))
+
+
+def clip_grad_norm_(
+    parameters: Parameters,
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
+) -> Tensor:
+    """Scale all gradients in place so that their common norm is at most `max_norm`; returns the norm before.
+
+    Args:
+        parameters: tensors whose `.grad` is clipped.
+        max_norm: the limit.
+        norm_type: order of the norm, may be math.inf.
+        error_if_nonfinite: raise when the norm is inf or NaN.
+        foreach: accepted and ignored.
+    """
+    parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    total = get_total_norm(_grads(parameters), norm_type, error_if_nonfinite)
+    clip_grads_with_norm_(parameters, max_norm, total)
+    return total
+
+
+def clip_grad_value_(parameters: Parameters, clip_value: float, foreach: bool | None = None) -> None:
+    """Clamp every gradient in place to [-clip_value, clip_value]."""
+    with mg.no_grad():
+        for grad in _grads(parameters):
+            grad.clamp_(min=-float(clip_value), max=float(clip_value))

@@ -1,0 +1,336 @@
+"""Optimizer: parameter groups, state, hooks, state_dict; the base class that third-party optimizers extend.
+
+Map. Groups and their checks · zero_grad and step · hooks · state_dict. Invariants: `param_groups` is a list of dicts
+with "params" (a list of leaf tensors) and every default; `state` maps a parameter to its dict. Hooks cost nothing until
+one is registered: registration puts a wrapped `step` on the instance.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from typing import Any
+
+import minigrad as mg
+
+from ..nn.modules._hooks import RemovableHandle
+from ..nn.modules.module import _typename
+
+Tensor = mg.Tensor
+_alive: weakref.WeakSet = weakref.WeakSet()
+_global_pre_hooks: dict[int, Callable[..., Any]] = OrderedDict()
+_global_post_hooks: dict[int, Callable[..., Any]] = OrderedDict()
+
+
+class _Required:
+    def __repr__(self) -> str:
+        return "<required parameter>"
+
+
+required = _Required()
+
+
+class Optimizer:
+    """Base class of all optimizers.
+
+    Args:
+        params: tensors, `(name, tensor)` pairs, or dicts with "params" and options of that group.
+        defaults: options a group takes when it does not set them.
+    """
+
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+        if isinstance(params, Tensor):
+            raise TypeError(
+                "params argument given to the optimizer should be an iterable of Tensors or dicts, but got "
+                + _typename(params)
+            )
+        self.defaults = defaults
+        self.state: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
+        self.param_groups: list[dict[str, Any]] = []
+        self._make_hook_tables()
+        groups = list(params)
+        if not groups:
+            raise ValueError("optimizer got an empty parameter list")
+        if not isinstance(groups[0], dict):
+            groups = [{"params": groups}]
+        for group in groups:
+            self.add_param_group(dict(group))
+        self._start()
+
+    def _make_hook_tables(self) -> None:
+        self._optimizer_step_pre_hooks: dict[int, Any] = OrderedDict()
+        self._optimizer_step_post_hooks: dict[int, Any] = OrderedDict()
+        self._optimizer_state_dict_pre_hooks: dict[int, Any] = OrderedDict()
+        self._optimizer_state_dict_post_hooks: dict[int, Any] = OrderedDict()
+        self._optimizer_load_state_dict_pre_hooks: dict[int, Any] = OrderedDict()
+        self._optimizer_load_state_dict_post_hooks: dict[int, Any] = OrderedDict()
+
+    def _start(self) -> None:
+        _alive.add(self)
+        if _global_pre_hooks or _global_post_hooks:
+            self._wrap_step()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if "_optimizer_step_pre_hooks" not in self.__dict__:
+            self._make_hook_tables()
+            self._start()
+        self.defaults.setdefault("differentiable", False)
+
+    def __repr__(self) -> str:
+        lines = [type(self).__name__ + " ("]
+        for i, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {i}")
+            lines += [f"    {key}: {group[key]}" for key in sorted(group) if key != "params"]
+        return "\n".join(lines) + "\n)"
+
+    # ---- groups ----------------------------------------------------------------------------------------------
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a dict with "params" (a tensor or an ordered iterable of them) and options.
+
+        Raises:
+            TypeError: not a dict, a set of parameters, or something that is no tensor.
+            ValueError: a non-leaf tensor, a missing required option, or a parameter that is in another group.
+        """
+        if not isinstance(param_group, dict):
+            raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
+        params = param_group["params"]
+        if isinstance(params, Tensor):
+            params = [params]
+        elif isinstance(params, set):
+            raise TypeError(
+                "optimizer parameters need to be organized in ordered collections, but the ordering of tensors in "
+                "sets will change between runs. Please use a list instead."
+            )
+        params = list(params)
+        if params and isinstance(params[0], tuple):
+            param_group["param_names"] = [name for name, _ in params]
+            params = [param for _, param in params]
+        param_group["params"] = params
+        for param in params:
+            if not isinstance(param, Tensor):
+                raise TypeError("optimizer can only optimize Tensors, but one of the params is " + _typename(param))
+            if not self.defaults.get("differentiable") and not (param.is_leaf or param.retains_grad):
+                raise ValueError("can't optimize a non-leaf Tensor")
+        for name, default in self.defaults.items():
+            if default is required and name not in param_group:
+                raise ValueError(f"parameter group didn't specify a value of required optimization parameter {name}")
+            param_group.setdefault(name, default)
+        ids = {id(param) for param in params}
+        if len(ids) != len(params):
+            raise ValueError("optimizer contains a parameter group with duplicate parameters")
+        for group in self.param_groups:
+            if not ids.isdisjoint(id(param) for param in group["params"]):
+                raise ValueError("some parameters appear in more than one parameter group")
+            if ("param_names" in group) != ("param_names" in param_group):
+                raise ValueError("all optimizer param groups should be with/without names.")
+        self.param_groups.append(param_group)
+
+    # ---- step ------------------------------------------------------------------------------------------------
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear the gradients of all parameters, or fill them with zeros."""
+        if set_to_none:
+            for group in self.param_groups:
+                for param in group["params"]:
+                    param.grad = None
+            return
+        for group in self.param_groups:
+            for param in group["params"]:
+                grad = param.grad
+                if grad is None:
+                    continue
+                if grad.grad_fn is not None:
+                    grad.detach_()
+                else:
+                    grad.requires_grad_(False)
+                grad.zero_()
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update the parameters once; `closure` recomputes the loss and is called with gradients enabled."""
+        raise NotImplementedError
+
+    def _evaluate(self, closure: Callable[[], Any] | None) -> Any:
+        if closure is None:
+            return None
+        with mg.enable_grad():
+            return closure()
+
+    # ---- hooks -----------------------------------------------------------------------------------------------
+
+    def _wrap_step(self) -> None:
+        """Put a `step` on the instance that runs the hooks around the present one (once)."""
+        current = self.step
+        if getattr(current, "_runs_hooks", False):
+            return
+
+        # `self` is reached through a weak reference: a strong one would be a cycle that keeps all state alive.
+        ref = weakref.ref(self)
+        inner = getattr(current, "__func__", current)
+        bound = hasattr(current, "__func__")
+
+        @functools.wraps(inner)
+        def step(*args: Any, **kwargs: Any) -> Any:
+            self = ref()
+            for hook in [*_global_pre_hooks.values(), *self._optimizer_step_pre_hooks.values()]:
+                returned = hook(self, args, kwargs)
+                if returned is None:
+                    continue
+                if not (isinstance(returned, tuple) and len(returned) == 2):
+                    raise RuntimeError(
+                        f"{inner} must return None or a tuple of (new_args, new_kwargs), but got {returned}."
+                    )
+                args, kwargs = returned
+            result = inner(self, *args, **kwargs) if bound else inner(*args, **kwargs)
+            for hook in [*self._optimizer_step_post_hooks.values(), *_global_post_hooks.values()]:
+                hook(self, args, kwargs)
+            return result
+
+        step._runs_hooks = True
+        self.step = step
+
+    def _register(self, table: dict[int, Any], hook: Any, prepend: bool = False) -> RemovableHandle:
+        handle = RemovableHandle(table)
+        table[handle.id] = hook
+        if prepend:
+            table.move_to_end(handle.id, last=False)
+        return handle
+
+    def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call `hook(optimizer, args, kwargs)` before `step`; it may return new `(args, kwargs)`."""
+        self._wrap_step()
+        return self._register(self._optimizer_step_pre_hooks, hook)
+
+    def register_step_post_hook(self, hook: Callable[..., None]) -> RemovableHandle:
+        """Call `hook(optimizer, args, kwargs)` after `step`."""
+        self._wrap_step()
+        return self._register(self._optimizer_step_post_hooks, hook)
+
+    def register_state_dict_pre_hook(self, hook: Callable[[Any], None], prepend: bool = False) -> RemovableHandle:
+        """Call `hook(optimizer)` before `state_dict`."""
+        return self._register(self._optimizer_state_dict_pre_hooks, hook, prepend)
+
+    def register_state_dict_post_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call `hook(optimizer, state_dict)` after `state_dict`; a returned dict replaces it."""
+        return self._register(self._optimizer_state_dict_post_hooks, hook, prepend)
+
+    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call `hook(optimizer, state_dict)` before loading; a returned dict replaces it."""
+        return self._register(self._optimizer_load_state_dict_pre_hooks, hook, prepend)
+
+    def register_load_state_dict_post_hook(self, hook: Callable[[Any], None], prepend: bool = False) -> RemovableHandle:
+        """Call `hook(optimizer)` after loading."""
+        return self._register(self._optimizer_load_state_dict_post_hooks, hook, prepend)
+
+    # ---- state_dict ------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """State and groups as plain data: parameters become their running numbers; tensors are shared, not copied."""
+        for hook in self._optimizer_state_dict_pre_hooks.values():
+            hook(self)
+        number: dict[int, int] = {}
+        groups = []
+        for group in self.param_groups:
+            packed = {key: value for key, value in group.items() if key != "params"}
+            for param in group["params"]:
+                number.setdefault(id(param), len(number))
+            packed["params"] = [number[id(param)] for param in group["params"]]
+            groups.append(packed)
+        state = {number[id(key)] if isinstance(key, Tensor) else key: value for key, value in self.state.items()}
+        result: dict[str, Any] = {"state": state, "param_groups": groups}
+        for hook in self._optimizer_state_dict_post_hooks.values():
+            returned = hook(self, result)
+            if returned is not None:
+                result = returned
+        return result
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over state and options from what `state_dict` returned; floating state is cast to its parameter's dtype.
+
+        Raises:
+            ValueError: the number of groups, or of parameters in one, differs.
+        """
+        state_dict = state_dict.copy()
+        for hook in self._optimizer_load_state_dict_pre_hooks.values():
+            returned = hook(self, state_dict)
+            if returned is not None:
+                state_dict = returned
+        saved_groups = deepcopy(state_dict["param_groups"])
+        if len(saved_groups) != len(self.param_groups):
+            raise ValueError("loaded state dict has a different number of parameter groups")
+        for own, saved in zip(self.param_groups, saved_groups, strict=True):
+            if len(own["params"]) != len(saved["params"]):
+                raise ValueError(
+                    "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
+                )
+        by_number = {}
+        for own, saved in zip(self.param_groups, saved_groups, strict=True):
+            by_number.update(zip(saved["params"], own["params"], strict=True))
+        state: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
+        for key, value in state_dict["state"].items():
+            param = by_number.get(key)
+            if param is None:
+                state[key] = value
+            else:
+                state[param] = _cast(param, value)
+        for own, saved in zip(self.param_groups, saved_groups, strict=True):
+            saved["params"] = own["params"]
+            if "param_names" in own and "param_names" not in saved:
+                saved["param_names"] = own["param_names"]
+        self.__setstate__({"state": state, "param_groups": saved_groups})
+        for hook in self._optimizer_load_state_dict_post_hooks.values():
+            hook(self)
+
+
+def _cast(param: Tensor, value: Any, key: str | None = None) -> Any:
+    """A copy of loaded state that fits `param`: its device, and its dtype where it is floating ("step" stays)."""
+    if isinstance(value, Tensor):
+        if key == "step":
+            return value.detach().clone()
+        dtype = param.dtype if param.is_floating_point() else value.dtype
+        return value.detach().to(device=param.device, dtype=dtype, copy=True)
+    if isinstance(value, dict):
+        return {k: _cast(param, v, k) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_cast(param, v) for v in value)
+    return value
+
+
+def register_optimizer_step_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call `hook(optimizer, args, kwargs)` before the step of every optimizer."""
+    return _register_global(_global_pre_hooks, hook)
+
+
+def register_optimizer_step_post_hook(hook: Callable[..., None]) -> RemovableHandle:
+    """Call `hook(optimizer, args, kwargs)` after the step of every optimizer."""
+    return _register_global(_global_post_hooks, hook)
+
+
+def _register_global(table: dict[int, Any], hook: Any) -> RemovableHandle:
+    handle = RemovableHandle(table)
+    table[handle.id] = hook
+    for optimizer in list(_alive):
+        optimizer._wrap_step()
+    return handle
+
+
+def check_range(name: str, value: Any, low: float = 0.0) -> None:
+    """Raise torch's ValueError when an option is below its range (or NaN)."""
+    if isinstance(value, Tensor) and value.numel() != 1:
+        raise ValueError(f"Tensor {name} must be 1-element")
+    if not low <= value:
+        raise ValueError(f"Invalid {name} value: {value}")
+
+
+def wants_reference(group: dict[str, Any]) -> bool:
+    """Whether a group asks for the single-tensor formulas: foreach=False without fused=True, or differentiable."""
+    if group.get("differentiable"):
+        return True
+    return group.get("foreach") is False and not group.get("fused")

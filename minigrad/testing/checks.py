@@ -1,0 +1,261 @@
+"""What every op must satisfy. A check takes an OpInfo, loops over the op's samples, and raises AssertionError (or Skip, with a reason).
+
+Values: value, dtypes, special, layouts. Writing: inplace, out (with canary bytes around it). Declaration: meta, errors, example.
+Gradients are in checks_grad.py. `run_check(name, check)` is the one entry; tests/test_ops.py loops over registry x CHECKS.
+"""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import minigrad as mg
+from minigrad import _core
+from minigrad.op import namespaces, registry
+from minigrad.testing.calls import Skip, accepted_dtypes, as_tuple, reference, same, spelled_out, sum_length, tensors
+from minigrad.testing.checks_grad import fast_gradients, gradients, second_gradients
+from minigrad.testing.compare import assert_close, dtype_name, message
+from minigrad.testing.samples import FLOATS, Sample, Sampler, samples
+from minigrad.testing.tolerances import Tolerance
+
+
+def _require_samples(info: Any, dtype: str = "float64") -> list[Sample]:
+    found = samples(info, dtype)
+    if not found:
+        raise Skip(info.info.get("no_samples_reason") or "no samples: neither a known family nor samples=")
+    return found
+
+
+def _base_dtype(info: Any) -> str:
+    dtypes = accepted_dtypes(info)
+    return "float32" if "float32" in dtypes else dtypes[0]
+
+
+def _compare_sample(info: Any, sample: Sample, check: str, dtype: str) -> None:
+    args, kwargs, _ = tensors(info, sample)
+    results = as_tuple(info.function(*args, **kwargs))
+    if not results:
+        raise Skip("the result is not a tensor; its example shows it")
+    expected = reference(info, sample, dtype_name(results[0].dtype))
+    assert len(expected) == len(results), message(info.name, sample, dtype, check, f"{len(results)} outputs, reference has {len(expected)}")
+    length, scale = sum_length(info, sample, results)
+    own = info.info.get("tol", {})
+    for r, e in zip(results, expected, strict=True):
+        name = dtype_name(r.dtype)
+        tol = Tolerance(own[name], own[name]) if name in own else None
+        assert_close(r, e, op=info.name, sample=sample, check=check, length=length, scale=scale, tol=tol)
+
+
+def value(info: Any) -> None:
+    """Every sample, in float64 and float32 (or the op's first dtype), against the reference."""
+    dtypes = accepted_dtypes(info)
+    for dtype in [d for d in ("float64", "float32") if d in dtypes] or dtypes[:1]:
+        for sample in _require_samples(info, dtype):
+            _compare_sample(info, sample, "value", dtype)
+
+
+def dtypes(info: Any) -> None:
+    """A spread of samples in every other dtype the op takes."""
+    _require_samples(info)
+    for dtype in accepted_dtypes(info):
+        if dtype in ("float64", "float32"):
+            continue
+        found = samples(info, dtype)
+        for sample in found[:: max(1, len(found) // 8)]:
+            _compare_sample(info, sample, "dtypes", dtype)
+
+
+SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, 3.0, -3.0, 6.0, 1e-30, -1e-7, 20.0, -20.0, 100.0, -100.0, 1e30,
+           float("inf"), float("-inf"), float("nan"))  # fmt: skip
+
+
+def special(info: Any) -> None:
+    """Zeros, kinks, infinities, NaN, large and tiny numbers, in every combination of the operands."""
+    if not info.pointwise or "float64" not in accepted_dtypes(info):
+        raise Skip("special values are for pointwise ops on floats")
+    operands = [a for a in info.args if a.kind in ("tensor", "operand")]
+    attrs = {k: v[0] for k, v in info.info.get("attrs", {}).items()}
+    choice = SPECIAL if len(operands) < 3 else SPECIAL[::2]
+    skipped = info.info.get("special_skip", ())
+    grid = np.array([row for row in itertools.product(choice, repeat=len(operands)) if not any(v in skipped for v in row)])
+    for dtype in ("float64", "float32"):
+        s = Sampler(info.name, dtype)
+        columns = [s.of(grid[:, i] > 0, dtype="bool") if a.name == "condition" else s.of(grid[:, i]) for i, a in enumerate(operands)]
+        _compare_sample(info, Sample(tuple(columns), attrs), "special", dtype)
+
+
+def layouts(info: Any) -> None:
+    """Transposed, expanded, offset and strided inputs give what contiguous ones give; so do results of zero-size inputs."""
+    dtype = _base_dtype(info)
+    for sample in [s for s in _require_samples(info, dtype) if any(len(x.shape) > 1 for x in s.specs())][:4]:
+        for layout in ("transposed", "expanded", "offset", "step"):
+            moved = sample.with_layout(layout)
+            plain = Sample(*_tupled(moved.map(lambda x: type(x)(np.array(x.values), x.dtype, "contiguous", x.grad))))
+            results = []
+            for variant in (moved, plain):
+                args, kwargs, _ = tensors(info, variant)
+                results.append(as_tuple(info.function(*args, **kwargs)))
+            length, scale = sum_length(info, plain, results[1])
+            for a, b in zip(*results, strict=True):
+                expected = b.detach().to(mg.float64).numpy() if dtype_name(b.dtype) in FLOATS else b.numpy()
+                assert_close(a, expected, op=info.name, sample=moved, check="layouts", length=length, scale=scale)
+
+
+def _tupled(mapped: tuple[list[Any], dict[str, Any]]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return tuple(mapped[0]), mapped[1]
+
+
+def _twin(info: Any) -> Callable[..., Any]:
+    for space in info.namespace:
+        if info.name + "_" in namespaces.get(space, {}):
+            return namespaces[space][info.name + "_"]
+    raise Skip("no in-place twin")
+
+
+def inplace(info: Any) -> None:
+    """`op_` writes the out-of-place result into its first argument, returns it, bumps its version once, and passes gradients."""
+    if not info.inplace:
+        raise Skip("no in-place twin")
+    twin, dtype, tried = _twin(info), _base_dtype(info), 0
+    for sample in _require_samples(info, dtype):
+        if not sample.args or not hasattr(sample.args[0], "shape"):
+            continue
+        if sample.args[0].layout == "expanded":
+            continue
+        args, kwargs, _ = tensors(info, sample)
+        expected = info.function(*args, **kwargs)
+        if tuple(expected.shape) != tuple(args[0].shape) or not mg.can_cast(expected.dtype, args[0].dtype):
+            continue
+        before = args[0]._version
+        result = twin(*args, **kwargs)
+        where = message(info.name, sample, dtype, "inplace", "in-place result differs from the out-of-place one")
+        assert result is args[0], message(info.name, sample, dtype, "inplace", "did not return its first argument")
+        assert same(result, expected.to(args[0].dtype)), where
+        assert result._version > before, message(info.name, sample, dtype, "inplace", "version was not bumped")
+        tried += 1
+    if not tried:
+        raise Skip("no sample keeps shape and dtype")
+    _inplace_broadcast(info, twin, dtype)
+
+
+def _inplace_broadcast(info: Any, twin: Callable[..., Any], dtype: str) -> None:
+    """A result larger than the target is an error, and the target stays as it was."""
+    for sample in samples(info, dtype):
+        args, kwargs, _ = tensors(info, sample)
+        if not isinstance(args[0], mg.Tensor) or tuple(info.function(*args, **kwargs).shape) == tuple(args[0].shape):
+            continue
+        before = args[0].clone()
+        try:
+            twin(*args, **kwargs)
+        except RuntimeError:
+            assert same(before, args[0]), message(info.name, sample, dtype, "inplace", "a refused call changed its target")
+            return
+        raise AssertionError(message(info.name, sample, dtype, "inplace", "wrote a larger result into a smaller tensor"))
+
+
+CANARY = 77
+
+
+def out(info: Any) -> None:
+    """`out=` receives the result, also when strided, and no byte around it changes."""
+    if info.composite or info.view or any(a.mutated for a in info.args):
+        raise Skip("composite, view and mutating ops have no out=")
+    dtype = _base_dtype(info)
+    for sample in _require_samples(info, dtype)[::2]:
+        args, kwargs, _ = tensors(info, sample)
+        expected = as_tuple(info.function(*args, **kwargs))
+        for step in (1, 2):
+            buffers, targets = [], []
+            for e in expected:
+                n = e.numel() * step
+                buffer = mg.full((n + 128,), CANARY, dtype=mg.float64).to(e.dtype)
+                buffers.append(buffer)
+                flat = buffer[64 : 64 + n]
+                targets.append(flat[::step].view(*e.shape) if step == 1 or e.dim() == 1 else flat.view(*e.shape, step)[..., 0])
+            given = targets[0] if len(targets) == 1 else tuple(targets)
+            info.function(*args, **kwargs, out=given)
+            for e, t, buffer in zip(expected, targets, buffers, strict=True):
+                assert same(e, t), message(info.name, sample, dtype, "out", f"out= (step {step}) differs from the fresh result")
+                t.fill_(CANARY)
+                whole = mg.full((buffer.numel(),), CANARY, dtype=mg.float64).to(e.dtype)
+                assert same(buffer, whole), message(info.name, sample, dtype, "out", f"bytes outside out= (step {step}) changed")
+
+
+def meta(info: Any) -> None:
+    """Shape and dtype promised by the meta function are those of the real output."""
+    if info.composite:
+        raise Skip("composites have no meta function")
+    dtype = _base_dtype(info)
+    for sample in _require_samples(info, dtype):
+        args, kwargs, _ = tensors(info, sample)
+        promised = _core.infer(info.name, *spelled_out(info, args, kwargs))
+        for r, (shape, kind) in zip(as_tuple(info.function(*args, **kwargs)), promised, strict=True):
+            assert (tuple(r.shape), r.dtype) == (tuple(shape), kind), message(
+                info.name, sample, dtype, "meta", f"meta says {tuple(shape)} {kind}, the result is {tuple(r.shape)} {r.dtype}"
+            )
+
+
+def _raises(info: Any, kinds: tuple[type[Exception], ...], args: list[Any], kwargs: dict[str, Any], what: str) -> None:
+    try:
+        info.function(*args, **kwargs)
+    except kinds as error:
+        assert str(error), f"{info.name}: empty error message for {what}"
+        return
+    except Exception as error:
+        raise AssertionError(f"{info.name}: {what} raised {type(error).__name__}: {error}; expected {kinds}") from error
+    raise AssertionError(f"{info.name}: {what} raised nothing, expected one of {kinds}")
+
+
+def errors(info: Any) -> None:
+    """Wrong kinds, missing and unknown arguments, shapes that do not broadcast, dims out of range: the right class, with a text."""
+    dtype = _base_dtype(info)
+    sample = _require_samples(info, dtype)[0]
+    args, kwargs, _ = tensors(info, sample)
+    _raises(info, (TypeError,), args, {**kwargs, "no_such_argument": 1}, "an unknown keyword")
+    if info.args and info.args[0].kind == "tensor" and args:
+        _raises(info, (TypeError,), ["text", *args[1:]], kwargs, "a str in place of a tensor")
+        _raises(info, (TypeError,), [], {}, "no arguments")
+    operands = [k for k, a in enumerate(info.args) if a.kind in ("tensor", "operand")]
+    if info.pointwise and len(operands) > 1:
+        bad = list(args)
+        bad[operands[0]], bad[operands[-1]] = (build_like(mg.zeros(n, dtype=mg.float64).to(getattr(mg, dtype))) for n in (3, 4))
+        if info.name != "where":
+            _raises(info, (RuntimeError,), bad, kwargs, "shapes (3,) and (4,)")
+    dims = [a for a in info.args if a.name == "dim" and a.kind in ("int", "ints")]
+    if dims and args and isinstance(args[0], mg.Tensor) and len(args) <= 1:
+        _raises(info, (IndexError,), args, {**kwargs, "dim": 99}, "dim=99")
+
+
+def build_like(t: Any) -> Any:
+    """The tensor itself; named for the reader of `errors`."""
+    return t
+
+
+def example(info: Any) -> None:
+    """The docstring has an example, and it prints what it says."""
+    text = inspect.cleandoc(info.doc or "")
+    if ">>>" not in text:
+        if info.namespace:
+            raise AssertionError(f"{info.name}: the docstring has no `>>>` example")
+        raise Skip("internal op")
+    parsed = doctest.DocTestParser().get_doctest(text, {"mg": mg}, info.name, None, 0)
+    runner = doctest.DocTestRunner(verbose=False, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
+    report: list[str] = []
+    failed = runner.run(parsed, out=report.append).failed
+    assert not failed, f"{info.name}: the example in the docstring fails\n" + "".join(report)
+
+
+CHECKS: dict[str, Callable[[Any], None]] = {
+    "value": value, "dtypes": dtypes, "special": special, "layouts": layouts, "inplace": inplace, "out": out, "meta": meta,
+    "errors": errors, "example": example, "grad": gradients, "gradgrad": second_gradients, "fast_grad": fast_gradients,
+}  # fmt: skip
+
+
+def run_check(name: str, check: str) -> None:
+    """Run one check of one op. Raises AssertionError, or Skip with the reason why the check does not apply."""
+    CHECKS[check](registry[name])

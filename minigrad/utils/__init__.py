@@ -1,0 +1,1 @@
+"""Utilities under torch's import path (`minigrad.utils.data`)."""

@@ -1,0 +1,19 @@
+"""Every registered op passes every generated check. One op: `pytest tests/test_ops.py -k sigmoid`; one check: `-k sigmoid-value`."""
+
+from __future__ import annotations
+
+import pytest
+
+import minigrad as mg  # noqa: F401  fills the registry
+from minigrad.op import registry
+from minigrad.testing import CHECKS, Skip, run_check
+
+CASES = [(op, check) for op in sorted(registry) for check in CHECKS]
+
+
+@pytest.mark.parametrize(("op", "check"), CASES, ids=[f"{op}-{check}" for op, check in CASES])
+def test_op(op: str, check: str) -> None:
+    try:
+        run_check(op, check)
+    except Skip as reason:
+        pytest.skip(str(reason))

@@ -1,0 +1,265 @@
+"""The same samples through minigrad and PyTorch: values, dtypes, shapes, gradients, double gradients, kinks, and classes of errors.
+
+Ops are matched by name and namespace; an op that PyTorch lacks is skipped, a wanted deviation carries `no_torch_reason=` in its
+declaration. `pytest tests/test_torch_parity.py -k softmax` runs one op.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.op import registry
+from minigrad.testing.calls import ALL_DTYPES, as_tuple
+from minigrad.testing.checks import SPECIAL
+from minigrad.testing.compare import dtype_name, to_numpy, worst
+from minigrad.testing.samples import FLOATS, Sample, Sampler, Spec, build, samples
+from minigrad.testing.tolerances import GRAD_F64, GRADGRAD_F64, Tolerance, tolerance
+
+torch = pytest.importorskip("torch", reason="PyTorch is the reference of these tests")
+torch.set_num_threads(1)
+
+
+def torch_function(info: Any) -> Callable[..., Any] | None:
+    """PyTorch's function of the same name and namespace."""
+    spaces = {"": torch, "nn.functional": torch.nn.functional, "linalg": torch.linalg, "special": torch.special}
+    for space in info.namespace:
+        found = getattr(spaces.get(space), info.name, None)
+        if callable(found):
+            return found
+    method = getattr(torch.Tensor, info.name, None) if info.method and not info.name.startswith("_") else None
+    return method if callable(method) else None
+
+
+OPS = sorted(name for name, info in registry.items() if torch_function(info) is not None)
+
+
+def ready(name: str) -> tuple[Any, Callable[..., Any]]:
+    info = registry[name]
+    if "no_torch_reason" in info.info:
+        pytest.skip(info.info["no_torch_reason"])
+    return info, torch_function(info)
+
+
+def same_call(info: Any, reference: Callable[..., Any], sample: Sample, grad: bool = False) -> list[tuple[Any, list[Any]]]:
+    """[(outputs, leaves) of minigrad, (outputs, leaves) of PyTorch]."""
+    found = []
+    for module, function in ((mg, info.function), (torch, reference)):
+        leaves: list[Any] = []
+
+        def make(spec: Spec, module: Any = module, leaves: list[Any] = leaves) -> Any:
+            t = build(spec, module)
+            if grad and spec.grad and spec.dtype in FLOATS:
+                leaves.append(t.requires_grad_())
+            return t
+
+        args, kwargs = sample.map(make)
+        kwargs = {k: getattr(module, dtype_name(v)) if isinstance(v, mg.dtype) else v for k, v in kwargs.items()}
+        args = [getattr(module, dtype_name(v)) if isinstance(v, mg.dtype) else v for v in args]
+        found.append((function(*args, **kwargs), leaves))
+    return found
+
+
+def values_of(t: Any) -> np.ndarray:
+    if isinstance(t, torch.Tensor):
+        t = t.detach()
+        t = t.double() if t.is_floating_point() else t if t.dtype == torch.bool else t.long()
+        return t.numpy()
+    return to_numpy(t)
+
+
+def outputs_of(result: Any) -> tuple[Any, ...]:
+    if isinstance(result, torch.Tensor):
+        return (result,)
+    if isinstance(result, (tuple, list)):
+        return tuple(r for r in result if isinstance(r, torch.Tensor))
+    return ()
+
+
+def check_equal(name: str, sample: Any, what: str, ours: Any, theirs: Any, tol: Tolerance) -> None:
+    a, e = values_of(ours), values_of(theirs)
+    label = f"{name}{sample!r}: {what}"
+    assert dtype_name(ours.dtype) == dtype_name(theirs.dtype), f"{label}: dtype {ours.dtype}, PyTorch {theirs.dtype}"
+    assert a.shape == e.shape, f"{label}: shape {a.shape}, PyTorch {e.shape}"
+    index = worst(a, e, tol)
+    assert index is None, f"{label}: worst at {index}: got {a[index]!r}, PyTorch {e[index]!r}"
+
+
+def compare_values(info: Any, reference: Callable[..., Any], sample: Sample) -> None:
+    (ours, _), (theirs, _) = same_call(info, reference, sample)
+    if not isinstance(theirs, (torch.Tensor, tuple, list)):
+        assert ours == theirs, f"{info.name}{sample!r}: got {ours!r}, PyTorch {theirs!r}"
+        return
+    mine, other = as_tuple(ours), outputs_of(theirs)
+    assert len(mine) == len(other), f"{info.name}{sample!r}: {len(mine)} outputs, PyTorch {len(other)}"
+    length = 1 if info.pointwise else max((s.values.size for s in sample.specs()), default=1)
+    for a, e in zip(mine, other, strict=True):
+        kind = dtype_name(e.dtype)
+        t = tolerance(kind, length, 4.0)
+        own = info.info.get("tol", {}).get(kind, 0.0)
+        # Both sides carry their own error, and PyTorch rounds half types after every step.
+        check_equal(info.name, sample, "value", a, e, Tolerance(max(3 * t.rtol, own), max(3 * t.atol, own)))
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_values(name: str) -> None:
+    """Every sample in float64 and float32, a spread of them in the other dtypes; where PyTorch refuses a dtype we may be wider."""
+    info, reference = ready(name)
+    if not samples(info):
+        pytest.skip(info.info.get("no_samples_reason", "no samples"))
+    for dtype in ALL_DTYPES:
+        found = samples(info, dtype)
+        step = 1 if dtype in ("float64", "float32") else max(1, len(found) // 6)
+        for sample in found[::step]:
+            try:
+                same_call_torch(reference, sample)
+            except NotImplementedError:
+                break  # PyTorch has no kernel for this dtype
+            except (RuntimeError, TypeError, ValueError, IndexError) as error:
+                with pytest.raises((RuntimeError, TypeError, ValueError, IndexError)):
+                    args, kwargs = sample.map(lambda s: build(s, mg))
+                    info.function(*args, **kwargs)
+                    pytest.fail(f"{name}{sample!r}: PyTorch raises {type(error).__name__}: {error}")
+                break
+            compare_values(info, reference, sample)
+
+
+def same_call_torch(reference: Callable[..., Any], sample: Sample) -> None:
+    args, kwargs = sample.map(lambda s: build(s, torch))
+    as_torch = lambda v: getattr(torch, dtype_name(v)) if isinstance(v, mg.dtype) else v  # noqa: E731
+    reference(*map(as_torch, args), **{k: as_torch(v) for k, v in kwargs.items()})
+
+
+def seeded(module: Any, outputs: tuple[Any, ...], requires_grad: bool = False) -> list[Any]:
+    rng = np.random.default_rng(7)
+    seeds = []
+    for y in outputs:
+        w = module.from_numpy(rng.uniform(-1, 1, tuple(y.shape))).to(y.dtype)
+        seeds.append(w.requires_grad_() if requires_grad else w)
+    return seeds
+
+
+def differentiable(outputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(y for y in outputs if y.requires_grad)
+
+
+def small_samples(info: Any, limit: int) -> list[Sample]:
+    found = [s for s in samples(info) if any(x.grad for x in s.specs()) and all(x.values.size <= 200 for x in s.specs())]
+    return found[:: max(1, -(-len(found) // limit))]
+
+
+def compare_gradients(info: Any, reference: Callable[..., Any], sample: Sample, order: int) -> None:
+    grads = []
+    for module, (result, leaves) in zip((mg, torch), same_call(info, reference, sample, grad=True), strict=True):
+        ys = differentiable(as_tuple(result) if module is mg else outputs_of(result))
+        if not ys:
+            grads.append(None)
+            continue
+        seeds = seeded(module, ys, requires_grad=order == 2)
+        first = module.autograd.grad(ys, leaves, seeds, create_graph=order == 2, allow_unused=True)
+        if order == 1:
+            grads.append(first)
+            continue
+        roots = [g for g in first if g is not None and g.requires_grad]
+        if not roots:
+            grads.append(None)
+            continue
+        grads.append(module.autograd.grad(roots, [*leaves, *seeds], seeded(module, tuple(roots)), allow_unused=True))
+    if grads[1] is None:
+        return
+    assert grads[0] is not None, f"{info.name}{sample!r}: no gradient of order {order}, PyTorch has one"
+    for k, (a, e) in enumerate(zip(*grads, strict=True)):
+        if a is None or e is None:  # None equals zeros
+            other = e if a is None else a
+            assert other is None or not values_of(other).any(), f"{info.name}{sample!r}: gradient {k} is None on one side only"
+            continue
+        check_equal(info.name, sample, f"gradient {k} of order {order}", a, e, GRAD_F64 if order == 1 else GRADGRAD_F64)
+
+
+@pytest.mark.parametrize("order", [1, 2], ids=["grad", "gradgrad"])
+@pytest.mark.parametrize("name", OPS)
+def test_gradients(name: str, order: int) -> None:
+    info, reference = ready(name)
+    if "no_grad_reason" in info.info or (order == 2 and "no_gradgrad_reason" in info.info):
+        pytest.skip(info.info.get("no_grad_reason") or info.info["no_gradgrad_reason"])
+    found = small_samples(info, 8 if order == 1 else 4)
+    if not found:
+        pytest.skip("no floating samples")
+    for sample in found:
+        compare_gradients(info, reference, sample, order)
+
+
+@pytest.mark.parametrize("name", [n for n in OPS if registry[n].pointwise and "no_grad_reason" not in registry[n].info])
+def test_gradient_conventions_at_kinks(name: str) -> None:
+    """At 0, +-1, the corners of activations and ties, wherever PyTorch's gradient is a number."""
+    info, reference = ready(name)
+    operands = [a for a in info.args if a.kind in ("tensor", "operand")]
+    finite = [v for v in SPECIAL if np.isfinite(v) and abs(v) < 1e3 and not 0 < abs(v) < 1e-3]
+    grid = np.array(list(itertools.product(finite if len(operands) < 3 else finite[::2], repeat=len(operands))))
+    s = Sampler(name, "float64")
+    columns = [s.of(grid[:, i] > 0, dtype="bool") if a.name == "condition" else s.of(grid[:, i]) for i, a in enumerate(operands)]
+    sample = Sample(tuple(columns), {k: v[0] for k, v in info.info.get("attrs", {}).items()})
+    try:
+        (ours, mine), (theirs, other) = same_call(info, reference, sample, grad=True)
+        expected = torch.autograd.grad(theirs, other, torch.ones_like(theirs), allow_unused=True)
+    except RuntimeError as error:
+        pytest.skip(f"PyTorch: {str(error)[:80]}")
+    for k, (a, e) in enumerate(zip(mg.autograd.grad(ours, mine, mg.ones_like(ours), allow_unused=True), expected, strict=True)):
+        if a is None or e is None:
+            continue
+        got, want = values_of(a), values_of(e)
+        bad = np.isfinite(want) & ~(np.abs(got - want) <= 1e-9 * np.abs(want) + 1e-12)
+        rows = grid[bad][:5].tolist()
+        assert not bad.any(), f"{name}: gradient {k} at {rows}: got {got[bad][:5]}, PyTorch {want[bad][:5]}"
+
+
+def bad_calls(info: Any) -> list[tuple[list[Any], dict[str, Any]]]:
+    """Malformed variants of the first good sample, as Specs."""
+    good = next(iter(samples(info, "float32")), None)
+    if good is None:
+        return []
+    args, calls = list(good.args), []
+    s = Sampler(info.name, "float32")
+    tensors = [k for k, v in enumerate(args) if isinstance(v, Spec)]
+    if info.pointwise and len(tensors) > 1:
+        bad = list(args)
+        bad[tensors[0]], bad[tensors[-1]] = s.t(2, 3), s.t(4)
+        calls.append((bad, good.kwargs))
+    for k in tensors[:1]:
+        calls += [([*args[:k], v, *args[k + 1 :]], good.kwargs) for v in ("text", None)]
+    calls.append((args, {**good.kwargs, "no_such_argument": 1}))
+    calls.append((args[:-1], good.kwargs) if len(args) == 1 else ([], {}))
+    if any(a.name == "dim" and a.kind in ("int", "ints") for a in info.args) and tensors == [0]:
+        where = [a.name for a in info.args].index("dim")
+        rest = {k: v for k, v in good.kwargs.items() if k != "dim"}
+        calls += [([s.t(2, 3), *args[1:where]], {**rest, "dim": d}) for d in (5, -4)]
+        calls.append(([s.t(2, 3), *args[1:where]], {**rest, "dim": "x"}))
+    return calls
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_error_classes(name: str) -> None:
+    """Where PyTorch refuses a malformed call, so do we, with the same class of exception."""
+    info, reference = ready(name)
+    for args, kwargs in bad_calls(info):
+        outcome = []
+        for module, function in ((mg, info.function), (torch, reference)):
+            call_args, call_kwargs = Sample(tuple(args), kwargs).map(lambda spec, module=module: build(spec, module))
+            try:
+                function(*call_args, **call_kwargs)
+                outcome.append(None)
+            except Exception as error:
+                outcome.append(error)
+        ours, theirs = outcome
+        if theirs is None:
+            continue
+        base = next((c for c in (TypeError, ValueError, IndexError, RuntimeError) if isinstance(theirs, c)), Exception)
+        if isinstance(theirs, AttributeError):
+            base = (AttributeError, TypeError)  # PyTorch's Python functions touch the argument before checking its type
+        shown = f"{name}{Sample(tuple(args), kwargs)!r}: {type(ours).__name__}: {ours}; PyTorch {type(theirs).__name__}: {theirs}"
+        assert isinstance(ours, base), shown
