@@ -36,6 +36,7 @@ MG_OP1(positive, A, SAME, x, x)
 MG_OP1(abs, A, SAME, x, abs(x))
 MG_OP1(sign, A, SAME, x, select(x > T(0), T(1), select(x < T(0), T(-1), T(0))))  // NaN gives 0, as in PyTorch
 MG_OP1(square, A, SAME, x, x * x)
+MG_OP1(cube, A, SAME, x, x * x * x)  // x ** 3
 MG_OP1(sqrt, F, SAME, x, sqrt(x))
 MG_OP1(rsqrt, F, SAME, x, T(1) / sqrt(x))
 MG_OP1(reciprocal, F, SAME, x, T(1) / x)

@@ -11,7 +11,14 @@ The C++ core is `minigrad._core`; ops are declared in `minigrad/ops`; `nn`, `opt
 
 from __future__ import annotations
 
-from minigrad import _core
+try:
+    from minigrad import _core
+except ImportError:  # started in a source checkout: take the compiled core of the installed package
+    __path__ = __import__("pkgutil").extend_path(__path__, __name__)
+    try:
+        from minigrad import _core
+    except ImportError as error:
+        raise ImportError("minigrad: the C++ core is not built. Try `pip install .` in the checkout.") from error
 from minigrad._core import (
     Generator, OutOfMemoryError, Size, Tensor, bfloat16, bool, can_cast, default_generator, device, dtype, empty_cache, float16, float32, float64,
     from_numpy, get_default_dtype, get_num_threads, int8, int16, int32, int64, is_grad_enabled,

@@ -24,13 +24,23 @@ INCLUDE_EXCEPTIONS: set[tuple[str, str]] = set()
 
 IMPORT_RULES = [
     ("nothing of ours imports torch or tensorflow", "minigrad/**/*.py", r"^(torch|tensorflow)(\.|$)"),
-    ("ops use only the public API and the registry", "minigrad/ops/*.py", r"^minigrad\.(nn|optim|compile|data|io|_tensor)(\.|$)|^minigrad\._core"),
+    (
+        "ops use only the public API and the registry",
+        "minigrad/ops/*.py",
+        r"^minigrad\.(nn|optim|compile|data|io|_tensor)(\.|$)|^minigrad\._core",
+    ),
     ("nn uses only the public API", "minigrad/nn/**/*.py", r"^minigrad\.(ops|compile)(\.|$)"),
     ("optim uses only the public API", "minigrad/optim/**/*.py", r"^minigrad\.(ops|nn|compile)(\.|$)"),
     ("kernels import triton and _harness only", "kernels/*.py", r"^(torch|minigrad\.(ops|nn|compile))(\.|$)"),
 ]
 NUMPY_RULE = "numpy is loaded lazily: `import minigrad` must stay below `import numpy` (no module-level import)"
-NUMPY_FREE = ("minigrad/*.py", "minigrad/ops/*.py", "minigrad/autograd/*.py", "minigrad/nn/**/*.py", "minigrad/optim/*.py")
+NUMPY_FREE = (
+    "minigrad/*.py",
+    "minigrad/ops/*.py",
+    "minigrad/autograd/*.py",
+    "minigrad/nn/**/*.py",
+    "minigrad/optim/*.py",
+)
 
 
 def includes(path: Path) -> list[str]:
@@ -66,7 +76,11 @@ def test_includes(rule: str, files: str, forbidden: str) -> None:
         if path.suffix not in (".h", ".cpp", ".cu", ".cuh"):
             continue
         name = str(path.relative_to(ROOT))
-        broken += [f"{name} includes {i}" for i in includes(path) if re.search(forbidden, i) and (name, i) not in INCLUDE_EXCEPTIONS]
+        broken += [
+            f"{name} includes {i}"
+            for i in includes(path)
+            if re.search(forbidden, i) and (name, i) not in INCLUDE_EXCEPTIONS
+        ]
     assert not broken, f"rule: {rule}\n  " + "\n  ".join(broken)
 
 
@@ -80,7 +94,11 @@ def test_imports(rule: str, files: str, forbidden: str) -> None:
 
 def test_numpy_is_lazy() -> None:
     paths = {p for pattern in NUMPY_FREE for p in ROOT.glob(pattern)}
-    broken = [str(p.relative_to(ROOT)) for p in sorted(paths) if any(i.split(".")[0] == "numpy" for i in imports(p, top_level_only=True))]
+    broken = [
+        str(p.relative_to(ROOT))
+        for p in sorted(paths)
+        if any(i.split(".")[0] == "numpy" for i in imports(p, top_level_only=True))
+    ]
     assert not broken, f"rule: {NUMPY_RULE}\n  " + "\n  ".join(broken)
 
 
@@ -89,7 +107,12 @@ SIZE_RULE = "file <= 400 lines, header <= 200 (CONVENTIONS 2)"
 
 def test_file_sizes() -> None:
     broken = []
-    for pattern, limit in (("csrc/**/*.h", 200), ("csrc/**/*.cpp", 400), ("minigrad/**/*.py", 400), ("tests/*.py", 400)):
+    for pattern, limit in (
+        ("csrc/**/*.h", 200),
+        ("csrc/**/*.cpp", 400),
+        ("minigrad/**/*.py", 400),
+        ("tests/*.py", 400),
+    ):
         for path in ROOT.glob(pattern):
             lines = len(path.read_text().splitlines())
             if lines > limit:

@@ -12,31 +12,7 @@
 
 namespace mg {
 
-static OpRef add_op{"add"}, sum_op{"sum"}, cast_op{"_to_dtype"}, clone_op{"clone"};
-
-Tensor zeros_like_output(const OutputInfo& info) {
-  Tensor t = empty(info.sizes, info.dtype, info.device);
-  fill_zero(t);
-  return t;
-}
-
-Tensor fit_gradient(Tensor grad, const OutputInfo& want, const Node& producer) {
-  if (grad.sizes() != want.sizes) {
-    const int lead = grad.dim() - want.sizes.size();
-    Dims dims;
-    bool fits = lead >= 0;
-    for (int i = 0; fits && i < grad.dim(); ++i) {
-      if (i < lead || (want.sizes[i - lead] == 1 && grad.sizes()[i] != 1)) dims.push_back(i);
-      else fits = grad.sizes()[i] == want.sizes[i - lead];
-    }
-    MG_CHECK(fits, Runtime, producer.name(), ": returned an invalid gradient: got shape ", grad.sizes(),
-             ", expected something that sums to ", want.sizes);
-    static OpRef view_op{"view"};
-    grad = invoke(view_op, invoke(sum_op, grad, dims, true), want.sizes);
-  }
-  if (grad.dtype() != want.dtype) grad = invoke(cast_op, grad, want.dtype);
-  return grad;
-}
+static OpRef add_op{"add"};
 
 struct GraphTask {
   BackwardOptions options;
@@ -156,7 +132,10 @@ struct GraphTask {
       forward = false;
       for (Edge& e : n->edges) forward |= any && e && e.node->needed;
     }
-    if (forward) n->apply(n->buffer.data(), out.data());
+    if (forward) {
+      if (thread_state.anomaly) apply_checked(n, out);
+      else n->apply(n->buffer.data(), out.data());
+    }
     for (Tensor& t : n->buffer) t.reset();
     if (forward && !options.retain_graph) n->release_saved();
     for (int e = 0; e < edges; ++e) {
@@ -186,23 +165,6 @@ struct GraphTask {
   }
 };
 
-static Tensor initial_gradient(const Tensor& root, const Tensor& given) {
-  if (!given.defined()) {
-    MG_CHECK(root.numel() == 1, Runtime, "backward: grad can be implicitly created only for scalar outputs: got shape ",
-             root.sizes(), ". Try .sum().backward() or pass gradient=.");
-    MG_CHECK(is_floating(root.dtype()), Runtime, "backward: only floating outputs have gradients: got ", root.dtype());
-    Tensor one = empty(root.sizes(), root.dtype(), root.device());
-    static OpRef fill_op{"fill_"};
-    const bool host = root.device().type == DeviceType::CPU && root.dtype() == DType::Float32;
-    if (host) *one.ptr<float>() = 1.0f;
-    else invoke(fill_op, one, 1.0);
-    return one;
-  }
-  MG_CHECK(given.sizes() == root.sizes(), Runtime, "backward: mismatch in shape: grad_output has shape ", given.sizes(),
-           ", output has shape ", root.sizes());
-  return given;
-}
-
 std::vector<Tensor> backward(const std::vector<Tensor>& roots, std::vector<Tensor> grads, const std::vector<Tensor>& inputs,
                              const BackwardOptions& options) {
   GraphTask task;
@@ -223,32 +185,12 @@ std::vector<Tensor> backward(const std::vector<Tensor>& roots, std::vector<Tenso
   task.discover();
   if (options.has_inputs) task.mark_needed();
   GradModeGuard mode(options.create_graph);
-  for (size_t i = 0; i < roots.size(); ++i) task.accumulate(starts[i], fit_gradient(std::move(grads[i]), starts[i].node->outputs[int(starts[i].output)], *starts[i].node));
+  for (size_t i = 0; i < roots.size(); ++i) {
+    Node& node = *starts[i].node;
+    task.accumulate(starts[i], fit_gradient(std::move(grads[i]), node.outputs[int(starts[i].output)], node));
+  }
   task.run();
   return std::move(task.results);
-}
-
-void AccumulateGrad::apply(Tensor* grads, Tensor*) {
-  AutogradMeta& m = meta_of(*variable);
-  Tensor g = std::move(grads[0]);
-  if (m.hooks)
-    for (auto& [id, hook] : std::vector(m.hooks->hooks))
-      if (Tensor changed = hook(g); changed.defined()) g = changed;
-  if (!m.grad.defined()) {
-    // Take the buffer over when nobody else holds it; otherwise the leaf needs its own copy.
-    const bool ours = g.use_count() == 1 && g->storage.use_count() == 1 && g->contiguous && g->storage->release == nullptr;
-    if (!thread_state.grad_mode && !ours) g = to_contiguous(*g, g.dtype());
-    else if (thread_state.grad_mode) g = invoke(clone_op, g);
-    m.grad = std::move(g);
-  } else if (!thread_state.grad_mode) {
-    Value args[] = {Value(m.grad), Value(g), Value(1)};
-    Tensor outs[kMaxOutputs];
-    call(*add_op, args, outs, Write::Inplace);
-  } else {
-    m.grad = invoke(add_op, m.grad, g);
-  }
-  if (m.post_accumulate)
-    for (auto& [id, hook] : std::vector(m.post_accumulate->hooks)) hook(variable);
 }
 
 }  // namespace mg

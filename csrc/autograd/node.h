@@ -158,6 +158,8 @@ struct GradModeGuard {
 // Sums and casts a gradient to what the forward value looked like (undoes broadcasting and promotion).
 Tensor fit_gradient(Tensor grad, const OutputInfo& want, const Node& producer);
 Tensor zeros_like_output(const OutputInfo& info);
+Tensor initial_gradient(const Tensor& root, const Tensor& given);  // ones for a scalar root without a given gradient
+void apply_checked(Node* n, std::vector<Tensor>& out);             // anomaly mode: errors name the forward line, NaN raises
 
 // The engine. roots[i] with gradient grads[i] (undefined: ones, scalars only). Without `inputs`, gradients accumulate into leaves;
 // with `inputs` they are returned instead (or accumulated only there when `accumulate`).

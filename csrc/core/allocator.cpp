@@ -1,26 +1,17 @@
-// The slow half of allocator.h: thread caches, the central lists behind them, limits, statistics, the out-of-memory
-// report.
+// The slow half of allocator.h: thread caches, the central lists behind them, limits. Statistics: allocator_report.cpp.
 //
-// One mutex guards everything in Central. Lock order: it is the only lock, and nothing is called with it held that
-// could take another. Where blocks up to 64 KiB live when no thread has them:
-//   up to 4 KiB    cut from 64 KiB slabs, kept in a list per class; a slab goes back to the BlockCache when all its
-//   blocks are in the list above          single blocks of the BlockCache, which merges them when they come back
-// The bytes in use by small blocks are not counted per call (the fast path has no room for it) but derived: blocks cut
-// minus blocks free.
-#include "allocator.h"
-
+// One mutex guards everything in Central. It is the only lock here: nothing called with it held takes another.
+// Where blocks up to 64 KiB live when no thread has them:
+//   up to 4 KiB  cut from 64 KiB slabs, in a list per class; empty_cache() returns slabs that are whole to the BlockCache
+//   above        single blocks of the BlockCache, which merges them when they come back
+// The bytes in use by small blocks are derived (blocks cut minus blocks free): the fast path has no room for counting.
 #include <pthread.h>
 
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
 #include <iterator>
-#include <map>
-#include <mutex>
 #include <new>
-#include <unordered_map>
 
-#include "system_memory.h"
+#include "allocator_central.h"
 
 namespace mg {
 
@@ -29,161 +20,17 @@ constinit thread_local ThreadCache* tl_cache = nullptr;
 constinit thread_local const char* tl_tag = "untagged";
 }  // namespace detail
 
-using detail::class_size;
-using detail::FreeNode;
-using detail::kClasses;
-using detail::kSmallMax;
-using detail::size_class;
-using detail::ThreadCache;
+using namespace detail;
 
 namespace {
-
-#if defined(__SANITIZE_ADDRESS__)
-constexpr bool kPassThrough = true;
-#else
-constexpr bool kPassThrough = false;
-#endif
-
-constexpr size_t kSlabMax = 4 << 10;
-constexpr size_t kSlab = 64 << 10;
-
-// ASan mode: every segment is one malloc of exactly the requested size, so its red zones sit at the ends of the tensor.
-struct MallocUpstream final : Upstream {
-  void* allocate(size_t nbytes) override {
-    if (nbytes >= size_t(256) << 20 && nbytes > available_memory()) return nullptr;
-    void* data = nullptr;
-    return posix_memalign(&data, 64, std::max<size_t>(nbytes, 1)) == 0 ? data : nullptr;
-  }
-  void release(void* data, size_t) override { std::free(data); }
-};
-
-struct ClassList {
-  FreeNode* head = nullptr;
-  uint32_t count = 0;  // blocks in the list
-  uint32_t cut = 0;    // blocks that exist: in use, in thread caches or in the list
-  char* slab = nullptr;
-  uint32_t slab_left = 0;  // blocks not yet cut from the newest slab
-};
-
-struct Central {
-  std::mutex mutex;
-  MmapUpstream system;
-  BlockCache blocks{system, BlockCache::Policy{}};
-  ClassList lists[kClasses];
-  std::map<char*, unsigned> slabs;  // address -> class
-  ThreadCache* caches = nullptr;    // all ever made; a dead thread's cache is empty and waits in `spare`
-  std::vector<ThreadCache*> spare;
-  size_t large_bytes = 0;  // in live blocks above 64 KiB
-  uint64_t large_blocks = 0;
-  uint64_t slow_allocs = 0;  // not counted by a thread cache
-  size_t small_handed = 0;   // bytes of small blocks outside the central lists: upper bound of those in use
-  size_t peak = 0;
-  size_t cache_limit = 0;
-  size_t trim_at = 0;  // free bytes that trigger the next trim
-  size_t memory_limit = SIZE_MAX;
-  // ASan mode only
-  MallocUpstream malloc_source;
-  std::unordered_map<void*, std::pair<size_t, const char*>> malloced;
-};
-
-Central& central();
 
 bool slabbed(unsigned c) { return class_size(c) <= kSlabMax; }
 uint32_t cache_limit_of(unsigned c) { return uint32_t(std::clamp<size_t>((256 << 10) / class_size(c), 4, 256)); }
 uint32_t batch_of(unsigned c) { return uint32_t(std::clamp<size_t>((32 << 10) / class_size(c), 1, 32)); }
 
-// ---- statistics (mutex held) ----
-
-size_t small_in_use(Central& m, uint64_t* n_blocks = nullptr, uint64_t* n_allocs = nullptr) {
-  size_t bytes = 0;
-  uint64_t count = 0, allocs = 0;
-  for (unsigned c = 0; c < kClasses; ++c) {
-    uint64_t in_use = m.lists[c].cut - m.lists[c].count;
-    for (ThreadCache* cache = m.caches; cache != nullptr; cache = cache->next_cache) {
-      in_use -= std::min<uint64_t>(in_use, cache->bins[c].count.load(std::memory_order_relaxed));
-    }
-    bytes += in_use * class_size(c);
-    count += in_use;
-  }
-  for (ThreadCache* cache = m.caches; cache != nullptr; cache = cache->next_cache) {
-    allocs += cache->allocs.load(std::memory_order_relaxed);
-  }
-  if (n_blocks != nullptr) *n_blocks = count;
-  if (n_allocs != nullptr) *n_allocs = allocs;
-  return bytes;
-}
-
-void update_peak(Central& m) {
-  if (m.large_bytes + m.small_handed > m.peak) m.peak = std::max(m.peak, m.large_bytes + small_in_use(m));
-}
-
-MemoryStats stats_locked(Central& m) {
-  MemoryStats s;
-  s.allocated = m.large_bytes + small_in_use(m, &s.live_blocks, &s.allocations);
-  m.peak = std::max(m.peak, s.allocated);
-  s.peak_allocated = m.peak;
-  s.reserved = kPassThrough ? s.allocated : m.blocks.reserved();
-  s.cached = s.reserved - std::min(s.reserved, s.allocated);
-  s.cache_limit = m.cache_limit;
-  s.memory_limit = m.memory_limit;
-  s.live_blocks += m.large_blocks;
-  s.allocations += m.slow_allocs;
-  s.system_calls = m.blocks.upstream_calls();
-  return s;
-}
-
-std::vector<TagUsage> holders_locked(Central& m) {
-  std::vector<TagUsage> holders;
-  if (kPassThrough) {
-    std::map<std::string, TagUsage> by_tag;
-    for (const auto& [data, block] : m.malloced) {
-      TagUsage& usage = by_tag[block.second];
-      usage = TagUsage{block.second, usage.nbytes + block.first, usage.blocks + 1};
-    }
-    for (auto& entry : by_tag) holders.push_back(entry.second);
-  } else {
-    holders = m.blocks.usage();
-    uint64_t n = 0;
-    const size_t bytes = small_in_use(m, &n);
-    if (n > 0) holders.push_back(TagUsage{"blocks up to 64 KiB", bytes, n});
-  }
-  std::stable_sort(holders.begin(), holders.end(),
-                   [](const TagUsage& a, const TagUsage& b) { return a.nbytes > b.nbytes; });
-  return holders;
-}
-
-std::string human(size_t nbytes) {
-  static const char* const kUnits[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-  double value = double(nbytes);
-  int unit = 0;
-  for (; value >= 1024 && unit < 6; ++unit) value /= 1024;
-  char text[32];
-  std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.2f %s", value, kUnits[unit]);
-  return text;
-}
-
-[[noreturn, gnu::cold]] void throw_out_of_memory(Central& m, size_t request, const char* why) {
-  const MemoryStats s = stats_locked(m);
-  std::string text = str("cpu allocator: out of memory (", why, "): got a request for ", human(request), " with ",
-                         human(s.allocated), " allocated and ", human(s.cached), " cached, expected at most ",
-                         s.memory_limit == SIZE_MAX ? human(available_memory()) + " more (available in the system)"
-                                                    : human(s.memory_limit) + " in total (set_memory_limit)",
-                         ".");
-  const std::vector<TagUsage> holders = holders_locked(m);
-  if (!holders.empty()) text += " Held by:";
-  for (size_t i = 0; i < holders.size() && i < 10; ++i) {
-    text +=
-        str(i == 0 ? " " : "; ", holders[i].tag, " ", human(holders[i].nbytes), " in ", holders[i].blocks, " blocks");
-  }
-  text += str(holders.empty() ? "" : ".",
-              " Try a smaller batch, no_grad() where no gradient is needed, or deleting tensors that are done with.");
-  throw OutOfMemory(std::move(text));
-}
-
 // ---- central lists (mutex held) ----
 
-// Gives slabs whose blocks are all in the central list back to the BlockCache: count the free blocks of each slab, then
-// unlink them.
+// Gives whole slabs back to the BlockCache: counts the free blocks of each, unlinks those of whole ones, frees the slabs.
 void reclaim_slabs(Central& m) {
   std::unordered_map<char*, uint32_t> free_blocks;
   const auto slab_of = [&](void* p) { return std::prev(m.slabs.upper_bound(static_cast<char*>(p)))->first; };
@@ -349,16 +196,6 @@ ThreadCache* thread_cache() {
   return detail::tl_cache = cache;
 }
 
-Central& central() {
-  static Central& instance = []() -> Central& {
-    Central* m = new Central;  // leaked: tensors may be freed until the process is gone
-    m->cache_limit = m->trim_at = std::min(total_memory() / 4, size_t(4) << 30);
-    pthread_atfork([] { central().mutex.lock(); }, [] { central().mutex.unlock(); }, [] { central().mutex.unlock(); });
-    return *m;
-  }();
-  return instance;
-}
-
 void* alloc_malloc(Central& m, size_t nbytes) {
   check_limit(m, nbytes);
   void* data = m.malloc_source.allocate(nbytes);
@@ -370,7 +207,6 @@ void* alloc_malloc(Central& m, size_t nbytes) {
 
 void* alloc_small(ThreadCache* cache, size_t nbytes) {
   const unsigned c = size_class(nbytes);
-  if (cache != nullptr && cache->bins[c].head != nullptr) return pop(cache->bins[c]);
   Central& m = central();
   std::lock_guard lock(m.mutex);
   check_limit(m, class_size(c));
@@ -405,6 +241,16 @@ void* alloc_large(size_t nbytes) {
 }
 
 }  // namespace
+
+Central& detail::central() {
+  static Central& instance = []() -> Central& {
+    Central* m = new Central;  // leaked: tensors may be freed until the process is gone
+    m->cache_limit = m->trim_at = std::min(total_memory() / 4, size_t(4) << 30);
+    pthread_atfork([] { central().mutex.lock(); }, [] { central().mutex.unlock(); }, [] { central().mutex.unlock(); });
+    return *m;
+  }();
+  return instance;
+}
 
 void* detail::alloc_slow(size_t nbytes) {
   try {
@@ -450,24 +296,6 @@ void detail::free_slow(void* data, size_t nbytes) noexcept {
 size_t cpu_usable_size(size_t nbytes) {
   if (kPassThrough) return nbytes;
   return nbytes <= kSmallMax ? class_size(size_class(nbytes)) : central().blocks.rounded(nbytes);
-}
-
-MemoryStats memory_stats() {
-  Central& m = central();
-  std::lock_guard lock(m.mutex);
-  return stats_locked(m);
-}
-
-MemorySnapshot memory_snapshot() {
-  Central& m = central();
-  std::lock_guard lock(m.mutex);
-  return MemorySnapshot{stats_locked(m), holders_locked(m)};
-}
-
-void reset_peak_memory() {
-  Central& m = central();
-  std::lock_guard lock(m.mutex);
-  m.peak = m.large_bytes + small_in_use(m);
 }
 
 size_t empty_cache() {

@@ -110,8 +110,6 @@ struct ValueArray {
   };
   ValueArray() {}
   operator Value*() { return values; }
-  Value& operator[](int k) { return values[k]; }
-  Value& operator[](size_t k) { return values[k]; }
 };
 
 // A C++-side handle resolved on first use (ops are registered from Python at import).

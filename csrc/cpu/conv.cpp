@@ -71,8 +71,8 @@ void conv2d_weight_grad_cpu(Invocation& inv) {
 
 }  // namespace
 
-MG_KERNEL("_conv2d", CPU, conv2d_cpu);
-MG_KERNEL("_conv_transpose2d", CPU, conv_transpose2d_cpu);
+MG_KERNEL("conv2d", CPU, conv2d_cpu);
+MG_KERNEL("conv_transpose2d", CPU, conv_transpose2d_cpu);
 MG_KERNEL("_conv2d_weight_grad", CPU, conv2d_weight_grad_cpu);
 
 }  // namespace mg::cpu

@@ -25,17 +25,25 @@ constexpr int64_t kGrain = 32768;  // elements of an addition worth handing to a
 struct Entry {
   const PointwiseKernel* row = nullptr;
   const PointwiseKernel* unit = nullptr;    // for a last operand of 1: add_unit for add
-  const PointwiseKernel* square = nullptr;  // pow only, for an exponent of 2
+  const PointwiseKernel* powers[5] = {};    // pow only: kernels for the exponents of kPowers
   int inputs = 0;
   int arg[kMaxInputs];
 };
+
+// Exponents with kernels of their own; PyTorch replaces the same ones, so pow(-0.0, 0.5) is sqrt's -0.0 here too.
+struct Power {
+  double exponent;
+  const char* name;
+};
+constexpr Power kPowers[5] = {{2, "square"}, {3, "cube"}, {0.5, "sqrt"}, {-0.5, "rsqrt"}, {-1, "reciprocal"}};
 
 const Entry& make_entry(const Op& op) {
   auto* e = new Entry;  // lives as long as the op: for ever
   e->row = find_pointwise(op.name.c_str());
   MG_CHECK(e->row != nullptr, NotImplemented, op.name, ": no cpu kernel: csrc/scalar.h has no line for it");
   e->unit = find_pointwise((op.name + "_unit").c_str());
-  if (op.name == "pow") e->square = find_pointwise("square");
+  if (op.name == "pow")
+    for (int k = 0; k < 5; ++k) e->powers[k] = find_pointwise(kPowers[k].name);
   for (size_t k = 0; k < op.args.size(); ++k) {
     const ArgKind kind = op.args[k].kind;
     if (kind != ArgKind::Tensor && kind != ArgKind::Operand && kind != ArgKind::Scalar) continue;
@@ -111,14 +119,16 @@ void set_tensor(Operand& o, TensorImpl& t, DType wanted, const TensorImpl& out) 
 
 // Drops the last operand where a simpler kernel does without it: x + 1 * y, x ** 2. Returns the row.
 const PointwiseKernel* choose_row(const Entry& e, const Value* args, DType compute) {
-  if (e.unit == nullptr && e.square == nullptr) return e.row;
+  if (e.unit == nullptr && e.powers[0] == nullptr) return e.row;
   const Value& last = args[e.arg[e.inputs - 1]];
   if (!last.is_number()) return e.row;
   const double x = last.as_double();
   if (e.unit != nullptr) return x == 1 ? e.unit : e.row;
   if (x < 0 && !is_floating(compute)) [[unlikely]]
     fail(ErrorKind::Runtime, "pow: Integers to negative integer powers are not allowed. Try x.float() ** ", x, ".");
-  return x == 2 ? e.square : e.row;
+  for (int k = 0; k < 5; ++k)
+    if (kPowers[k].exponent == x) return e.powers[k];
+  return e.row;
 }
 
 // Fills `buffers` (kBlockBytes each) with the constants, once; every thread reads them.

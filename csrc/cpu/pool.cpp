@@ -234,11 +234,11 @@ void pool_gather_cpu(Invocation& inv) {
 
 }  // namespace
 
-MG_KERNEL("_max_pool2d", CPU, max_pool2d_cpu);
+MG_KERNEL("max_pool2d_with_indices", CPU, max_pool2d_cpu);
 MG_KERNEL("_adaptive_max_pool2d", CPU, adaptive_max_pool2d_cpu);
 MG_KERNEL("avg_pool2d", CPU, avg_pool2d_cpu);
 MG_KERNEL("_avg_pool2d_backward", CPU, avg_pool2d_backward_cpu);
-MG_KERNEL("_adaptive_avg_pool2d", CPU, adaptive_avg_pool2d_cpu);
+MG_KERNEL("adaptive_avg_pool2d", CPU, adaptive_avg_pool2d_cpu);
 MG_KERNEL("_adaptive_avg_pool2d_backward", CPU, adaptive_avg_pool2d_backward_cpu);
 MG_KERNEL("_pool_scatter", CPU, pool_scatter_cpu);
 MG_KERNEL("_pool_gather", CPU, pool_gather_cpu);

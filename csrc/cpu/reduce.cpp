@@ -41,12 +41,6 @@ static void mean_cpu(Invocation& inv) {
   });
 }
 
-static void aminmax_cpu(Invocation& inv) {
-  auto nothing = [](auto*, int64_t, int64_t) {};
-  fold_with(inv.in(0), inv.out(0), mask_of(inv), inv.compute, Fold::Min, 0, nothing);
-  fold_with(inv.in(0), inv.out(1), mask_of(inv), inv.compute, Fold::Max, 0, nothing);
-}
-
 // Two passes: mean, then squared deviations. The mean is rounded to T for the second pass; n * (rounding)^2 is taken back out.
 template <class T, class Post>
 static void variance(const Invocation& inv, Post post) {
@@ -121,7 +115,6 @@ MG_KERNEL("nansum", CPU, fold_cpu<Fold::NanSum>);
 MG_KERNEL("prod", CPU, fold_cpu<Fold::Prod>);
 MG_KERNEL("amax", CPU, fold_cpu<Fold::Max>);
 MG_KERNEL("amin", CPU, fold_cpu<Fold::Min>);
-MG_KERNEL("aminmax", CPU, aminmax_cpu);
 MG_KERNEL("any", CPU, truth_cpu<Fold::AnyNonzero>);
 MG_KERNEL("all", CPU, truth_cpu<Fold::AllNonzero>);
 MG_KERNEL("count_nonzero", CPU, fold_cpu<Fold::CountNonzero>);

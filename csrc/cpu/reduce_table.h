@@ -29,7 +29,7 @@ template <class T>
 struct ArgFns {
   // First position of the extreme element of each row (the first NaN if there is one), and its value.
   void (*rows)(T* value, int64_t* index, const T* x, int64_t nrows, int64_t ld, int64_t n);
-  // The same down the columns; row r counts as index base + r, and value/index already hold a start (ncols <= kFoldColumns).
+  // The same down the columns (ncols <= kFoldColumns, nrows < 2^31, nrows >= 1).
   void (*columns)(T* value, int64_t* index, const T* x, int64_t nrows, int64_t ld, int64_t ncols);
 };
 

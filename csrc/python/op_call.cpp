@@ -197,14 +197,18 @@ namespace {
 
 struct Parsed {
   const Op& op;
-  Value values[kMaxArgs];
-  bool given[kMaxArgs] = {};
+  ValueArray values;
+  uint32_t given = 0;  // bit k: argument k was passed
   ArgBuffer buffer;
   PyObject* out = nullptr;
 
+  explicit Parsed(const Op& o) : op(o) {}
+
   void set(int k, PyObject* o) {
-    values[k] = convert(op, op.args[size_t(k)], o, buffer);
-    given[k] = true;
+    const Arg& arg = op.args[size_t(k)];
+    if (arg.kind <= ArgKind::Operand && is_tensor(o)) [[likely]] values[k] = Value(impl_of(o));
+    else values[k] = convert(op, arg, o, buffer);
+    given |= 1u << k;
   }
 
   void positional(PyObject* const* args, Py_ssize_t n) {
@@ -221,7 +225,7 @@ struct Parsed {
         int64_t* v = buffer.take_ints(int(n - k));
         for (Py_ssize_t j = k; j < n; ++j) v[j - k] = to_int(op, arg, args[j], "int or tuple of ints");
         values[k] = Value(std::span<const int64_t>(v, size_t(n - k)));
-        given[k] = true;
+        given |= 1u << k;
         return;
       }
       set(int(k), args[k]);
@@ -257,14 +261,14 @@ struct Parsed {
         }
         fail(ErrorKind::Type, op.name, "() got an unexpected keyword argument '", s, "'");
       }
-      MG_CHECK(!given[k], Type, op.name, "() got multiple values for argument '", op.args[size_t(k)].name, "'");
+      MG_CHECK(!(given >> k & 1), Type, op.name, "() got multiple values for argument '", op.args[size_t(k)].name, "'");
       set(k, values_at[j]);
     }
   }
 
   void defaults() {
     for (int k = 0; k < int(op.args.size()); ++k) {
-      if (given[k]) continue;
+      if (given >> k & 1) continue;
       const Arg& a = op.args[size_t(k)];
       MG_CHECK(a.has_default || a.optional, Type, op.name, "() missing required argument '", a.name, "' (pos ", k + 1, ")");
       values[k] = a.default_value;
@@ -294,7 +298,7 @@ void take_out(const Op& op, PyObject* out, Tensor* outs) {
 
 PyObject* call_op(const Op& op, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames, Write mode) {
   return guarded([&]() -> PyObject* {
-    Parsed p{.op = op, .values = {}, .given = {}, .buffer = {}, .out = nullptr};
+    Parsed p(op);
     p.positional(args, nargs);
     if (kwnames != nullptr) p.keywords(args + nargs, kwnames);
     p.defaults();

@@ -1,7 +1,9 @@
 """Numerical checks of gradients: gradcheck (first order) and gradgradcheck (second), with torch.autograd's interface.
 
-Every checked input is perturbed element by element (central differences, step `eps`); the Jacobian found that way is compared with the
-one backward() gives, row by row. `fast_mode` compares one random projection u^T J v of the Jacobian instead: two evaluations per
+Every checked input is perturbed element by element (central differences,
+   step `eps`); the Jacobian found that way is compared with the
+one backward() gives,
+   row by row. `fast_mode` compares one random projection u^T J v of the Jacobian instead: two evaluations per
 input instead of two per element. Use float64: the default tolerances assume it.
 """
 
@@ -117,7 +119,8 @@ def gradgradcheck(
         return tuple(g for g in grads if g is not None and g.requires_grad)
 
     return gradcheck(
-        gradients, (*args, *seeds), eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception, nondet_tol=nondet_tol,
+        gradients, (*args, *seeds), eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception,
+        nondet_tol=nondet_tol,
         check_undefined_grad=check_undefined_grad, fast_mode=fast_mode,
     )  # fmt: skip
 
@@ -166,8 +169,7 @@ def _random_like(y: Tensor, seed: int, non_contiguous: bool = False) -> Tensor:
 
 def _evaluate(func: Callable[..., Any], args: tuple[Any, ...], which: list[bool]) -> list[list[float]]:
     """Flat values of the differentiable outputs; `which` marks them among the tensor outputs."""
-    with mg.no_grad():
-        result = func(*args)
+    result = func(*args)
     outputs = [result] if isinstance(result, Tensor) else [y for y in result if isinstance(y, Tensor)]
     return [_floats(y) for y, use in zip(outputs, which, strict=True) if use]
 
@@ -176,10 +178,12 @@ def _perturb(x: Tensor, element: int, delta: float) -> Tensor:
     """A copy of x with one element moved; the copy, as x itself, is seen by func as an ordinary input."""
     flat = mg.zeros(x.numel(), dtype=x.dtype)
     flat[element] = delta
-    return x.detach() + flat.reshape(x.shape)
+    return (x.detach() + flat.reshape(x.shape)).requires_grad_()
 
 
-def _numerical(func: Callable[..., Any], args: tuple[Any, ...], k: int, which: list[bool], eps: float) -> list[list[list[float]]]:
+def _numerical(
+    func: Callable[..., Any], args: tuple[Any, ...], k: int, which: list[bool], eps: float
+) -> list[list[list[float]]]:
     """jacobian[output][element of input k][element of the output], by central differences."""
     columns: list[list[list[float]]] = [[] for use in which if use]
     for element in range(args[k].numel()):
@@ -198,7 +202,13 @@ def _which(result: Any) -> list[bool]:
 
 
 def _compare_jacobians(
-    func: Callable[..., Any], args: tuple[Any, ...], checked: list[int], outputs: list[Tensor], eps: float, atol: float, rtol: float
+    func: Callable[..., Any],
+    args: tuple[Any, ...],
+    checked: list[int],
+    outputs: list[Tensor],
+    eps: float,
+    atol: float,
+    rtol: float,
 ) -> None:
     wanted = [args[k] for k in checked]
     which = _which(func(*args))
@@ -211,7 +221,9 @@ def _compare_jacobians(
             for i, g in enumerate(grads):
                 analytical = [0.0] * wanted[i].numel() if g is None else _floats(g)
                 if g is not None and tuple(g.shape) != tuple(wanted[i].shape):
-                    raise GradcheckError(f"gradcheck: gradient of input {checked[i]} has shape {tuple(g.shape)}, expected {tuple(wanted[i].shape)}")
+                    raise GradcheckError(
+                        f"gradcheck: gradient of input {checked[i]} has shape {tuple(g.shape)}, expected {tuple(wanted[i].shape)}"
+                    )
                 for element, a in enumerate(analytical):
                     n = numerical[i][o][element][row]
                     if not _close(a, n, atol, rtol):
@@ -227,7 +239,13 @@ def _close(a: float, n: float, atol: float, rtol: float) -> bool:
 
 
 def _compare_projection(
-    func: Callable[..., Any], args: tuple[Any, ...], checked: list[int], outputs: list[Tensor], eps: float, atol: float, rtol: float
+    func: Callable[..., Any],
+    args: tuple[Any, ...],
+    checked: list[int],
+    outputs: list[Tensor],
+    eps: float,
+    atol: float,
+    rtol: float,
 ) -> None:
     """u^T J v for random u (outputs) and v (inputs), one number per input."""
     weights = [_random_like(y, o) for o, y in enumerate(outputs)]
@@ -239,7 +257,7 @@ def _compare_projection(
         direction = _random_like(args[k], 1000 + k)
         sides = []
         for delta in (eps, -eps):
-            moved = (*args[:k], args[k].detach() + direction * delta, *args[k + 1 :])
+            moved = (*args[:k], (args[k].detach() + direction * delta).requires_grad_(), *args[k + 1 :])
             ys = _evaluate(func, moved, which)
             sides.append(sum(a * w for y, ws in zip(ys, flat_weights, strict=True) for a, w in zip(y, ws, strict=True)))
         n = (sides[0] - sides[1]) / (2 * eps)
@@ -259,7 +277,9 @@ def _check_no_outputs(func: Callable[..., Any], args: tuple[Any, ...], checked: 
     for k in checked:
         for columns in _numerical(func, args, k, which, eps):
             if any(v != 0 for column in columns for v in column):
-                raise GradcheckError(f"gradcheck: numerical gradient of input {k} should be zero, since no output requires grad")
+                raise GradcheckError(
+                    f"gradcheck: numerical gradient of input {k} should be zero, since no output requires grad"
+                )
     return True
 
 
@@ -290,9 +310,13 @@ def _check_undefined(func: Callable[..., Any], args: tuple[Any, ...], checked: l
         weights = [_random_like(y, j) if j != o else mg.zeros_like(y) for j, y in enumerate(ys)]
         kept = [j for j in range(len(ys)) if j != o]
         full = mg.autograd.grad(ys, wanted, weights, retain_graph=True, allow_unused=True)
-        part = mg.autograd.grad([ys[j] for j in kept], wanted, [weights[j] for j in kept], retain_graph=True, allow_unused=True)
+        part = mg.autograd.grad(
+            [ys[j] for j in kept], wanted, [weights[j] for j in kept], retain_graph=True, allow_unused=True
+        )
         for k, a, b in zip(checked, full, part, strict=True):
             xs, zs = (None if g is None else _floats(g) for g in (a, b))
             zero = [0.0] * args[k].numel()
             if not all(_close(p, q, 1e-12, 1e-9) for p, q in zip(xs or zero, zs or zero, strict=True)):
-                raise GradcheckError(f"gradcheck: leaving out output {o} changes the gradient of input {k} more than a zero gradient does")
+                raise GradcheckError(
+                    f"gradcheck: leaving out output {o} changes the gradient of input {k} more than a zero gradient does"
+                )

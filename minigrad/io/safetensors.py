@@ -81,11 +81,19 @@ def deserialize(data: bytes, source: str = "<bytes>") -> tuple[dict[str, mg.Tens
     except (_Corrupt, RecursionError) as error:
         raise RuntimeError(f"{source}: not a safetensors file, or truncated or corrupt: {error}") from error
     view = memoryview(data)
-    tensors = {
-        name: _core.from_bytes(bytes(view[start + begin : start + end]), getattr(mg, dtype), tuple(shape))
-        for name, (dtype, shape, begin, end) in plan.items()
-    }
+    tensors = {}
+    for name, (dtype, shape, begin, end) in plan.items():
+        try:
+            tensors[name] = _tensor_from(bytes(view[start + begin : start + end]), dtype, shape)
+        except (RuntimeError, ValueError, OverflowError) as error:
+            raise RuntimeError(f"{source}: cannot make the tensor {name!r} {dtype}{shape}: {error}") from error
     return tensors, metadata
+
+
+def _tensor_from(data: bytes, dtype: str, shape: list[int]) -> mg.Tensor:
+    if dtype == "bool":  # any byte may stand in a file; a bool in memory must be 0 or 1
+        return _core.from_bytes(data, mg.uint8, tuple(shape)) != 0
+    return _core.from_bytes(data, getattr(mg, dtype), tuple(shape))
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -57,8 +57,6 @@ class Parameter(mg.Tensor, metaclass=_ParameterMeta):
             return memo[id(self)]
         copied = type(self)(self.detach().clone(), self.requires_grad)
         memo[id(self)] = copied
-        if self.grad is not None:
-            copied.grad = self.grad.detach().clone()
         return copied
 
     def __repr__(self, **kwargs: Any) -> str:

@@ -1,7 +1,4 @@
 """All op declarations. Importing this package fills `minigrad.op.registry`; each module is one family."""
-import importlib
-for _name in """activation activation_grad binary compare conv create index join loss matmul norm pool random reduce scan softmax sort ternary transcendental unary view""".split():
-    try:
-        importlib.import_module("minigrad.ops." + _name)
-    except ModuleNotFoundError as _e:
-        if "minigrad.ops." not in str(_e): raise
+import importlib, os
+for _name in sorted(f[:-3] for f in os.listdir(os.path.dirname(os.path.realpath(__file__))) if f.endswith(".py") and f[0] != "_"):
+    importlib.import_module("minigrad.ops." + _name)

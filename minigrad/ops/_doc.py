@@ -5,7 +5,11 @@ from __future__ import annotations
 # What the main operands may be, by family: (accepted, returned, raised).
 _FAMILIES = {
     "unary": ("any shape and dtype", "a tensor of the same shape and dtype", ""),
-    "unary_no_bool": ("any shape, any dtype but bool", "a tensor of the same shape and dtype", "RuntimeError for bool."),
+    "unary_no_bool": (
+        "any shape, any dtype but bool",
+        "a tensor of the same shape and dtype",
+        "RuntimeError for bool.",
+    ),
     "unary_float": (
         "any shape and dtype; integers and bools are computed in the default float dtype",
         "a floating tensor of the same shape",
@@ -45,7 +49,11 @@ _FAMILIES = {
         "the broadcast shape in the promoted dtype",
         "RuntimeError for floats.",
     ),
-    "shift": ("integer tensor or number", "the broadcast shape in the promoted dtype", "RuntimeError for floats and bools."),
+    "shift": (
+        "integer tensor or number",
+        "the broadcast shape in the promoted dtype",
+        "RuntimeError for floats and bools.",
+    ),
     "ternary": ("tensors or numbers; any dtype", "the broadcast shape in the promoted dtype", ""),
     "ternary_num": (
         "tensors; any dtype but bool",

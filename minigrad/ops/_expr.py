@@ -5,7 +5,8 @@ An expression is an ordinary Python function of the op's arguments, built from P
     op("sigmoid(input) -> out", meta="unary_float", expr=lambda input: 1 / (1 + m.exp(-input)), ...)
 
 Called with NumPy arrays it *is* the op's float64 reference (the tests do that); called with the compiler's symbolic values it yields
-LLVM or Triton code, because a class that defines `__mg_expr__(name, args)` takes over every primitive it meets. `&`, `|`, `~` are the
+LLVM or Triton code, because a class that defines `__mg_expr__(name, args)` takes over every primitive it meets. `&`,
+   `|`, `~` are the
 logical connectives. Nothing here imports numpy: a primitive looks up its NumPy meaning in `_reference` when it is first evaluated.
 """
 
@@ -56,7 +57,8 @@ sin, cos, tan, asin, acos, atan = map(_p, ("sin", "cos", "tan", "asin", "acos", 
 sinh, cosh, tanh, asinh, acosh, atanh = map(_p, ("sinh", "cosh", "tanh", "asinh", "acosh", "atanh"))
 # Special functions.
 erf, erfc, erfinv, lgamma, digamma = map(_p, ("erf", "erfc", "erfinv", "lgamma", "digamma"))
-# Two arguments. minimum and maximum propagate NaN, fmin and fmax ignore it; remainder and floor_divide follow Python's sign rule.
+# Two arguments. minimum and maximum propagate NaN, fmin and fmax ignore it; remainder and floor_divide follow Python's
+# sign rule.
 minimum, maximum, fmin, fmax, atan2, hypot = map(_p, ("minimum", "maximum", "fmin", "fmax", "atan2", "hypot"))
 pow, fmod, remainder, floor_divide = map(_p, ("pow", "fmod", "remainder", "floor_divide"))
 copysign, nextafter, logaddexp, logaddexp2 = map(_p, ("copysign", "nextafter", "logaddexp", "logaddexp2"))

@@ -1,7 +1,9 @@
 """float64 references in NumPy and pure Python: the second opinion every kernel is tested against.
 
-Two callers: the primitives of `_expr` find their NumPy meaning through `primitive(name)`, and an op declared with `ref="name"` is
-checked against the function of that name here. Clarity first: nothing in this file is fast, and numpy is imported only on use.
+Two callers: the primitives of `_expr` find their NumPy meaning through `primitive(name)`,
+   and an op declared with `ref="name"` is
+checked against the function of that name here. Clarity first: nothing in this file is fast,
+   and numpy is imported only on use.
 """
 
 from __future__ import annotations
@@ -103,7 +105,8 @@ def _erfinv(y: float) -> float:
     if abs(y) == 1:
         return math.copysign(math.inf, y)
     a = abs(y)
-    # Start: Winitzki's formula (2008, "A handy approximation for the error function and its inverse"); then Newton, on erfc in the tail.
+    # Start: Winitzki's formula (2008, "A handy approximation for the error function and its inverse"); then Newton, on
+    # erfc in the tail.
     u = math.log1p(-a * a)
     t = 2 / (math.pi * 0.147) + u / 2
     x = math.sqrt(max(math.sqrt(t * t - u / 0.147) - t, 0.0))

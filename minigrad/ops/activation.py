@@ -29,10 +29,12 @@ op("relu(input) -> out", meta="unary_no_bool", namespace=_BOTH, expr=lambda inpu
 op("relu6(input) -> out", meta="unary_no_bool", namespace=_NN, method=False,
    expr=lambda input: m.minimum(m.maximum(input, 0), 6),
    dinput=lambda g, input: mg.where(mg.logical_or(mg.le(input, 0), mg.ge(input, 6)), 0.0, g),
-   doc=doc("unary_no_bool", "min(max(input, 0), 6).", "mg.nn.functional.relu6(mg.tensor([-1., 8.])) -> tensor([0., 6.])",
+   doc=doc("unary_no_bool", "min(max(input, 0), 6).",
+   "mg.nn.functional.relu6(mg.tensor([-1., 8.])) -> tensor([0., 6.])",
            grad="0 at 0 and at 6."))
 
-op("leaky_relu(input, negative_slope: scalar = 0.01) -> out", meta=_F, attrs={"negative_slope": (0.01, 0.3)}, namespace=_NN, method=False,
+op("leaky_relu(input, negative_slope: scalar = 0.01) -> out", meta=_F, attrs={"negative_slope": (0.01, 0.3)},
+   namespace=_NN, method=False,
    expr=lambda input, negative_slope: m.where(input > 0, input, input * negative_slope),
    dinput=lambda g, input, negative_slope: mg.where(mg.gt(input, 0), g, g * negative_slope),
    fast_grads=lambda g, input, negative_slope: (functions["leaky_relu_backward"](g, input, negative_slope),),
@@ -40,7 +42,8 @@ op("leaky_relu(input, negative_slope: scalar = 0.01) -> out", meta=_F, attrs={"n
            "mg.nn.functional.leaky_relu(mg.tensor([-1., 2.])) -> tensor([-0.0100,  2.0000])",
            args="negative_slope: number.", grad="negative_slope at 0."))
 
-op("threshold(input, threshold: scalar, value: scalar) -> out", meta="unary_no_bool", attrs={"threshold": (0, 1), "value": (2, 7)}, namespace=_BOTH, method=False,
+op("threshold(input, threshold: scalar, value: scalar) -> out", meta="unary_no_bool", attrs={"threshold": (0, 1),
+   "value": (2, 7)}, namespace=_BOTH, method=False,
    expr=lambda input, threshold, value: m.where(input <= threshold, value, input),
    dinput=lambda g, input, threshold: mg.where(mg.le(input, threshold), 0.0, g),
    fast_grads=lambda g, input, threshold: (functions["threshold_backward"](g, input, threshold),),
@@ -48,9 +51,11 @@ op("threshold(input, threshold: scalar, value: scalar) -> out", meta="unary_no_b
            "mg.threshold(mg.tensor([-1., 2.]), 0.5, 9.) -> tensor([9., 2.])",
            args="threshold: number.;;value: number.", grad="0 at the threshold."))
 
-op("hardtanh(input, min_val: scalar = -1.0, max_val: scalar = 1.0) -> out", meta="unary_no_bool", attrs={"min_val": (-1, -2), "max_val": (1, 2)}, namespace=_NN, method=False,
+op("hardtanh(input, min_val: scalar = -1.0, max_val: scalar = 1.0) -> out", meta="unary_no_bool",
+   attrs={"min_val": (-1, -2), "max_val": (1, 2)}, namespace=_NN, method=False,
    expr=lambda input, min_val, max_val: m.minimum(m.maximum(input, min_val), max_val),
-   dinput=lambda g, input, min_val, max_val: mg.where(mg.logical_or(mg.le(input, min_val), mg.ge(input, max_val)), 0.0, g),
+   dinput=lambda g, input, min_val, max_val: mg.where(mg.logical_or(mg.le(input, min_val), mg.ge(input, max_val)), 0.0,
+   g),
    doc=doc("unary_no_bool", "Each element clipped to [min_val, max_val].",
            "mg.nn.functional.hardtanh(mg.tensor([-2., 0.5])) -> tensor([-1.0000,  0.5000])",
            args="min_val: number.;;max_val: number.", grad="0 at both bounds (unlike clamp)."))
@@ -119,7 +124,7 @@ op("gelu_tanh(input) -> out", meta=_F, namespace=None, dinput=_gelu_tanh_grad,
            'mg.nn.functional.gelu(mg.tensor([-1., 2.]), approximate="tanh") -> tensor([-0.1588,  1.9546])'))
 
 
-@composite(namespace="nn.functional", method=False)
+@composite(namespace="nn.functional", method=False, samples="unary", attrs={"approximate": ("none", "tanh")})
 def gelu(input: mg.Tensor, approximate: str = "none") -> mg.Tensor:
     """Gaussian error linear unit: input times the normal distribution function at input.
 
@@ -166,11 +171,13 @@ op("hardswish(input) -> out", meta=_F, namespace=_NN, method=False,
 op("hardsigmoid(input) -> out", meta=_F, namespace=_NN, method=False,
    expr=lambda input: m.minimum(m.maximum(input + 3, 0), 6) / 6,
    dinput=lambda g, input: mg.where(mg.logical_and(mg.gt(input, -3), mg.lt(input, 3)), g / 6, 0.0),
-   doc=doc(_F, "relu6(input + 3) / 6.", "mg.nn.functional.hardsigmoid(mg.tensor([-4., 0.])) -> tensor([0.0000, 0.5000])",
+   doc=doc(_F, "relu6(input + 3) / 6.",
+   "mg.nn.functional.hardsigmoid(mg.tensor([-4., 0.])) -> tensor([0.0000, 0.5000])",
            grad="0 at -3 and at 3."))
 
 # --- soft forms -------------------------------------------------------------------------------------------------------
-op("softplus(input, beta: scalar = 1.0, threshold: scalar = 20.0) -> out", meta=_F, attrs={"beta": (1.0, 2.0), "threshold": (20.0, 3.0)}, namespace=_NN, method=False,
+op("softplus(input, beta: scalar = 1.0, threshold: scalar = 20.0) -> out", meta=_F, attrs={"beta": (1.0, 2.0),
+   "threshold": (20.0, 3.0)}, namespace=_NN, method=False,
    expr=lambda input, beta, threshold: m.where(input * beta > threshold, input, m.softplus(input * beta) / beta),
    dinput=lambda g, input, beta, threshold: mg.where(
        mg.gt(input * beta, threshold), g, g * mg.sigmoid(input * beta)),
@@ -184,12 +191,14 @@ op("logsigmoid(input) -> out", meta=_F, namespace=_NN, method=False, expr=lambda
    doc=doc(_F, "log(sigmoid(input)), without overflow.",
            "mg.nn.functional.logsigmoid(mg.tensor([0., -100.])) -> tensor([  -0.6931, -100.0000])"))
 
-op("softsign(input) -> out", meta="unary_float", namespace=_NN, method=False, expr=lambda input: input / (1 + m.abs(input)),
+op("softsign(input) -> out", meta="unary_float", namespace=_NN, method=False,
+   expr=lambda input: input / (1 + m.abs(input)),
    dinput=lambda g, input: g / mg.square(1 + mg.abs(input)),
    doc=doc("unary_float", "input / (1 + |input|).",
            "mg.nn.functional.softsign(mg.tensor([-1., 3.])) -> tensor([-0.5000,  0.7500])"))
 
-op("tanhshrink(input) -> out", meta="unary_float", namespace=_NN, method=False, expr=lambda input: input - m.tanh(input),
+op("tanhshrink(input) -> out", meta="unary_float", namespace=_NN, method=False,
+   expr=lambda input: input - m.tanh(input),
    dinput=lambda g, input: g * mg.square(mg.tanh(input)),
    doc=doc("unary_float", "input - tanh(input).",
            "mg.nn.functional.tanhshrink(mg.tensor([0., 1.])) -> tensor([0.0000, 0.2384])"))
@@ -201,7 +210,8 @@ op("hardshrink(input, lambd: scalar = 0.5) -> out", meta=_F, attrs={"lambd": (0.
    doc=doc(_F, "0 within [-lambd, lambd], input outside.",
            "mg.hardshrink(mg.tensor([-0.2, 2.])) -> tensor([0., 2.])", args="lambd: number.", grad="0 at +-lambd."))
 
-op("softshrink(input, lambd: scalar = 0.5) -> out", meta=_F, attrs={"lambd": (0.5, 1.0)}, namespace=_NN, method=False, inplace=False,
+op("softshrink(input, lambd: scalar = 0.5) -> out", meta=_F, attrs={"lambd": (0.5, 1.0)}, namespace=_NN, method=False,
+   inplace=False,
    expr=lambda input, lambd: m.where(input > lambd, input - lambd, m.where(input < -lambd, input + lambd, input * 0)),
    dinput=lambda g, input, lambd: mg.where(mg.logical_and(mg.ge(input, -lambd), mg.le(input, lambd)), 0.0, g),
    doc=doc(_F, "input moved towards 0 by lambd, and 0 within [-lambd, lambd].",
@@ -209,7 +219,11 @@ op("softshrink(input, lambd: scalar = 0.5) -> out", meta=_F, attrs={"lambd": (0.
            args="lambd: number, at least 0.", grad="0 at +-lambd."))
 
 
-@composite(namespace=("", "nn.functional"))
+@composite(
+    namespace=("", "nn.functional"),
+    samples=lambda s: [s(s.t(*shape), s.t(n)) for shape, n in (((), 1), ((7,), 1), ((2, 3), 3), ((2, 3, 4), 3), ((0,
+    3), 3))],
+)  # fmt: skip
 def prelu(input: mg.Tensor, weight: mg.Tensor) -> mg.Tensor:
     """leaky_relu with a learned slope: input above 0, weight * input below.
 

@@ -1,6 +1,7 @@
 """One-pass gradients of activations: internal pointwise ops, used as `fast_grads` when no graph of the gradient is wanted.
 
-`g` is the incoming gradient, `out` the activation's output, `input` its input. The formula beside each activation, made of public ops,
+`g` is the incoming gradient,
+   `out` the activation's output, `input` its input. The formula beside each activation, made of public ops,
 is the definition (and what create_graph differentiates); tests/test_ops.py checks that both agree.
 """
 

@@ -37,7 +37,7 @@ op("mul(input: operand, other: operand) -> out", meta="binary", aliases=("multip
    doc=doc("binary", "input * other.", "mg.mul(mg.tensor([1., 2.]), 10) -> tensor([10., 20.])"))
 
 
-@composite()
+@composite(samples="binary", attrs={"alpha": (1, 2)})
 def rsub(input: mg.Tensor, other: mg.Tensor | float, *, alpha: float = 1) -> mg.Tensor:
     """other - alpha * input: subtraction with the operands swapped.
 
@@ -66,7 +66,8 @@ op("true_divide(input: operand, other: operand) -> out", meta="binary_float",
 op("floor_divide(input: operand, other: operand) -> out", meta="binary_num", expr=m.floor_divide, can_fail=True,
    domain={"other": (0.6, 4.0)},
    dinput=_zero, dother=_zero,
-   doc=doc("binary_num", "floor(input / other), as Python's `//`.", "mg.floor_divide(mg.tensor([7, -7]), 2) -> tensor([ 3, -4])",
+   doc=doc("binary_num", "floor(input / other), as Python's `//`.",
+   "mg.floor_divide(mg.tensor([7, -7]), 2) -> tensor([ 3, -4])",
            grad="0 everywhere.", args="other: RuntimeError where an integer divisor is 0."))
 
 op("trunc_divide(input: operand, other: operand) -> out", meta="binary_num", can_fail=True, namespace=None,
@@ -79,7 +80,8 @@ op("remainder(input: operand, other: operand) -> out", meta="binary_num", expr=m
    domain={"other": (0.6, 4.0)},
    dinput=lambda g: g, dother=lambda g, input, other: -g * mg.floor_divide(input, other),
    doc=doc("binary_num", "Remainder with the sign of other, as Python's `%`.",
-           "mg.remainder(mg.tensor([7, -7]), 3) -> tensor([1, 2])", grad="1 for input, -floor(input / other) for other.",
+           "mg.remainder(mg.tensor([7, -7]), 3) -> tensor([1, 2])",
+           grad="1 for input, -floor(input / other) for other.",
            args="other: RuntimeError where an integer divisor is 0."))
 
 op("fmod(input, other: operand) -> out", meta="binary_num", expr=m.fmod, can_fail=True, domain={"other": (0.6, 4.0)},
@@ -89,7 +91,10 @@ op("fmod(input, other: operand) -> out", meta="binary_num", expr=m.fmod, can_fai
            args="other: RuntimeError where an integer divisor is 0."))
 
 
-@composite(inplace=True, aliases=("divide",))
+@composite(
+    inplace=True, aliases=("divide",), samples="binary", domain={"other": (0.6, 4.0)},
+    attrs={"rounding_mode": (None, "floor", "trunc")},
+)  # fmt: skip
 def div(input: mg.Tensor, other: mg.Tensor | float, *, rounding_mode: str | None = None) -> mg.Tensor:
     """input / other, optionally rounded.
 
@@ -145,7 +150,7 @@ op("pow(input: operand, exponent: operand) -> out", meta="binary_num", expr=m.po
            grad="for input 0 where exponent is 0; for exponent 0 where input is 0 and exponent >= 0."))
 
 
-@composite()
+@composite(samples="binary", domain={"input": (0.2, 3.0), "other": (-2.0, 2.0)})
 def float_power(input: mg.Tensor | float, exponent: mg.Tensor | float) -> mg.Tensor:
     """input ** exponent, computed in float64 whatever the dtypes.
 
@@ -184,13 +189,15 @@ op("fmax(input, other) -> out", meta="binary", expr=m.fmax, inplace=False,
    dinput=lambda g, input, other: mg.where(mg.logical_or(mg.ge(input, other), mg.isnan(other)), g, 0.0),
    dother=lambda g, input, other: mg.where(mg.logical_or(mg.ge(input, other), mg.isnan(other)), 0.0, g),
    doc=doc("binary", "The larger of two elements; a NaN loses to a number.",
-           "mg.fmax(mg.tensor([1., float('nan')]), mg.tensor([3., 2.])) -> tensor([3., 2.])", grad="ties give all to input."))
+           "mg.fmax(mg.tensor([1., float('nan')]), mg.tensor([3., 2.])) -> tensor([3., 2.])",
+           grad="ties give all to input."))
 
 op("fmin(input, other) -> out", meta="binary", expr=m.fmin, inplace=False,
    dinput=lambda g, input, other: mg.where(mg.logical_or(mg.le(input, other), mg.isnan(other)), g, 0.0),
    dother=lambda g, input, other: mg.where(mg.logical_or(mg.le(input, other), mg.isnan(other)), 0.0, g),
    doc=doc("binary", "The smaller of two elements; a NaN loses to a number.",
-           "mg.fmin(mg.tensor([1., float('nan')]), mg.tensor([3., 2.])) -> tensor([1., 2.])", grad="ties give all to input."))
+           "mg.fmin(mg.tensor([1., float('nan')]), mg.tensor([3., 2.])) -> tensor([1., 2.])",
+           grad="ties give all to input."))
 
 
 # --- geometry ---------------------------------------------------------------------------------------------------------
@@ -219,7 +226,8 @@ op("copysign(input, other: operand) -> out", meta="binary_float", expr=m.copysig
 
 # --- logarithmic ------------------------------------------------------------------------------------------------------
 op("logaddexp(input, other) -> out", meta="binary_float_only", expr=m.logaddexp, inplace=False,
-   dinput=lambda g, input, other: g * mg.sigmoid(input - other), dother=lambda g, input, other: g * mg.sigmoid(other - input),
+   dinput=lambda g, input, other: g * mg.sigmoid(input - other), dother=lambda g, input,
+   other: g * mg.sigmoid(other - input),
    doc=doc("binary_float_only", "log(exp(input) + exp(other)) without overflow.",
            "mg.logaddexp(mg.tensor([0.]), mg.tensor([0.])) -> tensor([0.6931])"))
 
@@ -237,7 +245,8 @@ def _xlogy_input(g: Any, input: Any, other: Any) -> Any:
     return mg.where(flat, 0.0, mg.xlogy(g, mg.where(flat, 1.0, other)))
 
 
-op("xlogy(input: operand, other: operand) -> out", meta="binary_float", namespace=("", "special"), domain={"other": (0.3, 3.0)},
+op("xlogy(input: operand, other: operand) -> out", meta="binary_float", namespace=("", "special"),
+   domain={"other": (0.3, 3.0)},
    expr=lambda input, other: m.where(m.isnan(other), m.nan, m.where(input == 0, 0.0, input * m.log(other))),
    dinput=_xlogy_input, dother=lambda g, input, other: g * input / other,
    doc=doc("binary_float", "input * log(other); 0 where input is 0, unless other is NaN.",

@@ -52,10 +52,12 @@ op("logical_xor(input, other) -> out", meta="logical", expr=lambda input, other:
 
 # --- bits -------------------------------------------------------------------------------------------------------------
 op("bitwise_and(input: operand, other: operand) -> out", meta="bitwise", expr=m.bit_and, no_grad_reason=_INT,
-   doc=doc("bitwise", "Bits set in both; logical and for bools.", "mg.bitwise_and(mg.tensor([6, 3]), 2) -> tensor([2, 2])"))
+   doc=doc("bitwise", "Bits set in both; logical and for bools.",
+   "mg.bitwise_and(mg.tensor([6, 3]), 2) -> tensor([2, 2])"))
 
 op("bitwise_or(input: operand, other: operand) -> out", meta="bitwise", expr=m.bit_or, no_grad_reason=_INT,
-   doc=doc("bitwise", "Bits set in either; logical or for bools.", "mg.bitwise_or(mg.tensor([4, 3]), 2) -> tensor([6, 3])"))
+   doc=doc("bitwise", "Bits set in either; logical or for bools.",
+   "mg.bitwise_or(mg.tensor([4, 3]), 2) -> tensor([6, 3])"))
 
 op("bitwise_xor(input: operand, other: operand) -> out", meta="bitwise", expr=m.bit_xor, no_grad_reason=_INT,
    doc=doc("bitwise", "Bits set in exactly one; logical xor for bools.",
@@ -78,7 +80,7 @@ def _same_dtype(name: str, input: mg.Tensor, other: mg.Tensor) -> None:
         )
 
 
-@composite()
+@composite(samples="binary", no_grad_reason=_BOOL)
 def isclose(
     input: mg.Tensor, other: mg.Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> mg.Tensor:
@@ -113,7 +115,7 @@ def isclose(
     return mg.logical_or(close, mg.logical_and(mg.isfinite(error), within))
 
 
-@composite()
+@composite(samples="binary", no_grad_reason=_BOOL)
 def allclose(
     input: mg.Tensor, other: mg.Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> bool:
@@ -136,7 +138,7 @@ def allclose(
     return bool(mg.all(mg.isclose(input, other, rtol, atol, equal_nan)).item())
 
 
-@composite()
+@composite(samples="binary", no_grad_reason=_BOOL)
 def equal(input: mg.Tensor, other: mg.Tensor) -> bool:
     """Whether two tensors have the same size and the same elements (NaN differs from NaN).
 

@@ -273,3 +273,5 @@ op("count_nonzero(input, dim: ints? = None) -> out", meta="reduce_count",
    samples=lambda s: [s(s.t(3, 4)), s(s.t(3, 4), 1), s(s.t(2, 3, 4), [0, 2]), s(s.t()), s(s.t(0, 3))],
    ref=lambda input, dim=None: _np().count_nonzero(input, axis=_axis(dim)),
    doc=doc("Number of nonzero elements over `dim` (default: all).", "any dtype", "mg.count_nonzero(mg.tensor([0, 2, 3])) -> tensor(2)"))
+
+from minigrad.ops import moment as _moment  # noqa: E402,F401  the second half of this family

@@ -43,7 +43,8 @@ def _where_method(self: mg.Tensor, condition: mg.Tensor, other: Any) -> mg.Tenso
     return _select(condition, self, other)
 
 
-# The public faces differ from the schema: `mg.where(mask)` lists the true positions, `x.where(mask, y)` puts the tensor first.
+# The public faces differ from the schema: `mg.where(mask)` lists the true positions, `x.where(mask, y)` puts the tensor
+# first.
 _where.__doc__ = _where_method.__doc__ = functions["where"].__doc__
 _where.__name__ = _where_method.__name__ = "where"
 namespaces[""]["where"] = _where
@@ -64,7 +65,8 @@ op("clamp_max(input, max: operand) -> out", meta="binary",
    doc=doc("binary", "Each element, but at most max.", "mg.clamp_max(mg.tensor([-1., 2.]), 1) -> tensor([-1.,  1.])",
            grad="1 for input where input <= max (the bound included), else it goes to max."))
 
-op("clamp_both(input, min: operand, max: operand) -> out", meta="ternary", namespace=None, domain={"min": (-2.0, -0.5), "max": (0.5, 2.0)},
+op("clamp_both(input, min: operand, max: operand) -> out", meta="ternary", namespace=None, domain={"min": (-2.0, -0.5),
+   "max": (0.5, 2.0)},
    expr=lambda input, min, max: m.minimum(m.maximum(input, min), max),
    dinput=lambda g, input, min, max: mg.where(mg.logical_and(mg.ge(input, min), mg.le(input, max)), g, 0.0),
    dmin=lambda g, input, min, max: mg.where(_below(input, min, max), g, 0.0),
@@ -88,7 +90,7 @@ def _below(input: Any, min: Any, max: Any) -> Any:
     return mg.logical_and(mg.lt(input, min), inside)
 
 
-@composite(inplace=True, aliases=("clip",))
+@composite(inplace=True, aliases=("clip",), samples="unary", attrs={"min": (-1, None, 0), "max": (1, 1, None)})
 def clamp(input: mg.Tensor, min: mg.Tensor | float | None = None, max: mg.Tensor | float | None = None) -> mg.Tensor:
     """Each element moved into [min, max].
 

@@ -46,12 +46,14 @@ op("cos(input) -> out", meta=_F, expr=m.cos, dinput=lambda g, input: -g * mg.sin
 op("tan(input) -> out", meta=_F, domain=(-1.3, 1.3), expr=m.tan, dinput=lambda g, out: g * (1 + out * out),
    doc=doc(_F, "Tangent of each element, in radians.", "mg.tan(mg.tensor([0., 1.])) -> tensor([0.0000, 1.5574])"))
 
-op("asin(input) -> out", meta=_F, domain=(-0.95, 0.95), expr=m.asin, dinput=lambda g, input: g * mg.rsqrt(1 - input * input),
+op("asin(input) -> out", meta=_F, domain=(-0.95, 0.95), expr=m.asin, dinput=lambda g,
+   input: g * mg.rsqrt(1 - input * input),
    aliases=("arcsin",),
    doc=doc(_F, "Inverse sine, in [-pi/2, pi/2]; NaN outside [-1, 1].",
            "mg.asin(mg.tensor([0., 1.])) -> tensor([0.0000, 1.5708])", grad="inf at +-1."))
 
-op("acos(input) -> out", meta=_F, domain=(-0.95, 0.95), expr=m.acos, dinput=lambda g, input: -g * mg.rsqrt(1 - input * input),
+op("acos(input) -> out", meta=_F, domain=(-0.95, 0.95), expr=m.acos, dinput=lambda g,
+   input: -g * mg.rsqrt(1 - input * input),
    aliases=("arccos",),
    doc=doc(_F, "Inverse cosine, in [0, pi]; NaN outside [-1, 1].",
            "mg.acos(mg.tensor([0., 1.])) -> tensor([1.5708, 0.0000])", grad="-inf at +-1."))
@@ -74,12 +76,14 @@ op("asinh(input) -> out", meta=_F, expr=m.asinh, dinput=lambda g, input: g * mg.
    aliases=("arcsinh",),
    doc=doc(_F, "Inverse hyperbolic sine.", "mg.asinh(mg.tensor([0., 1.])) -> tensor([0.0000, 0.8814])"))
 
-op("acosh(input) -> out", meta=_F, domain=(1.1, 4.0), expr=m.acosh, dinput=lambda g, input: g * mg.rsqrt(input * input - 1),
+op("acosh(input) -> out", meta=_F, domain=(1.1, 4.0), expr=m.acosh, dinput=lambda g,
+   input: g * mg.rsqrt(input * input - 1),
    aliases=("arccosh",),
    doc=doc(_F, "Inverse hyperbolic cosine; NaN below 1.", "mg.acosh(mg.tensor([1., 2.])) -> tensor([0.0000, 1.3170])",
            grad="inf at 1."))
 
-op("atanh(input) -> out", meta=_F, domain=(-0.95, 0.95), expr=m.atanh, dinput=lambda g, input: g / (1 - input * input), aliases=("arctanh",),
+op("atanh(input) -> out", meta=_F, domain=(-0.95, 0.95), expr=m.atanh, dinput=lambda g, input: g / (1 - input * input),
+   aliases=("arctanh",),
    doc=doc(_F, "Inverse hyperbolic tangent; +-inf at +-1, NaN outside.",
            "mg.atanh(mg.tensor([0., 0.5])) -> tensor([0.0000, 0.5493])", grad="inf at +-1."))
 
@@ -90,7 +94,8 @@ op("sigmoid(input) -> out", meta=_F, expr=m.sigmoid, dinput=lambda g, out: g * (
    doc=doc(_F, "Logistic function 1 / (1 + exp(-input)); values in [0, 1], no overflow.",
            "mg.sigmoid(mg.tensor([0., 2.])) -> tensor([0.5000, 0.8808])"))
 
-op("erf(input) -> out", meta=_F, expr=m.erf, dinput=lambda g, input: g * (2 / math.sqrt(math.pi)) * mg.exp(-input * input),
+op("erf(input) -> out", meta=_F, expr=m.erf, dinput=lambda g,
+   input: g * (2 / math.sqrt(math.pi)) * mg.exp(-input * input),
    namespace=("", "special"),
    doc=doc(_F, "Error function 2/sqrt(pi) * integral of exp(-t*t) from 0 to input.",
            "mg.erf(mg.tensor([0., 1.])) -> tensor([0.0000, 0.8427])"))
@@ -101,12 +106,14 @@ op("erfc(input) -> out", meta=_F, expr=m.erfc, namespace=("", "special"),
 
 op("erfinv(input) -> out", meta=_F, domain=(-0.95, 0.95), expr=m.erfinv, namespace=("", "special"),
    dinput=lambda g, out: g * (math.sqrt(math.pi) / 2) * mg.exp(out * out),
-   doc=doc(_F, "Inverse of erf; +-inf at +-1, NaN outside.", "mg.erfinv(mg.tensor([0., 0.5])) -> tensor([0.0000, 0.4769])"))
+   doc=doc(_F, "Inverse of erf; +-inf at +-1, NaN outside.",
+   "mg.erfinv(mg.tensor([0., 0.5])) -> tensor([0.0000, 0.4769])"))
 
 op("lgamma(input) -> out", meta=_F, domain=(0.2, 4.0), expr=m.lgamma, dinput=lambda g, input: g * mg.digamma(input),
    doc=doc(_F, "log|gamma(input)|; inf at 0, -1, -2 …", "mg.lgamma(mg.tensor([0.5, 1.])) -> tensor([0.5724, 0.0000])"))
 
-op("digamma(input) -> out", meta=_F, domain=(0.2, 4.0), expr=m.digamma, dinput=lambda g, input: g * mg.polygamma(1, input),
+op("digamma(input) -> out", meta=_F, domain=(0.2, 4.0), expr=m.digamma, dinput=lambda g, input: g * mg.polygamma(1,
+   input),
    namespace=("", "special"),
    doc=doc(_F, "Derivative of lgamma; -inf at 0, NaN at -1, -2 …",
            "mg.digamma(mg.tensor([1., 2.])) -> tensor([-0.5772,  0.4228])"))
@@ -128,7 +135,10 @@ def _hurwitz(s: int, x: Any) -> Any:
     return terms + tail
 
 
-@composite(namespace=("", "special"), method=False)
+@composite(
+    namespace=("", "special"), method=False,
+    samples=lambda s: [s(n, s.f(*shape, low=0.3, high=4)) for n in (0, 1, 2) for shape in ((), (0,), (7,), (3, 5))],
+)  # fmt: skip
 def polygamma(n: int, input: mg.Tensor) -> mg.Tensor:
     """n-th derivative of digamma, for n = 0 (digamma itself) or input > 0; n = 1 also takes negative input.
 
@@ -175,7 +185,7 @@ op("sinc(input) -> out", meta=_F, dinput=_sinc_grad, namespace=("", "special"),
            grad="0 at 0."))
 
 
-@composite(namespace=("", "special"), inplace=True)
+@composite(namespace=("", "special"), inplace=True, samples="unary", domain=(0.05, 0.95), attrs={"eps": (None, 0.2)})
 def logit(input: mg.Tensor, eps: float | None = None) -> mg.Tensor:
     """Inverse of sigmoid: log(input / (1 - input)); NaN outside [0, 1].
 

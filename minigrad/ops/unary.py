@@ -20,7 +20,8 @@ op("neg(input) -> out", meta="unary_no_bool", expr=lambda input: -input, dinput=
    doc=doc("unary_no_bool", "Minus each element.", "mg.neg(mg.tensor([1., -2.])) -> tensor([-1.,  2.])"))
 
 op("positive(input) -> out", meta="unary_no_bool", expr=lambda input: input, dinput=lambda g: g, inplace=False,
-   doc=doc("unary_no_bool", "Each element unchanged (unary plus).", "mg.positive(mg.tensor([1, -2])) -> tensor([ 1, -2])"))
+   doc=doc("unary_no_bool", "Each element unchanged (unary plus).",
+   "mg.positive(mg.tensor([1, -2])) -> tensor([ 1, -2])"))
 
 op("abs(input) -> out", meta="unary_no_bool", expr=m.abs, dinput=lambda g, input: g * mg.sign(input),
    aliases=("absolute",),
@@ -53,7 +54,7 @@ op("round_even(input) -> out", meta="unary_no_bool", expr=m.round, dinput=_zero,
            "mg.round(mg.tensor([0.5, 1.5])) -> tensor([0., 2.])", grad="0 everywhere."))
 
 
-@composite(inplace=True)
+@composite(inplace=True, samples="unary", attrs={"decimals": (0,)})
 def round(input: mg.Tensor, *, decimals: int = 0) -> mg.Tensor:
     """Nearest integer (or multiple of 10**-decimals) of each element; halves go to the even neighbour.
 
@@ -86,7 +87,8 @@ def round(input: mg.Tensor, *, decimals: int = 0) -> mg.Tensor:
 
 # --- roots and reciprocals --------------------------------------------------------------------------------------------
 op("sqrt(input) -> out", meta="unary_float", domain=(0.1, 4.0), expr=m.sqrt, dinput=lambda g, out: g / (2 * out),
-   doc=doc("unary_float", "Square root of each element; NaN below 0.", "mg.sqrt(mg.tensor([4., 9.])) -> tensor([2., 3.])",
+   doc=doc("unary_float", "Square root of each element; NaN below 0.",
+   "mg.sqrt(mg.tensor([4., 9.])) -> tensor([2., 3.])",
            grad="1 / (2 sqrt(input)); inf at 0."))
 
 op("rsqrt(input) -> out", meta="unary_float", domain=(0.1, 4.0), expr=lambda input: 1.0 / m.sqrt(input),
@@ -95,16 +97,19 @@ op("rsqrt(input) -> out", meta="unary_float", domain=(0.1, 4.0), expr=lambda inp
            "mg.rsqrt(mg.tensor([4., 16.])) -> tensor([0.5000, 0.2500])"))
 
 op("square(input) -> out", meta="unary_square", expr=lambda input: input * input, dinput=lambda g, input: 2 * g * input,
-   doc=doc("unary", "Each element times itself (bools become int64).", "mg.square(mg.tensor([2., -3.])) -> tensor([4., 9.])"))
+   doc=doc("unary", "Each element times itself (bools become int64).",
+   "mg.square(mg.tensor([2., -3.])) -> tensor([4., 9.])"))
 
-op("reciprocal(input) -> out", meta="unary_float", domain=(0.3, 4.0), expr=lambda input: 1.0 / input, dinput=lambda g, out: -g * out * out,
+op("reciprocal(input) -> out", meta="unary_float", domain=(0.3, 4.0), expr=lambda input: 1.0 / input, dinput=lambda g,
+   out: -g * out * out,
    doc=doc("unary_float", "One over each element; inf at 0.",
            "mg.reciprocal(mg.tensor([2., 4.])) -> tensor([0.5000, 0.2500])"))
 
 # --- predicates -------------------------------------------------------------------------------------------------------
 _STEP = "the result is boolean: no gradient"
 op("isnan(input) -> out", meta="unary_bool", expr=m.isnan, no_grad_reason=_STEP,
-   doc=doc("unary_bool", "Whether each element is NaN.", "mg.isnan(mg.tensor([1., float('nan')])) -> tensor([False,  True])"))
+   doc=doc("unary_bool", "Whether each element is NaN.",
+   "mg.isnan(mg.tensor([1., float('nan')])) -> tensor([False,  True])"))
 
 op("isinf(input) -> out", meta="unary_bool", expr=m.isinf, no_grad_reason=_STEP,
    doc=doc("unary_bool", "Whether each element is +inf or -inf.",
@@ -118,15 +123,17 @@ op("signbit(input) -> out", meta="unary_bool", expr=m.signbit, no_grad_reason=_S
    doc=doc("unary_bool", "Whether the sign bit of each element is set; true for -0.0.",
            "mg.signbit(mg.tensor([1., -0.])) -> tensor([False,  True])"))
 
-op("logical_not(input) -> out", meta="unary_bool", expr=lambda input: ~m.truth(input), no_grad_reason=_STEP, inplace=True,
-   doc=doc("unary_bool", "Whether each element is zero.", "mg.logical_not(mg.tensor([0, 2])) -> tensor([ True, False])"))
+op("logical_not(input) -> out", meta="unary_bool", expr=lambda input: ~m.truth(input), no_grad_reason=_STEP,
+   inplace=True,
+   doc=doc("unary_bool", "Whether each element is zero.",
+   "mg.logical_not(mg.tensor([0, 2])) -> tensor([ True, False])"))
 
 op("bitwise_not(input) -> out", meta="bitwise", expr=m.bit_not, no_grad_reason="integers only", inplace=True,
    doc=doc("unary", "Every bit of each integer flipped; logical not for bools.",
            "mg.bitwise_not(mg.tensor([0, 5])) -> tensor([-1, -6])"))
 
 
-@composite()
+@composite(samples="unary", no_grad_reason=_STEP)
 def isposinf(input: mg.Tensor) -> mg.Tensor:
     """Whether each element is +inf.
 
@@ -141,7 +148,7 @@ def isposinf(input: mg.Tensor) -> mg.Tensor:
     return mg.logical_and(mg.isinf(input), mg.gt(input, 0))
 
 
-@composite()
+@composite(samples="unary", no_grad_reason=_STEP)
 def isneginf(input: mg.Tensor) -> mg.Tensor:
     """Whether each element is -inf.
 
@@ -156,7 +163,7 @@ def isneginf(input: mg.Tensor) -> mg.Tensor:
     return mg.logical_and(mg.isinf(input), mg.lt(input, 0))
 
 
-@composite(inplace=True)
+@composite(inplace=True, samples="unary")
 def nan_to_num(
     input: mg.Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
 ) -> mg.Tensor:

@@ -1,7 +1,7 @@
 """The generated tests: for each registered op, samples x checks (tests/test_ops.py loops over both). Imports numpy, never torch.
 
-    from minigrad.testing import run_check, CHECKS
-    run_check("sigmoid", "value")
+from minigrad.testing import run_check, CHECKS
+run_check("sigmoid", "value")
 """
 
 from minigrad.testing.checks import CHECKS, Skip, run_check
@@ -10,6 +10,7 @@ from minigrad.testing.samples import Sample, Sampler, Spec, build, samples
 from minigrad.testing.tolerances import Tolerance, tolerance
 
 __all__ = [
-    "CHECKS", "Sample", "Sampler", "Skip", "Spec", "Tolerance", "assert_close", "build", "run_check", "samples", "to_numpy",
+    "CHECKS", "Sample", "Sampler", "Skip", "Spec", "Tolerance", "assert_close", "build", "run_check", "samples",
+    "to_numpy",
     "tolerance",
 ]  # fmt: skip

@@ -1,7 +1,9 @@
 """What every op must satisfy. A check takes an OpInfo, loops over the op's samples, and raises AssertionError (or Skip, with a reason).
 
-Values: value, dtypes, special, layouts. Writing: inplace, out (with canary bytes around it). Declaration: meta, errors, example.
-Gradients are in checks_grad.py. `run_check(name, check)` is the one entry; tests/test_ops.py loops over registry x CHECKS.
+Values: value, dtypes, special, layouts. Writing: inplace, out (with canary bytes around it). Declaration: meta,
+   errors, example.
+Gradients are in checks_grad.py. `run_check(name,
+   check)` is the one entry; tests/test_ops.py loops over registry x CHECKS.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from minigrad import _core
 from minigrad.op import namespaces, registry
 from minigrad.testing.calls import Skip, accepted_dtypes, as_tuple, reference, same, spelled_out, sum_length, tensors
 from minigrad.testing.checks_grad import fast_gradients, gradients, second_gradients
-from minigrad.testing.compare import assert_close, dtype_name, message
-from minigrad.testing.samples import FLOATS, Sample, Sampler, samples
+from minigrad.testing.compare import assert_close, dtype_name, message, to_numpy
+from minigrad.testing.samples import Sample, Sampler, samples
 from minigrad.testing.tolerances import Tolerance
 
 
@@ -42,7 +44,9 @@ def _compare_sample(info: Any, sample: Sample, check: str, dtype: str) -> None:
     if not results:
         raise Skip("the result is not a tensor; its example shows it")
     expected = reference(info, sample, dtype_name(results[0].dtype))
-    assert len(expected) == len(results), message(info.name, sample, dtype, check, f"{len(results)} outputs, reference has {len(expected)}")
+    assert len(expected) == len(results), message(
+        info.name, sample, dtype, check, f"{len(results)} outputs, reference has {len(expected)}"
+    )
     length, scale = sum_length(info, sample, results)
     own = info.info.get("tol", {})
     for r, e in zip(results, expected, strict=True):
@@ -82,10 +86,15 @@ def special(info: Any) -> None:
     attrs = {k: v[0] for k, v in info.info.get("attrs", {}).items()}
     choice = SPECIAL if len(operands) < 3 else SPECIAL[::2]
     skipped = info.info.get("special_skip", ())
-    grid = np.array([row for row in itertools.product(choice, repeat=len(operands)) if not any(v in skipped for v in row)])
+    grid = np.array(
+        [row for row in itertools.product(choice, repeat=len(operands)) if not any(v in skipped for v in row)]
+    )
     for dtype in ("float64", "float32"):
         s = Sampler(info.name, dtype)
-        columns = [s.of(grid[:, i] > 0, dtype="bool") if a.name == "condition" else s.of(grid[:, i]) for i, a in enumerate(operands)]
+        columns = [
+            s.of(grid[:, i] > 0, dtype="bool") if a.name == "condition" else s.of(grid[:, i])
+            for i, a in enumerate(operands)
+        ]
         _compare_sample(info, Sample(tuple(columns), attrs), "special", dtype)
 
 
@@ -102,8 +111,7 @@ def layouts(info: Any) -> None:
                 results.append(as_tuple(info.function(*args, **kwargs)))
             length, scale = sum_length(info, plain, results[1])
             for a, b in zip(*results, strict=True):
-                expected = b.detach().to(mg.float64).numpy() if dtype_name(b.dtype) in FLOATS else b.numpy()
-                assert_close(a, expected, op=info.name, sample=moved, check="layouts", length=length, scale=scale)
+                assert_close(a, to_numpy(b), op=info.name, sample=moved, check="layouts", length=length, scale=scale)
 
 
 def _tupled(mapped: tuple[list[Any], dict[str, Any]]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -153,9 +161,13 @@ def _inplace_broadcast(info: Any, twin: Callable[..., Any], dtype: str) -> None:
         try:
             twin(*args, **kwargs)
         except RuntimeError:
-            assert same(before, args[0]), message(info.name, sample, dtype, "inplace", "a refused call changed its target")
+            assert same(before, args[0]), message(
+                info.name, sample, dtype, "inplace", "a refused call changed its target"
+            )
             return
-        raise AssertionError(message(info.name, sample, dtype, "inplace", "wrote a larger result into a smaller tensor"))
+        raise AssertionError(
+            message(info.name, sample, dtype, "inplace", "wrote a larger result into a smaller tensor")
+        )
 
 
 CANARY = 77
@@ -176,14 +188,18 @@ def out(info: Any) -> None:
                 buffer = mg.full((n + 128,), CANARY, dtype=mg.float64).to(e.dtype)
                 buffers.append(buffer)
                 flat = buffer[64 : 64 + n]
-                targets.append(flat[::step].view(*e.shape) if step == 1 or e.dim() == 1 else flat.view(*e.shape, step)[..., 0])
+                targets.append(flat.view((*e.shape, step))[..., 0])
             given = targets[0] if len(targets) == 1 else tuple(targets)
             info.function(*args, **kwargs, out=given)
             for e, t, buffer in zip(expected, targets, buffers, strict=True):
-                assert same(e, t), message(info.name, sample, dtype, "out", f"out= (step {step}) differs from the fresh result")
+                assert same(e, t), message(
+                    info.name, sample, dtype, "out", f"out= (step {step}) differs from the fresh result"
+                )
                 t.fill_(CANARY)
                 whole = mg.full((buffer.numel(),), CANARY, dtype=mg.float64).to(e.dtype)
-                assert same(buffer, whole), message(info.name, sample, dtype, "out", f"bytes outside out= (step {step}) changed")
+                assert same(buffer, whole), message(
+                    info.name, sample, dtype, "out", f"bytes outside out= (step {step}) changed"
+                )
 
 
 def meta(info: Any) -> None:
@@ -196,7 +212,11 @@ def meta(info: Any) -> None:
         promised = _core.infer(info.name, *spelled_out(info, args, kwargs))
         for r, (shape, kind) in zip(as_tuple(info.function(*args, **kwargs)), promised, strict=True):
             assert (tuple(r.shape), r.dtype) == (tuple(shape), kind), message(
-                info.name, sample, dtype, "meta", f"meta says {tuple(shape)} {kind}, the result is {tuple(r.shape)} {r.dtype}"
+                info.name,
+                sample,
+                dtype,
+                "meta",
+                f"meta says {tuple(shape)} {kind}, the result is {tuple(r.shape)} {r.dtype}",
             )
 
 
@@ -223,7 +243,9 @@ def errors(info: Any) -> None:
     operands = [k for k, a in enumerate(info.args) if a.kind in ("tensor", "operand")]
     if info.pointwise and len(operands) > 1:
         bad = list(args)
-        bad[operands[0]], bad[operands[-1]] = (build_like(mg.zeros(n, dtype=mg.float64).to(getattr(mg, dtype))) for n in (3, 4))
+        bad[operands[0]], bad[operands[-1]] = (
+            build_like(mg.zeros(n, dtype=mg.float64).to(getattr(mg, dtype))) for n in (3, 4)
+        )
         if info.name != "where":
             _raises(info, (RuntimeError,), bad, kwargs, "shapes (3,) and (4,)")
     dims = [a for a in info.args if a.name == "dim" and a.kind in ("int", "ints")]
@@ -251,7 +273,8 @@ def example(info: Any) -> None:
 
 
 CHECKS: dict[str, Callable[[Any], None]] = {
-    "value": value, "dtypes": dtypes, "special": special, "layouts": layouts, "inplace": inplace, "out": out, "meta": meta,
+    "value": value, "dtypes": dtypes, "special": special, "layouts": layouts, "inplace": inplace, "out": out,
+    "meta": meta,
     "errors": errors, "example": example, "grad": gradients, "gradgrad": second_gradients, "fast_grad": fast_gradients,
 }  # fmt: skip
 

@@ -48,7 +48,9 @@ def _function_of_leaves(info: Any, sample: Sample) -> tuple[Any, list[Any]]:
 
         result = info.function(*[swap(a) for a in args], **{k: swap(v) for k, v in kwargs.items()})
         outputs = as_tuple(result)
-        kept = [o for o, name in zip(outputs, info.outputs or [""] * len(outputs), strict=False) if name not in info.nondiff]
+        kept = [
+            o for o, name in zip(outputs, info.outputs or [""] * len(outputs), strict=False) if name not in info.nondiff
+        ]
         return tuple(o for o in kept if o.is_floating_point())
 
     return f, leaves
@@ -95,9 +97,15 @@ def fast_gradients(info: Any) -> None:
                 _core.use_native_formulas(before)
         for k, (a, b) in enumerate(zip(*found, strict=True)):
             if a is None or b is None:
-                assert a is b, message(info.name, sample, "float64", "fast_grad", f"gradient {k} is None in one form only")
+                assert a is b, message(
+                    info.name, sample, "float64", "fast_grad", f"gradient {k} is None in one form only"
+                )
             elif not same(a, b):
                 worst = (a - b).abs().max().item()
                 assert worst <= 1e-12 * max(1.0, b.abs().max().item()), message(
-                    info.name, sample, "float64", "fast_grad", f"gradient {k}: fast and plain formula differ by {worst:.3g}"
+                    info.name,
+                    sample,
+                    "float64",
+                    "fast_grad",
+                    f"gradient {k}: fast and plain formula differ by {worst:.3g}",
                 )

@@ -1,6 +1,7 @@
 """Comparison of a result with its float64 reference, and failure messages one can act on.
 
-A message names the op, the sample, the dtype, the worst element with both values, and the command that reruns just this check.
+A message names the op, the sample, the dtype, the worst element with both values,
+   and the command that reruns just this check.
 """
 
 from __future__ import annotations
@@ -23,11 +24,10 @@ def to_numpy(t: Any) -> np.ndarray:
     """Values of a tensor as float64 (floating), int64 (integers) or bool, whatever its layout."""
     t = t.detach()
     name = dtype_name(t.dtype)
-    if name in FLOATS:
-        t = t.to(mg.float64)
-    elif name != "bool":
-        t = t.to(mg.int64)
-    return np.array(t.numpy())
+    if name == "bfloat16":  # NumPy has none
+        t = t.to(mg.float32)
+    a = np.array(t.numpy())
+    return a.astype(np.float64) if name in FLOATS else a if name == "bool" else a.astype(np.int64)
 
 
 def cast_reference(expected: Any, dtype: str) -> np.ndarray:

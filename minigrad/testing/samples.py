@@ -1,6 +1,7 @@
 """Sample inputs of every op: shapes, layouts and values chosen by its meta family, or by its own `samples=`.
 
-A sample holds `Spec`s, descriptions of tensors, not tensors: the same sample can be built for minigrad, for PyTorch (the parity tests)
+A sample holds `Spec`s, descriptions of tensors, not tensors: the same sample can be built for minigrad,
+   for PyTorch (the parity tests)
 and as a float64 NumPy array (the reference). Values come from a generator seeded by the op's name, so a run repeats exactly.
 The shapes sit around vector widths (7, 8, 15, 16, 17, 31, 33, 65) and one L1 block (1025), plus 0-d and zero-size.
 """
@@ -81,20 +82,20 @@ def relayout_values(values: np.ndarray, layout: str) -> np.ndarray:
 def build(spec: Spec, module: Any) -> Any:
     """Builds the tensor with `module` (minigrad, or PyTorch in the tests), in the asked layout, as a leaf without gradient."""
     v = np.asarray(spec.values)
-    kind = {"f": np.float64, "b": np.bool_}.get(v.dtype.kind, np.int64)
-    dtype = getattr(module, spec.dtype)
 
     def fresh(values: np.ndarray) -> Any:
-        return module.from_numpy(np.array(values, dtype=kind, order="C")).to(dtype)
+        if spec.dtype == "bfloat16":  # NumPy has none
+            return module.from_numpy(np.array(values, dtype=np.float32, order="C")).to(module.bfloat16)
+        return module.from_numpy(np.array(values, dtype=spec.dtype, order="C"))
 
     if v.ndim == 0:
         return fresh(v.reshape(1))[0]
     if spec.layout == "transposed" and v.ndim > 1:
         return fresh(v.transpose()).permute(*reversed(range(v.ndim)))
     if spec.layout == "expanded" and v.shape[0] > 1:
-        return fresh(v[:1]).expand(*v.shape)
+        return fresh(v[:1]).expand(v.shape)
     if spec.layout == "offset":
-        return fresh(np.concatenate([np.zeros(3, v.dtype), v.reshape(-1)]))[3:].view(*v.shape)
+        return fresh(np.concatenate([np.zeros(3, v.dtype), v.reshape(-1)]))[3:].view(v.shape)
     if spec.layout == "step":
         return fresh(np.repeat(v, 2, axis=-1))[..., ::2]
     return fresh(v)
@@ -216,7 +217,9 @@ def pointwise(info: Any, s: Sampler) -> Iterator[Sample]:
     operands = [a for a in info.args if a.kind in ("tensor", "operand")]
     settings = _attributes(info)
 
-    def call(shapes: list[tuple[int, ...]], attrs: dict[str, Any], layouts: tuple[str, ...] = ("contiguous",)) -> Sample:
+    def call(
+        shapes: list[tuple[int, ...]], attrs: dict[str, Any], layouts: tuple[str, ...] = ("contiguous",)
+    ) -> Sample:
         args: list[Any] = []
         for i, (a, shape) in enumerate(zip(operands, shapes, strict=True)):
             low, high = ranges(a.name)
@@ -284,8 +287,33 @@ def reduce(info: Any, s: Sampler) -> Iterator[Sample]:
         yield s(t(2, 3, 4), [0, 2])
 
 
-FAMILIES: dict[str, Callable[[Any, Sampler], Iterator[Sample]]] = {"pointwise": pointwise, "reduce": reduce}
-POINTWISE_PREFIXES = ("unary", "binary", "compare", "logical", "bitwise", "shift", "where", "ternary")
+@dataclass(frozen=True)
+class _Operand:
+    name: str
+    kind: str = "tensor"
+
+
+@dataclass(frozen=True)
+class _Composite:
+    """A composite seen as a pointwise op: named operands, `domain=` and `attrs=` as declared."""
+
+    args: list[_Operand]
+    info: dict[str, Any]
+
+
+def unary(info: Any, s: Sampler) -> Iterator[Sample]:
+    """Samples of a pointwise composite of one tensor."""
+    return pointwise(_Composite([_Operand("input")], info.info), s)
+
+
+def binary(info: Any, s: Sampler) -> Iterator[Sample]:
+    """Samples of a pointwise composite of two tensors."""
+    return pointwise(_Composite([_Operand("input"), _Operand("other")], info.info), s)
+
+
+FAMILIES: dict[str, Callable[[Any, Sampler], Iterator[Sample]]] = {
+    "pointwise": pointwise, "reduce": reduce, "unary": unary, "binary": binary,
+}  # fmt: skip
 
 
 def samples(info: Any, dtype: str = "float64") -> list[Sample]:
@@ -302,6 +330,6 @@ def samples(info: Any, dtype: str = "float64") -> list[Sample]:
     if callable(how):
         return list(how(s))
     if how is None:
-        how = "pointwise" if (info.meta or "").startswith(POINTWISE_PREFIXES) else info.meta
+        how = "pointwise" if info.pointwise else info.meta
     maker = FAMILIES.get(how) if isinstance(how, str) else None
     return [] if maker is None else list(maker(info, s))

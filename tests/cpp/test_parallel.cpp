@@ -196,7 +196,8 @@ static void test_fork() {
   std::thread other([&] {
     for (; !stop; started = true) parallel_sum();
   });
-  while (!started) usleep(1000);  // a fork while a thread is starting leaves AddressSanitizer's own lock taken in the child
+  while (!started)
+    usleep(1000);  // a fork while a thread is starting leaves AddressSanitizer's own lock taken in the child
   for (int round = 0; round < 20; ++round) {
     const pid_t child = fork();
     if (child == 0) {

@@ -6,6 +6,7 @@ Kinks: a one-sided function (relu, hardtanh, …) takes the gradient 0 at its co
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import minigrad as mg
@@ -35,6 +36,12 @@ _silu = registered("silu")
 _threshold = registered("threshold")
 
 
+def _overwrite(fn: Callable[..., Tensor], input: Tensor, *options: float) -> Tensor:
+    """`fn` into its input; the backward formula keeps a copy of the value that is overwritten."""
+    source = input.clone() if input.requires_grad and mg.is_grad_enabled() else input
+    return input.copy_(fn(source, *options))
+
+
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(0, x)."""
     return input.relu_() if inplace else _relu(input)
@@ -47,17 +54,17 @@ def relu_(input: Tensor) -> Tensor:
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """min(max(0, x), 6)."""
-    return input.copy_(_relu6(input)) if inplace else _relu6(input)
+    return _overwrite(_relu6, input) if inplace else _relu6(input)
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x * sigmoid(x), also called swish."""
-    return input.copy_(_silu(input)) if inplace else _silu(input)
+    return _overwrite(_silu, input) if inplace else _silu(input)
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else alpha * (exp(x) - 1)."""
-    return input.copy_(_elu(input, alpha)) if inplace else _elu(input, alpha)
+    return _overwrite(_elu, input, alpha) if inplace else _elu(input, alpha)
 
 
 def elu_(input: Tensor, alpha: float = 1.0) -> Tensor:
@@ -67,7 +74,7 @@ def elu_(input: Tensor, alpha: float = 1.0) -> Tensor:
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where x > 0, else negative_slope * x."""
-    return input.copy_(_leaky_relu(input, negative_slope)) if inplace else _leaky_relu(input, negative_slope)
+    return _overwrite(_leaky_relu, input, negative_slope) if inplace else _leaky_relu(input, negative_slope)
 
 
 def leaky_relu_(input: Tensor, negative_slope: float = 0.01) -> Tensor:
@@ -79,7 +86,7 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
     """x clamped to [min_val, max_val]; the gradient is 0 at the ends too."""
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
-    return input.copy_(_hardtanh(input, min_val, max_val)) if inplace else _hardtanh(input, min_val, max_val)
+    return _overwrite(_hardtanh, input, min_val, max_val) if inplace else _hardtanh(input, min_val, max_val)
 
 
 def hardtanh_(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
@@ -89,17 +96,17 @@ def hardtanh_(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Ten
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """relu6(x + 3) / 6."""
-    return input.copy_(_hardsigmoid(input)) if inplace else _hardsigmoid(input)
+    return _overwrite(_hardsigmoid, input) if inplace else _hardsigmoid(input)
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x * relu6(x + 3) / 6."""
-    return input.copy_(_hardswish(input)) if inplace else _hardswish(input)
+    return _overwrite(_hardswish, input) if inplace else _hardswish(input)
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """Scaled elu with the self-normalising constants (Klambauer et al., arXiv 1706.02515)."""
-    return input.copy_(_selu(input)) if inplace else _selu(input)
+    return _overwrite(_selu, input) if inplace else _selu(input)
 
 
 def selu_(input: Tensor) -> Tensor:
@@ -111,7 +118,7 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """max(0, x) + min(0, alpha * (exp(x / alpha) - 1)); alpha must not be 0."""
     if alpha == 0:
         raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
-    return input.copy_(_celu(input, alpha)) if inplace else _celu(input, alpha)
+    return _overwrite(_celu, input, alpha) if inplace else _celu(input, alpha)
 
 
 def celu_(input: Tensor, alpha: float = 1.0) -> Tensor:
@@ -121,7 +128,7 @@ def celu_(input: Tensor, alpha: float = 1.0) -> Tensor:
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where x > threshold, else value."""
-    return input.copy_(_threshold(input, threshold, value)) if inplace else _threshold(input, threshold, value)
+    return _overwrite(_threshold, input, threshold, value) if inplace else _threshold(input, threshold, value)
 
 
 def threshold_(input: Tensor, threshold_: float, value: float) -> Tensor:
@@ -131,7 +138,7 @@ def threshold_(input: Tensor, threshold_: float, value: float) -> Tensor:
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x * tanh(softplus(x))."""
-    return input.copy_(_mish(input)) if inplace else _mish(input)
+    return _overwrite(_mish, input) if inplace else _mish(input)
 
 
 def rrelu(
@@ -141,8 +148,9 @@ def rrelu(
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
     slope = mg.empty_like(input, requires_grad=False).uniform_(lower, upper)
-    result = mg.where(input > 0, input, input * slope)
-    return input.copy_(result) if inplace else result
+    if inplace:
+        return input.mul_(mg.where(input.detach() > 0, mg.ones_like(slope), slope))
+    return mg.where(input > 0, input, input * slope)
 
 
 def rrelu_(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False) -> Tensor:

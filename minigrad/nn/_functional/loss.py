@@ -214,16 +214,17 @@ def binary_cross_entropy(
     with mg.no_grad():
         if input.numel() and not bool(((input >= 0) & (input <= 1)).all()):
             raise RuntimeError("all elements of input should be between 0 and 1")
-        interior = (input > 0) & (input < 1)
+        interior = input * (1 - input) > 1e-12
         settled = bool(interior.all())
     if settled:
         loss = _bce(input, target)
     else:
-        # At exactly 0 and 1 the derivative of the logarithm is infinite; torch's is (p - t) / max(p (1-p), 1e-12).
+        # Near 0 and 1 the derivative of the logarithm grows without bound; torch's is (p - t) / max(p (1-p), 1e-12).
         edge = input.detach()
         slope = (edge - target) / (edge * (1 - edge)).clamp(min=1e-12)
         at_edge = _bce(edge, target) + slope * (input - edge)
-        loss = mg.where(interior, _bce(mg.where(interior, input, mg.full_like(edge, 0.5)), target), at_edge)
+        inside = _bce(mg.where(interior, input, mg.full_like(edge, 0.5)), target)
+        loss = mg.where(interior, inside, at_edge)
     if weight is not None:
         loss = loss * weight
     return reduce_loss(loss, reduction)

@@ -29,6 +29,8 @@ class _NormBase(Module):
         track_running_stats: bool = True,
         device: Any = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         options = {"device": device, "dtype": dtype}
@@ -37,8 +39,8 @@ class _NormBase(Module):
         self.momentum = momentum
         self.affine = affine
         self.track_running_stats = track_running_stats
-        for name in ("weight", "bias"):
-            self.register_parameter(name, Parameter(mg.empty(num_features, **options)) if affine else None)
+        for name, wanted in (("weight", affine), ("bias", affine and bias)):
+            self.register_parameter(name, Parameter(mg.empty(num_features, **options)) if wanted else None)
         track = track_running_stats
         self.register_buffer("running_mean", mg.zeros(num_features, **options) if track else None)
         self.register_buffer("running_var", mg.ones(num_features, **options) if track else None)
@@ -58,7 +60,8 @@ class _NormBase(Module):
         self.reset_running_stats()
         if self.affine:
             init.ones_(self.weight)
-            init.zeros_(self.bias)
+            if self.bias is not None:
+                init.zeros_(self.bias)
 
     def _check_input_dim(self, input: mg.Tensor) -> None:
         raise NotImplementedError
@@ -67,7 +70,7 @@ class _NormBase(Module):
         """The options."""
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}"
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
         )
 
     def _load_from_state_dict(
@@ -115,7 +118,7 @@ class BatchNorm1d(_BatchNorm):
         num_features: C.
         eps: added to the variance.
         momentum: weight of the newest batch in the running statistics; None means their plain average.
-        affine: learn scale and shift.
+        affine: learn a scale, and with `bias` a shift.
         track_running_stats: keep statistics for evaluation mode.
     """
 

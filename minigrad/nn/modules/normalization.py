@@ -115,7 +115,7 @@ class GroupNorm(Module):
         num_groups: number of groups; divides num_channels.
         num_channels: C.
         eps: added to the variance.
-        affine: learn scale and shift per channel.
+        affine: learn a scale, and with `bias` a shift, per channel.
     """
 
     __constants__ = ["num_groups", "num_channels", "eps", "affine"]
@@ -128,6 +128,8 @@ class GroupNorm(Module):
         affine: bool = True,
         device: Any = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         if num_channels % num_groups != 0:
@@ -138,8 +140,8 @@ class GroupNorm(Module):
         self.num_channels = num_channels
         self.eps = eps
         self.affine = affine
-        for name in ("weight", "bias"):
-            value = Parameter(mg.empty(num_channels, device=device, dtype=dtype)) if affine else None
+        for name, wanted in (("weight", affine), ("bias", affine and bias)):
+            value = Parameter(mg.empty(num_channels, device=device, dtype=dtype)) if wanted else None
             self.register_parameter(name, value)
         self.reset_parameters()
 
@@ -147,6 +149,7 @@ class GroupNorm(Module):
         """Scale 1, shift 0."""
         if self.affine:
             init.ones_(self.weight)
+        if self.bias is not None:
             init.zeros_(self.bias)
 
     def forward(self, input: mg.Tensor) -> mg.Tensor:
@@ -155,7 +158,10 @@ class GroupNorm(Module):
 
     def extra_repr(self) -> str:
         """The groups and options."""
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+        return (
+            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
+            f"bias={self.bias is not None}"
+        )
 
 
 class LocalResponseNorm(Module):

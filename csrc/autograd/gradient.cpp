@@ -1,0 +1,96 @@
+// What the engine does to single gradients: the first one, fitting to the forward value, adding into a leaf, checking in anomaly mode.
+#include <algorithm>
+
+#include "node.h"
+
+namespace mg {
+
+static OpRef add_op{"add"}, sum_op{"sum"}, cast_op{"_to_dtype"}, clone_op{"clone"};
+
+Tensor zeros_like_output(const OutputInfo& info) {
+  Tensor t = empty(info.sizes, info.dtype, info.device);
+  fill_zero(t);
+  return t;
+}
+
+Tensor fit_gradient(Tensor grad, const OutputInfo& want, const Node& producer) {
+  if (grad.sizes() != want.sizes) {
+    const int lead = grad.dim() - want.sizes.size();
+    Dims dims;
+    bool fits = lead >= 0;
+    for (int i = 0; fits && i < grad.dim(); ++i) {
+      if (i < lead || (want.sizes[i - lead] == 1 && grad.sizes()[i] != 1)) dims.push_back(i);
+      else fits = grad.sizes()[i] == want.sizes[i - lead];
+    }
+    MG_CHECK(fits, Runtime, producer.name(), ": returned an invalid gradient: got shape ", grad.sizes(),
+             ", expected something that sums to ", want.sizes);
+    static OpRef view_op{"view"};
+    grad = invoke(view_op, invoke(sum_op, grad, dims, true), want.sizes);
+  }
+  if (grad.dtype() != want.dtype) grad = invoke(cast_op, grad, want.dtype);
+  return grad;
+}
+
+static bool has_nan(const Tensor& t) {
+  if (!t.defined() || !is_floating(t.dtype()) || t.device().type != DeviceType::CPU) return false;
+  Tensor wide = to_contiguous(*t, DType::Float64);
+  const double* v = wide.ptr<double>();
+  return std::any_of(v, v + wide.numel(), [](double x) { return x != x; });
+}
+
+// Anomaly mode: errors name the forward line that recorded the node, and a gradient that turns NaN is an error.
+void apply_checked(Node* n, std::vector<Tensor>& out) {
+  const std::string where = n->extras && !n->extras->trace.empty() ? "\n  recorded by the forward at:  " + n->extras->trace : "";
+  bool clean = true;
+  for (Tensor& g : n->buffer) clean &= !has_nan(g);
+  try {
+    n->apply(n->buffer.data(), out.data());
+  } catch (Error& e) {
+    if (e.message.find("recorded by the forward") == std::string::npos) e.message += where;
+    throw;
+  }
+  for (size_t k = 0; clean && k < out.size(); ++k)
+    MG_CHECK(!has_nan(out[k]), Runtime, n->name(), ": Function '", n->name(), "' returned nan values in its ", k, "th output.", where);
+}
+
+Tensor initial_gradient(const Tensor& root, const Tensor& given) {
+  if (!given.defined()) {
+    MG_CHECK(root.numel() == 1, Runtime, "backward: grad can be implicitly created only for scalar outputs: got shape ",
+             root.sizes(), ". Try .sum().backward() or pass gradient=.");
+    MG_CHECK(is_floating(root.dtype()), Runtime, "backward: only floating outputs have gradients: got ", root.dtype());
+    Tensor one = empty(root.sizes(), root.dtype(), root.device());
+    static OpRef fill_op{"fill_"};
+    const bool host = root.device().type == DeviceType::CPU && root.dtype() == DType::Float32;
+    if (host) *one.ptr<float>() = 1.0f;
+    else invoke(fill_op, one, 1.0);
+    return one;
+  }
+  MG_CHECK(given.sizes() == root.sizes(), Runtime, "backward: mismatch in shape: grad_output has shape ", given.sizes(),
+           ", output has shape ", root.sizes());
+  return given;
+}
+
+void AccumulateGrad::apply(Tensor* grads, Tensor*) {
+  AutogradMeta& m = meta_of(*variable);
+  Tensor g = std::move(grads[0]);
+  if (m.hooks)
+    for (auto& [id, hook] : std::vector(m.hooks->hooks))
+      if (Tensor changed = hook(g); changed.defined()) g = changed;
+  if (!m.grad.defined()) {
+    // Take the buffer over when nobody else holds it; otherwise the leaf needs its own copy.
+    const bool ours = g.use_count() == 1 && g->storage.use_count() == 1 && g->contiguous && g->storage->release == nullptr;
+    if (!thread_state.grad_mode && !ours) g = to_contiguous(*g, g.dtype());
+    else if (thread_state.grad_mode) g = invoke(clone_op, g);
+    m.grad = std::move(g);
+  } else if (!thread_state.grad_mode) {
+    Value args[] = {Value(m.grad), Value(g), Value(1)};
+    Tensor outs[kMaxOutputs];
+    call(*add_op, args, outs, Write::Inplace);
+  } else {
+    m.grad = invoke(add_op, m.grad, g);
+  }
+  if (m.post_accumulate)
+    for (auto& [id, hook] : std::vector(m.post_accumulate->hooks)) hook(variable);
+}
+
+}  // namespace mg

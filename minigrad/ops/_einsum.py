@@ -1,0 +1,313 @@
+"""Products over named dimensions, made of permute, reshape and matmul: einsum, tensordot, inner, kron, chain_matmul, linalg.multi_dot.
+
+einsum: operands are contracted from left to right; each pair becomes one (batched) matrix product (`_contract`). A label is summed as
+soon as no later operand and not the output needs it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import minigrad as mg
+from minigrad.op import composite
+from minigrad.ops._struct_doc import numpy
+
+# Labels are characters; the dimensions of an ellipsis get numbers below zero, the leftmost the smallest.
+Labels = list[Any]
+
+
+def _from_sublists(operands: tuple[Any, ...]) -> tuple[list[Labels], list[Any], Labels | None]:
+    """PyTorch's other form: einsum(a, [0, 1], b, [1, 2], [0, 2])."""
+    items = list(operands)
+    result = list(items.pop()) if len(items) % 2 else None
+    return [list(x) for x in items[1::2]], items[0::2], result
+
+
+def _parse(equation: str, count: int) -> tuple[list[Labels], Labels | None]:
+    left, arrow, right = equation.replace(" ", "").partition("->")
+
+    def labels(text: str) -> Labels:
+        found: Labels = []
+        while text:
+            step = 3 if text.startswith("...") else 1
+            if step == 1 and not text[0].isalpha():
+                raise RuntimeError(f"einsum: invalid character {text[0]!r} in equation {equation!r}, expected letters, ',', '...' and '->'.")
+            found.append(... if step == 3 else text[0])
+            text = text[step:]
+        if found.count(...) > 1:
+            raise RuntimeError(f"einsum: more than one ellipsis in one operand of {equation!r}.")
+        return found
+
+    terms = [labels(t) for t in left.split(",")]
+    if len(terms) != count:
+        raise RuntimeError(f"einsum: equation {equation!r} names {len(terms)} operands: got {count} tensors.")
+    return terms, labels(right) if arrow else None
+
+
+def _expand_ellipsis(terms: list[Labels], operands: list[Any], result: Labels | None) -> tuple[list[Labels], Labels]:
+    """Gives the dimensions of an ellipsis labels of their own and makes the output explicit."""
+    widest, filled = 0, []
+    for term, x in zip(terms, operands, strict=True):
+        named = sum(label is not ... for label in term)
+        if named > x.dim() or (... not in term and named != x.dim()):
+            text = "".join("..." if label is ... else str(label) for label in term)
+            raise RuntimeError(f"einsum: subscripts '{text}' do not fit an operand with {x.dim()} dims, shape {tuple(x.shape)}.")
+        hidden = x.dim() - named
+        widest = max(widest, hidden if ... in term else 0)
+        filled.append([n for label in term for n in (range(-hidden, 0) if label is ... else (label,))])
+    dots = list(range(-widest, 0))
+    if result is None:
+        every = [label for term in filled for label in term if label not in dots]
+        named_once = [label for label in set(every) if every.count(label) == 1]
+        return filled, dots + sorted(named_once)
+    out = [n for label in result for n in (dots if label is ... else (label,))]
+    known = {label for term in filled for label in term}
+    for label in out:
+        if out.count(label) > 1 or label not in known:
+            why = "appears twice in the output" if label in known else "is in the output but in no operand"
+            raise RuntimeError(f"einsum: subscript {label!r} {why}.")
+    return filled, out
+
+
+def _prepare(x: Any, labels: Labels, sizes: dict[Any, int]) -> tuple[Any, Labels]:
+    """Takes diagonals of repeated labels and broadcasts dimensions of size 1."""
+    labels = list(labels)
+    for label in dict.fromkeys(labels):
+        while labels.count(label) > 1:
+            i = labels.index(label)
+            j = labels.index(label, i + 1)
+            if x.shape[i] != x.shape[j]:
+                raise RuntimeError(f"einsum: subscript {label!r} is repeated for dims of sizes {x.shape[i]} and {x.shape[j]}, expected equal sizes.")
+            x = x.diagonal(0, i, j)
+            del labels[j], labels[i]
+            labels.append(label)
+    shape = [sizes[label] for label in labels]
+    return (x if list(x.shape) == shape else x.expand(shape)), labels
+
+
+def _sizes(terms: list[Labels], operands: list[Any]) -> dict[Any, int]:
+    sizes: dict[Any, int] = {}
+    for term, x in zip(terms, operands, strict=True):
+        for label, n in zip(term, x.shape, strict=True):
+            known = sizes.setdefault(label, n)
+            if known == 1:
+                sizes[label] = n
+            elif n not in (1, known):
+                raise RuntimeError(f"einsum: subscript {label!r} has size {n} in one operand and {known} in another, expected equal sizes or 1.")
+    return sizes
+
+
+def _sum_out(x: Any, labels: Labels, needed: set[Any]) -> tuple[Any, Labels]:
+    gone = [i for i, label in enumerate(labels) if label not in needed]
+    return (x.sum(gone), [label for label in labels if label in needed]) if gone else (x, labels)
+
+
+def _arrange(x: Any, labels: Labels, groups: list[Labels], sizes: dict[Any, int]) -> Any:
+    """x with its labels in the order of `groups`, each group as one dimension."""
+    order = [labels.index(label) for group in groups for label in group]
+    if order != list(range(len(order))):
+        x = x.permute(order)
+    return x.reshape([math.prod(sizes[label] for label in group) for group in groups])
+
+
+def _contract(a: Any, la: Labels, b: Any, lb: Labels, needed: set[Any], sizes: dict[Any, int]) -> tuple[Any, Labels]:
+    """One pair: labels in both and needed later are the batch, in both and not needed are summed."""
+    a, la = _sum_out(a, la, needed | set(lb))
+    b, lb = _sum_out(b, lb, needed | set(la))
+    both = [label for label in la if label in lb]
+    batch, inner = [n for n in both if n in needed], [n for n in both if n not in needed]
+    rows, columns = [n for n in la if n not in lb], [n for n in lb if n not in la]
+    out = batch + rows + columns
+    if not inner:  # nothing to sum: a broadcast product
+        left = _arrange(a, la, [[n] for n in batch + rows], sizes).reshape([sizes[n] for n in batch + rows] + [1] * len(columns))
+        right = _arrange(b, lb, [[n] for n in batch + columns], sizes).reshape(
+            [sizes[n] for n in batch] + [1] * len(rows) + [sizes[n] for n in columns]
+        )
+        return left * right, out
+    groups = [batch] if batch else []
+    left = _arrange(a, la, [*groups, rows, inner], sizes)
+    right = _arrange(b, lb, [*groups, inner, columns], sizes)
+    return (left @ right).reshape([sizes[n] for n in out]), out
+
+
+@composite(method=False, samples=lambda s: [
+    s("ij,jk->ik", s.t(2, 3), s.t(3, 4)), s("ii->i", s.t(3, 3)), s("ij->ji", s.t(2, 3)), s("bij,bjk", s.t(2, 3, 2), s.t(2, 2, 3)),
+    s("...ij,...j->...i", s.t(2, 1, 3, 2), s.t(3, 2)), s("i,j,k->ijk", s.t(2), s.t(3), s.t(2)), s("ij,ij->", s.t(2, 3), s.t(2, 3)),
+    s("ij,jk->ik", s.t(0, 3), s.t(3, 2)), s("abc,cd,be->aed", s.t(2, 3, 2), s.t(2, 2), s.t(3, 2))],
+    ref=lambda equation, *operands: numpy().einsum(equation, *operands), no_inplace_reason="a list of operands")  # fmt: skip
+def einsum(equation: Any, *operands: Any) -> mg.Tensor:
+    """Sum of products over labelled dimensions (Einstein's notation).
+
+    Args:
+        equation: e.g. "bij,bjk->bik": letters name dimensions, "..." stands for the rest, a label repeated within one operand takes
+            its diagonal, labels missing after "->" are summed; without "->" the output has the labels that occur once, in alphabetical
+            order. Or PyTorch's sublist form: einsum(a, [0, 1], b, [1, 2], [0, 2]).
+        operands: tensors of one dtype (or one list of them).
+    Returns:
+        the tensor with the output's labels.
+    Raises:
+        RuntimeError for an equation that does not fit the operands.
+    Source:
+        numpy.einsum, https://numpy.org/doc/stable/reference/generated/numpy.einsum.html
+    Example:
+        >>> mg.einsum("ij,j->i", mg.tensor([[1., 2.], [3., 4.]]), mg.tensor([1., 1.]))
+        tensor([3., 7.])
+    """
+    if not isinstance(equation, str):
+        terms, tensors, result = _from_sublists((equation, *operands))
+    else:
+        tensors = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else list(operands)
+        if not tensors:
+            raise RuntimeError("einsum: expected at least one operand.")
+        terms, result = _parse(equation, len(tensors))
+    terms, out = _expand_ellipsis(terms, tensors, result)
+    sizes = _sizes(terms, tensors)
+    prepared = [_prepare(x, term, sizes) for x, term in zip(tensors, terms, strict=True)]
+    x, labels = prepared[0]
+    for i in range(1, len(prepared)):
+        later = set(out).union(*(set(lb) for _, lb in prepared[i + 1 :]))
+        x, labels = _contract(x, labels, *prepared[i], later, sizes)
+    x, labels = _sum_out(x, labels, set(out))
+    order = [labels.index(label) for label in out]
+    return x if order == list(range(len(order))) else x.permute(order)
+
+
+@composite(method=False, samples=lambda s: [
+    s(s.t(2, 3, 2), s.t(3, 2, 4)), s(s.t(2, 3), s.t(3, 4), 1), s(s.t(2), s.t(3), 0), s(s.t(2, 3, 4), s.t(4, 2, 3), ([0, 2], [1, 0]))],
+    ref=lambda a, b, dims=2: numpy().tensordot(a, b, dims))  # fmt: skip
+def tensordot(a: mg.Tensor, b: mg.Tensor, dims: Any = 2) -> mg.Tensor:
+    """Sum of products over several dimensions of two tensors.
+
+    Args:
+        a: any shape.
+        b: any shape, of the same dtype.
+        dims: n: the last n dims of a against the first n of b; or two lists of dims that are summed pairwise.
+    Returns:
+        the free dims of a followed by those of b.
+    Raises:
+        RuntimeError when summed sizes differ.
+    Example:
+        >>> mg.tensordot(mg.ones(2, 3), mg.ones(3, 2), 1).tolist()
+        [[3.0, 3.0], [3.0, 3.0]]
+    """
+    if isinstance(dims, mg.Tensor):
+        dims = dims.tolist()
+    if isinstance(dims, int):
+        if dims < 0 or dims > min(a.dim(), b.dim()):
+            raise RuntimeError(f"tensordot: expects 0 <= dims <= {min(a.dim(), b.dim())}: got dims={dims}.")
+        da, db = list(range(a.dim() - dims, a.dim())), list(range(dims))
+    else:
+        da, db = ([d] if isinstance(d, int) else list(d) for d in dims)
+        if len(da) != len(db):
+            raise RuntimeError(f"tensordot: both lists of dims must have one length: got {da} and {db}.")
+        da, db = [d % a.dim() for d in da], [d % b.dim() for d in db]
+    inner = [a.shape[d] for d in da]
+    if inner != [b.shape[d] for d in db]:
+        raise RuntimeError(f"tensordot: contracted sizes differ: got {inner} for dims {da} of a and {[b.shape[d] for d in db]} for dims {db} of b.")
+    free_a, free_b = ([d for d in range(x.dim()) if d not in summed] for x, summed in ((a, da), (b, db)))
+    sa, sb, k = [a.shape[d] for d in free_a], [b.shape[d] for d in free_b], math.prod(inner)
+    left, right = a.permute(free_a + da).reshape(math.prod(sa), k), b.permute(db + free_b).reshape(k, math.prod(sb))
+    return (left @ right).reshape(sa + sb)
+
+
+@composite(samples=lambda s: [s(s.t(3), s.t(3)), s(s.t(2, 3), s.t(4, 3)), s(s.t(), s.t(2))], ref=lambda input, other: numpy().inner(input, other))
+def inner(input: mg.Tensor, other: mg.Tensor) -> mg.Tensor:
+    """Sum of products over the last dimension of both.
+
+    Args:
+        input: (..., K), or 0-d.
+        other: (..., K), or 0-d.
+    Returns:
+        input.shape[:-1] + other.shape[:-1]; a plain product when one is 0-d.
+    Raises:
+        RuntimeError when the last sizes differ.
+    Example:
+        >>> mg.inner(mg.tensor([1., 2.]), mg.tensor([3., 4.]))
+        tensor(11.)
+    """
+    if input.dim() == 0 or other.dim() == 0:
+        return input * other
+    return tensordot(input, other, ([-1], [-1]))
+
+
+@composite(samples=lambda s: [s(s.t(2, 3), s.t(3, 2)), s(s.t(2), s.t(3)), s(s.t(2, 2), s.t(3))], ref=lambda input, other: numpy().kron(input, other))
+def kron(input: mg.Tensor, other: mg.Tensor) -> mg.Tensor:
+    """Kronecker product: every element of `input` times the whole of `other`, as blocks.
+
+    Args:
+        input: any shape.
+        other: any shape.
+    Returns:
+        sizes multiplied dim by dim (missing dims count as 1, in front).
+    Example:
+        >>> mg.kron(mg.tensor([1., 2.]), mg.tensor([1., 1.]))
+        tensor([1., 1., 2., 2.])
+    """
+    n = max(input.dim(), other.dim())
+    sa, sb = ([1] * (n - x.dim()) + list(x.shape) for x in (input, other))
+    left = input.reshape([k for s in sa for k in (s, 1)])
+    right = other.reshape([k for s in sb for k in (1, s)])
+    return (left * right).reshape([p * q for p, q in zip(sa, sb, strict=True)])
+
+
+def _best_split(sizes: list[int]) -> list[list[int]]:
+    """Matrix-chain order by dynamic programming: split[i][j] is where the product i..j is cut."""
+    n = len(sizes) - 1
+    cost = [[0] * n for _ in range(n)]
+    split = [[0] * n for _ in range(n)]
+    for length in range(1, n):
+        for i in range(n - length):
+            j = i + length
+            cost[i][j], split[i][j] = min((cost[i][k] + cost[k + 1][j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j))
+    return split
+
+
+@composite("linalg", samples=lambda s: [s([s.t(2, 3), s.t(3, 4), s.t(4, 2)]), s([s.t(3), s.t(3, 4), s.t(4)])],
+           ref=lambda tensors: numpy().linalg.multi_dot(tensors))  # fmt: skip
+def multi_dot(tensors: Any) -> mg.Tensor:
+    """Product of a chain of matrices in the order that needs the fewest multiplications.
+
+    Args:
+        tensors: two or more matrices; the first and the last may be vectors.
+    Returns:
+        the product, 1-d or 0-d where an end was a vector.
+    Raises:
+        RuntimeError for fewer than two tensors or sizes that do not fit.
+    Source:
+        Cormen et al., Introduction to Algorithms, matrix-chain multiplication.
+    Example:
+        >>> mg.linalg.multi_dot([mg.ones(2, 3), mg.ones(3, 4), mg.ones(4)])
+        tensor([12., 12.])
+    """
+    chain = list(tensors)
+    if len(chain) < 2:
+        raise RuntimeError(f"multi_dot: expected at least 2 tensors: got {len(chain)}.")
+    first, last = chain[0].dim() == 1, chain[-1].dim() == 1
+    if first:
+        chain[0] = chain[0].unsqueeze(0)
+    if last:
+        chain[-1] = chain[-1].unsqueeze(1)
+    split = _best_split([chain[0].shape[0], *(x.shape[-1] for x in chain)])
+
+    def product(i: int, j: int) -> Any:
+        return chain[i] if i == j else mg.mm(product(i, split[i][j]), product(split[i][j] + 1, j))
+
+    result = product(0, len(chain) - 1)
+    result = result.squeeze(-1) if last else result
+    return result.squeeze(0) if first else result
+
+
+@composite(method=False, samples=lambda s: [s(s.t(2, 3), s.t(3, 4), s.t(4, 2))], ref=lambda *matrices: numpy().linalg.multi_dot(matrices))
+def chain_matmul(*matrices: Any) -> mg.Tensor:
+    """`linalg.multi_dot` with the matrices as separate arguments.
+
+    Args:
+        matrices: matrices whose neighbouring sizes fit.
+    Returns:
+        their product.
+    Example:
+        >>> mg.chain_matmul(mg.ones(1, 2), mg.ones(2, 1)).tolist()
+        [[2.0]]
+    """
+    return matrices[0] if len(matrices) == 1 else multi_dot(matrices)
