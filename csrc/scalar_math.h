@@ -194,10 +194,10 @@ MG_HD T mish(T x) {
 }
 // gelu_tanh(x) = x/2 (1 + tanh(u/2)) = x sigmoid(u), u = 2 sqrt(2/pi) (x + 0.044715 x^3): no cancellation for negative x
 template <class T> MG_HD T gelu_tanh_argument(T x) {
-  return x * (T(1.59576912160573071176) + T(0.07135481627159519) * x * x);
+  return x * (T(1.59576912160573071176) + T(0.07135481627260025) * x * x);
 }
 template <class T> MG_HD T gelu_tanh_slope(T x, T s) {
-  return s + x * s * (T(1) - s) * (T(1.59576912160573071176) + T(3 * 0.07135481627159519) * x * x);
+  return s + x * s * (T(1) - s) * (T(1.59576912160573071176) + T(3 * 0.07135481627260025) * x * x);
 }
 template <class T> MG_HD T silu_slope(T x, T s) { return s * (T(1) + x * (T(1) - s)); }
 

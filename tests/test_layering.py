@@ -1,4 +1,6 @@
-"""The boundaries of docs/architecture.md (DESIGN 3), checked on the text of every include and import. A failure prints the rule."""
+"""The boundaries of docs/architecture.md (DESIGN 3), checked on the text of every include and import. A failure prints
+the rule.
+"""
 
 from __future__ import annotations
 

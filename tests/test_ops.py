@@ -1,4 +1,6 @@
-"""Every registered op passes every generated check. One op: `pytest tests/test_ops.py -k sigmoid`; one check: `-k sigmoid-value`."""
+"""Every registered op passes every generated check. One op: `pytest tests/test_ops.py -k sigmoid`; one check: `-k
+sigmoid-value`.
+"""
 
 from __future__ import annotations
 

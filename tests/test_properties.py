@@ -1,4 +1,5 @@
-"""Properties over generated inputs (hypothesis): broadcasting, strides, indexing against NumPy, views and in-place laws, random DAGs.
+"""Properties over generated inputs (hypothesis): broadcasting, strides, indexing against NumPy, views and in-place
+laws, random DAGs.
 
 Examples are derandomised (tests/conftest.py): a run repeats exactly, and hypothesis prints the smallest failing case.
 """
@@ -73,7 +74,7 @@ def test_broadcasting_agrees_with_numpy(shapes: Any, data: Any) -> None:
     for shape in shapes.input_shapes:
         base = grid(tuple(reversed(shape)), 1.0)
         arrays.append(
-            (tensor(base).permute(*reversed(range(base.ndim))), base.T)
+            (tensor(base).permute(tuple(reversed(range(base.ndim)))), base.T)
             if data.draw(st.booleans())
             else (tensor(base.T.copy()), base.T)
         )
@@ -254,7 +255,9 @@ BINARY = ["add", "mul", "sub", "maximum", "hypot"]
 
 @st.composite
 def programs(draw: Any) -> list[tuple[str, int, int, int]]:
-    """A DAG: each step applies an op to earlier results (and sometimes transposes or sums a dim), so values are shared."""
+    """A DAG: each step applies an op to earlier results (and sometimes transposes or sums a dim), so values are
+    shared.
+    """
     steps = []
     for k in range(draw(st.integers(2, 8))):
         op = draw(st.sampled_from([*UNARY, *BINARY, "sum0", "transpose", "slice"]))

@@ -16,11 +16,11 @@ import pytest
 
 import minigrad as mg
 from minigrad.op import registry
-from minigrad.testing.calls import ALL_DTYPES, as_tuple
+from minigrad.testing.calls import ALL_DTYPES, accepted_dtypes, as_tuple
 from minigrad.testing.checks import SPECIAL
 from minigrad.testing.compare import dtype_name, to_numpy, worst
 from minigrad.testing.samples import FLOATS, Sample, Sampler, Spec, build, samples
-from minigrad.testing.tolerances import GRAD_F64, GRADGRAD_F64, Tolerance, tolerance
+from minigrad.testing.tolerances import EPS, GRAD_F64, GRADGRAD_F64, Tolerance, tolerance
 
 torch = pytest.importorskip("torch", reason="PyTorch is the reference of these tests")
 torch.set_num_threads(1)
@@ -47,11 +47,16 @@ def ready(name: str) -> tuple[Any, Callable[..., Any]]:
     return info, torch_function(info)
 
 
+class TorchRefuses(Exception):
+    """PyTorch takes no such call (a dtype, an optional entry): there we are wider, and nothing can be compared."""
+
+
 def same_call(
     info: Any, reference: Callable[..., Any], sample: Sample, grad: bool = False
 ) -> list[tuple[Any, list[Any]]]:
     """[(outputs, leaves) of minigrad, (outputs, leaves) of PyTorch]."""
     found = []
+    writes = any(a.mutated for a in info.args)
     for module, function in ((mg, info.function), (torch, reference)):
         leaves: list[Any] = []
 
@@ -59,12 +64,18 @@ def same_call(
             t = build(spec, module)
             if grad and spec.grad and spec.dtype in FLOATS:
                 leaves.append(t.requires_grad_())
+                return t.clone() if writes else t  # leaves that require grad are not writable
             return t
 
         args, kwargs = sample.map(make)
         kwargs = {k: getattr(module, dtype_name(v)) if isinstance(v, mg.dtype) else v for k, v in kwargs.items()}
         args = [getattr(module, dtype_name(v)) if isinstance(v, mg.dtype) else v for v in args]
-        found.append((function(*args, **kwargs), leaves))
+        try:
+            found.append((function(*args, **kwargs), leaves))
+        except (RuntimeError, TypeError) as error:
+            if module is torch and not info.pointwise:
+                raise TorchRefuses(str(error)) from error
+            raise
     return found
 
 
@@ -72,7 +83,7 @@ def values_of(t: Any) -> np.ndarray:
     if isinstance(t, torch.Tensor):
         t = t.detach()
         t = t.double() if t.is_floating_point() else t if t.dtype == torch.bool else t.long()
-        return t.numpy()
+        return t.numpy(force=True)
     return to_numpy(t)
 
 
@@ -102,20 +113,24 @@ def compare_values(info: Any, reference: Callable[..., Any], sample: Sample) -> 
     assert len(mine) == len(other), f"{info.name}{sample!r}: {len(mine)} outputs, PyTorch {len(other)}"
     length = 1 if info.pointwise else max((s.values.size for s in sample.specs()), default=1)
     for a, e in zip(mine, other, strict=True):
+        largest = float(np.abs(values_of(e)).max(initial=0.0, where=np.isfinite(values_of(e)))) if e.numel() else 0.0
         kind = dtype_name(e.dtype)
         t = tolerance(kind, length, 4.0)
-        own = info.info.get("tol", {}).get(kind, 0.0)
+        own = info.info.get("torch_tol", info.info.get("tol", {})).get(kind, 0.0)
         # Both sides carry their own error, and PyTorch rounds half types after every step.
-        check_equal(info.name, sample, "value", a, e, Tolerance(max(3 * t.rtol, own), max(3 * t.atol, own)))
+        atol = 4 * EPS[kind] * largest if kind in ("float16", "bfloat16") and not info.pointwise else 0.0
+        check_equal(info.name, sample, "value", a, e, Tolerance(max(3 * t.rtol, own), max(3 * t.atol, own, atol)))
 
 
 @pytest.mark.parametrize("name", OPS)
 def test_values(name: str) -> None:
-    """Every sample in float64 and float32, a spread of them in the other dtypes; where PyTorch refuses a dtype we may be wider."""
+    """Every sample in float64 and float32, a spread of them in the other dtypes; where PyTorch refuses a dtype we may
+    be wider.
+    """
     info, reference = ready(name)
     if not samples(info):
         pytest.skip(info.info.get("no_samples_reason", "no samples"))
-    for dtype in ALL_DTYPES:
+    for dtype in info.info.get("dtypes", ALL_DTYPES) if info.pointwise else accepted_dtypes(info):
         found = samples(info, dtype)
         step = 1 if dtype in ("float64", "float32") else max(1, len(found) // 6)
         for sample in found[::step]:
@@ -124,6 +139,8 @@ def test_values(name: str) -> None:
             except NotImplementedError:
                 break  # PyTorch has no kernel for this dtype
             except (RuntimeError, TypeError, ValueError, IndexError) as error:
+                if not info.pointwise:
+                    break  # wider than PyTorch
                 with pytest.raises((RuntimeError, TypeError, ValueError, IndexError)):
                     args, kwargs = sample.map(lambda s: build(s, mg))
                     info.function(*args, **kwargs)
@@ -184,7 +201,9 @@ def compare_gradients(info: Any, reference: Callable[..., Any], sample: Sample, 
             silent = other is None or not values_of(other).any()
             assert silent, f"{info.name}{sample!r}: gradient {k} is None on one side only"
             continue
-        check_equal(info.name, sample, f"gradient {k} of order {order}", a, e, GRAD_F64 if order == 1 else GRADGRAD_F64)
+        own = info.info.get("torch_tol", {}).get("gradient")
+        tol = Tolerance(own, own) if own else GRAD_F64 if order == 1 else GRADGRAD_F64
+        check_equal(info.name, sample, f"gradient {k} of order {order}", a, e, tol)
 
 
 @pytest.mark.parametrize("order", [1, 2], ids=["grad", "gradgrad"])
@@ -197,7 +216,14 @@ def test_gradients(name: str, order: int) -> None:
     if not found:
         pytest.skip("no floating samples")
     for sample in found:
-        compare_gradients(info, reference, sample, order)
+        try:
+            compare_gradients(info, reference, sample, order)
+        except TorchRefuses:
+            continue
+        except RuntimeError as error:
+            if "derivative for" not in str(error):
+                raise
+            pytest.skip(f"PyTorch: {error}")
 
 
 @pytest.mark.parametrize("name", [n for n in OPS if registry[n].pointwise and "no_grad_reason" not in registry[n].info])
@@ -218,13 +244,13 @@ def test_gradient_conventions_at_kinks(name: str) -> None:
         expected = torch.autograd.grad(theirs, other, torch.ones_like(theirs), allow_unused=True)
     except RuntimeError as error:
         pytest.skip(f"PyTorch: {str(error)[:80]}")
-    for k, (a, e) in enumerate(
-        zip(mg.autograd.grad(ours, mine, mg.ones_like(ours), allow_unused=True), expected, strict=True)
-    ):
+    found = mg.autograd.grad(ours, mine, mg.ones_like(ours), allow_unused=True)
+    rtol = info.info.get("torch_tol", {}).get("gradient", 1e-9)
+    for k, (a, e) in enumerate(zip(found, expected, strict=True)):
         if a is None or e is None:
             continue
         got, want = values_of(a), values_of(e)
-        bad = np.isfinite(want) & ~(np.abs(got - want) <= 1e-9 * np.abs(want) + 1e-12)
+        bad = np.isfinite(want) & ~(np.abs(got - want) <= rtol * np.abs(want) + 1e-12)
         rows = grid[bad][:5].tolist()
         assert not bad.any(), f"{name}: gradient {k} at {rows}: got {got[bad][:5]}, PyTorch {want[bad][:5]}"
 
@@ -270,7 +296,8 @@ def test_error_classes(name: str) -> None:
         if theirs is None:
             continue
         base = next((c for c in (TypeError, ValueError, IndexError, RuntimeError) if isinstance(theirs, c)), Exception)
-        if isinstance(theirs, AttributeError):
-            base = (AttributeError, TypeError)  # PyTorch's Python functions touch the argument before checking its type
-        shown = f"{name}{Sample(tuple(args), kwargs)!r}: {type(ours).__name__}: {ours}; PyTorch {type(theirs).__name__}: {theirs}"
+        if isinstance(theirs, AttributeError) or (info.composite and base is TypeError):
+            base = (AttributeError, TypeError)  # Python functions touch an argument before anything checks its type
+        call = f"{name}{Sample(tuple(args), kwargs)!r}"
+        shown = f"{call}: {type(ours).__name__}: {ours}; PyTorch {type(theirs).__name__}: {theirs}"
         assert isinstance(ours, base), shown

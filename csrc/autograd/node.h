@@ -104,7 +104,7 @@ struct Formula {
 };
 
 // Native twin of a hot formula, same maths and the same saved values as the Python one (native_formulas.cpp).
-using NativeFormula = void (*)(OpNode& node, Tensor* grads, Tensor* result);
+using NativeFormula = bool (*)(OpNode& node, Tensor* grads, Tensor* result);  // false: a case left to the Python formula
 NativeFormula find_native_formula(std::string_view op);
 
 struct AccumulateGrad final : Node, Pooled<AccumulateGrad> {

@@ -95,8 +95,9 @@ static Edge edge_or_none(TensorImpl* t) { return t != nullptr && needs_grad(*t) 
 static void save_argument(const Op& op, OpNode& node, const Value* args, int k, Write mode) {
   Saved& s = node.args[k];
   if (args[k].is_tensor() && mode == Write::Inplace && k == (op.mutated >= 0 ? op.mutated : 0)) {
-    s.value = OwnedValue(Value(to_contiguous(*args[k].t, args[k].t->dtype)));  // it is about to be overwritten
-    s.version = 0;
+    static OpRef clone_op{"clone"};  // about to be overwritten: keep the old value, with its history for double backward
+    s.value = OwnedValue(Value(invoke(clone_op, args[k])));
+    s.version = s.value.t->storage->version;
   } else {
     s.value = OwnedValue(args[k]);
     if (args[k].is_tensor()) s.version = args[k].t->storage->version;

@@ -2,7 +2,7 @@
 //
 // One mutex guards everything in Central. It is the only lock here: nothing called with it held takes another.
 // Where blocks up to 64 KiB live when no thread has them:
-//   up to 4 KiB  cut from 64 KiB slabs, in a list per class; empty_cache() returns slabs that are whole to the BlockCache
+//   up to 4 KiB  cut from 64 KiB slabs, in a list per class; empty_cache() gives whole slabs back to the BlockCache
 //   above        single blocks of the BlockCache, which merges them when they come back
 // The bytes in use by small blocks are derived (blocks cut minus blocks free): the fast path has no room for counting.
 #include <pthread.h>
@@ -30,7 +30,7 @@ uint32_t batch_of(unsigned c) { return uint32_t(std::clamp<size_t>((32 << 10) / 
 
 // ---- central lists (mutex held) ----
 
-// Gives whole slabs back to the BlockCache: counts the free blocks of each, unlinks those of whole ones, frees the slabs.
+// Gives whole slabs back to the BlockCache: count the free blocks of each, unlink those of whole ones, free the slabs.
 void reclaim_slabs(Central& m) {
   std::unordered_map<char*, uint32_t> free_blocks;
   const auto slab_of = [&](void* p) { return std::prev(m.slabs.upper_bound(static_cast<char*>(p)))->first; };

@@ -123,6 +123,7 @@ static void promote_list(const Op& op, const Value* args, MetaResult& r) {
 
 // (tensors: tensors, dim: int). 1-d tensors of size 0 are skipped whatever the shape of the others (PyTorch's legacy rule).
 static void meta_cat(const Op& op, const Value* args, MetaResult& r) {
+  MG_CHECK(args[0].len > 0, Value, op.name, ": expected a non-empty list of Tensors");  // PyTorch's class here, not in stack
   promote_list(op, args, r);
   const TensorImpl* first = nullptr;
   int64_t total = 0;

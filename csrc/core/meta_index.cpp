@@ -179,9 +179,6 @@ static void meta_masked_fill(const Op& op, const Value* args, MetaResult& r) {
   if (v.is_tensor())
     MG_CHECK(v.t->dim() == 0, Runtime, op.name, ": only supports a 0-dimensional value tensor, but got tensor with ", v.t->dim(),
              " dimension(s). Try where().");
-  const DType given = v.is_tensor() ? v.t->dtype : v.kind == Kind::Float ? DType::Float32 : v.kind == Kind::Int ? DType::UInt8 : DType::Bool;
-  MG_CHECK(!is_floating(given) || is_floating(t.dtype), Runtime, op.name, ": value cannot be converted to type ", t.dtype,
-           " without losing its fraction: got a floating value");
 }
 
 // (input: indices, weight, padding_idx: int?, max_norm: float?, norm_type, scale_grad_by_freq, sparse)

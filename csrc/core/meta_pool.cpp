@@ -7,7 +7,12 @@ namespace mg {
 
 namespace {
 
-const char* public_name(const Op& op) { return op.name.c_str() + (op.name[0] == '_'); }
+// The name the user called: without a leading underscore or the suffix of the two-output forms.
+std::string public_name(const Op& op) {
+  const std::string suffix = "_with_indices";
+  const std::string name = op.name.substr(op.name[0] == '_');
+  return name.ends_with(suffix) ? name.substr(0, name.size() - suffix.size()) : name;
+}
 
 Dims pair(const Op& op, const Value& v, const char* what, int64_t least) {
   Dims d = v.as_dims();

@@ -15,7 +15,9 @@ struct Pair {
 };
 
 // `big` is the image side of the convolution (its input), `small` the pixel side (its output); `w` the kernel.
-ConvShape shape_of(const Dims& big, const Dims& small, Pair kernel, Pair stride, Pair padding, Pair dilation, int64_t groups) {
+// An unbatched image is a batch of one.
+ConvShape shape_of(Dims big, Dims small, Pair kernel, Pair stride, Pair padding, Pair dilation, int64_t groups) {
+  if (big.size() == 3) big.insert(0, 1), small.insert(0, 1);
   return {big[0],   big[1],   big[2],    big[3],    small[1],   groups,     kernel.h, kernel.w,
           stride.h, stride.w, padding.h, padding.w, dilation.h, dilation.w, small[2], small[3]};
 }

@@ -2,43 +2,38 @@
 // read and written in whole cache lines; anything else -> row by row over the merged plan.
 #include "copy.h"
 
-#include "convert.h"
 #include "rows.h"
+#include "stage.h"
 
 namespace mg::cpu {
 
 namespace {
 
-template <class D, class S>
+template <class T>
 void copy_row(char* dst, int64_t dst_stride, const char* src, int64_t src_stride, int64_t n) {
-  if (dst_stride == int64_t(sizeof(D))) {
-    D* __restrict d = reinterpret_cast<D*>(dst);
-    if (src_stride == int64_t(sizeof(S))) {
-      if constexpr (std::is_same_v<D, S>) {
-        std::memcpy(dst, src, size_t(n) * sizeof(D));
-      } else {
-        const S* __restrict s = reinterpret_cast<const S*>(src);
-        for (int64_t i = 0; i < n; ++i) d[i] = convert<D>(s[i]);
-      }
+  if (dst_stride == int64_t(sizeof(T))) {
+    if (src_stride == int64_t(sizeof(T))) {
+      std::memcpy(dst, src, size_t(n) * sizeof(T));
       return;
     }
     if (src_stride == 0) {
-      const D value = convert<D>(*reinterpret_cast<const S*>(src));
+      T* __restrict d = reinterpret_cast<T*>(dst);
+      const T value = *reinterpret_cast<const T*>(src);
       for (int64_t i = 0; i < n; ++i) d[i] = value;
       return;
     }
   }
   for (int64_t i = 0; i < n; ++i)
-    *reinterpret_cast<D*>(dst + i * dst_stride) = convert<D>(*reinterpret_cast<const S*>(src + i * src_stride));
+    *reinterpret_cast<T*>(dst + i * dst_stride) = *reinterpret_cast<const T*>(src + i * src_stride);
 }
 
 // Same dtype: only the width matters.
 RowFn same_copier(DType d) {
   switch (itemsize(d)) {
-    case 1: return copy_row<uint8_t, uint8_t>;
-    case 2: return copy_row<uint16_t, uint16_t>;
-    case 4: return copy_row<uint32_t, uint32_t>;
-    default: return copy_row<uint64_t, uint64_t>;
+    case 1: return copy_row<uint8_t>;
+    case 2: return copy_row<uint16_t>;
+    case 4: return copy_row<uint32_t>;
+    default: return copy_row<uint64_t>;
   }
 }
 
@@ -117,17 +112,7 @@ int source_fast_dim(const LoopPlan& plan, int64_t src_item) {
 
 }  // namespace
 
-RowFn row_copier(DType dst, DType src) {
-  if (dst == src) return same_copier(dst);
-  return dispatch(dst, [&](auto d) {
-    return dispatch(src, [](auto s) -> RowFn {
-      using D = decltype(d);
-      using S = decltype(s);
-      if constexpr (std::is_same_v<D, S>) return nullptr;
-      else return copy_row<D, S>;
-    });
-  });
-}
+RowFn row_copier(DType dst, DType src) { return dst == src ? same_copier(dst) : stage_fn(dst, src); }
 
 void plan_copy(LoopPlan& plan, DType dst, DType src) {
   if (plan.numel == 0) return;

@@ -57,7 +57,7 @@ void masked_fill_cpu(Invocation& inv) {
   const Value& v = inv.args[2];
   Tensor value = empty(Dims{}, out.dtype);
   if (v.is_tensor()) strided_copy(*value, *v.t);
-  else fill(*value, v.as_double(), v.as_int());
+  else fill(*value, v.as_double(), v.kind != Kind::Float ? v.as_int() : out.dtype == DType::Bool ? int64_t(v.f != 0) : convert<int64_t>(v.f));
   LoopPlan plan(out.sizes);
   plan.add(out);
   plan.add(inv.in(0));
@@ -116,7 +116,7 @@ void repeat_index_cpu(Invocation& inv) {
 
 }  // namespace
 
-MG_KERNEL("nonzero", CPU, nonzero_cpu);
+MG_KERNEL("_nonzero", CPU, nonzero_cpu);
 MG_KERNEL("masked_fill", CPU, masked_fill_cpu);
 MG_KERNEL("masked_fill_", CPU, masked_fill_cpu);
 MG_KERNEL("bincount", CPU, bincount_cpu);

@@ -235,7 +235,7 @@ void pool_gather_cpu(Invocation& inv) {
 }  // namespace
 
 MG_KERNEL("max_pool2d_with_indices", CPU, max_pool2d_cpu);
-MG_KERNEL("_adaptive_max_pool2d", CPU, adaptive_max_pool2d_cpu);
+MG_KERNEL("adaptive_max_pool2d_with_indices", CPU, adaptive_max_pool2d_cpu);
 MG_KERNEL("avg_pool2d", CPU, avg_pool2d_cpu);
 MG_KERNEL("_avg_pool2d_backward", CPU, avg_pool2d_backward_cpu);
 MG_KERNEL("adaptive_avg_pool2d", CPU, adaptive_avg_pool2d_cpu);

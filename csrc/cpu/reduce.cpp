@@ -18,7 +18,7 @@ static void fold_with(const TensorImpl& x, const TensorImpl& out, uint64_t mask,
   const ReducePlan plan(x, mask, out);
   dispatch_accumulate(compute, [&](auto tag) {
     using T = decltype(tag);
-    reduce<T>(plan, x, out, power, [&](int64_t n, auto&& fold, Acc<T>* acc) {
+    reduce<T>(plan, x, out, power, [&](int64_t, int64_t n, auto&& fold, Acc<T>* acc) {
       fold(f, nullptr, acc);
       post(acc, n, plan.length);
     });
@@ -46,7 +46,7 @@ template <class T, class Post>
 static void variance(const Invocation& inv, Post post) {
   const ReducePlan plan(inv.in(0), mask_of(inv), inv.out());
   const double n = double(plan.length), freedom = std::max(n - inv.f(3), 0.0);
-  reduce<T>(plan, inv.in(0), inv.out(), 0, [&](int64_t count, auto&& fold, double* acc) {
+  reduce<T>(plan, inv.in(0), inv.out(), 0, [&](int64_t, int64_t count, auto&& fold, double* acc) {
     T mean[kReduceTile];
     double slip[kReduceTile];
     fold(Fold::Sum, nullptr, acc);
@@ -80,7 +80,7 @@ static void std_cpu(Invocation& inv) {
 template <class T>
 static void log_sum_exp(const Invocation& inv) {
   const ReducePlan plan(inv.in(0), mask_of(inv), inv.out());
-  reduce<T>(plan, inv.in(0), inv.out(), 0, [&](int64_t count, auto&& fold, double* acc) {
+  reduce<T>(plan, inv.in(0), inv.out(), 0, [&](int64_t, int64_t count, auto&& fold, double* acc) {
     T top[kReduceTile];
     fold(Fold::Max, nullptr, acc);
     for (int64_t i = 0; i < count; ++i) top[i] = std::isinf(acc[i]) ? T(0) : T(acc[i]);

@@ -51,7 +51,7 @@ constexpr int64_t kReduceTile = 512, kReduceGrain = 32768;
 void store_results(const ReducePlan& plan, const TensorImpl& out, int64_t k0, int64_t k1, const double* v);
 void store_results(const ReducePlan& plan, const TensorImpl& out, int64_t k0, int64_t k1, const int64_t* v);
 
-// body(n, fold, acc): computes n <= kReduceTile results into acc; it may call fold(Fold, m, acc) several times (mean, then squares).
+// body(k0, n, fold, acc): computes results k0 … k0 + n (n <= kReduceTile) into acc; it may call fold(Fold, m, acc) several times (mean, then squares).
 template <class T, class Body>
 void reduce(const ReducePlan& plan, const TensorImpl& x, const TensorImpl& out, double power, Body&& body) {
   if (plan.outputs == 0) return;
@@ -66,7 +66,7 @@ void reduce(const ReducePlan& plan, const TensorImpl& x, const TensorImpl& out, 
       Acc<T> acc[kReduceTile];
       for (int64_t t = begin; t < end; ++t) {
         const int64_t k0 = t * tile, k1 = std::min(k0 + tile, plan.outputs);
-        body(k1 - k0, [&](Fold f, const T* m, Acc<T>* a) { folder.tile(f, k0, k1, 0, plan.length, m, a); }, acc);
+        body(k0, k1 - k0, [&](Fold f, const T* m, Acc<T>* a) { folder.tile(f, k0, k1, 0, plan.length, m, a); }, acc);
         store_results(plan, out, k0, k1, acc);
       }
     });
@@ -78,7 +78,7 @@ void reduce(const ReducePlan& plan, const TensorImpl& x, const TensorImpl& out, 
   Acc<T> acc[kReduceTile];
   for (int64_t k0 = 0; k0 < plan.outputs; k0 += n) {
     const int64_t k1 = std::min(k0 + n, plan.outputs), count = k1 - k0;
-    body(count, [&](Fold f, const T* m, Acc<T>* a) {
+    body(k0, count, [&](Fold f, const T* m, Acc<T>* a) {
       Acc<T>* part = partials.ptr<Acc<T>>();
       parallel_for(0, pieces, 1, [&](int64_t begin, int64_t end) {
         for (int64_t c = begin; c < end; ++c)

@@ -28,7 +28,7 @@ Tensor checked_indices(const Op& op, const TensorImpl& index, int64_t size, int 
   });
   if (bad) {
     const int64_t* wrong = std::find_if(at, at + n, [&](int64_t i) { return i < lowest || i >= size; });
-    fail(ErrorKind::Index, op.name, ": index ", *wrong, " is out of bounds for dimension ", dim, " with size ", size, " (element ",
+    fail(ErrorKind::Index, op.name.c_str() + (op.name[0] == '_'), ": index ", *wrong, " is out of bounds for dimension ", dim, " with size ", size, " (element ",
          wrong - at, " of the index tensor), expected a value in [", lowest, ", ", size, ")");
   }
   if (negative) {

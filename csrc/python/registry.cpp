@@ -32,7 +32,7 @@ struct PyFormula final : Formula {
   void apply(OpNode& node, Tensor* grads, Tensor* result) override {
     for (int k = 0; k < node.op->n_outputs(); ++k)
       if ((node.op->grad_outputs >> k & 1) && !grads[k].defined()) grads[k] = zeros_like_output(node.outputs[k]);
-    if (native != nullptr && use_native) return native(node, grads, result);
+    if (native != nullptr && use_native && native(node, grads, result)) return;
     if (fast.fn != nullptr && !thread_state.grad_mode && use_native) return apply_joint(fast, node, grads, result);
     if (joint.fn != nullptr) return apply_joint(joint, node, grads, result);
     for (uint32_t rest = node.needs; rest != 0; rest &= rest - 1) {

@@ -18,6 +18,7 @@ template <class T>
 struct Vec {
   static constexpr int size = kVecBytes / int(sizeof(T));
   using V = typename Raw<T>::type;
+  using W = typename Raw<typename WrapLane<T>::type>::type;
   using M = Mask<sizeof(T)>;
   using I = Vec<IntLane<T>>;
   V v;
@@ -36,15 +37,15 @@ struct Vec {
   MG_INL T operator[](int i) const { return v[i]; }
   MG_INL void set(int i, T x) { v[i] = x; }
 
-  MG_INL friend Vec operator+(Vec a, Vec b) { return Vec(a.v + b.v); }
-  MG_INL friend Vec operator-(Vec a, Vec b) { return Vec(a.v - b.v); }
-  MG_INL friend Vec operator*(Vec a, Vec b) { return Vec(a.v * b.v); }
+  MG_INL friend Vec operator+(Vec a, Vec b) { return Vec(V(W(a.v) + W(b.v))); }
+  MG_INL friend Vec operator-(Vec a, Vec b) { return Vec(V(W(a.v) - W(b.v))); }
+  MG_INL friend Vec operator*(Vec a, Vec b) { return Vec(V(W(a.v) * W(b.v))); }
   MG_INL friend Vec operator/(Vec a, Vec b) { return Vec(a.v / b.v); }
-  MG_INL friend Vec operator-(Vec a) { return Vec(-a.v); }
+  MG_INL friend Vec operator-(Vec a) { return Vec(V(-W(a.v))); }
   MG_INL friend Vec operator&(Vec a, Vec b) { return Vec(V(typename I::V(a.v) & typename I::V(b.v))); }
   MG_INL friend Vec operator|(Vec a, Vec b) { return Vec(V(typename I::V(a.v) | typename I::V(b.v))); }
   MG_INL friend Vec operator^(Vec a, Vec b) { return Vec(V(typename I::V(a.v) ^ typename I::V(b.v))); }
-  MG_INL friend Vec operator<<(Vec a, int n) { return Vec(a.v << n); }
+  MG_INL friend Vec operator<<(Vec a, int n) { return Vec(V(W(a.v) << n)); }
   MG_INL friend Vec operator>>(Vec a, int n) { return Vec(a.v >> n); }
   MG_INL friend M operator==(Vec a, Vec b) { return {a.v == b.v}; }
   MG_INL friend M operator!=(Vec a, Vec b) { return {a.v != b.v}; }

@@ -44,9 +44,16 @@ MG_RAW(int16_t);
 MG_RAW(int32_t);
 MG_RAW(int64_t);
 MG_RAW(uint8_t);
+MG_RAW(uint16_t);
 MG_RAW(uint32_t);
 MG_RAW(uint64_t);
 #undef MG_RAW
+// The type to add, subtract and multiply in: unsigned for integers, where overflow wraps.
+template <class T> struct WrapLane { using type = T; };
+template <> struct WrapLane<int8_t> { using type = uint8_t; };
+template <> struct WrapLane<int16_t> { using type = uint16_t; };
+template <> struct WrapLane<int32_t> { using type = uint32_t; };
+template <> struct WrapLane<int64_t> { using type = uint64_t; };
 template <int Lanes> struct RawBytes;  // one byte per lane
 template <> struct RawBytes<kVecBytes / 8> { typedef int8_t type __attribute__((vector_size(kVecBytes / 8))); };
 template <> struct RawBytes<kVecBytes / 4> { typedef int8_t type __attribute__((vector_size(kVecBytes / 4))); };

@@ -37,6 +37,32 @@ template <class T> MG_INL Vec<T> floor(Vec<T> x) { return round_to<Rounding::Flo
 template <class T> MG_INL Vec<T> ceil(Vec<T> x) { return round_to<Rounding::Ceil>(x); }
 template <class T> MG_INL Vec<T> trunc(Vec<T> x) { return round_to<Rounding::Trunc>(x); }
 
+// max(x, bound), min(x, bound) for a bound that is not NaN: one instruction on x86; NaN in x passes through.
+template <class T>
+MG_INL Vec<T> at_least(Vec<T> x, Vec<T> bound) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) return Vec<T>(typename Vec<T>::V(_mm512_maskz_max_ps(__mmask16(-1), __m512(bound.v), __m512(x.v))));
+  else return Vec<T>(typename Vec<T>::V(_mm512_maskz_max_pd(__mmask8(-1), __m512d(bound.v), __m512d(x.v))));
+#elif defined(__AVX2__)
+  if constexpr (sizeof(T) == 4) return Vec<T>(typename Vec<T>::V(_mm256_max_ps(__m256(bound.v), __m256(x.v))));
+  else return Vec<T>(typename Vec<T>::V(_mm256_max_pd(__m256d(bound.v), __m256d(x.v))));
+#else
+  return select(x < bound, bound, x);
+#endif
+}
+template <class T>
+MG_INL Vec<T> at_most(Vec<T> x, Vec<T> bound) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) return Vec<T>(typename Vec<T>::V(_mm512_maskz_min_ps(__mmask16(-1), __m512(bound.v), __m512(x.v))));
+  else return Vec<T>(typename Vec<T>::V(_mm512_maskz_min_pd(__mmask8(-1), __m512d(bound.v), __m512d(x.v))));
+#elif defined(__AVX2__)
+  if constexpr (sizeof(T) == 4) return Vec<T>(typename Vec<T>::V(_mm256_min_ps(__m256(bound.v), __m256(x.v))));
+  else return Vec<T>(typename Vec<T>::V(_mm256_min_pd(__m256d(bound.v), __m256d(x.v))));
+#else
+  return select(x > bound, bound, x);
+#endif
+}
+
 template <class T>
 MG_INL Vec<T> sqrt(Vec<T> x) {
 #if defined(__AVX512F__)
@@ -72,6 +98,15 @@ MG_INL Vec<float> fast_div(Vec<float> a, Vec<float> b) {
   const Vec<float> r0(Vec<float>::V(_mm512_maskz_rcp14_ps(__mmask16(-1), __m512(b.v))));
   const Vec<float> r = fma(r0, fma(-b, r0, Vec<float>(1.0f)), r0), q = a * r;
   return fma(r, fma(-b, q, a), q);
+#else
+  return a / b;
+#endif
+}
+// The same to about 2^-22, where more is not needed.
+MG_INL Vec<float> rough_div(Vec<float> a, Vec<float> b) {
+#if defined(__AVX512F__)
+  const Vec<float> r0(Vec<float>::V(_mm512_maskz_rcp14_ps(__mmask16(-1), __m512(b.v))));
+  return a * fma(r0, fma(-b, r0, Vec<float>(1.0f)), r0);
 #else
   return a / b;
 #endif

@@ -22,7 +22,7 @@ template <class T> struct Constants;
 template <> struct Constants<float> {
   static constexpr int mantissa_bits = 23, bias = 127;
   static constexpr float log2e = 1.44269504f, ln2_hi = 0x1.62e4p-1f, ln2_lo = 0x1.7f7d1cp-20f;  // ln2_hi * n is exact
-  static constexpr float exp_max = 89.0f, exp_min = -104.0f;  // beyond: inf, 0
+  static constexpr float exp_max = 89.0f, exp_min = -110.0f;  // beyond: inf, 0
   // (e^r - 1 - r) / r^2 on |r| <= ln2/2
   static constexpr float exp[5] = {0.49999993414f, 0.16666520111f, 0.041668393943f, 0.0083687802105f, 0.0013814480615f};
   static constexpr float expm1[6] = {0.50000000467f,  0.16666666818f,  0.041666353548f,
@@ -64,12 +64,7 @@ MG_INL Vec<T> scale(Vec<T> x, Vec<T> n) {
 #endif
 }
 
-// Keeps NaN: the comparison is false.
-template <class T>
-MG_INL Vec<T> clamp_finite(Vec<T> x, T lo, T hi) {
-  x = select(x > Vec<T>(hi), Vec<T>(hi), x);
-  return select(x < Vec<T>(lo), Vec<T>(lo), x);
-}
+template <class T> MG_INL Vec<T> clamp_finite(Vec<T> x, T lo, T hi) { return at_least(at_most(x, Vec<T>(hi)), Vec<T>(lo)); }
 template <class T> MG_INL Vec<T> nan_to_zero(Vec<T> n) { return select(n == n, n, Vec<T>(T(0))); }
 
 template <class T> struct Reduced {
@@ -88,10 +83,13 @@ MG_INL Reduced<T> reduce_exp(Vec<T> x) {
 }
 
 template <class T>
+MG_INL Vec<T> exp_bounded(Vec<T> x) {  // exp_min <= x <= exp_max, or NaN
+  const auto [n, r] = reduce_exp(x);
+  return scale(fma(r * r, poly(r, Constants<T>::exp), r) + Vec<T>(T(1)), n);
+}
+template <class T>
 MG_INL Vec<T> exp(Vec<T> x) {
-  using K = Constants<T>;
-  const auto [n, r] = reduce_exp(clamp_finite(x, K::exp_min, K::exp_max));
-  return scale(fma(r * r, poly(r, K::exp), r) + Vec<T>(T(1)), n);
+  return exp_bounded(clamp_finite(x, Constants<T>::exp_min, Constants<T>::exp_max));
 }
 
 template <class T>
@@ -192,20 +190,20 @@ MG_INL Vec<float> log10(Vec<float> x) {
 // 1 / (1 + e^-x); e^-|x| never overflows, so both tails keep full relative accuracy.
 template <class T>
 MG_INL Vec<T> sigmoid(Vec<T> x) {
-  const Vec<T> one = T(1), e = exp(-abs(x));
+  const Vec<T> one = T(1), e = exp_bounded(at_least(-abs(x), Vec<T>(Constants<T>::exp_min)));
   return fast_div(select(x < Vec<T>(T(0)), e, one), one + e);
 }
 
 MG_INL Vec<float> tanh(Vec<float> x) {  // odd polynomial below 0.6, 1 - 2 / (e^(2|x|) + 1) above
   using V = Vec<float>;
   const float c[5] = {-0.33333299272f, 0.13331958235f, -0.053786682565f, 0.020805380309f, -0.005905862717f};
-  const V a = abs(x), z = x * x, e = exp(clamp_finite(a + a, 0.0f, 20.0f));
+  const V a = abs(x), z = x * x, e = exp_bounded(at_most(a + a, V(20.0f)));
   const V large = V(1.0f) - fast_div(V(2.0f), e + V(1.0f));
   return select(a < V(0.6f), fma(x * z, poly(z, c), x), copysign(large, x));
 }
 MG_INL Vec<double> tanh(Vec<double> x) {  // m / (m + 2) = 1 - 2 / (m + 2), m = e^(2|x|) - 1
   using V = Vec<double>;
-  const V a = abs(x), m = expm1(clamp_finite(a + a, 0.0, 44.0));
+  const V a = abs(x), m = expm1(at_most(a + a, V(44.0)));
   const auto small = a < V(0.55);
   const V q = select(small, m, V(-2.0)) / (m + V(2.0));
   return copysign(select(small, q, q + V(1.0)), x);

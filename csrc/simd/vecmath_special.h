@@ -4,12 +4,6 @@
 
 namespace mg::simd::MG_ISA_NS {
 
-// e^x for x in [-87, 0] or NaN.
-MG_INL Vec<float> exp_bounded(Vec<float> x) {
-  const auto [n, r] = reduce_exp(x);
-  return scale(fma(r * r, poly(r, Constants<float>::exp), r) + Vec<float>(1.0f), n);
-}
-
 // erf on [-1, 1]: x + x * small correction, so that the rounding of the polynomial hardly counts.
 MG_INL Vec<float> erf_small(Vec<float> x) {
   const float c[8] = {0.1283791671f,    -0.37612638435f,    0.11283781975f,    -0.026865400069f,
@@ -21,18 +15,18 @@ MG_INL Vec<float> erf(Vec<float> x) {
   // log(erfc(a)) on [0.9, 4]
   const float c[8] = {0.00016920792416f, -1.1294884204f,   -0.6334008218f,   -0.10822041686f,
                       0.025080638191f,   -0.0041562633205f, 0.00043139533338f, -2.082877425e-5f};
-  const V a = abs(x), b = select(a > V(4.0f), V(4.0f), a);
+  const V a = abs(x), b = at_most(a, V(4.0f));
   const V large = V(1.0f) - exp_bounded(poly(b, c));
   return select(a < V(0.92f), erf_small(x), copysign(large, x));
 }
 
-// e^-(s + e) * erfcx(a) for a >= 0.65, a = sqrt(s): the tail of the normal distribution without cancellation; e is the rounding error of s.
+// e^-(s + e) * erfcx(a) for a = sqrt(s) in [0.65, 10.4]: the tail of the normal distribution without cancellation; e is the rounding error of s.
 MG_INL Vec<float> erfc_tail(Vec<float> a, Vec<float> s, Vec<float> e) {
   using V = Vec<float>;
   // erfcx(a) (1 + 2a) in t = (a - 2) / (a + 2)
   const float c[9] = {1.2769783787f,    -0.09276374028f, -0.16603003417f, 0.16404740888f,  -0.054226268522f,
                       -0.0079848751731f, 0.0087486803496f, 0.0010268018137f, -0.0014310334872f};
-  const V t = fast_div(a - V(2.0f), a + V(2.0f)), p = exp(-s);
+  const V t = rough_div(a - V(2.0f), a + V(2.0f)), p = exp_bounded(-s);
   return fast_div(fma(p, -e, p) * poly(t, c), fma(a, V(2.0f), V(1.0f)));
 }
 // Rounding error of s = a * b.
@@ -44,14 +38,14 @@ MG_INL Vec<float> product_error(Vec<float> a, Vec<float> b, Vec<float> s) {
 }
 MG_INL Vec<float> erfc(Vec<float> x) {
   using V = Vec<float>;
-  const V v = clamp_finite(x, -12.0f, 12.0f), a = abs(v), s = a * a;
+  const V v = clamp_finite(x, -10.4f, 10.4f), a = abs(v), s = a * a;
   const V tail = erfc_tail(a, s, product_error(a, a, s));
   return select(a < V(0.65f), V(1.0f) - erf_small(v), select(v < V(0.0f), V(2.0f) - tail, tail));
 }
 // Phi(x) = erfc(-x / sqrt 2) / 2, to a few ulp in both tails (1 + erf has no correct digit left at x = -6).
 MG_INL Vec<float> normal_cdf(Vec<float> x) {
   using V = Vec<float>;
-  const V v = clamp_finite(x, -15.0f, 15.0f), h = v * V(0.5f), s = v * h, u = v * V(0.70710678f), a = abs(u);
+  const V v = clamp_finite(x, -14.6f, 14.6f), h = v * V(0.5f), s = v * h, u = v * V(0.70710678f), a = abs(u);
   const V tail = V(0.5f) * erfc_tail(a, s, product_error(v, h, s));
   return select(a < V(0.65f), fma(erf_small(u), V(0.5f), V(0.5f)), select(v < V(0.0f), tail, V(1.0f) - tail));
 }
@@ -110,3 +104,5 @@ inline Vec<float> hypot(Vec<float> x, Vec<float> y) {
 }
 
 }  // namespace mg::simd::MG_ISA_NS
+
+#include "vecmath_gamma.h"

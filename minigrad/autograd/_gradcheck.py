@@ -140,7 +140,8 @@ def _checked(args: tuple[Any, ...]) -> list[int]:
     for k in found:
         if args[k].dtype != mg.float64:
             warnings.warn(
-                f"gradcheck: input #{k} requires grad and is not float64; the check will likely fail for lack of precision.",
+                f"gradcheck: input #{k} requires grad and is not float64; the check will likely fail for lack of "
+                "precision.",
                 stacklevel=3,
             )
     return found
@@ -222,14 +223,17 @@ def _compare_jacobians(
                 analytical = [0.0] * wanted[i].numel() if g is None else _floats(g)
                 if g is not None and tuple(g.shape) != tuple(wanted[i].shape):
                     raise GradcheckError(
-                        f"gradcheck: gradient of input {checked[i]} has shape {tuple(g.shape)}, expected {tuple(wanted[i].shape)}"
+                        f"gradcheck: gradient of input {checked[i]} has shape {tuple(g.shape)}, expected "
+                        f"{tuple(wanted[i].shape)}"
                     )
                 for element, a in enumerate(analytical):
                     n = numerical[i][o][element][row]
                     if not _close(a, n, atol, rtol):
                         raise GradcheckError(
-                            f"gradcheck: Jacobian mismatch for output {o} with respect to input {checked[i]}: d output[{row}] / d input"
-                            f"[{element}] (flat indices) got numerical {n:.9g}, analytical {a:.9g}, expected a difference within "
+                            f"gradcheck: Jacobian mismatch for output {o} with respect to input {checked[i]}: d "
+                            f"output[{row}] / d input"
+                            f"[{element}] (flat indices) got numerical {n:.9g}, analytical {a:.9g}, expected a "
+                            "difference within "
                             f"atol={atol:g} + rtol={rtol:g} * |numerical|. Try float64 inputs away from kinks."
                         )
 
@@ -264,7 +268,8 @@ def _compare_projection(
         a = 0.0 if grads[i] is None else sum(x * y for x, y in zip(_floats(grads[i]), _floats(direction), strict=True))
         if not _close(a, n, atol, rtol):
             raise GradcheckError(
-                f"gradcheck: projected gradient of input {k} differs: got numerical {n:.9g}, analytical {a:.9g}, expected a difference "
+                f"gradcheck: projected gradient of input {k} differs: got numerical {n:.9g}, analytical {a:.9g}, "
+                "expected a difference "
                 f"within atol={atol:g} + rtol={rtol:g} * |numerical|. Try fast_mode=False to see the element."
             )
 
@@ -318,5 +323,6 @@ def _check_undefined(func: Callable[..., Any], args: tuple[Any, ...], checked: l
             zero = [0.0] * args[k].numel()
             if not all(_close(p, q, 1e-12, 1e-9) for p, q in zip(xs or zero, zs or zero, strict=True)):
                 raise GradcheckError(
-                    f"gradcheck: leaving out output {o} changes the gradient of input {k} more than a zero gradient does"
+                    f"gradcheck: leaving out output {o} changes the gradient of input {k} more than a zero "
+                    "gradient does"
                 )

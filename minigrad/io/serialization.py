@@ -188,7 +188,7 @@ def load(f: Any, map_location: Any = None, *, weights_only: bool = True, mmap: b
         )
     try:
         return _Reader(tensors, map_location).node(json.loads(metadata["tree"]))
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError) as error:
         raise RuntimeError(f"{source}: the description of the nesting is corrupt: {error!r}") from error
 
 

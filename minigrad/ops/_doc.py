@@ -1,4 +1,6 @@
-"""Builds the docstrings of pointwise ops: the parts that follow from the meta family are written here once (CONVENTIONS 9)."""
+"""Builds the docstrings of pointwise ops: the parts that follow from the meta family are written here once
+(CONVENTIONS 9).
+"""
 
 from __future__ import annotations
 

@@ -1,13 +1,16 @@
 """The scalar expression language of `expr=`: what a pointwise op computes for one element, written once.
 
-An expression is an ordinary Python function of the op's arguments, built from Python operators and the primitives below:
+An expression is an ordinary Python function of the op's arguments, built from Python operators and the primitives
+below:
 
     op("sigmoid(input) -> out", meta="unary_float", expr=lambda input: 1 / (1 + m.exp(-input)), ...)
 
-Called with NumPy arrays it *is* the op's float64 reference (the tests do that); called with the compiler's symbolic values it yields
+Called with NumPy arrays it *is* the op's float64 reference (the tests do that); called with the compiler's symbolic
+values it yields
 LLVM or Triton code, because a class that defines `__mg_expr__(name, args)` takes over every primitive it meets. `&`,
    `|`, `~` are the
-logical connectives. Nothing here imports numpy: a primitive looks up its NumPy meaning in `_reference` when it is first evaluated.
+logical connectives. Nothing here imports numpy: a primitive looks up its NumPy meaning in `_reference` when it is first
+evaluated.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Activation functions, all pointwise. Kernels: csrc/scalar.h; modules: minigrad/nn/modules/activation.py.
 
-Gradients at kinks are PyTorch's and are stated with each op. Constants of `selu` are those of the paper, to double precision.
+Gradients at kinks are PyTorch's and are stated with each op. Constants of `selu` are those of the paper, to double
+precision.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import minigrad as mg
 from minigrad.op import composite, functions, op
 from minigrad.ops import _expr as m
 from minigrad.ops import activation_grad  # noqa: F401  declares the fast twins
+from minigrad.ops._check import expect_tensors
 from minigrad.ops._doc import doc
 
 _F = "unary_float_only"
@@ -53,12 +55,13 @@ op("threshold(input, threshold: scalar, value: scalar) -> out", meta="unary_no_b
 
 op("hardtanh(input, min_val: scalar = -1.0, max_val: scalar = 1.0) -> out", meta="unary_no_bool",
    attrs={"min_val": (-1, -2), "max_val": (1, 2)}, namespace=_NN, method=False,
+   dtypes=("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8"),
    expr=lambda input, min_val, max_val: m.minimum(m.maximum(input, min_val), max_val),
    dinput=lambda g, input, min_val, max_val: mg.where(mg.logical_or(mg.le(input, min_val), mg.ge(input, max_val)), 0.0,
    g),
    doc=doc("unary_no_bool", "Each element clipped to [min_val, max_val].",
            "mg.nn.functional.hardtanh(mg.tensor([-2., 0.5])) -> tensor([-1.0000,  0.5000])",
-           args="min_val: number.;;max_val: number.", grad="0 at both bounds (unlike clamp)."))
+           args="min_val: number, >= 0 for uint8.;;max_val: number.", grad="0 at both bounds (unlike clamp)."))
 
 # --- exponential units ------------------------------------------------------------------------------------------------
 op("elu(input, alpha: scalar = 1.0) -> out", meta=_F, attrs={"alpha": (1.0, 0.7)}, namespace=_NN, method=False,
@@ -145,7 +148,10 @@ def gelu(input: mg.Tensor, approximate: str = "none") -> mg.Tensor:
         return functions["gelu_erf"](input)
     if approximate == "tanh":
         return functions["gelu_tanh"](input)
-    raise RuntimeError(f"gelu: unknown approximation: got {approximate!r}, expected 'none' or 'tanh'. Try approximate='none'.")
+    raise RuntimeError(
+        f"gelu: unknown approximation: got {approximate!r}, expected 'none' or 'tanh'. Try "
+        "approximate='none'."
+    )
 
 
 def _mish_grad(g: Any, input: Any) -> Any:
@@ -169,6 +175,7 @@ op("hardswish(input) -> out", meta=_F, namespace=_NN, method=False,
            source="Howard et al. 2019, arXiv:1905.02244."))
 
 op("hardsigmoid(input) -> out", meta=_F, namespace=_NN, method=False,
+   torch_tol={"gradient": 1e-7},  # PyTorch divides by 6 in float32 even for float64
    expr=lambda input: m.minimum(m.maximum(input + 3, 0), 6) / 6,
    dinput=lambda g, input: mg.where(mg.logical_and(mg.gt(input, -3), mg.lt(input, 3)), g / 6, 0.0),
    doc=doc(_F, "relu6(input + 3) / 6.",
@@ -197,7 +204,10 @@ op("softsign(input) -> out", meta="unary_float", namespace=_NN, method=False,
    doc=doc("unary_float", "input / (1 + |input|).",
            "mg.nn.functional.softsign(mg.tensor([-1., 3.])) -> tensor([-0.5000,  0.7500])"))
 
-op("tanhshrink(input) -> out", meta="unary_float", namespace=_NN, method=False,
+op("tanhshrink(input) -> out", meta="unary_float",
+   torch_tol={"float16": 2e-3, "bfloat16": 2e-2},  # PyTorch rounds twice
+   dtypes=("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8"),
+   namespace=_NN, method=False,
    expr=lambda input: input - m.tanh(input),
    dinput=lambda g, input: g * mg.square(mg.tanh(input)),
    doc=doc("unary_float", "input - tanh(input).",
@@ -215,7 +225,7 @@ op("softshrink(input, lambd: scalar = 0.5) -> out", meta=_F, attrs={"lambd": (0.
    expr=lambda input, lambd: m.where(input > lambd, input - lambd, m.where(input < -lambd, input + lambd, input * 0)),
    dinput=lambda g, input, lambd: mg.where(mg.logical_and(mg.ge(input, -lambd), mg.le(input, lambd)), 0.0, g),
    doc=doc(_F, "input moved towards 0 by lambd, and 0 within [-lambd, lambd].",
-           "mg.nn.functional.softshrink(mg.tensor([-0.2, 2.])) -> tensor([0.0000, 1.5000])",
+           "mg.nn.functional.softshrink(mg.tensor([0.2, 2.])) -> tensor([0.0000, 1.5000])",
            args="lambd: number, at least 0.", grad="0 at +-lambd."))
 
 
@@ -242,6 +252,7 @@ def prelu(input: mg.Tensor, weight: mg.Tensor) -> mg.Tensor:
         >>> mg.prelu(mg.tensor([-1., 2.]), mg.tensor([0.25]))
         tensor([-0.2500,  2.0000])
     """
+    expect_tensors("prelu", input=input, weight=weight)
     channels = input.shape[1] if input.dim() > 1 else 1
     if weight.numel() != 1 and weight.numel() != channels:
         raise RuntimeError(

@@ -59,7 +59,7 @@ def rsub(input: mg.Tensor, other: mg.Tensor | float, *, alpha: float = 1) -> mg.
 # --- quotients --------------------------------------------------------------------------------------------------------
 op("true_divide(input: operand, other: operand) -> out", meta="binary_float",
    expr=lambda input, other: input / other, domain={"other": (0.4, 3.0)},
-   dinput=lambda g, other: g / other, dother=lambda g, out, other: -g * out / other,
+   dinput=lambda g, other: g / other, dother=lambda g, input, other: -g * (input / other) / other,
    doc=doc("binary_float", "input / other; inf or NaN where other is 0.",
            "mg.true_divide(mg.tensor([1, 2]), 4) -> tensor([0.2500, 0.5000])"))
 
@@ -118,7 +118,8 @@ def div(input: mg.Tensor, other: mg.Tensor | float, *, rounding_mode: str | None
         return mg.floor_divide(input, other)
     if rounding_mode != "trunc":
         raise RuntimeError(
-            f"div: unknown rounding_mode: got {rounding_mode!r}, expected None, 'trunc' or 'floor'. Try rounding_mode='floor'."
+            f"div: unknown rounding_mode: got {rounding_mode!r}, expected None, 'trunc' or 'floor'. Try "
+            "rounding_mode='floor'."
         )
     if mg.result_type(input, other).is_floating_point:
         return mg.trunc(mg.true_divide(input, other))
@@ -161,8 +162,11 @@ def float_power(input: mg.Tensor | float, exponent: mg.Tensor | float) -> mg.Ten
         a float64 tensor of the broadcast shape.
     Example:
         >>> mg.float_power(mg.tensor([2, 3]), -1)
-        tensor([0.5000, 0.3333], dtype=torch.float64)
+        tensor([0.5000, 0.3333], dtype=minigrad.float64)
     """
+    for name, value in (("input", input), ("exponent", exponent)):
+        if not isinstance(value, (mg.Tensor, int, float)):
+            raise TypeError(f"float_power: {name} must be a Tensor or a number: got {type(value).__name__}")
     base, power = (v.to(mg.float64) if isinstance(v, mg.Tensor) else float(v) for v in (input, exponent))
     return mg.pow(base, power)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import minigrad as mg
 from minigrad.op import composite, op
 from minigrad.ops import _expr as m
+from minigrad.ops._check import expect_tensors
 from minigrad.ops._doc import doc
 
 _BOOL = "the result is boolean: no gradient"
@@ -100,9 +101,13 @@ def isclose(
         >>> mg.isclose(mg.tensor([1., 2.]), mg.tensor([1. + 1e-7, 2.1]))
         tensor([ True, False])
     """
+    expect_tensors("isclose", input=input, other=other)
     _same_dtype("isclose", input, other)
     if rtol < 0 or atol < 0:
-        raise RuntimeError(f"isclose: negative tolerance: got rtol={rtol}, atol={atol}, expected both >= 0. Try rtol=0.")
+        raise RuntimeError(
+            f"isclose: negative tolerance: got rtol={rtol}, atol={atol}, expected both >= 0. Try "
+            "rtol=0."
+        )
     close = mg.eq(input, other)
     if equal_nan:
         close = mg.logical_or(close, mg.logical_and(mg.isnan(input), mg.isnan(other)))
@@ -135,6 +140,7 @@ def allclose(
         >>> mg.allclose(mg.tensor([1., 2.]), mg.tensor([1. + 1e-7, 2.]))
         True
     """
+    expect_tensors("allclose", input=input, other=other)
     return bool(mg.all(mg.isclose(input, other, rtol, atol, equal_nan)).item())
 
 
@@ -153,5 +159,6 @@ def equal(input: mg.Tensor, other: mg.Tensor) -> bool:
         >>> mg.equal(mg.tensor([1, 2]), mg.tensor([1, 2]))
         True
     """
+    expect_tensors("equal", input=input, other=other)
     _same_dtype("equal", input, other)
     return tuple(input.shape) == tuple(other.shape) and bool(mg.all(mg.eq(input, other)).item())

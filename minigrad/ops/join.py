@@ -169,7 +169,6 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[mg.Tensor, ...
         functions["expand"](t.reshape((1,) * k + (-1,) + (1,) * (len(shape) - k - 1)), shape) for k, t in enumerate(tensors)
     ]
     if swap:
-        grids = [g.transpose(0, 1) for g in grids]
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)
 

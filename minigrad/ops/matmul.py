@@ -6,6 +6,7 @@ Legend: a (..., M, K), b (..., K, N). The engine sums a gradient over the batch 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import minigrad as mg
@@ -17,7 +18,7 @@ _LENGTH = {"reduction": lambda input, other, **_: input.shape[-1]}
 
 def _rows(x: Any) -> Any:
     """(..., K) as (rows, K)."""
-    return x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
+    return x if x.dim() == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])  # not -1: sizes may be 0
 
 
 def _matmul_dinput(g: Any, other: Any, input_shape: tuple[int, ...]) -> Any:

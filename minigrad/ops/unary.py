@@ -7,6 +7,7 @@ from typing import Any
 import minigrad as mg
 from minigrad.op import composite, functions, op
 from minigrad.ops import _expr as m
+from minigrad.ops._check import expect_tensors
 from minigrad.ops._doc import doc
 
 
@@ -182,6 +183,7 @@ def nan_to_num(
         >>> mg.nan_to_num(mg.tensor([float('nan'), 1., float('inf')]), posinf=9.)
         tensor([0., 1., 9.])
     """
+    expect_tensors("nan_to_num", input=input)
     if not input.is_floating_point():
         return mg.clone(input)
     limits = mg.finfo(input.dtype)

@@ -66,9 +66,12 @@ class ReduceLROnPlateau:
 
     def is_better(self, a: float, best: float) -> bool:
         """Whether `a` improves on `best` by more than the threshold."""
-        sign = 1.0 if self.mode == "max" else -1.0
-        margin = self.threshold * (best if self.threshold_mode == "rel" else 1.0)
-        return a > best + margin if sign > 0 else a < best - margin
+        up = self.mode == "max"
+        if self.threshold_mode == "rel":
+            goal = best * (1 + self.threshold if up else 1 - self.threshold)
+        else:
+            goal = best + (self.threshold if up else -self.threshold)
+        return a > goal if up else a < goal
 
     def get_last_lr(self) -> list[float]:
         """The rates, one per group."""

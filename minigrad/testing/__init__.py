@@ -1,4 +1,5 @@
-"""The generated tests: for each registered op, samples x checks (tests/test_ops.py loops over both). Imports numpy, never torch.
+"""The generated tests: for each registered op, samples x checks (tests/test_ops.py loops over both). Imports numpy,
+never torch.
 
 from minigrad.testing import run_check, CHECKS
 run_check("sigmoid", "value")

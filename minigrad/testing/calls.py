@@ -73,6 +73,15 @@ def accepted_dtypes(info: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
+def has_floating_output(info: Any) -> bool:
+    """Whether any output can carry a gradient, found by running the first sample that has a floating tensor."""
+    for sample in samples(info):
+        args, kwargs, leaves = tensors(info, sample)
+        if leaves:
+            return any(t.is_floating_point() for t in as_tuple(info.function(*args, **kwargs)))
+    return False
+
+
 def spelled_out(info: Any, args: list[Any], kwargs: dict[str, Any]) -> list[Any]:
     """All arguments in schema order, defaults filled in."""
     values = list(args)
@@ -84,18 +93,20 @@ def spelled_out(info: Any, args: list[Any], kwargs: dict[str, Any]) -> list[Any]
 def reference(info: Any, sample: Sample, out_dtype: str) -> tuple[np.ndarray, ...]:
     """float64 results of the op's expression or `ref`. Raises Skip when it has neither."""
 
-    def values(spec: Spec) -> np.ndarray:
-        v = np.asarray(spec.values)
-        return v.astype(np.int64) if v.dtype == bool and out_dtype != "bool" and info.pointwise else v
-
-    args, kwargs = sample.map(values)
+    args, kwargs = sample.map(lambda spec: np.asarray(spec.values))
+    # NumPy computes functions of bools in float16, and refuses bools in arithmetic; masks (never first) stay bool.
+    for k, v in enumerate(args if info.pointwise else args[:1]):
+        if isinstance(v, np.ndarray) and v.dtype == bool and out_dtype != "bool":
+            args[k] = v.astype(np.int64)
     with np.errstate(all="ignore"):
+        if "no_ref_reason" in info.info:
+            raise Skip(info.info["no_ref_reason"])
         if info.ref is not None:
             result = reference_function(info)(*args, **kwargs)
         elif info.expr is not None:
             result = info.expr(*spelled_out(info, args, kwargs))
         else:
-            raise Skip(info.info.get("no_ref_reason") or "no reference: neither expr= nor ref=")
+            raise Skip("no reference: neither expr= nor ref=")
     results = result if isinstance(result, (tuple, list)) else (result,)
     return tuple(np.asarray(r) for r in results)
 

@@ -1,4 +1,5 @@
-"""What every op must satisfy. A check takes an OpInfo, loops over the op's samples, and raises AssertionError (or Skip, with a reason).
+"""What every op must satisfy. A check takes an OpInfo, loops over the op's samples, and raises AssertionError (or Skip,
+with a reason).
 
 Values: value, dtypes, special, layouts. Writing: inplace, out (with canary bytes around it). Declaration: meta,
    errors, example.
@@ -23,7 +24,7 @@ from minigrad.testing.calls import Skip, accepted_dtypes, as_tuple, reference, s
 from minigrad.testing.checks_grad import fast_gradients, gradients, second_gradients
 from minigrad.testing.compare import assert_close, dtype_name, message, to_numpy
 from minigrad.testing.samples import Sample, Sampler, samples
-from minigrad.testing.tolerances import Tolerance
+from minigrad.testing.tolerances import Tolerance, tolerance
 
 
 def _require_samples(info: Any, dtype: str = "float64") -> list[Sample]:
@@ -34,6 +35,7 @@ def _require_samples(info: Any, dtype: str = "float64") -> list[Sample]:
 
 
 def _base_dtype(info: Any) -> str:
+    _require_samples(info)
     dtypes = accepted_dtypes(info)
     return "float32" if "float32" in dtypes else dtypes[0]
 
@@ -52,6 +54,10 @@ def _compare_sample(info: Any, sample: Sample, check: str, dtype: str) -> None:
     for r, e in zip(results, expected, strict=True):
         name = dtype_name(r.dtype)
         tol = Tolerance(own[name], own[name]) if name in own else None
+        if tol is None and info.composite and name in ("float16", "bfloat16"):
+            # Each part rounds its result: allow three roundings of terms as large as the largest input.
+            usual = tolerance(name, length, scale)
+            tol = Tolerance(3 * usual.rtol, 3 * usual.rtol * scale)
         assert_close(r, e, op=info.name, sample=sample, check=check, length=length, scale=scale, tol=tol)
 
 
@@ -80,6 +86,8 @@ SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, 3.0, -3.0, 6.0, 1e-30, -1e-7, 2
 
 def special(info: Any) -> None:
     """Zeros, kinks, infinities, NaN, large and tiny numbers, in every combination of the operands."""
+    if "no_special_reason" in info.info:
+        raise Skip(info.info["no_special_reason"])
     if not info.pointwise or "float64" not in accepted_dtypes(info):
         raise Skip("special values are for pointwise ops on floats")
     operands = [a for a in info.args if a.kind in ("tensor", "operand")]
@@ -99,18 +107,29 @@ def special(info: Any) -> None:
 
 
 def layouts(info: Any) -> None:
-    """Transposed, expanded, offset and strided inputs give what contiguous ones give; so do results of zero-size inputs."""
+    """Transposed, expanded, offset and strided inputs give what contiguous ones give; so do results of zero-size
+    inputs.
+    """
+    if "no_layouts_reason" in info.info:
+        raise Skip(info.info["no_layouts_reason"])
     dtype = _base_dtype(info)
+    writes = any(a.mutated for a in info.args)
     for sample in [s for s in _require_samples(info, dtype) if any(len(x.shape) > 1 for x in s.specs())][:4]:
-        for layout in ("transposed", "expanded", "offset", "step"):
+        for layout in ("transposed", "offset", "step") if writes else ("transposed", "expanded", "offset", "step"):
             moved = sample.with_layout(layout)
             plain = Sample(*_tupled(moved.map(lambda x: type(x)(np.array(x.values), x.dtype, "contiguous", x.grad))))
             results = []
-            for variant in (moved, plain):
+            for variant in (plain, moved):
                 args, kwargs, _ = tensors(info, variant)
-                results.append(as_tuple(info.function(*args, **kwargs)))
-            length, scale = sum_length(info, plain, results[1])
-            for a, b in zip(*results, strict=True):
+                try:
+                    results.append(as_tuple(info.function(*args, **kwargs)))
+                except RuntimeError:
+                    if not (info.view and variant is moved):
+                        raise  # only a view may refuse a layout
+            if len(results) < 2:
+                continue
+            length, scale = sum_length(info, plain, results[0])
+            for b, a in zip(*results, strict=True):
                 assert_close(a, to_numpy(b), op=info.name, sample=moved, check="layouts", length=length, scale=scale)
 
 
@@ -126,7 +145,9 @@ def _twin(info: Any) -> Callable[..., Any]:
 
 
 def inplace(info: Any) -> None:
-    """`op_` writes the out-of-place result into its first argument, returns it, bumps its version once, and passes gradients."""
+    """`op_` writes the out-of-place result into its first argument, returns it, bumps its version once, and passes
+    gradients.
+    """
     if not info.inplace:
         raise Skip("no in-place twin")
     twin, dtype, tried = _twin(info), _base_dtype(info), 0
@@ -175,7 +196,7 @@ CANARY = 77
 
 def out(info: Any) -> None:
     """`out=` receives the result, also when strided, and no byte around it changes."""
-    if info.composite or info.view or any(a.mutated for a in info.args):
+    if info.composite or info.view or any(a.mutated or a.name == "out" for a in info.args):
         raise Skip("composite, view and mutating ops have no out=")
     dtype = _base_dtype(info)
     for sample in _require_samples(info, dtype)[::2]:
@@ -204,8 +225,8 @@ def out(info: Any) -> None:
 
 def meta(info: Any) -> None:
     """Shape and dtype promised by the meta function are those of the real output."""
-    if info.composite:
-        raise Skip("composites have no meta function")
+    if info.composite or "no_meta_reason" in info.info:
+        raise Skip(info.info.get("no_meta_reason") or "composites have no meta function")
     dtype = _base_dtype(info)
     for sample in _require_samples(info, dtype):
         args, kwargs, _ = tensors(info, sample)
@@ -232,7 +253,9 @@ def _raises(info: Any, kinds: tuple[type[Exception], ...], args: list[Any], kwar
 
 
 def errors(info: Any) -> None:
-    """Wrong kinds, missing and unknown arguments, shapes that do not broadcast, dims out of range: the right class, with a text."""
+    """Wrong kinds, missing and unknown arguments, shapes that do not broadcast, dims out of range: the right class,
+    with a text.
+    """
     dtype = _base_dtype(info)
     sample = _require_samples(info, dtype)[0]
     args, kwargs, _ = tensors(info, sample)

@@ -97,6 +97,7 @@ def assert_close(
     if index is not None:
         what = (
             f"worst at index {index}: got {a[index]!r}, expected {e[index]!r} "
-            f"(difference {abs(float(a[index]) - float(e[index])):.3g}, allowed rtol {tol.rtol:.3g}, atol {tol.atol:.3g})"
+            f"(difference {abs(float(a[index]) - float(e[index])):.3g}, allowed rtol {tol.rtol:.3g}, atol "
+            f"{tol.atol:.3g})"
         )
         raise AssertionError(message(op, sample, dtype, check, what))

@@ -1,6 +1,7 @@
 """The one table of tolerances (CONVENTIONS 11). Loosening a number needs a written reason beside it.
 
-A result `y` of dtype D passes against the float64 reference `r` when |y - round_D(r)| <= rtol * |r| + atol. The kernels compute
+A result `y` of dtype D passes against the float64 reference `r` when |y - round_D(r)| <= rtol * |r| + atol. The kernels
+compute
 float16 and bfloat16 in float and round once,
    so they get two roundings' worth (twice the naive same-precision form's error) and no more.
 """

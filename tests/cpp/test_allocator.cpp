@@ -1,5 +1,6 @@
-// The CPU allocator and its BlockCache: contents survive random alloc/free sequences (also across threads), statistics add up, limits and
-// out-of-memory reports, the cache keeps pages and obeys its cap, fork. Under AddressSanitizer the caches are bypassed: those parts are skipped.
+// The CPU allocator and its BlockCache: contents survive random alloc/free sequences (also across threads),
+// statistics add up, limits and out-of-memory reports, the cache keeps pages and obeys its cap, fork.
+// Under AddressSanitizer the caches are bypassed: those parts are skipped.
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,9 +18,9 @@
 #include <thread>
 #include <vector>
 
+#include "../../csrc/core/allocator.h"
+#include "../../csrc/core/system_memory.h"
 #include "check.h"
-#include "core/allocator.h"
-#include "core/system_memory.h"
 
 using namespace mg;
 
@@ -223,7 +224,7 @@ static void test_limits() {
     try {
       for (;;) small.push_back(cpu_alloc(4096));
     } catch (...) {
-      CHECK(small.size() > 100 && small.size() <= 3 * kMiB / 4096);
+      CHECK(small.size() > 100 && small.size() <= 3 * kMiB / 4096 + 72);  // + one freelist: only refills are checked
       for (void* p : small) cpu_free(p, 4096);
       throw;
     }
@@ -340,7 +341,7 @@ static void test_block_cache() {
         void* p = cache.allocate(n, i % 2 == 0 ? "even" : "odd");
         if (p == nullptr) {
           ++refused;
-          CHECK(cache.largest_free() < cache.rounded(n) || (n < 20000) != (cache.largest_free() < 20000));
+          CHECK(upstream.limit - upstream.used < cache.rounded(n));
           for (size_t k = 0; k < held.size() / 2; ++k) {
             cache.free(held.back());
             held.pop_back();
@@ -378,11 +379,12 @@ static void test_fork() {
   for (int round = 0; round < 20; ++round) {
     const pid_t child = fork();
     if (child == 0) {
+      const int failed_before = mg_test::failures;
       alarm(30);  // a deadlock ends by a signal
       mine.drop();
       large.drop();
       for (uint32_t i = 0; i < 300; ++i) Held::make(i * 1000, i).drop();
-      _exit(mg_test::failures == 0 ? 0 : 1);
+      _exit(mg_test::failures == failed_before ? 0 : 1);
     }
     int status = -1;
     waitpid(child, &status, 0);

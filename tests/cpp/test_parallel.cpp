@@ -20,15 +20,15 @@
 #include <utility>
 #include <vector>
 
-#include "check.h"
-#include "core/error.h"
-#include "core/parallel.h"
-
-using namespace mg;
-
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/lsan_interface.h>
 #endif
+
+#include "../../csrc/core/error.h"
+#include "../../csrc/core/parallel.h"
+#include "check.h"
+
+using namespace mg;
 
 #if defined(__SANITIZE_THREAD__)
 constexpr bool kTsan = true;

@@ -6,9 +6,9 @@
 #include <thread>
 #include <vector>
 
+#include "../../csrc/core/error.h"
+#include "../../csrc/core/random.h"
 #include "check.h"
-#include "core/error.h"
-#include "core/random.h"
 
 using namespace mg;
 

@@ -19,7 +19,7 @@ from ._hooks import RemovableHandle
 _EXTRA_STATE = "_extra_state"
 
 
-class IncompatibleKeys(namedtuple("IncompatibleKeys", ["missing_keys", "unexpected_keys"])):
+class _IncompatibleKeys(namedtuple("_IncompatibleKeys", ["missing_keys", "unexpected_keys"])):
     """Result of load_state_dict: the keys that did not match."""
 
     __slots__ = ()
@@ -131,7 +131,7 @@ class StateMixin:
             raise RuntimeError(
                 "Error(s) in loading state_dict for {}:\n\t{}".format(type(self).__name__, "\n\t".join(errors))
             )
-        return IncompatibleKeys(missing, unexpected)
+        return _IncompatibleKeys(missing, unexpected)
 
     def _load_from_state_dict(
         self,
@@ -236,7 +236,7 @@ def _load_tree(
             part = {k: v for k, v in state.items() if k.startswith(child_prefix)}
             _load_tree(child, part, child_prefix, metadata, strict, assign, lists)
     for hook in module._load_state_dict_post_hooks.values():
-        if hook(module, IncompatibleKeys(missing, unexpected)) is not None:
+        if hook(module, _IncompatibleKeys(missing, unexpected)) is not None:
             raise RuntimeError(
                 "Hooks registered with ``register_load_state_dict_post_hook`` are not expected to return new values; "
                 "modify incompatible_keys in place."
@@ -246,7 +246,7 @@ def _load_tree(
 def _load_one(module: Any, name: str, key: str, target: Any, given: Any, assign: bool, errors: list[str]) -> None:
     if not isinstance(given, mg.Tensor):
         errors.append(
-            f'While copying the parameter named "{key}", expected a Tensor or Tensor-like object from checkpoint but '
+            f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object from checkpoint but '
             f"received {type(given)}"
         )
         return

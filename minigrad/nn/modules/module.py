@@ -85,7 +85,7 @@ class Module(HookMixin, TraverseMixin, StateMixin, ModuleBase):
         """
         self._check_name("buffer", name, "_buffers")
         if tensor is not None and not isinstance(tensor, mg.Tensor):
-            raise TypeError(f"cannot assign '{_typename(tensor)}' object to buffer '{name}' (Tensor or None required)")
+            raise TypeError(f"cannot assign '{_typename(tensor)}' object to buffer '{name}' (torch Tensor or None required)")
         self._buffers[name] = tensor
         if persistent:
             self._non_persistent_buffers_set.discard(name)
@@ -98,7 +98,7 @@ class Module(HookMixin, TraverseMixin, StateMixin, ModuleBase):
         if param is not None:
             if not isinstance(param, Parameter):
                 raise TypeError(
-                    f"cannot assign '{_typename(param)}' object to parameter '{name}' (nn.Parameter or None required)"
+                    f"cannot assign '{_typename(param)}' object to parameter '{name}' (torch.nn.Parameter or None required)"
                 )
             if param.grad_fn is not None:
                 raise ValueError(
@@ -139,17 +139,17 @@ class Module(HookMixin, TraverseMixin, StateMixin, ModuleBase):
                 raise AttributeError("cannot assign parameters before Module.__init__() call")
             self._forget(name, "_parameters")
             self.register_parameter(name, value)
-        elif isinstance(value, Module):
-            if "_modules" not in state:
-                raise AttributeError("cannot assign module before Module.__init__() call")
-            self._forget(name, "_modules")
-            self._modules[name] = value
         elif "_parameters" in state and name in state["_parameters"]:
             if value is not None:
                 raise TypeError(
                     f"cannot assign '{_typename(value)}' as parameter '{name}' (torch.nn.Parameter or None expected)"
                 )
             state["_parameters"][name] = None
+        elif isinstance(value, Module):
+            if "_modules" not in state:
+                raise AttributeError("cannot assign module before Module.__init__() call")
+            self._forget(name, "_modules")
+            self._modules[name] = value
         elif "_modules" in state and name in state["_modules"]:
             if value is not None:
                 raise TypeError(
