@@ -17,7 +17,8 @@ static double lgamma(double x) {
   return ::lgamma_r(x, &sign);
 }
 
-// Winitzki's closed form (relative error 2e-3), then three Halley steps on erf, or on erfc near the ends where erf saturates.
+// Winitzki's closed form (relative error 2e-3), then three Halley steps on erf, or on erfc near the ends where erf
+// saturates.
 static double erfinv(double y) {
   if (!(y > -1 && y < 1)) return y == 1 || y == -1 ? y * __builtin_inf() : __builtin_nan("");
   if (y == 0) return y;
@@ -32,7 +33,8 @@ static double erfinv(double y) {
   return y < 0 ? -x : x;
 }
 
-// psi(x): reflection for x < 0, recurrence up to 10, then the asymptotic series. PyTorch's values at the poles: -+inf at +-0, NaN at -1, -2 …
+// psi(x): reflection for x < 0, recurrence up to 10, then the asymptotic series. PyTorch's values at the poles: -+inf
+// at +-0, NaN at -1, -2 …
 static double digamma(double x) {
   if (x == 0) return ::copysign(__builtin_inf(), -x);
   double shift = 0;
@@ -44,7 +46,9 @@ static double digamma(double x) {
   }
   for (; x < 10; x += 1) shift -= 1 / x;
   const double z = 1 / (x * x);
-  const double series = z * (1.0 / 12 - z * (1.0 / 120 - z * (1.0 / 252 - z * (1.0 / 240 - z * (1.0 / 132 - z * (691.0 / 32760 - z / 12))))));
+  const double series =
+      z *
+      (1.0 / 12 - z * (1.0 / 120 - z * (1.0 / 252 - z * (1.0 / 240 - z * (1.0 / 132 - z * (691.0 / 32760 - z / 12))))));
   return shift + ::log(x) - 0.5 / x - (x == __builtin_inf() ? 0 : series);
 }
 

@@ -1,4 +1,4 @@
-"""Train a small convolutional network on scikit-learn's handwritten digits (1797 real 8x8 scans) and look at the result.
+"""Train a small convolutional network on scikit-learn's handwritten digits (1797 real 8x8 scans).
 
     pip install '.[demo]' && python examples/digits.py
 
@@ -68,8 +68,8 @@ def train_epoch(model: nn.Module, loader: DataLoader, optimizer: mg.optim.Optimi
         schedule.step()
         total += loss.item() * len(y_B)
         count += len(y_B)
+        bar.set_postfix(loss=f"{total / count:.3f}", refresh=False)
         bar.update()
-        bar.set_postfix(loss=f"{total / count:.3f}")
     return total / count
 
 

@@ -47,7 +47,9 @@ reshape = Tensor.reshape
 _LAZY = {
     "nn", "optim", "data", "io", "utils", "autograd", "testing", "linalg", "special", "func", "random", "indexing",
 }  # fmt: skip
-_LAZY_NAMES = {"save": "minigrad.io", "load": "minigrad.io"}
+_LAZY_NAMES = {
+    "save": "minigrad.io", "load": "minigrad.io", "finfo": "minigrad._finfo", "iinfo": "minigrad._finfo",
+}  # fmt: skip
 
 
 def __getattr__(name: str):

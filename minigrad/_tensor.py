@@ -27,8 +27,14 @@ class layout:
         return self._name
 
 
-class memory_format(layout):
-    """Order of dimensions in memory: contiguous_format (NCHW), channels_last (NHWC) or preserve_format."""
+class memory_format(str):
+    """Order of dimensions in memory: contiguous_format (NCHW), channels_last (NHWC) or preserve_format. A str, so that schemas take it."""
+
+    def __repr__(self) -> str:
+        return f"minigrad.{str.__str__(self)}"
+
+    def __reduce__(self) -> str:
+        return str.__str__(self)
 
 
 strided = layout("strided")
@@ -274,7 +280,7 @@ def _rebuild_subclass(cls: type, base: Tensor, requires_grad: bool, state: dict[
 def _reduce_ex(self: Tensor, protocol: int) -> Any:
     args = (_core.to_bytes(self.detach()), self.dtype, tuple(self.shape), self.requires_grad and self.is_leaf)
     if type(self) is Tensor:
-        return _rebuild, args, (self.__dict__ or None)
+        return _rebuild, args, getattr(self, "__dict__", None) or None
     return _rebuild_subclass, (type(self), _rebuild(*args[:3], False), args[3], dict(self.__dict__))
 
 
@@ -304,8 +310,9 @@ def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
     memo[id(self)] = out
     if self.grad is not None:
         out.grad = _deepcopy(self.grad.detach(), memo)
-    if self.__dict__:
-        out.__dict__.update(copy.deepcopy(self.__dict__, memo))
+    extra = getattr(self, "__dict__", None)  # plain tensors have none
+    if extra:
+        out.__dict__.update(copy.deepcopy(extra, memo))
     return out
 
 

@@ -1,7 +1,9 @@
-"""x[key] and x[key] = value for keys with tensors, masks, lists or arrays. Basic keys (int, slice, None, Ellipsis) never get here:
+"""x[key] and x[key] = value for keys with tensors, masks, lists or arrays. Basic keys (int, slice, None, Ellipsis)
+never get here:
 csrc/python/indexing.cpp does them.
 
-A key is read from left to right into (1) views for its basic parts and (2) one index tensor per remaining dimension, which the ops
+A key is read from left to right into (1) views for its basic parts and (2) one index tensor per remaining dimension,
+which the ops
 `index` and `index_put_` take. Masks become the positions of their True elements. Rules and errors are PyTorch's.
 """
 
@@ -19,7 +21,8 @@ _INTEGERS = (_core.int64, _core.int32, _core.int16, _core.int8)
 def _is_sequence_key(key: Any) -> bool:
     """A short list that PyTorch reads as a tuple of indices: it holds slices, None, Ellipsis, tensors or sequences."""
     return len(key) < 32 and any(
-        isinstance(k, (slice, list, tuple, range, Tensor)) or k is None or k is Ellipsis or hasattr(k, "__array_interface__") and k.ndim
+        isinstance(k, (slice, list, tuple, range, Tensor)) or k is None or k is Ellipsis or hasattr(k,
+            "__array_interface__") and k.ndim
         for k in key
     )
 
@@ -34,7 +37,10 @@ def _as_index(part: Any) -> Any:
         made = _core.tensor(list(part))
         return made.to(_core.int64) if made.numel() == 0 else made
     if isinstance(part, Tensor):
-        return part if part.dim() or part.dtype not in _INTEGERS else int(part.item())  # a 0-d integer tensor is a number
+        return part if part.dim() or part.dtype not in _INTEGERS else int(
+            part.item())  # a 0-d integer tensor is a number
+    if isinstance(part, (str, bytes)):
+        raise TypeError(f"index: a tensor cannot be indexed by {part!r}")
     if isinstance(part, bool):
         return _core.tensor(part)
     if hasattr(part, "__array_interface__"):
@@ -44,7 +50,8 @@ def _as_index(part: Any) -> Any:
         if hasattr(part, "__index__"):
             return part.__index__()
         raise IndexError(
-            f"index: only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got {type(part).__name__})"
+            f"index: only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid "
+            f"indices (got {type(part).__name__})"
         )
     return part
 
@@ -62,7 +69,8 @@ def _mask_indices(mask: Tensor, x: Tensor, dim: int) -> list[Tensor]:
     for k, size in enumerate(mask.shape):
         if dim + k >= x.dim() or x.shape[dim + k] != size:
             raise IndexError(
-                f"index: the shape of the mask {list(mask.shape)} at index {k} does not match the shape of the indexed tensor "
+                f"index: the shape of the mask {list(mask.shape)} at index {k} does not match the shape of the "
+                f"indexed tensor "
                 f"{list(x.shape)} at index {dim + k}"
             )
     return list(functions["unbind"](functions["_nonzero"](mask), 1))
@@ -101,7 +109,8 @@ def _resolve(x: Tensor, key: Any) -> tuple[Tensor, list[Tensor | None]]:
                 dim += part.dim()
         elif isinstance(part, Tensor):
             if part.dtype not in _INTEGERS:
-                raise IndexError(f"index: tensors used as indices must be long, int, byte or bool tensors: got {part.dtype}")
+                raise IndexError(f"index: tensors used as indices must be long, int, byte or bool tensors: got "
+                f"{part.dtype}")
             indices.append(part if part.dtype in (_core.int64, _core.int32) else part.to(_core.int64))
             dim += 1
         else:
@@ -161,7 +170,8 @@ def setitem(x: Tensor, key: Any, value: Any) -> None:
     view, indices = _resolve(x, key)
     if not isinstance(value, Tensor):
         value = _core.tensor(value, dtype=x.dtype)
-    while value.dim() and value.dim() > view.dim() + sum(i.dim() for i in indices if i is not None) and value.shape[0] == 1:
+    while value.dim() and value.dim() > view.dim() + sum(
+        i.dim() for i in indices if i is not None) and value.shape[0] == 1:
         value = functions["select"](value, 0, 0)
     if all(index is None for index in indices):
         view.copy_(value)

@@ -184,7 +184,9 @@ def composite(
 
 def _inplace_twin(function: Callable, name: str) -> Callable:
     def twin(input: Any, *args: Any, **kwargs: Any) -> Any:
-        result = function(input, *args, **kwargs)
+        # Formulas may have saved the input, which copy_ is about to overwrite: they get a copy of their own.
+        source = input.clone() if input.requires_grad and _core.is_grad_enabled() else input
+        result = function(source, *args, **kwargs)
         if not _core.can_cast(result.dtype, input.dtype):
             raise RuntimeError(f"{name}_: result type {result.dtype} can't be cast to the desired output type {input.dtype}")
         if result.shape != input.shape:

@@ -1,4 +1,4 @@
-"""One table of modules and losses with arguments and inputs; every test of test_nn_modules and test_nn_losses runs over it."""
+"""One table of modules and losses with arguments and inputs; the tests of test_nn_modules run over it."""
 
 from __future__ import annotations
 
@@ -65,6 +65,24 @@ def _table() -> list[Case]:
     add("Conv2d", 4, 6, (2, 4), padding="same", x=((2, 4, 8, 7),))
     add("Conv2d", 4, 4, 3, groups=4, x=((2, 4, 8, 7),))
     add("Conv2d", 4, 6, 1, x=((4, 8, 7),))
+    circular = {"padding": 2, "padding_mode": "circular"}
+    for options in ({}, {"padding": "same"}, {"stride": 2, "padding": 1, "groups": 2}, circular):
+        add("Conv1d", 4, 6, 3, x=((2, 4, 9),), **options)
+    add("ConvTranspose1d", 4, 6, 3, stride=2, x=((2, 4, 5),))
+    strided = {"stride": 2, "padding": 1, "output_padding": 1}
+    for options in ({}, strided, {"groups": 2, "bias": False}, {"dilation": 2}):
+        add("ConvTranspose2d", 4, 6, 3, x=((2, 4, 5, 4),), **options)
+    for name in ("ConstantPad", "ZeroPad", "ReflectionPad", "ReplicationPad", "CircularPad"):
+        value = (1.5,) if name == "ConstantPad" else ()
+        for dims in (1, 2, 3):
+            add(f"{name}{dims}d", 1, *value, x=((2, 3, 4, 3, 5)[: dims + 2],))
+        add(f"{name}2d", (1, 2, 0, 1), *value, x=((2, 3, 4, 3),))
+    add("MaxPool1d", 3, 2, 1, x=((2, 3, 9),))
+    add("AvgPool1d", 3, 2, 1, x=((2, 3, 9),))
+    add("AdaptiveAvgPool1d", 4, x=((2, 3, 9),))
+    add("AdaptiveMaxPool1d", 4, x=((2, 3, 9),))
+    add("AdaptiveMaxPool2d", (3, None), x=((2, 3, 7, 4),))
+    add("MaxPool2d", 2, return_indices=True, x=((2, 3, 6, 4),))
     for args in ((2,), (3, 2), (3, 2, 1), ((2, 3), (1, 2))):
         add("MaxPool2d", *args, x=((2, 3, 9, 8),))
         add("AvgPool2d", *args, x=((2, 3, 9, 8),))

@@ -58,7 +58,8 @@ def test_shuffle_is_a_seeded_permutation():
     def order(seed):
         generator = mg.Generator()
         generator.manual_seed(seed)
-        return [b for batch in batches(DataLoader(data, batch_size=7, shuffle=True, generator=generator)) for b in batch]
+        loader = DataLoader(data, batch_size=7, shuffle=True, generator=generator)
+        return [b for batch in batches(loader) for b in batch]
 
     assert sorted(order(0)) == data and order(0) != data
     assert order(0) == order(0) != order(1)
@@ -136,7 +137,8 @@ def test_collate():
     out = default_collate([Point(1, mg.ones(2)), Point(2, mg.zeros(2))])
     assert out.x.tolist() == [1, 2] and tuple(out.y.shape) == (2, 2)
     out = default_collate([{"a": 1.5, "b": "s", "c": [1, 2]}, {"a": 2.5, "b": "t", "c": [3, 4]}])
-    assert out["a"].dtype == mg.float64 and out["b"] == ["s", "t"] and [c.tolist() for c in out["c"]] == [[1, 3], [2, 4]]
+    assert out["a"].dtype == mg.float64 and out["b"] == ["s", "t"]
+    assert [c.tolist() for c in out["c"]] == [[1, 3], [2, 4]]
     out = default_collate([(np.float32(1), np.ones(2, dtype=np.int64))] * 3)
     assert isinstance(out, list) and out[0].dtype == mg.float32 and out[1].dtype == mg.int64
     assert default_collate([True, False]).dtype == mg.bool
@@ -186,7 +188,8 @@ def test_loader_is_fixed_after_construction():
 
 
 def test_torchs_import_path():
-    from minigrad.utils.data import DataLoader as Same
     from minigrad.utils.data.dataset import Subset as SameSubset
+
+    from minigrad.utils.data import DataLoader as Same
 
     assert Same is DataLoader and SameSubset is Subset

@@ -13,8 +13,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import minigrad as mg  # noqa: E402
 from twins import array, assert_close, ours  # noqa: E402
+
+import minigrad as mg  # noqa: E402
 
 BOTH = pytest.mark.parametrize("lib", [mg, torch], ids=["minigrad", "torch"])
 
@@ -283,7 +284,8 @@ def test_schedules_match_torch(name):
     rates = {}
     for lib in (mg, torch):
         p = lib.nn.Parameter(lib.ones(1))
-        optimizer = lib.optim.SGD([{"params": [p]}, {"params": [lib.nn.Parameter(lib.ones(1))], "lr": 0.3}], lr=0.1, momentum=0.9)
+        groups = [{"params": [p]}, {"params": [lib.nn.Parameter(lib.ones(1))], "lr": 0.3}]
+        optimizer = lib.optim.SGD(groups, lr=0.1, momentum=0.9)
         schedule = getattr(lib.optim.lr_scheduler, name)(optimizer, *SCHEDULES[name])
         seen = rates[lib.__name__] = []
         for _ in range(11):

@@ -221,8 +221,8 @@ def test_gradients(name: str, order: int) -> None:
         except TorchRefuses:
             continue
         except RuntimeError as error:
-            if "derivative for" not in str(error):
-                raise
+            if not any(text in str(error) for text in ("derivative for", "invalid gradient at", "of 0 elements into")):
+                raise  # not one of PyTorch's own gaps
             pytest.skip(f"PyTorch: {error}")
 
 

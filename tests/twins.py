@@ -27,7 +27,7 @@ def ours(value: Any, requires_grad: bool = False) -> Any:
 
 def array(tensor: Any) -> np.ndarray:
     """The values of a tensor of either library."""
-    return tensor.detach().numpy()
+    return tensor.detach().numpy(force=True) if isinstance(tensor, torch.Tensor) else tensor.detach().numpy()
 
 
 def assert_close(actual: Any, expected: Any, what: str = "", rtol: float = RTOL, atol: float = ATOL) -> None:

@@ -41,8 +41,9 @@ Tensor expanded(const Tensor& t, const Dims& sizes) {
 
 Tensor rows(const Tensor& t) {  // all leading dims as one
   if (t.dim() == 2) return t;
-  const int64_t columns = t.size(-1);
-  return viewed(t, Dims{columns ? t.numel() / columns : 0, columns});
+  int64_t leading = 1;
+  for (int k = 0; k + 1 < t.dim(); ++k) leading *= t.sizes()[k];
+  return viewed(t, Dims{leading, t.size(-1)});
 }
 
 // An argument that is a tensor (saved, checked) or a number.

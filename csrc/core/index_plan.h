@@ -4,13 +4,13 @@
 
 namespace mg {
 
-// x[i, :, j]: the index tensors broadcast to `joint`. Its dims stand in the result where the first index stood when all indices are
-// neighbours, and in front when a full slice lies between two of them (NumPy's and PyTorch's rule).
+// x[i, :, j]: the index tensors broadcast to `joint`. Its dims stand in the result where the first index stood when all
+// indices are neighbours, and in front when a full slice lies between two of them (NumPy's and PyTorch's rule).
 struct IndexPlan {
   Dims joint;
-  Dims kept;       // input dims without an index, in order
-  Dims result;     // sizes of x[indices]
-  int at = 0;      // position of the joint dims in the result
+  Dims kept;    // input dims without an index, in order
+  Dims result;  // sizes of x[indices]
+  int at = 0;   // position of the joint dims in the result
   bool any = false;
 };
 

@@ -95,7 +95,7 @@ void meta_conv_transpose2d(const Op& op, const Value* args, MetaResult& r) {
   for (int d = 0; d < 2; ++d) {
     const int64_t k = w.sizes[2 + d];
     out[2 + d] = (xs[2 + d] - 1) * stride[d] - 2 * padding[d] + dilation[d] * (k - 1) + extra[d] + 1;
-    MG_CHECK(k >= 1 && xs[2 + d] >= 1 && out[2 + d] >= 0, Runtime, public_name(op), ": output size would be negative: got input ", x.sizes, ", weight ",
+    MG_CHECK(k >= 1 && xs[2 + d] >= 1 && out[2 + d] >= 1, Runtime, public_name(op), ": output would be empty: got input ", x.sizes, ", weight ",
              w.sizes, ", stride ", stride, ", padding ", padding, ", output_padding ", extra, ", dilation ", dilation, ".");
   }
   set_out(op, args, r, out, true);

@@ -1,5 +1,6 @@
-// Meta of ops that copy elements without computing: clone, casts, copy_, fill_, flip, roll, tril, cat, stack, and the ops that write into
-// one region of a larger result (`_slice_backward`, `slice_scatter` …), whose region is described by the meta of the matching view op.
+// Meta of ops that copy elements without computing: clone, casts, copy_, fill_, flip, roll, tril, cat, stack, and the
+// ops that write into one region of a larger result (`_slice_backward`, `slice_scatter` …), whose region is described
+// by the meta of the matching view op.
 #include "copy_regions.h"
 #include "layout.h"
 #include "meta.h"
@@ -62,8 +63,9 @@ static void meta_to_dtype(const Op&, const Value* args, MetaResult& r) {
 static void meta_copy_into(const Op& op, const Value* args, MetaResult& r) {
   OutSpec& out = like(*args[0].t, r);
   Dims joint = out.sizes;
-  MG_CHECK(broadcast_into(joint, args[1].t->sizes) && joint == out.sizes, Runtime, op.name, ": cannot write a tensor of shape ",
-           args[1].t->sizes, " into one of shape ", out.sizes, ": expected a shape that broadcasts to it");
+  MG_CHECK(broadcast_into(joint, args[1].t->sizes) && joint == out.sizes, Runtime, op.name,
+           ": cannot write a tensor of shape ", args[1].t->sizes, " into one of shape ", out.sizes,
+           ": expected a shape that broadcasts to it");
 }
 
 // (input!, value: operand)
@@ -81,7 +83,8 @@ static void meta_flip(const Op& op, const Value* args, MetaResult& r) {
   uint64_t seen = 0;
   for (int i = 0; i < args[1].len; ++i) {
     const int64_t d = wrap_dim(args[1].ints[i], t.dim(), op.name.c_str());
-    MG_CHECK(!(seen >> d & 1), Runtime, op.name, ": dim ", d, " appears multiple times in the list of dims ", args[1].as_dims());
+    MG_CHECK(!(seen >> d & 1), Runtime, op.name, ": dim ", d, " appears multiple times in the list of dims ",
+             args[1].as_dims());
     seen |= uint64_t(1) << d;
   }
 }
@@ -92,14 +95,15 @@ static void meta_roll(const Op& op, const Value* args, MetaResult& r) {
   like(t, r);
   const int shifts = args[1].len, dims = args[2].len;
   MG_CHECK(shifts > 0, Runtime, op.name, ": `shifts` required");
-  MG_CHECK(shifts == dims || (dims == 0 && shifts == 1), Runtime, op.name, ": shifts and dimensions must align: got ", shifts,
-           " shifts and ", dims, " dims");
+  MG_CHECK(shifts == dims || (dims == 0 && shifts == 1), Runtime, op.name, ": shifts and dimensions must align: got ",
+           shifts, " shifts and ", dims, " dims");
   for (int i = 0; i < dims; ++i) wrap_dim(args[2].ints[i], t.dim(), op.name.c_str());
 }
 
 // (input, diagonal: int)
 static void meta_triangle(const Op& op, const Value* args, MetaResult& r) {
-  MG_CHECK(args[0].t->dim() >= 2, Runtime, op.name, ": input tensor must have at least 2 dimensions, got shape ", args[0].t->sizes);
+  MG_CHECK(args[0].t->dim() >= 2, Runtime, op.name, ": input tensor must have at least 2 dimensions, got shape ",
+           args[0].t->sizes);
   like(*args[0].t, r);
 }
 
@@ -108,7 +112,8 @@ static void promote_list(const Op& op, const Value* args, MetaResult& r) {
   Promotion p;
   bool same = true;
   for (int i = 0; i < args[0].len; ++i) {
-    MG_CHECK(args[0].tensors[i] != nullptr, Type, op.name, ": expected Tensor as element ", i, " of the list, got None");
+    MG_CHECK(args[0].tensors[i] != nullptr, Type, op.name, ": expected Tensor as element ", i,
+             " of the list, got None");
     same = same && args[0].tensors[i]->dtype == args[0].tensors[0]->dtype;
   }
   if (same) {
@@ -121,27 +126,30 @@ static void promote_list(const Op& op, const Value* args, MetaResult& r) {
   r.out[0].device = args[0].len == 1 ? args[0].tensors[0]->device : common_device(op, args);
 }
 
-// (tensors: tensors, dim: int). 1-d tensors of size 0 are skipped whatever the shape of the others (PyTorch's legacy rule).
+// (tensors: tensors, dim: int). 1-d tensors of size 0 are skipped whatever the shape of the others (PyTorch's legacy
+// rule).
 static void meta_cat(const Op& op, const Value* args, MetaResult& r) {
-  MG_CHECK(args[0].len > 0, Value, op.name, ": expected a non-empty list of Tensors");  // PyTorch's class here, not in stack
+  MG_CHECK(args[0].len > 0, Value, op.name,
+           ": expected a non-empty list of Tensors");  // PyTorch's class here, not in stack
   promote_list(op, args, r);
   const TensorImpl* first = nullptr;
   int64_t total = 0;
   int d = 0;
   for (int i = 0; i < args[0].len; ++i) {
     const TensorImpl& t = *args[0].tensors[i];
-    MG_CHECK(t.dim() > 0, Runtime, op.name, ": zero-dimensional tensor (at position ", i, ") cannot be concatenated. Try stack().");
+    MG_CHECK(t.dim() > 0, Runtime, op.name, ": zero-dimensional tensor (at position ", i,
+             ") cannot be concatenated. Try stack().");
     if (skipped_by_cat(t)) continue;
     if (first == nullptr) {
       first = &t;
       d = int(wrap_dim(args[1].as_int(), t.dim(), op.name.c_str()));
     }
-    MG_CHECK(t.dim() == first->dim(), Runtime, op.name, ": tensors must have the same number of dimensions: got ", first->dim(),
-             " and ", t.dim(), " (tensor number ", i, " in the list)");
+    MG_CHECK(t.dim() == first->dim(), Runtime, op.name, ": tensors must have the same number of dimensions: got ",
+             first->dim(), " and ", t.dim(), " (tensor number ", i, " in the list)");
     for (int k = 0; k < t.dim(); ++k)
-      MG_CHECK(k == d || t.sizes[k] == first->sizes[k], Runtime, op.name, ": sizes of tensors must match except in dimension ", d,
-               ": expected size ", first->sizes[k], " but got size ", t.sizes[k], " in dimension ", k, " for tensor number ", i,
-               " in the list");
+      MG_CHECK(k == d || t.sizes[k] == first->sizes[k], Runtime, op.name,
+               ": sizes of tensors must match except in dimension ", d, ": expected size ", first->sizes[k],
+               " but got size ", t.sizes[k], " in dimension ", k, " for tensor number ", i, " in the list");
     total += t.sizes[d];
   }
   if (first == nullptr) {
@@ -159,13 +167,14 @@ static void meta_stack(const Op& op, const Value* args, MetaResult& r) {
   const TensorImpl& first = *args[0].tensors[0];
   const int64_t d = wrap_dim(args[1].as_int(), first.dim() + 1, op.name.c_str());
   for (int i = 1; i < args[0].len; ++i)
-    MG_CHECK(args[0].tensors[i]->sizes == first.sizes, Runtime, op.name, ": each tensor must be of equal size: got ", first.sizes,
-             " at entry 0 and ", args[0].tensors[i]->sizes, " at entry ", i);
+    MG_CHECK(args[0].tensors[i]->sizes == first.sizes, Runtime, op.name, ": each tensor must be of equal size: got ",
+             first.sizes, " at entry 0 and ", args[0].tensors[i]->sizes, " at entry ", i);
   r.out[0].sizes = first.sizes;
   r.out[0].sizes.insert(int(d), args[0].len);
 }
 
-// --- results of which one region is written ---------------------------------------------------------------------------
+// --- results of which one region is written
+// ---------------------------------------------------------------------------
 
 // The view arguments follow at args[first]; `base` takes the place of the view's input.
 Tensor region_of(const Op& view, const TensorImpl& base, const Value* args, int first) {
@@ -179,7 +188,8 @@ Tensor region_of(const Op& view, const TensorImpl& base, const Value* args, int 
 
 const Op& region_view(const Op& op) {
   // `_slice_backward` and `slice_scatter` both write the region that `_slice` shows.
-  std::string name = op.name.starts_with('_') ? op.name.substr(1, op.name.rfind('_') - 1) : op.name.substr(0, op.name.rfind('_'));
+  std::string name =
+      op.name.starts_with('_') ? op.name.substr(1, op.name.rfind('_') - 1) : op.name.substr(0, op.name.rfind('_'));
   if (name == "slice") name = "_slice";
   const Op* view = find_op(name);
   MG_INTERNAL(view != nullptr, "no view op for ", op.name);
@@ -195,15 +205,19 @@ static void meta_region_backward(const Op&, const Value* args, MetaResult& r) {
 static void meta_region_scatter(const Op& op, const Value* args, MetaResult& r) {
   like(*args[0].t, r);
   const Tensor region = region_of(region_view(op), *args[0].t, args, 2);
-  MG_CHECK(region.sizes() == args[1].t->sizes, Runtime, op.name, ": expected src to have the size of the region, ", region.sizes(),
-           ": got ", args[1].t->sizes);
+  MG_CHECK(region.sizes() == args[1].t->sizes, Runtime, op.name, ": expected src to have the size of the region, ",
+           region.sizes(), ": got ", args[1].t->sizes);
 }
 
 // (g, from_stride: ints, from_offset: int, size: ints, stride: ints, offset: int)
-static void meta_restride(const Op&, const Value* args, MetaResult& r) { like(*args[0].t, r).sizes = args[3].as_dims(); }
+static void meta_restride(const Op&, const Value* args, MetaResult& r) {
+  like(*args[0].t, r).sizes = args[3].as_dims();
+}
 
 // (g, size: int, ...): unfold's windows added back
-static void meta_unfold_backward(const Op&, const Value* args, MetaResult& r) { like(*args[0].t, r).sizes = args[1].as_dims(); }
+static void meta_unfold_backward(const Op&, const Value* args, MetaResult& r) {
+  like(*args[0].t, r).sizes = args[1].as_dims();
+}
 
 MG_META("like", meta_like);
 MG_META("clone", meta_clone);

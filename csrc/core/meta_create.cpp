@@ -1,5 +1,6 @@
-// Meta of ops that make tensors out of numbers, and of the random ops. Creation ops have no tensor argument: dtype and device come from
-// their own arguments (default: default_dtype, CPU); the random in-place ops keep what they write into.
+// Meta of ops that make tensors out of numbers, and of the random ops. Creation ops have no tensor argument: dtype and
+// device come from their own arguments (default: default_dtype, CPU); the random in-place ops keep what they write
+// into.
 #include <cmath>
 
 #include "layout.h"
@@ -32,9 +33,10 @@ static void meta_create_strided(const Op& op, const Value* args, MetaResult& r) 
   out.sizes = args[0].as_dims();
   out.strides = args[1].as_dims();
   out.has_strides = true;
-  MG_CHECK(out.sizes.size() == out.strides.size(), Runtime, op.name, ": mismatch in length of strides and shape: got ", out.sizes,
-           " and ", out.strides);
-  for (int64_t s : out.strides) MG_CHECK(s >= 0, Runtime, op.name, ": negative strides are not supported: got ", out.strides);
+  MG_CHECK(out.sizes.size() == out.strides.size(), Runtime, op.name, ": mismatch in length of strides and shape: got ",
+           out.sizes, " and ", out.strides);
+  for (int64_t s : out.strides)
+    MG_CHECK(s >= 0, Runtime, op.name, ": negative strides are not supported: got ", out.strides);
   place(op, args[2], default_dtype, args[3], r);
 }
 
@@ -48,9 +50,11 @@ static void meta_create_full(const Op& op, const Value* args, MetaResult& r) {
 static void meta_arange(const Op& op, const Value* args, MetaResult& r) {
   const double start = args[0].as_double(), end = args[1].as_double(), step = args[2].as_double();
   MG_CHECK(step != 0, Runtime, op.name, ": step must be nonzero");
-  MG_CHECK(std::isfinite(start) && std::isfinite(end) && !std::isnan(step), Runtime, op.name, ": unsupported range: ", start, " -> ", end);
-  MG_CHECK((step > 0) ? end >= start : end <= start, Runtime, op.name, ": upper bound and lower bound inconsistent with step sign: got start ",
-           start, ", end ", end, ", step ", step);
+  MG_CHECK(std::isfinite(start) && std::isfinite(end) && !std::isnan(step), Runtime, op.name,
+           ": unsupported range: ", start, " -> ", end);
+  MG_CHECK((step > 0) ? end >= start : end <= start, Runtime, op.name,
+           ": upper bound and lower bound inconsistent with step sign: got start ", start, ", end ", end, ", step ",
+           step);
   const bool floats = args[0].kind == Kind::Float || args[1].kind == Kind::Float || args[2].kind == Kind::Float;
   if (floats) {
     const double n = std::ceil((end - start) / step);
@@ -78,7 +82,8 @@ static void meta_eye(const Op& op, const Value* args, MetaResult& r) {
   place(op, args[2], default_dtype, args[3], r);
 }
 
-// --- random -----------------------------------------------------------------------------------------------------------
+// --- random
+// -----------------------------------------------------------------------------------------------------------
 
 static void like_input(const Value* args, MetaResult& r) {
   r.out[0].dtype = r.compute = args[0].t->dtype;
@@ -87,7 +92,8 @@ static void like_input(const Value* args, MetaResult& r) {
 }
 
 static void check_floating(const Op& op, const TensorImpl& t) {
-  MG_CHECK(is_floating(t.dtype), Runtime, op.name, ": not implemented for ", t.dtype, ": expected a floating tensor. Try x.float().");
+  MG_CHECK(is_floating(t.dtype), Runtime, op.name, ": not implemented for ", t.dtype,
+           ": expected a floating tensor. Try x.float().");
 }
 
 // (input!, from: float, to: float)
@@ -96,7 +102,8 @@ static void meta_uniform(const Op& op, const Value* args, MetaResult& r) {
   check_floating(op, *args[0].t);
   const double from = args[1].as_double(), to = args[2].as_double();
   MG_CHECK(from <= to, Runtime, op.name, ": expects to return a [from, to) range, but found from=", from, " > to=", to);
-  MG_CHECK(std::isfinite(to - from), Runtime, op.name, ": the range to - from must be finite: got from=", from, ", to=", to);
+  MG_CHECK(std::isfinite(to - from), Runtime, op.name, ": the range to - from must be finite: got from=", from,
+           ", to=", to);
 }
 
 // (input!, mean: float, std: float); log_normal_ alike
@@ -124,29 +131,29 @@ static void meta_cauchy(const Op& op, const Value* args, MetaResult& r) {
 static void meta_geometric(const Op& op, const Value* args, MetaResult& r) {
   like_input(args, r);
   MG_CHECK(args[0].t->dtype != DType::Bool, Runtime, op.name, ": not implemented for bool");
-  MG_CHECK(args[1].as_double() > 0 && args[1].as_double() < 1, Runtime, op.name, ": expects p to be in (0, 1), but got p=",
-           args[1].as_double());
+  MG_CHECK(args[1].as_double() > 0 && args[1].as_double() < 1, Runtime, op.name,
+           ": expects p to be in (0, 1), but got p=", args[1].as_double());
 }
 
 // (input!, low: int, high: int): integers of [low, high)
 static void meta_randint(const Op& op, const Value* args, MetaResult& r) {
   like_input(args, r);
-  MG_CHECK(args[1].as_int() < args[2].as_int(), Runtime, op.name, ": expects 'from' to be less than 'to', but got from=",
-           args[1].as_int(), " >= to=", args[2].as_int());
+  MG_CHECK(args[1].as_int() < args[2].as_int(), Runtime, op.name,
+           ": expects 'from' to be less than 'to', but got from=", args[1].as_int(), " >= to=", args[2].as_int());
 }
 
 // (input!, p: operand)
 static void meta_bernoulli_(const Op& op, const Value* args, MetaResult& r) {
   like_input(args, r);
   if (!args[1].is_tensor()) {
-    MG_CHECK(args[1].as_double() >= 0 && args[1].as_double() <= 1, Runtime, op.name, ": expects p to be in [0, 1], but got p=",
-             args[1].as_double());
+    MG_CHECK(args[1].as_double() >= 0 && args[1].as_double() <= 1, Runtime, op.name,
+             ": expects p to be in [0, 1], but got p=", args[1].as_double());
     return;
   }
   check_floating(op, *args[1].t);
   Dims joint = args[0].t->sizes;
-  MG_CHECK(broadcast_into(joint, args[1].t->sizes) && joint == args[0].t->sizes, Runtime, op.name, ": p of shape ", args[1].t->sizes,
-           " does not broadcast to ", args[0].t->sizes);
+  MG_CHECK(broadcast_into(joint, args[1].t->sizes) && joint == args[0].t->sizes, Runtime, op.name, ": p of shape ",
+           args[1].t->sizes, " does not broadcast to ", args[0].t->sizes);
 }
 
 // (input): probabilities or rates
@@ -175,7 +182,8 @@ static void meta_randperm(const Op& op, const Value* args, MetaResult& r) {
 // (input, num_samples: int, replacement: bool)
 static void meta_multinomial(const Op& op, const Value* args, MetaResult& r) {
   const TensorImpl& t = *args[0].t;
-  MG_CHECK(t.dim() == 1 || t.dim() == 2, Runtime, op.name, ": probability distribution must be 1 or 2 dim, got shape ", t.sizes);
+  MG_CHECK(t.dim() == 1 || t.dim() == 2, Runtime, op.name, ": probability distribution must be 1 or 2 dim, got shape ",
+           t.sizes);
   check_floating(op, t);
   const int64_t n = args[1].as_int();
   MG_CHECK(n > 0, Runtime, op.name, ": cannot sample num_samples <= 0 samples: got ", n);
@@ -199,7 +207,9 @@ static void meta_dropout(const Op& op, const Value* args, MetaResult& r) {
 // (g, mask, scale: float)
 static void meta_masked_scale(const Op& op, const Value* args, MetaResult& r) {
   like_input(args, r);
-  MG_CHECK(args[0].t->sizes == args[1].t->sizes, Runtime, op.name, ": sizes differ: ", args[0].t->sizes, " and ", args[1].t->sizes);
+  check_floating(op, *args[0].t);
+  MG_CHECK(args[0].t->sizes == args[1].t->sizes, Runtime, op.name, ": sizes differ: ", args[0].t->sizes, " and ",
+           args[1].t->sizes);
 }
 
 MG_META("create_empty", meta_create_empty);

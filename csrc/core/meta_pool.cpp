@@ -113,6 +113,8 @@ void check_indices(const Op& op, const TensorImpl& x, const TensorImpl& indices)
 // args: grad, indices, input_size: adds grad to zeros at flat positions of the plane.
 void meta_pool_scatter(const Op& op, const Value* args, MetaResult& r) {
   check_indices(op, *args[0].t, *args[1].t);
+  MG_CHECK(is_floating(args[0].t->dtype), Runtime, op.name, ": not implemented for ", args[0].t->dtype, ".");
+  MG_CHECK(is_floating(args[0].t->dtype), Runtime, op.name, ": expected a floating grad: got ", args[0].t->dtype);
   MG_CHECK(args[0].t->sizes == args[1].t->sizes, Runtime, op.name, ": grad ", args[0].t->sizes, " and indices ", args[1].t->sizes, " differ in shape.");
   set_out(op, args, r, with_spatial(*args[0].t, pair(op, args[2], "input_size", 0)));
 }

@@ -1,8 +1,10 @@
-// Meta of the view ops: for args[0] and integers, the sizes, strides and offset of an alias on the same storage. No data is touched.
+// Meta of the view ops: for args[0] and integers, the sizes, strides and offset of an alias on the same storage. No
+// data is touched.
 //
-// These run on every x[i], x.T, x.view(...): keep them free of allocation. call() makes the alias (op.h: is_view). The strides of a view
-// are always >= 0, and a view never reaches outside the elements of its input, except as_strided, which is checked against the storage.
-// Copying ops that only shuffle elements (clone, cat, flip …) have their meta in meta_index.cpp and meta_create.cpp.
+// These run on every x[i], x.T, x.view(...): keep them free of allocation. call() makes the alias (op.h: is_view). The
+// strides of a view are always >= 0, and a view never reaches outside the elements of its input, except as_strided,
+// which is checked against the storage. Copying ops that only shuffle elements (clone, cat, flip …) have their meta in
+// meta_index.cpp and meta_create.cpp.
 #include "layout.h"
 #include "meta.h"
 
@@ -101,7 +103,8 @@ static void meta_movedim(const Op& op, const Value* args, MetaResult& r) {
   std::fill(order, order + n, -1);
   uint64_t from = 0, to = 0;
   for (int i = 0; i < moved; ++i) {
-    const int s = int(wrap_dim(args[1].ints[i], n, op.name.c_str())), d = int(wrap_dim(args[2].ints[i], n, op.name.c_str()));
+    const int s = int(wrap_dim(args[1].ints[i], n, op.name.c_str())),
+              d = int(wrap_dim(args[2].ints[i], n, op.name.c_str()));
     MG_CHECK(!(from >> s & 1) && !(to >> d & 1), Runtime, op.name, ": repeated dim in source ", args[1].as_dims(),
              " or destination ", args[2].as_dims());
     from |= uint64_t(1) << s;
@@ -121,8 +124,9 @@ static void meta_movedim(const Op& op, const Value* args, MetaResult& r) {
 static void meta_expand(const Op& op, const Value* args, MetaResult& r) {
   const TensorImpl& t = *args[0].t;
   const int n = args[1].len, lead = n - t.dim();
-  MG_CHECK(lead >= 0, Runtime, op.name, ": the number of sizes provided (", n, ") must be at least the number of dimensions of the tensor (",
-           t.dim(), "): got ", args[1].as_dims(), " for ", t.sizes);
+  MG_CHECK(lead >= 0, Runtime, op.name, ": the number of sizes provided (", n,
+           ") must be at least the number of dimensions of the tensor (", t.dim(), "): got ", args[1].as_dims(),
+           " for ", t.sizes);
   OutSpec& out = like(t, r);
   out.sizes = args[1].as_dims();
   out.strides = Dims(n);
@@ -131,9 +135,9 @@ static void meta_expand(const Op& op, const Value* args, MetaResult& r) {
     MG_CHECK(i >= lead || out.sizes[i] >= 0, Runtime, op.name, ": the expanded size ", out.sizes[i],
              " isn't allowed in a leading, non-existing dimension ", i);
     if (out.sizes[i] == -1) out.sizes[i] = have;
-    MG_CHECK(out.sizes[i] == have || (have == 1 && out.sizes[i] >= 0), Runtime, op.name, ": the expanded size of the tensor (",
-             out.sizes[i], ") must match the existing size (", have, ") at non-singleton dimension ", i, ". Target sizes: ",
-             args[1].as_dims(), ". Tensor sizes: ", t.sizes);
+    MG_CHECK(out.sizes[i] == have || (have == 1 && out.sizes[i] >= 0), Runtime, op.name,
+             ": the expanded size of the tensor (", out.sizes[i], ") must match the existing size (", have,
+             ") at non-singleton dimension ", i, ". Target sizes: ", args[1].as_dims(), ". Tensor sizes: ", t.sizes);
     const bool stretched = i < lead || out.sizes[i] != have;
     // A new leading dim of size 1 takes the stride a contiguous tensor would have there, as PyTorch does.
     out.strides[i] = stretched ? 0 : t.strides[i - lead];
@@ -200,7 +204,8 @@ static void meta_slice(const Op& op, const Value* args, MetaResult& r) {
   OutSpec& out = like(t, r);
   out.offset += start * t.strides[d];
   out.sizes[d] = (stop - start) / step + ((stop - start) % step != 0);
-  if (__builtin_mul_overflow(t.strides[d], step, &out.strides[d])) out.strides[d] = t.strides[d];  // then the size is <= 1
+  if (__builtin_mul_overflow(t.strides[d], step, &out.strides[d]))
+    out.strides[d] = t.strides[d];  // then the size is <= 1
 }
 
 // (input, dim: int, start: int, length: int)
@@ -211,11 +216,11 @@ static void meta_narrow(const Op& op, const Value* args, MetaResult& r) {
   const int64_t size = t.sizes[d], length = args[3].as_int();
   int64_t start = args[2].as_int();
   MG_CHECK(length >= 0, Runtime, op.name, ": length must be non-negative: got ", length);
-  MG_CHECK(start >= -size && start <= size, Index, op.name, ": start out of range: got ", start, ", expected a value in [", -size,
-           ", ", size, "]");
+  MG_CHECK(start >= -size && start <= size, Index, op.name, ": start out of range: got ", start,
+           ", expected a value in [", -size, ", ", size, "]");
   if (start < 0) start += size;
-  MG_CHECK(length <= size - start, Runtime, op.name, ": start (", start, ") + length (", length, ") exceeds dimension size (",
-           size, ")");
+  MG_CHECK(length <= size - start, Runtime, op.name, ": start (", start, ") + length (", length,
+           ") exceeds dimension size (", size, ")");
   OutSpec& out = like(t, r);
   out.offset += start * t.strides[d];
   out.sizes[d] = length;
@@ -228,7 +233,8 @@ static void meta_diagonal(const Op& op, const Value* args, MetaResult& r) {
   const int64_t offset = args[1].as_int();
   const int a = int(wrap_dim(args[2].as_int(), t.dim(), op.name.c_str()));
   const int b = int(wrap_dim(args[3].as_int(), t.dim(), op.name.c_str()));
-  MG_CHECK(a != b, Runtime, op.name, ": diagonal dimensions cannot be identical: got ", args[2].as_int(), " and ", args[3].as_int());
+  MG_CHECK(a != b, Runtime, op.name, ": diagonal dimensions cannot be identical: got ", args[2].as_int(), " and ",
+           args[3].as_int());
   const int64_t rows = t.sizes[a], cols = t.sizes[b];
   const int64_t row = offset < 0 ? std::min(-offset, rows) : 0, col = offset > 0 ? std::min(offset, cols) : 0;
   const int64_t length = std::max<int64_t>(std::min(rows - row, cols - col), 0);
@@ -248,14 +254,15 @@ static void meta_unfold(const Op& op, const Value* args, MetaResult& r) {
   const int d = int(wrap_dim(args[1].as_int(), t.dim(), op.name.c_str()));
   const int64_t length = t.dim() ? t.sizes[d] : 1, size = args[2].as_int(), step = args[3].as_int();
   MG_CHECK(step > 0, Runtime, op.name, ": step must be positive: got ", step);
-  MG_CHECK(size >= 0 && size <= length, Runtime, op.name, ": maximum size for a window in dimension ", d, " is ", length, ", got ",
-           size);
+  MG_CHECK(size >= 0 && size <= length, Runtime, op.name, ": maximum size for a window in dimension ", d, " is ",
+           length, ", got ", size);
   OutSpec& out = like(t, r);
   out.sizes.push_back(size);
   out.strides.push_back(t.dim() ? t.strides[d] : 1);
   if (t.dim() == 0) return;
   out.sizes[d] = (length - size) / step + 1;
-  if (__builtin_mul_overflow(t.strides[d], step, &out.strides[d])) out.strides[d] = t.strides[d];  // then one window at most
+  if (__builtin_mul_overflow(t.strides[d], step, &out.strides[d]))
+    out.strides[d] = t.strides[d];  // then one window at most
 }
 
 // (input, size: ints, stride: ints, storage_offset: int, ...): any geometry inside the storage.

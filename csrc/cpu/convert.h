@@ -1,7 +1,9 @@
-// One element from any dtype to any other, defined for every value (no undefined behaviour on NaN, infinity or overflow).
+// One element from any dtype to any other, defined for every value (no undefined behaviour on NaN, infinity or
+// overflow).
 //
-// To bool: nonzero (NaN is true). Float to integer truncates towards zero; what does not fit becomes the lowest int64/int32 and is then
-// cut to the narrow type, which is what x86 (and so PyTorch on it) does. Integer to integer wraps.
+// To bool: nonzero (NaN is true). Float to integer truncates towards zero; what does not fit becomes the lowest
+// int64/int32 and is then cut to the narrow type, which is what x86 (and so PyTorch on it) does. Integer to integer
+// wraps.
 #pragma once
 #include <limits>
 #include <type_traits>
@@ -10,7 +12,8 @@
 
 namespace mg::cpu {
 
-template <class T> constexpr bool is_low_precision = std::is_same_v<T, half> || std::is_same_v<T, bfloat16>;
+template <class T>
+constexpr bool is_low_precision = std::is_same_v<T, half> || std::is_same_v<T, bfloat16>;
 
 template <class D, class S>
 inline D convert(S s) {

@@ -1,5 +1,5 @@
-// strided_copy: contiguous -> memcpy or a converting loop; two layouts whose fast dims differ -> tiles, so that both sides are
-// read and written in whole cache lines; anything else -> row by row over the merged plan.
+// strided_copy: contiguous -> memcpy or a converting loop; two layouts whose fast dims differ -> tiles, so that both
+// sides are read and written in whole cache lines; anything else -> row by row over the merged plan.
 #include "copy.h"
 
 #include "rows.h"
@@ -30,10 +30,14 @@ void copy_row(char* dst, int64_t dst_stride, const char* src, int64_t src_stride
 // Same dtype: only the width matters.
 RowFn same_copier(DType d) {
   switch (itemsize(d)) {
-    case 1: return copy_row<uint8_t>;
-    case 2: return copy_row<uint16_t>;
-    case 4: return copy_row<uint32_t>;
-    default: return copy_row<uint64_t>;
+    case 1:
+      return copy_row<uint8_t>;
+    case 2:
+      return copy_row<uint16_t>;
+    case 4:
+      return copy_row<uint32_t>;
+    default:
+      return copy_row<uint64_t>;
   }
 }
 
@@ -62,7 +66,8 @@ struct Tiles {
   // Rows [i0, i1) of I, all of J, from these base pointers.
   void run(char* dst, const char* src, int64_t i0, int64_t i1) const {
     const int j = plan.ndim - 1;
-    const int64_t di = plan.strides[0][dim_i], dj = plan.strides[0][j], si = plan.strides[1][dim_i], sj = plan.strides[1][j];
+    const int64_t di = plan.strides[0][dim_i], dj = plan.strides[0][j], si = plan.strides[1][dim_i],
+                  sj = plan.strides[1][j];
     const int64_t nj = plan.sizes[j];
     if (words && i1 - i0 == kTileI) {
       int64_t col = 0;
@@ -136,7 +141,8 @@ void strided_copy(const TensorImpl& dst, const TensorImpl& src) {
     const int64_t ds = itemsize(dst.dtype), ss = itemsize(src.dtype);
     char* d = dst.data();
     const char* s = src.data();
-    parallel_for(0, dst.numel, kRowGrain, [&](int64_t begin, int64_t end) { copy(d + begin * ds, ds, s + begin * ss, ss, end - begin); });
+    parallel_for(0, dst.numel, kRowGrain,
+                 [&](int64_t begin, int64_t end) { copy(d + begin * ds, ds, s + begin * ss, ss, end - begin); });
     return;
   }
   LoopPlan plan(dst.sizes);

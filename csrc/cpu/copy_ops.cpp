@@ -1,4 +1,5 @@
-// Kernels of the ops that copy: clone, casts, copy_, fill_, flip, roll, tril, triu. All of them end in plan_copy (copy.cpp).
+// Kernels of the ops that copy: clone, casts, copy_, fill_, flip, roll, tril, triu. All of them end in plan_copy
+// (copy.cpp).
 #include <cmath>
 
 #include "../core/op.h"
@@ -20,7 +21,8 @@ static void copy_cpu(Invocation& inv) {
   TensorImpl& out = inv.out();
   Tensor src = inv.tensor(1);
   if (overlap(out, *src)) src = to_contiguous(*src, src->dtype);
-  if (src->sizes != out.sizes) src = alias(*src, out.sizes, broadcast_strides(src->sizes, src->strides, out.sizes), src->offset);
+  if (src->sizes != out.sizes)
+    src = alias(*src, out.sizes, broadcast_strides(src->sizes, src->strides, out.sizes), src->offset);
   strided_copy(out, *src);
 }
 
@@ -120,9 +122,12 @@ static void triangle_cpu(Invocation& inv) {
   const RowFn copy = row_copier(out.dtype, in.dtype);
   const int64_t os = out.strides[n - 1] * itemsize(out.dtype), is = in.strides[n - 1] * item;
   static constexpr uint64_t kZero = 0;
-  LoopPlan plan(Dims(std::span(in.sizes.begin(), size_t(n - 1))));  // one item per matrix row; never merged, so rows() is in order
-  plan.add(out.data(), Dims(std::span(out.sizes.begin(), size_t(n - 1))), Dims(std::span(out.strides.begin(), size_t(n - 1))), itemsize(out.dtype));
-  plan.add(in.data(), Dims(std::span(in.sizes.begin(), size_t(n - 1))), Dims(std::span(in.strides.begin(), size_t(n - 1))), item);
+  LoopPlan plan(Dims(
+      std::span(in.sizes.begin(), size_t(n - 1))));  // one item per matrix row; never merged, so rows() is in order
+  plan.add(out.data(), Dims(std::span(out.sizes.begin(), size_t(n - 1))),
+           Dims(std::span(out.strides.begin(), size_t(n - 1))), itemsize(out.dtype));
+  plan.add(in.data(), Dims(std::span(in.sizes.begin(), size_t(n - 1))),
+           Dims(std::span(in.strides.begin(), size_t(n - 1))), item);
   plan.ndim = n;  // a dummy inner dim of one, so that row_pointers walks all the others
   plan.sizes[n - 1] = 1;
   plan.strides[0][n - 1] = plan.strides[1][n - 1] = 0;

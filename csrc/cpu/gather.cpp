@@ -1,5 +1,5 @@
-// gather and the scatter family: one index per element. Duplicate targets can only lie along `dim`, so everything else runs in parallel
-// and `dim` is walked in order: results are the same on every run and for every number of threads.
+// gather and the scatter family: one index per element. Duplicate targets can only lie along `dim`, so everything else
+// runs in parallel and `dim` is walked in order: results are the same on every run and for every number of threads.
 #include <cmath>
 
 #include "convert.h"
@@ -13,11 +13,14 @@ namespace mg::cpu {
 namespace {
 
 // 0-d tensors take part as 1-d ones.
-Tensor at_least_1d(const TensorImpl& t) { return t.dim() ? Tensor(const_cast<TensorImpl*>(&t)) : alias(t, Dims{1}, Dims{1}, t.offset); }
+Tensor at_least_1d(const TensorImpl& t) {
+  return t.dim() ? Tensor(const_cast<TensorImpl*>(&t)) : alias(t, Dims{1}, Dims{1}, t.offset);
+}
 int wrapped(int64_t dim, const TensorImpl& t) { return int(dim < 0 ? dim + t.dim() : dim); }
 
 template <class W>
-void gather_row(char* dst, int64_t ds, const char* index, int64_t is, const char* src, int64_t ss, int64_t dim_step, int64_t n) {
+void gather_row(char* dst, int64_t ds, const char* index, int64_t is, const char* src, int64_t ss, int64_t dim_step,
+                int64_t n) {
   for (int64_t i = 0; i < n; ++i)
     *reinterpret_cast<W*>(dst + i * ds) =
         *reinterpret_cast<const W*>(src + i * ss + *reinterpret_cast<const int64_t*>(index + i * is) * dim_step);
@@ -38,7 +41,10 @@ void gather_cpu(Invocation& inv) {
   plan.add(*index);
   plan.add(in->data(), out.sizes(), strides, item);
   plan.finish();
-  const auto row = item == 1 ? gather_row<uint8_t> : item == 2 ? gather_row<uint16_t> : item == 4 ? gather_row<uint32_t> : gather_row<uint64_t>;
+  const auto row = item == 1   ? gather_row<uint8_t>
+                   : item == 2 ? gather_row<uint16_t>
+                   : item == 4 ? gather_row<uint32_t>
+                               : gather_row<uint64_t>;
   for_rows(plan, [&](char** p, int64_t n) {
     row(p[0], plan.inner_stride(0), p[1], plan.inner_stride(1), p[2], plan.inner_stride(2), dim_step, n);
   });
@@ -63,20 +69,25 @@ struct ScatterPass {
     plan.add(src ? src->data() : static_cast<char*>(const_cast<void*>(constant)), sizes, s, sizeof(T));
     plan.finish();
     const int64_t tc = plan.inner_stride(0), ic = plan.inner_stride(1), sc = plan.inner_stride(2);
-    const bool dim_inner = std::abs(id) < std::abs(ic);  // walk whichever of dim and columns is closer in memory in the inner loop
-    for_rows(plan, [&](char** p, int64_t columns) {
-      auto one = [&](int64_t c, int64_t k) {
-        const int64_t at = *reinterpret_cast<const int64_t*>(p[1] + c * ic + k * id);
-        reduce_into<reduce>(*reinterpret_cast<T*>(p[0] + c * tc + at * td), *reinterpret_cast<const T*>(p[2] + c * sc + k * sd));
-      };
-      if (dim_inner) {
-        for (int64_t c = 0; c < columns; ++c)
-          for (int64_t k = 0; k < n; ++k) one(c, k);
-      } else {
-        for (int64_t k = 0; k < n; ++k)
-          for (int64_t c = 0; c < columns; ++c) one(c, k);
-      }
-    }, n);
+    const bool dim_inner =
+        std::abs(id) < std::abs(ic);  // walk whichever of dim and columns is closer in memory in the inner loop
+    for_rows(
+        plan,
+        [&](char** p, int64_t columns) {
+          auto one = [&](int64_t c, int64_t k) {
+            const int64_t at = *reinterpret_cast<const int64_t*>(p[1] + c * ic + k * id);
+            reduce_into<reduce>(*reinterpret_cast<T*>(p[0] + c * tc + at * td),
+                                *reinterpret_cast<const T*>(p[2] + c * sc + k * sd));
+          };
+          if (dim_inner) {
+            for (int64_t c = 0; c < columns; ++c)
+              for (int64_t k = 0; k < n; ++k) one(c, k);
+          } else {
+            for (int64_t k = 0; k < n; ++k)
+              for (int64_t c = 0; c < columns; ++c) one(c, k);
+          }
+        },
+        n);
   }
 
   void run(Reduce reduce) const {
@@ -90,11 +101,19 @@ enum class Mode : uint8_t { Assign, Add, Mul, Mean, Max, Min };
 Mode mode_of(const Value& v) {
   if (v.none()) return Mode::Assign;
   const std::string_view s = v.str;
-  return s == "add" || s == "sum" ? Mode::Add : s == "multiply" || s == "prod" ? Mode::Mul : s == "mean" ? Mode::Mean : s == "amax" ? Mode::Max : Mode::Min;
+  return s == "add" || s == "sum"         ? Mode::Add
+         : s == "multiply" || s == "prod" ? Mode::Mul
+         : s == "mean"                    ? Mode::Mean
+         : s == "amax"                    ? Mode::Max
+                                          : Mode::Min;
 }
 
 Reduce reduce_of(Mode m) {
-  return m == Mode::Assign ? Reduce::Assign : m == Mode::Mul ? Reduce::Mul : m == Mode::Max ? Reduce::Max : m == Mode::Min ? Reduce::Min : Reduce::Add;
+  return m == Mode::Assign ? Reduce::Assign
+         : m == Mode::Mul  ? Reduce::Mul
+         : m == Mode::Max  ? Reduce::Max
+         : m == Mode::Min  ? Reduce::Min
+                           : Reduce::Add;
 }
 
 Tensor constant_of(DType dtype, double real, int64_t integer) {
@@ -110,8 +129,10 @@ Tensor identity_of(Mode m, DType dtype) {
   const bool lowest = m == Mode::Max;
   const int64_t limit = dispatch(dtype, [&](auto tag) -> int64_t {
     using T = decltype(tag);
-    if constexpr (std::is_integral_v<T>) return lowest ? int64_t(std::numeric_limits<T>::min()) : int64_t(std::numeric_limits<T>::max());
-    else return 0;
+    if constexpr (std::is_integral_v<T>)
+      return lowest ? int64_t(std::numeric_limits<T>::min()) : int64_t(std::numeric_limits<T>::max());
+    else
+      return 0;
   });
   return constant_of(dtype, lowest ? -INFINITY : INFINITY, limit);
 }
@@ -133,8 +154,10 @@ void divide_by_counts(TensorImpl& target, const ScatterPass& pass, bool with_sel
         T& v = *reinterpret_cast<T*>(p[0] + i * plan.inner_stride(0));
         const int64_t c = *reinterpret_cast<const int64_t*>(p[1] + i * plan.inner_stride(1));
         if (c <= 1) continue;
-        if constexpr (std::is_integral_v<T>) v = T(int64_t(v) / c - (int64_t(v) % c < 0));  // rounds down, as PyTorch
-        else v = T(v / convert<T>(c));
+        if constexpr (std::is_integral_v<T>)
+          v = T(int64_t(v) / c - (int64_t(v) % c < 0));  // rounds down, as PyTorch
+        else
+          v = T(v / convert<T>(c));
       }
     });
   });
@@ -148,13 +171,19 @@ void scatter_into(Invocation& inv, Mode mode, bool include_self) {
   if (inv.outs[0].get() != inv.args[0].t) strided_copy(out, inv.in(0));
   if (index.numel() == 0) return;
   const bool low = out.dtype == DType::Float16 || out.dtype == DType::BFloat16;
-  const bool widen = low && (mode == Mode::Add || mode == Mode::Mul || mode == Mode::Mean);  // round once, not at every addition
+  const bool widen =
+      low && (mode == Mode::Add || mode == Mode::Mul || mode == Mode::Mean);  // round once, not at every addition
   const Tensor wide = widen ? to_contiguous(out, DType::Float32) : inv.outs[0];
   const Tensor target = at_least_1d(*wide);
   const Value& v = inv.args[3];
   Tensor src, constant;
-  if (v.is_tensor()) src = at_least_1d(*cast(Tensor(v.t), target.dtype()));
-  else constant = constant_of(target.dtype(), v.as_double(), v.kind != Kind::Float ? v.as_int() : target.dtype() == DType::Bool ? v.f != 0 : convert<int64_t>(v.f));
+  if (v.is_tensor())
+    src = at_least_1d(*cast(Tensor(v.t), target.dtype()));
+  else
+    constant = constant_of(target.dtype(), v.as_double(),
+                           v.kind != Kind::Float           ? v.as_int()
+                           : target.dtype() == DType::Bool ? v.f != 0
+                                                           : convert<int64_t>(v.f));
   const ScatterPass pass{*target, *index, src.get(), constant ? constant->data() : nullptr, d};
   if (mode != Mode::Assign && !include_self) {
     const Tensor identity = identity_of(mode, target.dtype());

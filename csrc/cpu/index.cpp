@@ -1,4 +1,5 @@
-// index_select, index_add, index_copy, index_fill, advanced indexing and embedding: byte offsets per index, then one slab engine (slabs.h).
+// index_select, index_add, index_copy, index_fill, advanced indexing and embedding: byte offsets per index, then one
+// slab engine (slabs.h).
 #include "../core/index_plan.h"
 #include "convert.h"
 #include "copy.h"
@@ -79,7 +80,8 @@ void index_source(Invocation& inv, Reduce reduce, double scale) {
   const Tensor target = widen ? to_contiguous(out, DType::Float32) : inv.outs[0];
   if (widen) source = cast(source, DType::Float32);
   if (step_bytes(*target, d) != step_bytes(inv.in(0), d)) offsets = offsets_along(inv, *target, d, inv.in(2));
-  slab_scatter(plan_without(*target, *source, d), offsets.data, offsets.n, step_bytes(*source, d), target.dtype(), reduce, scale);
+  slab_scatter(plan_without(*target, *source, d), offsets.data, offsets.n, step_bytes(*source, d), target.dtype(),
+               reduce, scale);
   if (widen) strided_copy(out, *target);
 }
 
@@ -90,7 +92,10 @@ void index_copy_cpu(Invocation& inv) { index_source(inv, Reduce::Assign, 1); }
 Tensor scalar_of(const Value& v, DType dtype) {
   if (v.is_tensor()) return to_contiguous(*v.t, dtype);
   const Tensor one = empty(Dims{}, dtype);
-  fill(*one, v.as_double(), v.kind != Kind::Float ? v.as_int() : dtype == DType::Bool ? int64_t(v.f != 0) : convert<int64_t>(v.f));
+  fill(*one, v.as_double(),
+       v.kind != Kind::Float  ? v.as_int()
+       : dtype == DType::Bool ? int64_t(v.f != 0)
+                              : convert<int64_t>(v.f));
   return one;
 }
 
@@ -106,7 +111,8 @@ void index_fill_cpu(Invocation& inv) {
   slab_scatter(plan_without(out, *source, d), offsets.data, offsets.n, 0, out.dtype, Reduce::Assign);
 }
 
-// --- advanced indexing ------------------------------------------------------------------------------------------------
+// --- advanced indexing
+// ------------------------------------------------------------------------------------------------
 
 // Offsets of x[indices] for every joint position, bounds-checked; negative indices count from the end.
 Offsets advanced_offsets(const Invocation& inv, const TensorImpl& t, const Value& indices, const IndexPlan& plan) {
@@ -116,7 +122,8 @@ Offsets advanced_offsets(const Invocation& inv, const TensorImpl& t, const Value
   for (int k = 0; k < indices.len; ++k) {
     if (indices.tensors[k] == nullptr) continue;
     const Tensor at = checked_indices(inv.op, *indices.tensors[k], t.sizes[k], k, true);
-    const Tensor whole = contiguous(alias(*at, plan.joint, broadcast_strides(at.sizes(), at.strides(), plan.joint), at->offset));
+    const Tensor whole =
+        contiguous(alias(*at, plan.joint, broadcast_strides(at.sizes(), at.strides(), plan.joint), at->offset));
     offsets.add(whole.ptr<int64_t>(), step_bytes(t, k));
   }
   return offsets;
@@ -174,17 +181,21 @@ void index_put_cpu(Invocation& inv) {
   const Tensor target = widen ? to_contiguous(out, DType::Float32) : inv.outs[0];
   if (widen) values = cast(values, DType::Float32);
   const bool one = values.numel() == 1;
-  Tensor dense = alias(*values, plan.result, one ? Dims(plan.result.size()) : broadcast_strides(values.sizes(), values.strides(), plan.result),
-                       values->offset);
+  Tensor dense =
+      alias(*values, plan.result,
+            one ? Dims(plan.result.size()) : broadcast_strides(values.sizes(), values.strides(), plan.result),
+            values->offset);
   if (!one) dense = contiguous(dense);
   if (!plan.any && !add) return strided_copy(*target, *dense);
-  if (target.strides() != inv.in(0).strides || target.dtype() != out.dtype) offsets = advanced_offsets(inv, *target, inv.args[1], plan);
-  slab_scatter(advanced_plan(*target, *dense, plan, false), offsets.data, offsets.n, joint_step(*dense, plan), target.dtype(),
-               add ? Reduce::Add : Reduce::Assign);
+  if (target.strides() != inv.in(0).strides || target.dtype() != out.dtype)
+    offsets = advanced_offsets(inv, *target, inv.args[1], plan);
+  slab_scatter(advanced_plan(*target, *dense, plan, false), offsets.data, offsets.n, joint_step(*dense, plan),
+               target.dtype(), add ? Reduce::Add : Reduce::Assign);
   if (widen) strided_copy(out, *target);
 }
 
-// --- embedding --------------------------------------------------------------------------------------------------------
+// --- embedding
+// --------------------------------------------------------------------------------------------------------
 
 // embedding(input: indices, weight, …)
 void embedding_cpu(Invocation& inv) {
@@ -198,7 +209,8 @@ void embedding_cpu(Invocation& inv) {
   if (!out.is(inv.outs[0])) strided_copy(inv.out(), *out);
 }
 
-// _embedding_backward(g, input, num_weights, padding_idx, scale_grad_by_freq): rows of g added up per index, in the order of the indices
+// _embedding_backward(g, input, num_weights, padding_idx, scale_grad_by_freq): rows of g added up per index, in the
+// order of the indices
 void embedding_backward_cpu(Invocation& inv) {
   const int64_t rows = inv.i(2), width = inv.in(0).sizes.back();
   const DType dtype = inv.out().dtype, wide = sums_in_float(dtype) ? DType::Float32 : dtype;

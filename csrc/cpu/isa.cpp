@@ -8,14 +8,16 @@ namespace mg::cpu {
 const char* isa_name(Isa i) { return i == Isa::Avx512 ? "avx512" : i == Isa::Avx2 ? "avx2" : "portable"; }
 
 Isa best_isa() {
-  // The lists match the -m flags in CMakeLists.txt; __builtin_cpu_supports also checks that the operating system saves the registers.
+  // The lists match the -m flags in CMakeLists.txt; __builtin_cpu_supports also checks that the operating system saves
+  // the registers.
 #if MG_HAVE_avx512
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
     return Isa::Avx512;
 #endif
 #if MG_HAVE_avx2
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) return Isa::Avx2;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
+    return Isa::Avx2;
 #endif
   return Isa::Portable;
 }

@@ -12,7 +12,8 @@ namespace mg::cpu {
 
 enum class Isa : int { Portable, Avx2, Avx512 };
 
-// The best one that this machine has and this build contains; MINIGRAD_ISA=portable|avx2|avx512 can only lower it. Decided at the first call.
+// The best one that this machine has and this build contains; MINIGRAD_ISA=portable|avx2|avx512 can only lower it.
+// Decided at the first call.
 Isa isa();
 Isa best_isa();  // ignoring the environment
 const char* isa_name(Isa i);

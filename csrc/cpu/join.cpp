@@ -1,4 +1,5 @@
-// cat and stack, and the ops whose result is zeros (or a copy) with one region overwritten: the gradients of select, slice, diagonal.
+// cat and stack, and the ops whose result is zeros (or a copy) with one region overwritten: the gradients of select,
+// slice, diagonal.
 #include "../core/copy_regions.h"
 #include "copy.h"
 #include "rows.h"
@@ -47,7 +48,8 @@ static void region_scatter_cpu(Invocation& inv) {
   strided_copy(*region_of(region_view(inv.op), inv.out(), inv.args, 2), inv.in(1));
 }
 
-// Adds src into dst element by element in index order. dst may overlap itself (windows, expanded geometry), so this is serial.
+// Adds src into dst element by element in index order. dst may overlap itself (windows, expanded geometry), so this is
+// serial.
 static void add_serial(const TensorImpl& dst, const TensorImpl& src) {
   if (src.numel == 0) return;
   LoopPlan plan(src.sizes);  // not finished: reordering would change the order of the additions
@@ -63,15 +65,18 @@ static void add_serial(const TensorImpl& dst, const TensorImpl& src) {
       for (int64_t i = 0; i < n; ++i) {
         T& target = *reinterpret_cast<T*>(d + i * ds);
         const T value = *reinterpret_cast<const T*>(s + i * ss);
-        if constexpr (std::is_same_v<T, bool>) target = target || value;
-        else target = T(target + value);
+        if constexpr (std::is_same_v<T, bool>)
+          target = target || value;
+        else
+          target = T(target + value);
       }
     }
   });
 }
 
-// _restride(g, from_stride, from_offset, size, stride, offset): g, laid out in an imagined storage of zeros by its own geometry (elements
-// that share a place add up), then read back by the other geometry. The transpose of the map swaps the two geometries.
+// _restride(g, from_stride, from_offset, size, stride, offset): g, laid out in an imagined storage of zeros by its own
+// geometry (elements that share a place add up), then read back by the other geometry. The transpose of the map swaps
+// the two geometries.
 static void restride_cpu(Invocation& inv) {
   const TensorImpl& g = inv.in(0);
   const Dims from = inv.ints(1), size = inv.ints(3), stride = inv.ints(4);

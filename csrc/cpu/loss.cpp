@@ -57,7 +57,7 @@ template <class T, class Loss>
 void reduce_samples(const Invocation& inv, const Samples& s, int64_t ignore, int64_t reduction, const Tensor& out, const Tensor& total_out,
                     int64_t grain, Loss loss) {
   const int64_t chunk = std::min(grain, kChunk), chunks = (s.count + chunk - 1) / std::max<int64_t>(chunk, 1);
-  std::vector<double> sums(size_t(chunks)), weights(size_t(chunks));
+  std::vector<double> sums(size_t(chunks), 0.0), weights(size_t(chunks), 0.0);
   const StagedOut result(out, dtype_of<T>()), total(total_out, dtype_of<T>());
   parallel_chunks(chunks, [&](int64_t k) {
     double sum = 0, weight = 0;

@@ -1,5 +1,5 @@
-// Masks and counts: nonzero, masked_fill, bincount, and the index behind repeat_interleave. The sizes of nonzero, bincount and
-// repeat_interleave depend on the data: their kernels replace the empty output that call() made.
+// Masks and counts: nonzero, masked_fill, bincount, and the index behind repeat_interleave. The sizes of nonzero,
+// bincount and repeat_interleave depend on the data: their kernels replace the empty output that call() made.
 #include "convert.h"
 #include "copy.h"
 #include "indices.h"
@@ -56,8 +56,13 @@ void masked_fill_cpu(Invocation& inv) {
   TensorImpl& out = inv.out();
   const Value& v = inv.args[2];
   Tensor value = empty(Dims{}, out.dtype);
-  if (v.is_tensor()) strided_copy(*value, *v.t);
-  else fill(*value, v.as_double(), v.kind != Kind::Float ? v.as_int() : out.dtype == DType::Bool ? int64_t(v.f != 0) : convert<int64_t>(v.f));
+  if (v.is_tensor())
+    strided_copy(*value, *v.t);
+  else
+    fill(*value, v.as_double(),
+         v.kind != Kind::Float      ? v.as_int()
+         : out.dtype == DType::Bool ? int64_t(v.f != 0)
+                                    : convert<int64_t>(v.f));
   LoopPlan plan(out.sizes);
   plan.add(out);
   plan.add(inv.in(0));
@@ -70,10 +75,14 @@ void masked_fill_cpu(Invocation& inv) {
     });
   };
   switch (itemsize(out.dtype)) {
-    case 1: return run.operator()<uint8_t>();
-    case 2: return run.operator()<uint16_t>();
-    case 4: return run.operator()<uint32_t>();
-    default: return run.operator()<uint64_t>();
+    case 1:
+      return run.operator()<uint8_t>();
+    case 2:
+      return run.operator()<uint16_t>();
+    case 4:
+      return run.operator()<uint32_t>();
+    default:
+      return run.operator()<uint64_t>();
   }
 }
 
@@ -83,7 +92,8 @@ void bincount_cpu(Invocation& inv) {
   const int64_t* at = in.ptr<int64_t>();
   int64_t bins = inv.i(2);
   for (int64_t i = 0; i < in.numel(); ++i) {
-    MG_CHECK(at[i] >= 0, Runtime, inv.op.name, ": only supports 1-d non-negative integral inputs: got ", at[i], " at position ", i);
+    MG_CHECK(at[i] >= 0, Runtime, inv.op.name, ": only supports 1-d non-negative integral inputs: got ", at[i],
+             " at position ", i);
     bins = std::max(bins, at[i] + 1);
   }
   inv.outs[0] = empty(Dims{bins}, inv.out().dtype);
@@ -106,8 +116,10 @@ void repeat_index_cpu(Invocation& inv) {
   const int64_t* times = repeats.ptr<int64_t>();
   int64_t total = 0;
   for (int64_t i = 0; i < repeats.numel(); ++i) {
-    MG_CHECK(times[i] >= 0, Runtime, "repeat_interleave: repeats can not be negative: got ", times[i], " at position ", i);
-    MG_CHECK(!__builtin_add_overflow(total, times[i], &total), Runtime, "repeat_interleave: the sum of repeats overflows");
+    MG_CHECK(times[i] >= 0, Runtime, "repeat_interleave: repeats can not be negative: got ", times[i], " at position ",
+             i);
+    MG_CHECK(!__builtin_add_overflow(total, times[i], &total), Runtime,
+             "repeat_interleave: the sum of repeats overflows");
   }
   inv.outs[0] = empty(Dims{total}, DType::Int64);
   int64_t* out = inv.out().ptr<int64_t>();

@@ -1,12 +1,15 @@
-// The kernel of every pointwise op: brings operands into the shape that the contiguous kernels (pointwise_table.h) want, and runs them.
+// The kernel of every pointwise op: brings operands into the shape that the contiguous kernels (pointwise_table.h)
+// want, and runs them.
 //
 // Three ways an operand reaches a kernel:
 //   direct    same dtype, walked in the output's order: the kernel reads the tensor itself
 //   constant  a number or a one-element tensor: one block filled once, read again for every block
-//   staged    anything else (strided, broadcast rows, other dtype, float16): gathered and converted block by block into L1 (stage.h)
-// The output is direct or staged. If nothing is staged no loop plan is built: that is the path of small tensors and of most large ones.
-// Blocks hold kBlockBytes per operand. Work is cut by element ranges that depend on the size alone; every element is computed alone, so
-// results never depend on the cut. The operands are the op's Tensor, Operand and Scalar arguments, in order.
+//   staged    anything else (strided, broadcast rows, other dtype, float16): gathered and converted block by block into
+//   L1 (stage.h)
+// The output is direct or staged. If nothing is staged no loop plan is built: that is the path of small tensors and of
+// most large ones. Blocks hold kBlockBytes per operand. Work is cut by element ranges that depend on the size alone;
+// every element is computed alone, so results never depend on the cut. The operands are the op's Tensor, Operand and
+// Scalar arguments, in order.
 #include "../core/layout.h"
 #include "../core/op.h"
 #include "../core/parallel.h"
@@ -24,8 +27,8 @@ constexpr int64_t kGrain = 32768;  // elements of an addition worth handing to a
 // What is known about an op before its first call; hangs on Op::pointwise.
 struct Entry {
   const PointwiseKernel* row = nullptr;
-  const PointwiseKernel* unit = nullptr;    // for a last operand of 1: add_unit for add
-  const PointwiseKernel* powers[5] = {};    // pow only: kernels for the exponents of kPowers
+  const PointwiseKernel* unit = nullptr;  // for a last operand of 1: add_unit for add
+  const PointwiseKernel* powers[5] = {};  // pow only: kernels for the exponents of kPowers
   int inputs = 0;
   int arg[kMaxInputs];
 };
@@ -50,7 +53,8 @@ const Entry& make_entry(const Op& op) {
     MG_INTERNAL(e->inputs < kMaxInputs, op.name, " has more operands than a pointwise kernel takes");
     e->arg[e->inputs++] = int(k);
   }
-  MG_INTERNAL(e->inputs == e->row->arity, op.name, " has ", e->inputs, " operands, its line in csrc/scalar.h ", int(e->row->arity));
+  MG_INTERNAL(e->inputs == e->row->arity, op.name, " has ", e->inputs, " operands, its line in csrc/scalar.h ",
+              int(e->row->arity));
   // Two threads may both get here; they store equal entries.
   __atomic_store_n(const_cast<const void**>(&op.pointwise), e, __ATOMIC_RELEASE);
   return *e;
@@ -75,15 +79,16 @@ struct Operand {
 };
 
 [[noreturn, gnu::cold]] void fail_zero_division(const Op& op) {
-  fail(ErrorKind::Runtime, op.name, ": ZeroDivisionError: an integer tensor was divided by zero. Try floating point operands.");
+  fail(ErrorKind::Runtime, op.name,
+       ": ZeroDivisionError: an integer tensor was divided by zero. Try floating point operands.");
 }
 
 struct Job {
   const Op& op;
   const PointwiseKernel* row;
   PointwiseFn fn;
-  DType compute;            // never float16 or bfloat16
-  int64_t item, n, block;   // bytes per element, elements, elements per block
+  DType compute;           // never float16 or bfloat16
+  int64_t item, n, block;  // bytes per element, elements, elements per block
   int inputs;
   Operand out, in[kMaxInputs];
   bool staged = false, constants = false;
@@ -94,7 +99,8 @@ struct Job {
   int64_t grain() const { return std::max<int64_t>(kGrain / (row->cost * (staged ? 2 : 1)), block) / block * block; }
 
   void check(int result) const {
-    if (result != 0) [[unlikely]] fail_zero_division(op);
+    if (result != 0) [[unlikely]]
+      fail_zero_division(op);
   }
 };
 
@@ -106,14 +112,17 @@ void set_number(Operand& o, const Value& v) {
 }
 
 // A mask is read as bytes: any nonzero one is true, so uint8 needs no staging either.
-bool readable_as(DType stored, DType wanted) { return stored == wanted || (wanted == DType::Bool && stored == DType::UInt8); }
+bool readable_as(DType stored, DType wanted) {
+  return stored == wanted || (wanted == DType::Bool && stored == DType::UInt8);
+}
 
 void set_tensor(Operand& o, TensorImpl& t, DType wanted, const TensorImpl& out) {
   o.tensor = &t;
   o.dtype = t.dtype;
   o.data = t.data();
   if (t.numel == 1 && out.numel != 1) o.route = Route::Constant;
-  else if (t.contiguous && out.contiguous && t.numel == out.numel && readable_as(t.dtype, wanted)) o.route = Route::Direct;
+  else if (t.contiguous && out.contiguous && t.numel == out.numel && readable_as(t.dtype, wanted))
+    o.route = Route::Direct;
   else o.route = Route::Staged;
 }
 
@@ -143,18 +152,21 @@ void fill_constants(Job& job, char (*buffers)[kBlockBytes]) {
   }
 }
 
-// --- nothing staged -----------------------------------------------------------------------------------------------------------------------
+// --- nothing staged
+
 void run_direct(const Job& job, int64_t begin, int64_t end) {
   const int64_t step = job.constants ? job.block : end - begin, out_item = itemsize(job.out.dtype);
   for (int64_t at = begin; at < end; at += step) {
     const void* in[kMaxInputs];
     for (int k = 0; k < job.inputs; ++k)
-      in[k] = job.in[k].route == Route::Constant ? job.constant_block[k] : job.in[k].data + at * itemsize(job.wanted(k));
+      in[k] =
+          job.in[k].route == Route::Constant ? job.constant_block[k] : job.in[k].data + at * itemsize(job.wanted(k));
     job.check(job.fn(job.out.data + at * out_item, in, std::min(step, end - at)));
   }
 }
 
-// --- staged -------------------------------------------------------------------------------------------------------------------------------
+// --- staged
+
 // Walks the elements of a plan in order, in pieces that lie in one inner row.
 class Pieces {
  public:
@@ -218,7 +230,8 @@ struct StagedJob {
       Operand& o = job.in[k];
       if (o.route == Route::Constant) continue;
       const DType wanted = job.wanted(k);
-      o.route = readable_as(o.dtype, wanted) && is_linear(plan, slot[k], itemsize(wanted)) ? Route::Direct : Route::Staged;
+      o.route =
+          readable_as(o.dtype, wanted) && is_linear(plan, slot[k], itemsize(wanted)) ? Route::Direct : Route::Staged;
       gather[k] = stage_fn(wanted, o.dtype);
     }
     const DType made = job.out_dtype();
@@ -276,10 +289,12 @@ void run_staged(Job& job, const TensorImpl& out) {
 }
 
 [[noreturn, gnu::cold]] void fail_dtype(const Invocation& inv) {
-  fail(ErrorKind::Runtime, inv.op.name, ": not implemented on the cpu for ", inv.compute, ". Try converting with .to(dtype).");
+  fail(ErrorKind::Runtime, inv.op.name, ": not implemented on the cpu for ", inv.compute,
+       ". Try converting with .to(dtype).");
 }
 [[noreturn, gnu::cold]] void fail_none(const Invocation& inv, int arg) {
-  fail(ErrorKind::Type, inv.op.name, ": argument ", inv.op.args[size_t(arg)].name, " must be a Tensor or a number, got None");
+  fail(ErrorKind::Type, inv.op.name, ": argument ", inv.op.args[size_t(arg)].name,
+       " must be a Tensor or a number, got None");
 }
 
 void set_up(Job& job, Invocation& inv, const Entry& e, const TensorImpl& out) {
@@ -306,7 +321,8 @@ bool run_small(Invocation& inv, const Entry& e, const PointwiseKernel* row, Poin
     if (!v.is_tensor()) return false;
     in[k] = v.t->data();
   }
-  if (fn(out.data(), in, out.numel) != 0) [[unlikely]] fail_zero_division(inv.op);
+  if (fn(out.data(), in, out.numel) != 0) [[unlikely]]
+    fail_zero_division(inv.op);
   return true;
 }
 
@@ -317,10 +333,20 @@ void pointwise(Invocation& inv) {
   const DType compute = low ? DType::Float32 : inv.compute;
   const PointwiseKernel* row = choose_row(e, inv.args, compute);
   const PointwiseFn fn = row->fn[int(compute)];
-  if (fn == nullptr) [[unlikely]] fail_dtype(inv);
+  if (fn == nullptr) [[unlikely]]
+    fail_dtype(inv);
   if (inv.plain && !low && out.contiguous && out.numel <= kGrain / 8 && run_small(inv, e, row, fn, out)) return;
   if (out.numel == 0) return;
-  Job job{.op = inv.op, .row = row, .fn = fn, .compute = compute, .item = 0, .n = out.numel, .block = 0, .inputs = row->arity, .out = {}, .in = {},
+  Job job{.op = inv.op,
+          .row = row,
+          .fn = fn,
+          .compute = compute,
+          .item = 0,
+          .n = out.numel,
+          .block = 0,
+          .inputs = row->arity,
+          .out = {},
+          .in = {},
           .constant_block = {}};
   set_up(job, inv, e, out);
   alignas(64) char constants[kMaxInputs][kBlockBytes];

@@ -1,5 +1,6 @@
-// The loops behind csrc/scalar.h: each line becomes a functor op_<name>, and each (functor, dtype) one contiguous kernel. Included by
-// the pointwise_*_isa.cpp, which are built once per instruction set (see simd/vec.h); the rows they make are constant-initialised.
+// The loops behind csrc/scalar.h: each line becomes a functor op_<name>, and each (functor, dtype) one contiguous
+// kernel. Included by the pointwise_*_isa.cpp, which are built once per instruction set (see simd/vec.h); the rows they
+// make are constant-initialised.
 //
 // float and double go through simd::Vec, integers through plain loops over scalar::Int, which the compiler vectorises.
 #pragma once
@@ -9,32 +10,58 @@
 
 namespace mg::cpu::MG_ISA_NS {
 
-// Everything of mg::scalar that is written for any T must find the Vec versions too: those come by argument-dependent lookup.
+// Everything of mg::scalar that is written for any T must find the Vec versions too: those come by argument-dependent
+// lookup.
 using namespace mg::scalar;
 namespace simd = mg::simd::MG_ISA_NS;
 using Result = PointwiseResult;
 enum class Class { F, N, A, I };
 enum class Kind { Plain, Divides, Where };
 
-template <class T> struct StorageOf { using type = T; };
-template <> struct StorageOf<bool> { using type = uint8_t; };  // a byte other than 0 and 1 must not be read as bool
-template <class T> using Storage = typename StorageOf<T>::type;
+template <class T>
+struct StorageOf {
+  using type = T;
+};
+template <>
+struct StorageOf<bool> {
+  using type = uint8_t;
+};  // a byte other than 0 and 1 must not be read as bool
+template <class T>
+using Storage = typename StorageOf<T>::type;
 
-template <class S, class T> struct Input { using type = S; };  // S repeated for each operand
+template <class S, class T>
+struct Input {
+  using type = S;
+};  // S repeated for each operand
 
-// --- float, double ----------------------------------------------------------------------------------------------------------------------
-template <class T> MG_INL void put(T* out, simd::Vec<T> v) { v.store(out); }
-template <class T> MG_INL void put(T* out, simd::Vec<T> v, int n) { v.store(out, n); }
-template <int B> MG_INL void put(uint8_t* out, simd::Mask<B> m) { m.store(out); }
-template <int B> MG_INL void put(uint8_t* out, simd::Mask<B> m, int n) { m.store(out, n); }
+// --- float, double
 
-template <class T> struct VecSource {
+template <class T>
+MG_INL void put(T* out, simd::Vec<T> v) {
+  v.store(out);
+}
+template <class T>
+MG_INL void put(T* out, simd::Vec<T> v, int n) {
+  v.store(out, n);
+}
+template <int B>
+MG_INL void put(uint8_t* out, simd::Mask<B> m) {
+  m.store(out);
+}
+template <int B>
+MG_INL void put(uint8_t* out, simd::Mask<B> m, int n) {
+  m.store(out, n);
+}
+
+template <class T>
+struct VecSource {
   using V = simd::Vec<T>;
   const T* p;
   MG_INL V operator()(int64_t i) const { return V::load(p + i); }
   MG_INL V operator()(int64_t i, int n) const { return V::load(p + i, n); }
 };
-template <class T> struct MaskSource {
+template <class T>
+struct MaskSource {
   using M = simd::Mask<sizeof(T)>;
   const uint8_t* p;
   MG_INL M operator()(int64_t i) const { return M::load(p + i); }
@@ -50,8 +77,10 @@ MG_INL int vec_loop(R* out, int64_t n, Source... in) {
   return 0;
 }
 
-// --- integers, bool ---------------------------------------------------------------------------------------------------------------------
-template <class T> struct IntSource {
+// --- integers, bool
+
+template <class T>
+struct IntSource {
   const Storage<T>* p;
   MG_INL Int<T> operator()(int64_t i) const {
     if constexpr (std::is_same_v<T, bool>) return Int<T>(p[i] != 0);
@@ -62,7 +91,10 @@ struct BoolSource {
   const uint8_t* p;
   MG_INL bool operator()(int64_t i) const { return p[i] != 0; }
 };
-template <class T> MG_INL Storage<T> stored(Int<T> x) { return Storage<T>(x.v); }
+template <class T>
+MG_INL Storage<T> stored(Int<T> x) {
+  return Storage<T>(x.v);
+}
 MG_INL uint8_t stored(int x) { return uint8_t(x); }  // bool, or bool & bool
 
 template <class Op, class T, class R, class... Source>
@@ -79,7 +111,8 @@ MG_INL bool has_zero(const Storage<T>* p, int64_t n) {
   return zeros != 0;
 }
 
-// --- kernels and rows -------------------------------------------------------------------------------------------------------------------
+// --- kernels and rows
+
 template <class Op, int N, Result R, Kind K, class T>
 int kernel(void* out_, const void* const* in, int64_t n) {
   using Out = std::conditional_t<R == Result::BOOL, uint8_t, Storage<T>>;
@@ -126,14 +159,40 @@ constexpr PointwiseKernel make_row(const char* name) {
 
 }  // namespace mg::cpu::MG_ISA_NS
 
-// One functor per line; a source file defines MG_OP<n> as MG_FUNCTOR<n> for the arities it builds, then again as MG_ROW.
-#define MG_FUNCTOR1(name, cls, res, a, ...) \
-  struct op_##name { template <class T> static MG_INL auto apply([[maybe_unused]] T a) { return __VA_ARGS__; } };
-#define MG_FUNCTOR2(name, cls, res, a, b, ...) \
-  struct op_##name { template <class T> static MG_INL auto apply([[maybe_unused]] T a, [[maybe_unused]] T b) { return __VA_ARGS__; } };
+// One functor per line; a source file defines MG_OP<n> as MG_FUNCTOR<n> for the arities it builds, then again as
+// MG_ROW.
+#define MG_FUNCTOR1(name, cls, res, a, ...)          \
+  struct op_##name {                                 \
+    template <class T>                               \
+    static MG_INL auto apply([[maybe_unused]] T a) { \
+      return __VA_ARGS__;                            \
+    }                                                \
+  };
+#define MG_FUNCTOR2(name, cls, res, a, b, ...)                             \
+  struct op_##name {                                                       \
+    template <class T>                                                     \
+    static MG_INL auto apply([[maybe_unused]] T a, [[maybe_unused]] T b) { \
+      return __VA_ARGS__;                                                  \
+    }                                                                      \
+  };
 #define MG_FUNCTOR3(name, cls, res, a, b, c, ...) \
-  struct op_##name { template <class T> static MG_INL auto apply(T a, T b, T c) { return __VA_ARGS__; } };
+  struct op_##name {                              \
+    template <class T>                            \
+    static MG_INL auto apply(T a, T b, T c) {     \
+      return __VA_ARGS__;                         \
+    }                                             \
+  };
 #define MG_FUNCTOR4(name, cls, res, a, b, c, d, ...) \
-  struct op_##name { template <class T> static MG_INL auto apply(T a, T b, T c, T d) { return __VA_ARGS__; } };
+  struct op_##name {                                 \
+    template <class T>                               \
+    static MG_INL auto apply(T a, T b, T c, T d) {   \
+      return __VA_ARGS__;                            \
+    }                                                \
+  };
 #define MG_FUNCTOR_WHERE(name, cls, res, m, a, b, ...) \
-  struct op_##name { template <class T, class M> static MG_INL auto apply(M m, T a, T b) { return __VA_ARGS__; } };
+  struct op_##name {                                   \
+    template <class T, class M>                        \
+    static MG_INL auto apply(M m, T a, T b) {          \
+      return __VA_ARGS__;                              \
+    }                                                  \
+  };

@@ -6,8 +6,10 @@
 
 namespace mg::cpu {
 
-#define MG_DECLARE_TABLES(ns) \
-  namespace ns { extern const PointwiseKernel unary_table[], binary_table[], ternary_table[]; }
+#define MG_DECLARE_TABLES(ns)                                                  \
+  namespace ns {                                                               \
+  extern const PointwiseKernel unary_table[], binary_table[], ternary_table[]; \
+  }
 MG_DECLARE_TABLES(portable)
 MG_DECLARE_TABLES(avx2)
 MG_DECLARE_TABLES(avx512)

@@ -1,7 +1,9 @@
-// The contiguous kernels of every pointwise op: one row per line of csrc/scalar.h, one function per dtype it computes in.
+// The contiguous kernels of every pointwise op: one row per line of csrc/scalar.h, one function per dtype it computes
+// in.
 //
-// A kernel reads n elements from each in[k] and writes n to out; out may be exactly one of the inputs, no other overlap. float16 and bfloat16
-// have none: they are staged through float (pointwise.cpp). The result is 1 if an integer was divided by zero (nothing is written then).
+// A kernel reads n elements from each in[k] and writes n to out; out may be exactly one of the inputs, no other
+// overlap. float16 and bfloat16 have none: they are staged through float (pointwise.cpp). The result is 1 if an integer
+// was divided by zero (nothing is written then).
 #pragma once
 #include "../core/dtype.h"
 #include "isa.h"
@@ -16,9 +18,9 @@ struct PointwiseKernel {
   const char* name;
   uint8_t arity;
   PointwiseResult result;
-  bool mask;      // operand 0 is bool (where)
-  bool can_fail;  // integer division
-  uint8_t cost;   // rough time of an element relative to an addition
+  bool mask;                // operand 0 is bool (where)
+  bool can_fail;            // integer division
+  uint8_t cost;             // rough time of an element relative to an addition
   PointwiseFn fn[kDTypes];  // null: not computed in this dtype
 };
 

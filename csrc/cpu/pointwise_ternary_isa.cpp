@@ -1,4 +1,5 @@
-// Contiguous kernels of the lines of csrc/scalar.h with three or four operands, and of `where`. Built once per instruction set.
+// Contiguous kernels of the lines of csrc/scalar.h with three or four operands, and of `where`. Built once per
+// instruction set.
 #include "pointwise_kernels.h"
 
 namespace mg::cpu::MG_ISA_NS {

@@ -145,7 +145,8 @@ void dispatch_floating(DType d, F&& f) {
     case DType::Float16: return f(half{});
     case DType::BFloat16: return f(bfloat16{});
     case DType::Float64: return f(double{});
-    default: return f(float{});
+    case DType::Float32: return f(float{});
+    default: MG_INTERNAL(false, "pooling of ", d, " passed its meta");
   }
 }
 

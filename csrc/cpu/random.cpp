@@ -1,5 +1,6 @@
-// The random ops whose elements are independent: uniform_, normal_, exponential_, bernoulli, randint, dropout … Element i of the result
-// (row-major) depends on the seed, the generator's position and i alone (core/philox.h), so strides, threads and vector width do not matter.
+// The random ops whose elements are independent: uniform_, normal_, exponential_, bernoulli, randint, dropout … Element
+// i of the result (row-major) depends on the seed, the generator's position and i alone (core/philox.h), so strides,
+// threads and vector width do not matter.
 #include <cmath>
 
 #include "../core/op.h"
@@ -9,8 +10,8 @@
 #include "random_table.h"
 #include "rows.h"
 
-#define MG_EXTERN_RANDOM(ns) \
-  namespace mg::cpu::ns {    \
+#define MG_EXTERN_RANDOM(ns)                 \
+  namespace mg::cpu::ns {                    \
   extern const RandomTable random_functions; \
   }
 MG_EXTERN_RANDOM(portable)
@@ -23,7 +24,8 @@ namespace mg::cpu {
 
 const RandomTable& random_table() {
 #if MG_MULTI_ISA
-  static const RandomTable* chosen = select_isa(&avx512::random_functions, &avx2::random_functions, &portable::random_functions);
+  static const RandomTable* chosen =
+      select_isa(&avx512::random_functions, &avx2::random_functions, &portable::random_functions);
   return *chosen;
 #else
   return portable::random_functions;
@@ -67,8 +69,10 @@ template <class F32, class F64>
 void generate_floats(Invocation& inv, int generator, F32&& make32, F64&& make64) {
   const bool wide = inv.out().dtype == DType::Float64;
   const PhiloxRange range = generator_of(inv, generator).reserve(uint64_t(inv.out().numel) * (wide ? 2 : 1));
-  if (wide) generate<double>(inv.outs[0], [&](double* out, int64_t n, int64_t first) { make64(out, n, range, first); });
-  else generate<float>(inv.outs[0], [&](float* out, int64_t n, int64_t first) { make32(out, n, range, first); });
+  if (wide)
+    generate<double>(inv.outs[0], [&](double* out, int64_t n, int64_t first) { make64(out, n, range, first); });
+  else
+    generate<float>(inv.outs[0], [&](float* out, int64_t n, int64_t first) { make32(out, n, range, first); });
 }
 
 // uniform_(input!, from, to, generator)
@@ -78,7 +82,8 @@ void uniform_cpu(Invocation& inv) {
   const int digits = d == DType::Float16 ? 11 : d == DType::BFloat16 ? 8 : 24;  // so that rounding never reaches `to`
   const RandomTable& t = random_table();
   generate_floats(
-      inv, 3, [&](float* o, int64_t n, PhiloxRange r, int64_t at) { t.uniform32(o, n, r, at, float(lo), float(hi), digits); },
+      inv, 3,
+      [&](float* o, int64_t n, PhiloxRange r, int64_t at) { t.uniform32(o, n, r, at, float(lo), float(hi), digits); },
       [&](double* o, int64_t n, PhiloxRange r, int64_t at) { t.uniform64(o, n, r, at, lo, hi); });
 }
 
@@ -150,7 +155,8 @@ void randint_cpu(Invocation& inv) {
   generate<int64_t>(inv.outs[0], [&](int64_t* out, int64_t n, int64_t first) {
     uint32_t bits[2 * kBlock];
     t.bits32(bits, 2 * n, range, 2 * first);
-    for (int64_t i = 0; i < n; ++i) out[i] = int64_t(low + bounded(uint64_t(bits[2 * i + 1]) << 32 | bits[2 * i], width));
+    for (int64_t i = 0; i < n; ++i)
+      out[i] = int64_t(low + bounded(uint64_t(bits[2 * i + 1]) << 32 | bits[2 * i], width));
   });
 }
 
@@ -165,8 +171,8 @@ void bernoulli_into(Invocation& inv, const Value& p, int generator) {
     each = alias(*p.t, inv.out().sizes, broadcast_strides(p.t->sizes, p.t->strides, inv.out().sizes), p.t->offset);
     each = to_contiguous(*each, DType::Float64);
     for (int64_t i = 0; i < each.numel(); ++i)
-      MG_CHECK(each.ptr<double>()[i] >= 0 && each.ptr<double>()[i] <= 1, Runtime, inv.op.name, ": expected 0 <= p <= 1, got ",
-               each.ptr<double>()[i], " at position ", i);
+      MG_CHECK(each.ptr<double>()[i] >= 0 && each.ptr<double>()[i] <= 1, Runtime, inv.op.name,
+               ": expected 0 <= p <= 1, got ", each.ptr<double>()[i], " at position ", i);
   }
   const uint64_t common = p.is_tensor() ? 0 : threshold_of(p.as_double());
   generate<bool>(inv.outs[0], [&](bool* out, int64_t n, int64_t first) {
@@ -242,7 +248,8 @@ void masked_scale_cpu(Invocation& inv) {
           return;
         }
         for (int64_t i = 0; i < n; ++i)
-          *reinterpret_cast<T*>(p[0] + i * so) = p[2][i * sm] ? T(W(*reinterpret_cast<const T*>(p[1] + i * sg)) * scale) : T(0);
+          *reinterpret_cast<T*>(p[0] + i * so) =
+              p[2][i * sm] ? T(W(*reinterpret_cast<const T*>(p[1] + i * sg)) * scale) : T(0);
       });
   });
 }

@@ -1,4 +1,5 @@
-// See random_table.h. 16 Philox blocks side by side (one per vector lane) give 64 numbers; the distributions are plain loops over them.
+// See random_table.h. 16 Philox blocks side by side (one per vector lane) give 64 numbers; the distributions are plain
+// loops over them.
 #include "random_table.h"
 
 namespace mg::cpu::MG_ISA_NS {
@@ -110,7 +111,7 @@ void exponential64(double* out, int64_t n, PhiloxRange range, int64_t first, dou
 }  // namespace
 
 extern const RandomTable random_functions;
-constinit const RandomTable random_functions = {bits32,   uniform32, uniform64,     normal32,
+constinit const RandomTable random_functions = {bits32,   uniform32,     uniform64,    normal32,
                                                 normal64, exponential32, exponential64};
 
 }  // namespace mg::cpu::MG_ISA_NS

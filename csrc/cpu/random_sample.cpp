@@ -32,8 +32,8 @@ void randperm_cpu(Invocation& inv) {
 void check_distribution(const Op& op, const double* p, int64_t n) {
   double sum = 0;
   for (int64_t i = 0; i < n; ++i) {
-    MG_CHECK(std::isfinite(p[i]) && p[i] >= 0, Runtime, op.name, ": probability tensor contains either `inf`, `nan` or element < 0: got ",
-             p[i], " at position ", i);
+    MG_CHECK(std::isfinite(p[i]) && p[i] >= 0, Runtime, op.name,
+             ": probability tensor contains either `inf`, `nan` or element < 0: got ", p[i], " at position ", i);
     sum += p[i];
   }
   MG_CHECK(sum > 0, Runtime, op.name, ": invalid multinomial distribution (sum of probabilities <= 0)");
@@ -50,8 +50,10 @@ void multinomial_cpu(Invocation& inv) {
   const PhiloxRange range = generator_of(inv, 3).reserve(uint64_t(rows * per_row) * 2);
   const Tensor numbers = empty(Dims{rows * per_row}, DType::Float64);
   double* u = numbers.ptr<double>();
-  if (replacement) random_table().uniform64(u, rows * per_row, range, 0, 0, 1);
-  else random_table().exponential64(u, rows * per_row, range, 0, 1);
+  if (replacement)
+    random_table().uniform64(u, rows * per_row, range, 0, 0, 1);
+  else
+    random_table().exponential64(u, rows * per_row, range, 0, 1);
   std::vector<double> cumulative(static_cast<size_t>(categories));
   std::vector<int64_t> order(static_cast<size_t>(categories));
   for (int64_t r = 0; r < rows; ++r) {
@@ -60,7 +62,8 @@ void multinomial_cpu(Invocation& inv) {
     int64_t* drawn = out.ptr<int64_t>() + r * samples;
     if (replacement) {
       std::partial_sum(row, row + categories, cumulative.begin());
-      for (int64_t k = 0; k < samples; ++k) {  // first category whose cumulative mass exceeds u * total; never one of mass 0
+      for (int64_t k = 0; k < samples;
+           ++k) {  // first category whose cumulative mass exceeds u * total; never one of mass 0
         const auto hit = std::upper_bound(cumulative.begin(), cumulative.end(), x[k] * cumulative.back());
         drawn[k] = std::min<int64_t>(hit - cumulative.begin(), categories - 1);
         while (drawn[k] > 0 && row[drawn[k]] == 0) --drawn[k];
@@ -71,30 +74,36 @@ void multinomial_cpu(Invocation& inv) {
         x[c] = row[c] / x[c];
         possible += row[c] > 0;
       }
-      MG_CHECK(possible >= samples, Runtime, inv.op.name, ": invalid multinomial distribution (with replacement=False, not enough non-negative "
-               "category to sample): got ", possible, " categories of positive probability for ", samples, " samples");
+      MG_CHECK(possible >= samples, Runtime, inv.op.name,
+               ": invalid multinomial distribution (with replacement=False, not enough non-negative "
+               "category to sample): got ",
+               possible, " categories of positive probability for ", samples, " samples");
       std::iota(order.begin(), order.end(), int64_t(0));
-      std::partial_sort(order.begin(), order.begin() + samples, order.end(), [&](int64_t a, int64_t b) { return x[a] != x[b] ? x[a] > x[b] : a < b; });
+      std::partial_sort(order.begin(), order.begin() + samples, order.end(),
+                        [&](int64_t a, int64_t b) { return x[a] != x[b] ? x[a] > x[b] : a < b; });
       std::copy(order.begin(), order.begin() + samples, drawn);
     }
   }
   strided_copy(inv.out(), *out);
 }
 
-// A stream of uniform numbers of its own for every element: Philox with the draw number in the upper half of the counter.
+// A stream of uniform numbers of its own for every element: Philox with the draw number in the upper half of the
+// counter.
 struct ElementStream {
   PhiloxRange range;
   uint64_t element;
   uint32_t drawn = 0;
   double next() {
     const uint64_t c = range.counter + element;
-    const Philox4 block = philox4x32_10({{uint32_t(c), uint32_t(c >> 32), ++drawn, 1}}, uint32_t(range.seed), uint32_t(range.seed >> 32));
+    const Philox4 block =
+        philox4x32_10({{uint32_t(c), uint32_t(c >> 32), ++drawn, 1}}, uint32_t(range.seed), uint32_t(range.seed >> 32));
     return uniform_positive(philox_u64(block, 0));
   }
 };
 
 // Small rates by multiplying uniforms (Knuth); large ones by transformed rejection, PTRS.
-// Source: W. Hörmann, "The transformed rejection method for generating Poisson random variables", Insurance: Math. and Economics 12, 1993.
+// Source: W. Hörmann, "The transformed rejection method for generating Poisson random variables", Insurance: Math. and
+// Economics 12, 1993.
 double poisson_draw(double rate, ElementStream stream) {
   if (!(rate > 0)) return rate == 0 ? 0 : rate;
   if (rate < 10) {
@@ -104,14 +113,16 @@ double poisson_draw(double rate, ElementStream stream) {
     for (; product > limit; ++k) product *= stream.next();
     return double(k);
   }
-  const double b = 0.931 + 2.53 * std::sqrt(rate), a = -0.059 + 0.02483 * b, inverse_alpha = 1.1239 + 1.1328 / (b - 3.4);
+  const double b = 0.931 + 2.53 * std::sqrt(rate), a = -0.059 + 0.02483 * b,
+               inverse_alpha = 1.1239 + 1.1328 / (b - 3.4);
   const double v_r = 0.9277 - 3.6224 / (b - 2), log_rate = std::log(rate);
   for (int tries = 0; tries < 100000; ++tries) {
     const double u = stream.next() - 0.5, v = stream.next(), us = 0.5 - std::abs(u);
     const double k = std::floor((2 * a / us + b) * u + rate + 0.43);
     if (us >= 0.07 && v <= v_r) return k;
     if (k < 0 || (us < 0.013 && v > us)) continue;
-    if (std::log(v) + std::log(inverse_alpha) - std::log(a / (us * us) + b) <= k * log_rate - rate - std::lgamma(k + 1)) return k;
+    if (std::log(v) + std::log(inverse_alpha) - std::log(a / (us * us) + b) <= k * log_rate - rate - std::lgamma(k + 1))
+      return k;
   }
   return std::floor(rate);
 }
@@ -120,7 +131,8 @@ double poisson_draw(double rate, ElementStream stream) {
 void poisson_cpu(Invocation& inv) {
   const Tensor rate = to_contiguous(inv.in(0), DType::Float64);
   double* x = rate.ptr<double>();
-  for (int64_t i = 0; i < rate.numel(); ++i) MG_CHECK(!(x[i] < 0), Runtime, inv.op.name, ": rates must be non-negative: got ", x[i]);
+  for (int64_t i = 0; i < rate.numel(); ++i)
+    MG_CHECK(!(x[i] < 0), Runtime, inv.op.name, ": rates must be non-negative: got ", x[i]);
   const PhiloxRange range = generator_of(inv, 1).reserve(uint64_t(rate.numel()) * 4);
   parallel_for(0, rate.numel(), 512, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) x[i] = poisson_draw(x[i], ElementStream{range, uint64_t(i)});

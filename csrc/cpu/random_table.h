@@ -1,5 +1,6 @@
-// Bulk random numbers, built once per instruction set. Every function writes elements [first, first + n) of a random tensor as defined in
-// core/philox.h; `first` is a multiple of 4. The results are bit-identical for every instruction set.
+// Bulk random numbers, built once per instruction set. Every function writes elements [first, first + n) of a random
+// tensor as defined in core/philox.h; `first` is a multiple of 4. The results are bit-identical for every instruction
+// set.
 #pragma once
 #include <cstdint>
 

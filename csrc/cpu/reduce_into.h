@@ -13,15 +13,23 @@ inline void reduce_into(T& target, T value, [[maybe_unused]] T factor = T(1)) {
     target = (reduce == Reduce::Add || reduce == Reduce::Max) ? (target || value) : (target && value);
   } else if constexpr (std::is_integral_v<T>) {
     using U = std::make_unsigned_t<T>;  // wraps instead of overflowing
-    if constexpr (reduce == Reduce::Add) target = T(U(uint64_t(target) + uint64_t(value) * uint64_t(factor)));
-    else if constexpr (reduce == Reduce::Mul) target = T(U(uint64_t(target) * uint64_t(value)));
-    else if constexpr (reduce == Reduce::Max) target = std::max(target, value);
-    else target = std::min(target, value);
+    if constexpr (reduce == Reduce::Add)
+      target = T(U(uint64_t(target) + uint64_t(value) * uint64_t(factor)));
+    else if constexpr (reduce == Reduce::Mul)
+      target = T(U(uint64_t(target) * uint64_t(value)));
+    else if constexpr (reduce == Reduce::Max)
+      target = std::max(target, value);
+    else
+      target = std::min(target, value);
   } else {
-    if constexpr (reduce == Reduce::Add) target = T(target + value * factor);
-    else if constexpr (reduce == Reduce::Mul) target = T(target * value);
-    else if constexpr (reduce == Reduce::Max) target = (value > target || value != value) ? value : target;
-    else target = (value < target || value != value) ? value : target;
+    if constexpr (reduce == Reduce::Add)
+      target = T(target + value * factor);
+    else if constexpr (reduce == Reduce::Mul)
+      target = T(target * value);
+    else if constexpr (reduce == Reduce::Max)
+      target = (value > target || value != value) ? value : target;
+    else
+      target = (value < target || value != value) ? value : target;
   }
 }
 
@@ -30,19 +38,27 @@ template <class F>
 void dispatch_reduce(DType dtype, Reduce reduce, F&& f) {
   if (reduce == Reduce::Assign) {
     switch (itemsize(dtype)) {
-      case 1: return f.template operator()<uint8_t, Reduce::Assign>();
-      case 2: return f.template operator()<uint16_t, Reduce::Assign>();
-      case 4: return f.template operator()<uint32_t, Reduce::Assign>();
-      default: return f.template operator()<uint64_t, Reduce::Assign>();
+      case 1:
+        return f.template operator()<uint8_t, Reduce::Assign>();
+      case 2:
+        return f.template operator()<uint16_t, Reduce::Assign>();
+      case 4:
+        return f.template operator()<uint32_t, Reduce::Assign>();
+      default:
+        return f.template operator()<uint64_t, Reduce::Assign>();
     }
   }
   dispatch(dtype, [&](auto tag) {
     using T = decltype(tag);
     switch (reduce) {
-      case Reduce::Add: return f.template operator()<T, Reduce::Add>();
-      case Reduce::Mul: return f.template operator()<T, Reduce::Mul>();
-      case Reduce::Max: return f.template operator()<T, Reduce::Max>();
-      default: return f.template operator()<T, Reduce::Min>();
+      case Reduce::Add:
+        return f.template operator()<T, Reduce::Add>();
+      case Reduce::Mul:
+        return f.template operator()<T, Reduce::Mul>();
+      case Reduce::Max:
+        return f.template operator()<T, Reduce::Max>();
+      default:
+        return f.template operator()<T, Reduce::Min>();
     }
   });
 }

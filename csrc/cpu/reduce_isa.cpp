@@ -93,10 +93,7 @@ MG_INL A merge(A a, A b) {
 
 template <class R, class T>
 MG_INL Acc<T> fold_lanes(Vec<T> a) {
-  Acc<T> total = Acc<T>(a[0]);
-#pragma GCC unroll 16
-  for (int i = 1; i < Vec<T>::size; ++i) total = merge<R>(total, Acc<T>(a[i]));
-  return total;
+  return Acc<T>(sv::horizontal(a, [](Vec<T> x, Vec<T> y) { return R::combine(x, y); }));
 }
 
 // At most 8 vectors per accumulator between two merges into the wide accumulator.
@@ -133,10 +130,30 @@ MG_INL Acc<T> fold_row(const T* x, int64_t n, Vec<T> m, T p) {
   return total;
 }
 
+// Rows shorter than two vectors: one row per lane, an element of each at a time.
+template <class R, class T>
+MG_INL void fold_lane_rows(Acc<T>* out, const T* x, int64_t ld, int64_t n, const T* m, T p) {
+  using V = Vec<T>;
+  const V mv = m ? V::load(m) : V(T(0));
+  V a = R::identity;
+  for (int64_t i = 0; i < n; ++i) {
+    V e = T(0);
+#pragma GCC unroll 16
+    for (int k = 0; k < V::size; ++k) e.set(k, x[k * ld + i]);
+    a = R::combine(a, R::map(e, mv, p));
+  }
+#pragma GCC unroll 16
+  for (int k = 0; k < V::size; ++k) out[k] = Acc<T>(a[k]);
+}
+
 template <class R, class T>
 void fold_rows(Acc<T>* out, const T* x, int64_t nrows, int64_t ld, int64_t n, const T* m, double p) {
+  constexpr int W = Vec<T>::size;
+  int64_t r = 0;
+  if (n < 2 * W)
+    for (; r + W <= nrows; r += W) fold_lane_rows<R, T>(out + r, x + r * ld, ld, n, m ? m + r : nullptr, T(p));
   const T zero = T(0);
-  for (int64_t r = 0; r < nrows; ++r) out[r] = fold_row<R, T>(x + r * ld, n, Vec<T>(m ? m[r] : zero), T(p));
+  for (; r < nrows; ++r) out[r] = fold_row<R, T>(x + r * ld, n, Vec<T>(m ? m[r] : zero), T(p));
 }
 
 // tile[c] (combine)= four rows; vectors while they last, then a masked tail.

@@ -1,5 +1,5 @@
-// Walking a LoopPlan row by row (a row = the innermost, merged dim), in parallel. Long rows are cut, short rows are batched, so that one
-// task covers about kRowGrain elements whatever the shape; the cut depends on the shape alone.
+// Walking a LoopPlan row by row (a row = the innermost, merged dim), in parallel. Long rows are cut, short rows are
+// batched, so that one task covers about kRowGrain elements whatever the shape; the cut depends on the shape alone.
 #pragma once
 #include "../core/layout.h"
 #include "../core/parallel.h"
@@ -40,7 +40,8 @@ class RowCursor {
 template <class F>
 void for_rows(const LoopPlan& plan, F&& f, int64_t cost = 1) {
   if (plan.numel == 0) return;
-  const int64_t inner = plan.inner(), rows = plan.rows(), grain = std::max<int64_t>(kRowGrain / std::max<int64_t>(cost, 1), 1);
+  const int64_t inner = plan.inner(), rows = plan.rows(),
+                grain = std::max<int64_t>(kRowGrain / std::max<int64_t>(cost, 1), 1);
   if (inner > 1 && inner >= grain / 2) {  // cut each row
     const int64_t pieces = (inner - 1) / grain + 1;
     parallel_for(0, rows * pieces, 1, [&](int64_t begin, int64_t end) {

@@ -28,8 +28,9 @@ Tensor checked_indices(const Op& op, const TensorImpl& index, int64_t size, int 
   });
   if (bad) {
     const int64_t* wrong = std::find_if(at, at + n, [&](int64_t i) { return i < lowest || i >= size; });
-    fail(ErrorKind::Index, op.name.c_str() + (op.name[0] == '_'), ": index ", *wrong, " is out of bounds for dimension ", dim, " with size ", size, " (element ",
-         wrong - at, " of the index tensor), expected a value in [", lowest, ", ", size, ")");
+    fail(ErrorKind::Index, op.name.c_str() + (op.name[0] == '_'), ": index ", *wrong,
+         " is out of bounds for dimension ", dim, " with size ", size, " (element ", wrong - at,
+         " of the index tensor), expected a value in [", lowest, ", ", size, ")");
   }
   if (negative) {
     if (as_is) whole = to_contiguous(index, DType::Int64);
@@ -41,8 +42,8 @@ Tensor checked_indices(const Op& op, const TensorImpl& index, int64_t size, int 
 
 namespace {
 
-// When neighbouring indices are closer in the dense side than neighbouring elements of a slab, walk the indices innermost: every
-// element of the slab then counts as a row of its own.
+// When neighbouring indices are closer in the dense side than neighbouring elements of a slab, walk the indices
+// innermost: every element of the slab then counts as a row of its own.
 void prefer_index_inner(LoopPlan& plan, int dense, int64_t step) {
   if (plan.ndim == 0 || plan.inner() == 1 || std::abs(plan.inner_stride(dense)) <= std::abs(step)) return;
   const int last = plan.ndim++;
@@ -52,15 +53,21 @@ void prefer_index_inner(LoopPlan& plan, int dense, int64_t step) {
 
 template <class W>
 void gather_elements(char* dst, const char* src, const int64_t* offsets, int64_t begin, int64_t end, int64_t step) {
-  for (int64_t k = begin; k < end; ++k) *reinterpret_cast<W*>(dst + k * step) = *reinterpret_cast<const W*>(src + offsets[k]);
+  for (int64_t k = begin; k < end; ++k)
+    *reinterpret_cast<W*>(dst + k * step) = *reinterpret_cast<const W*>(src + offsets[k]);
 }
 
-void gather_by_width(int64_t item, char* dst, const char* src, const int64_t* offsets, int64_t begin, int64_t end, int64_t step) {
+void gather_by_width(int64_t item, char* dst, const char* src, const int64_t* offsets, int64_t begin, int64_t end,
+                     int64_t step) {
   switch (item) {
-    case 1: return gather_elements<uint8_t>(dst, src, offsets, begin, end, step);
-    case 2: return gather_elements<uint16_t>(dst, src, offsets, begin, end, step);
-    case 4: return gather_elements<uint32_t>(dst, src, offsets, begin, end, step);
-    default: return gather_elements<uint64_t>(dst, src, offsets, begin, end, step);
+    case 1:
+      return gather_elements<uint8_t>(dst, src, offsets, begin, end, step);
+    case 2:
+      return gather_elements<uint16_t>(dst, src, offsets, begin, end, step);
+    case 4:
+      return gather_elements<uint32_t>(dst, src, offsets, begin, end, step);
+    default:
+      return gather_elements<uint64_t>(dst, src, offsets, begin, end, step);
   }
 }
 
@@ -85,7 +92,8 @@ struct Scatter {
         for (int64_t i = 0; i < inner; ++i) reduce_into<reduce>(d[i], s[i], factor);
       } else {
         for (int64_t i = 0; i < inner; ++i)
-          reduce_into<reduce>(*reinterpret_cast<T*>(dst + at + i * ds), *reinterpret_cast<const T*>(src + k * step + i * ss), factor);
+          reduce_into<reduce>(*reinterpret_cast<T*>(dst + at + i * ds),
+                              *reinterpret_cast<const T*>(src + k * step + i * ss), factor);
       }
     }
   }
@@ -97,8 +105,14 @@ void slab_gather(LoopPlan plan, const int64_t* offsets, int64_t n, int64_t step,
   if (plan.numel == 0 || n == 0) return;
   prefer_index_inner(plan, 0, step);
   const int64_t inner = plan.inner(), ds = plan.inner_stride(0), ss = plan.inner_stride(1);
-  const RowFn copy = row_copier(item == 1 ? DType::UInt8 : item == 2 ? DType::Int16 : item == 4 ? DType::Int32 : DType::Int64,
-                                item == 1 ? DType::UInt8 : item == 2 ? DType::Int16 : item == 4 ? DType::Int32 : DType::Int64);
+  const RowFn copy = row_copier(item == 1   ? DType::UInt8
+                                : item == 2 ? DType::Int16
+                                : item == 4 ? DType::Int32
+                                            : DType::Int64,
+                                item == 1   ? DType::UInt8
+                                : item == 2 ? DType::Int16
+                                : item == 4 ? DType::Int32
+                                            : DType::Int64);
   const int64_t piece = std::max<int64_t>(kRowGrain / inner, 1), pieces = (n - 1) / piece + 1;
   const int64_t cost = inner * std::min(n, piece);
   parallel_for(0, plan.rows() * pieces, std::max<int64_t>(kRowGrain / cost, 1), [&](int64_t begin, int64_t end) {
@@ -106,30 +120,35 @@ void slab_gather(LoopPlan plan, const int64_t* offsets, int64_t n, int64_t step,
       char* p[LoopPlan::kMaxOperands];
       plan.row_pointers(task / pieces, p);
       const int64_t from = task % pieces * piece, to = std::min(from + piece, n);
-      if (inner == 1) gather_by_width(item, p[0], p[1], offsets, from, to, step);
+      if (inner == 1)
+        gather_by_width(item, p[0], p[1], offsets, from, to, step);
       else
         for (int64_t k = from; k < to; ++k) copy(p[0] + k * step, ds, p[1] + offsets[k], ss, inner);
     }
   });
 }
 
-void slab_scatter(LoopPlan plan, const int64_t* offsets, int64_t n, int64_t step, DType dtype, Reduce reduce, double scale) {
+void slab_scatter(LoopPlan plan, const int64_t* offsets, int64_t n, int64_t step, DType dtype, Reduce reduce,
+                  double scale) {
   if (plan.numel == 0 || n == 0) return;
   prefer_index_inner(plan, 1, step);
   // Every task owns a range of destinations and passes over all the indices, so no two tasks write one element.
   const int64_t top = *std::max_element(offsets, offsets + n) + 1, rows = plan.rows();
   const int64_t work = plan.inner() * n;
-  const int64_t parts = std::clamp<int64_t>(work / kRowGrain, 1, std::min<int64_t>(get_num_threads(), std::max<int64_t>(top, 1)));
+  const int64_t parts =
+      std::clamp<int64_t>(work / kRowGrain, 1, std::min<int64_t>(get_num_threads(), std::max<int64_t>(top, 1)));
   const Scatter scatter{plan, offsets, n, step, scale};
-  parallel_for(0, rows * parts, std::max<int64_t>(kRowGrain * parts / std::max<int64_t>(work, 1), 1), [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task) {
-      char* p[LoopPlan::kMaxOperands];
-      plan.row_pointers(task / parts, p);
-      const int64_t part = task % parts;
-      const int64_t low = int64_t(__int128(top) * part / parts), high = int64_t(__int128(top) * (part + 1) / parts);
-      dispatch_reduce(dtype, reduce, [&]<class T, Reduce r>() { scatter.run<T, r>(p[0], p[1], low, high); });
-    }
-  });
+  parallel_for(
+      0, rows * parts, std::max<int64_t>(kRowGrain * parts / std::max<int64_t>(work, 1), 1),
+      [&](int64_t begin, int64_t end) {
+        for (int64_t task = begin; task < end; ++task) {
+          char* p[LoopPlan::kMaxOperands];
+          plan.row_pointers(task / parts, p);
+          const int64_t part = task % parts;
+          const int64_t low = int64_t(__int128(top) * part / parts), high = int64_t(__int128(top) * (part + 1) / parts);
+          dispatch_reduce(dtype, reduce, [&]<class T, Reduce r>() { scatter.run<T, r>(p[0], p[1], low, high); });
+        }
+      });
 }
 
 }  // namespace mg::cpu

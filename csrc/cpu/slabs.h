@@ -1,7 +1,8 @@
 // The two engines behind index_select, index, embedding, index_add, index_copy, index_put and their gradients.
 //
-// Index k names one slab: all positions of the dims that are not indexed. The slab starts offsets[k] bytes into the indexed tensor and
-// k * step bytes into the dense side; `plan` walks it (operand 0 = destination, operand 1 = source; finished).
+// Index k names one slab: all positions of the dims that are not indexed. The slab starts offsets[k] bytes into the
+// indexed tensor and k * step bytes into the dense side; `plan` walks it (operand 0 = destination, operand 1 = source;
+// finished).
 #pragma once
 #include "../core/layout.h"
 
@@ -12,8 +13,10 @@ enum class Reduce : uint8_t { Assign, Add, Mul, Max, Min };
 // dst[k * step + slab] = src[offsets[k] + slab]
 void slab_gather(LoopPlan plan, const int64_t* offsets, int64_t n, int64_t step, int64_t item);
 
-// dst[offsets[k] + slab] (reduce)= src[k * step + slab], in the order of k for every destination: the result depends neither on the number
-// of threads nor on luck. Negative offsets are skipped. With scale, src is multiplied by it first (Add only).
-void slab_scatter(LoopPlan plan, const int64_t* offsets, int64_t n, int64_t step, DType dtype, Reduce reduce, double scale = 1);
+// dst[offsets[k] + slab] (reduce)= src[k * step + slab], in the order of k for every destination: the result depends
+// neither on the number of threads nor on luck. Negative offsets are skipped. With scale, src is multiplied by it first
+// (Add only).
+void slab_scatter(LoopPlan plan, const int64_t* offsets, int64_t n, int64_t step, DType dtype, Reduce reduce,
+                  double scale = 1);
 
 }  // namespace mg::cpu

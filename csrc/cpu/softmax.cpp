@@ -26,7 +26,7 @@ template <> const SoftmaxFns<double>& softmax_fns<double>() { return softmax_tab
 
 namespace {
 
-constexpr int64_t kGrain = 8192, kColumns = 64;  // elements a task, columns a tile (256 bytes of float)
+constexpr int64_t kGrain = 8192, kColumns = kSoftmaxColumns;  // elements a task, columns a tile
 
 // rows(first, count) for a last dim, columns(offset, ld, ncols) otherwise.
 template <class Rows, class Columns>

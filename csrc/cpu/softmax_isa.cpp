@@ -42,41 +42,46 @@ void softmax_backward_rows(T* dx, const T* g, const T* y, int64_t nrows, int64_t
   }
 }
 
+// Columns: whole row segments at a time, with one maximum and one sum per column in L1.
 template <class T>
 void softmax_columns(T* y, const T* x, int64_t n, int64_t ld, int64_t ncols, bool log) {
+  alignas(64) T top[kSoftmaxColumns], sum[kSoftmaxColumns];
+  for (int64_t c = 0; c < ncols; ++c) top[c] = -T(__builtin_inf()), sum[c] = T(0);
+  for (int64_t r = 0; r < n; ++r)
+    each<T>(ncols, [&](int64_t c, int k) MG_LAMBDA { put(top + c, maximum(get(top + c, k), get(x + r * ld + c, k)), k); });
+  for (int64_t r = 0; r < n; ++r)
+    each<T>(ncols, [&](int64_t c, int k) MG_LAMBDA {
+      const Vec<T> e = exp(get(x + r * ld + c, k) - get(top + c, k));
+      if (!log) put(y + r * ld + c, e, k);
+      put(sum + c, get(sum + c, k) + e, k);
+    });
   each<T>(ncols, [&](int64_t c, int k) MG_LAMBDA {
-    const T* p = x + c;
-    T* q = y + c;
-    Vec<T> top = -T(__builtin_inf()), sum = T(0);
-    for (int64_t r = 0; r < n; ++r) top = sv::maximum(top, get(p + r * ld, k));
-    for (int64_t r = 0; r < n; ++r) {
-      const Vec<T> e = sv::exp(get(p + r * ld, k) - top);
-      if (!log) put(q + r * ld, e, k);
-      sum = sum + e;
-    }
-    if (log) {
-      const Vec<T> shift = sv::log(sum);
-      for (int64_t r = 0; r < n; ++r) put(q + r * ld, (get(p + r * ld, k) - top) - shift, k);
-    } else {
-      const Vec<T> scale = Vec<T>(T(1)) / sum;
-      for (int64_t r = 0; r < n; ++r) put(q + r * ld, get(q + r * ld, k) * scale, k);
-    }
+    const Vec<T> s = get(sum + c, k);
+    put(sum + c, log ? sv::log(s) : Vec<T>(T(1)) / s, k);
   });
+  for (int64_t r = 0; r < n; ++r)
+    each<T>(ncols, [&](int64_t c, int k) MG_LAMBDA {
+      const int64_t i = r * ld + c;
+      const Vec<T> s = get(sum + c, k);
+      put(y + i, log ? (get(x + i, k) - get(top + c, k)) - s : get(y + i, k) * s, k);
+    });
 }
 
 template <class T>
 void softmax_backward_columns(T* dx, const T* g, const T* y, int64_t n, int64_t ld, int64_t ncols, bool log) {
-  each<T>(ncols, [&](int64_t c, int k) MG_LAMBDA {
-    Vec<T> sum = T(0);
-    for (int64_t r = 0; r < n; ++r) {
+  alignas(64) T sum[kSoftmaxColumns];
+  for (int64_t c = 0; c < ncols; ++c) sum[c] = T(0);
+  for (int64_t r = 0; r < n; ++r)
+    each<T>(ncols, [&](int64_t c, int k) MG_LAMBDA {
       const Vec<T> gv = get(g + r * ld + c, k);
-      sum = sum + (log ? gv : gv * get(y + r * ld + c, k));
-    }
-    for (int64_t r = 0; r < n; ++r) {
-      const Vec<T> gv = get(g + r * ld + c, k), yv = get(y + r * ld + c, k);
-      put(dx + r * ld + c, log ? gv - sv::exp(yv) * sum : (gv - sum) * yv, k);
-    }
-  });
+      put(sum + c, get(sum + c, k) + (log ? gv : gv * get(y + r * ld + c, k)), k);
+    });
+  for (int64_t r = 0; r < n; ++r)
+    each<T>(ncols, [&](int64_t c, int k) MG_LAMBDA {
+      const int64_t i = r * ld + c;
+      const Vec<T> gv = get(g + i, k), yv = get(y + i, k), s = get(sum + c, k);
+      put(dx + i, log ? gv - exp(yv) * s : (gv - s) * yv, k);
+    });
 }
 
 template <class T>

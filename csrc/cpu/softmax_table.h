@@ -4,6 +4,8 @@
 
 namespace mg::cpu {
 
+constexpr int64_t kSoftmaxColumns = 256;  // most columns of one call
+
 template <class T>
 struct SoftmaxFns {
   // Rows of n elements, one after the other.

@@ -1,28 +1,15 @@
-// sort, topk, order statistics, mode and binary search along one dim. Rows are gathered into (key, position) pairs, worked on, scattered.
-//
-// Order (PyTorch's): NaN is above every number. Sorting is always stable; ascending and descending keep equal elements in input order.
-#include <algorithm>
+// sort, topk, order statistics, mode and binary search along one dim. Rows become integer keys with positions (sort_keys.h); results are
+// read back from the input by position. Sorting is always stable, in both directions.
 #include <memory>
 
 #include "../core/parallel.h"
 #include "../core/reduce_dims.h"
+#include "sort_keys.h"
 #include "staged.h"
 
 namespace mg::cpu {
 
 namespace {
-
-template <class T>
-struct Item {
-  T key;
-  int64_t at;
-};
-template <class T> bool less_key(T a, T b) { return a < b || (b != b && a == a); }  // NaN last
-template <class T> bool up(const Item<T>& a, const Item<T>& b) { return less_key(a.key, b.key); }
-template <class T> bool down(const Item<T>& a, const Item<T>& b) { return less_key(b.key, a.key); }
-// Strict total orders, so that selection is as deterministic as sorting.
-template <class T> bool up_total(const Item<T>& a, const Item<T>& b) { return up(a, b) || (!up(b, a) && a.at < b.at); }
-template <class T> bool down_total(const Item<T>& a, const Item<T>& b) { return down(a, b) || (!down(b, a) && a.at < b.at); }
 
 // Float32 and narrower in float, integers in int64: exact, and a third of the code.
 DType key_dtype(DType d) { return is_floating(d) ? float_compute(d) : DType::Int64; }
@@ -37,124 +24,125 @@ DimView view_of(const Invocation& inv, int arg) {
   return DimView(x.sizes, x.dim() == 0 ? 0 : wrap_dim(inv.i(arg), x.dim(), inv.op.name.c_str()));
 }
 
-// f(items, offset of the row in x, row number) for every row of (outer, size, inner), items holding its keys in order.
-template <class T, class F>
-void for_items(const DimView& v, const T* x, int64_t cost, F f) {
-  const int64_t rows = v.outer * v.inner;
-  parallel_for(0, rows, std::max<int64_t>(8192 / std::max<int64_t>(v.size * cost, 1), 1), [&](int64_t b, int64_t e) {
-    const auto items = std::make_unique_for_overwrite<Item<T>[]>(size_t(v.size));
+// One row of keys with the place of its elements: element i is x[at + i * step].
+template <class T, class K>
+struct Row {
+  K *keys, *spare;
+  const T* x;
+  int64_t n, at, step, number;
+  T value(int64_t i) const { return x[at + keys[i].at() * step]; }
+};
+
+// f(row) for every row of (outer, size, inner), its keys in input order.
+template <class T, class K, class F>
+void for_rows_of(const DimView& v, const T* x, bool flip, int64_t cost, F f) {
+  parallel_for(0, v.outer * v.inner, std::max<int64_t>(8192 / std::max<int64_t>(v.size * cost, 1), 1), [&](int64_t b, int64_t e) {
+    const auto keys = std::make_unique_for_overwrite<K[]>(size_t(2 * v.size));
     for (int64_t r = b; r < e; ++r) {
-      const int64_t at = r / v.inner * v.size * v.inner + r % v.inner;
-      for (int64_t i = 0; i < v.size; ++i) items[size_t(i)] = {x[at + i * v.inner], i};
-      f(items.get(), at, r);
+      Row<T, K> row{keys.get(), keys.get() + v.size, x, v.size, r / v.inner * v.size * v.inner + r % v.inner, v.inner, r};
+      for (int64_t i = 0; i < v.size; ++i) row.keys[i] = K::make(x[row.at + i * v.inner], i, flip);
+      f(row);
     }
   });
 }
 
+// Picks element type and key width: dtypes of up to 4 bytes have 32-bit keys.
+template <class F>
+void keyed_rows(const Tensor& x, DType original, const DimView& v, bool flip, int64_t cost, F f) {
+  dispatch_key(x.dtype(), [&](auto tag) {
+    using T = decltype(tag);
+    if constexpr (!std::is_same_v<T, double>)
+      if (itemsize(original) <= 4 && v.size < int64_t(1) << 32) return for_rows_of<T, NarrowKey>(v, x.ptr<T>(), flip, cost, f);
+    for_rows_of<T, WideKey>(v, x.ptr<T>(), flip, cost, f);
+  });
+}
+
+// Values and positions of the results, typed by the row that writes them.
+struct Results {
+  StagedOut value, index;
+  Results(const Invocation& inv, DType dtype) : value(inv.outs[0], dtype), index(inv.outs[1], DType::Int64) {}
+  template <class T, class K>
+  void write(const Row<T, K>& row, int64_t i, int64_t to) const {
+    value.ptr<T>()[to] = row.value(i);
+    index.ptr<int64_t>()[to] = row.keys[i].at();
+  }
+  void commit() const {
+    value.commit();
+    index.commit();
+  }
+};
+
 // _sort(input, dim, descending)
 void sort_cpu(Invocation& inv) {
   const DimView v = view_of(inv, 1);
-  const DType dtype = key_dtype(inv.in(0).dtype);
-  const bool descending = inv.b(2);
-  const Tensor x = staged(inv.in(0), dtype);
-  const StagedOut value(inv.outs[0], dtype), index(inv.outs[1], DType::Int64);
-  dispatch_key(dtype, [&](auto tag) {
-    using T = decltype(tag);
-    T* out = value.ptr<T>();
-    int64_t* where = index.ptr<int64_t>();
-    for_items(v, x.ptr<T>(), 8, [&](Item<T>* items, int64_t at, int64_t) {
-      std::stable_sort(items, items + v.size, descending ? down<T> : up<T>);
-      for (int64_t i = 0; i < v.size; ++i) {
-        out[at + i * v.inner] = items[i].key;
-        where[at + i * v.inner] = items[i].at;
-      }
-    });
+  const Tensor x = staged(inv.in(0), key_dtype(inv.in(0).dtype));
+  const Results out(inv, x.dtype());
+  keyed_rows(x, inv.in(0).dtype, v, inv.b(2), 8, [&](auto& row) {
+    sort_keys(row.keys, row.spare, row.n);
+    for (int64_t i = 0; i < row.n; ++i) out.write(row, i, row.at + i * row.step);
   });
-  value.commit();
-  index.commit();
+  out.commit();
 }
 
-// _topk(input, k, dim, largest, sorted)
+// _topk(input, k, dim, largest, sorted). NaN counts as largest, so it leads when largest is asked.
 void topk_cpu(Invocation& inv) {
   const DimView v = view_of(inv, 2);
   const int64_t k = inv.i(1);
-  const bool largest = inv.b(3);
-  const DType dtype = key_dtype(inv.in(0).dtype);
-  const Tensor x = staged(inv.in(0), dtype);
-  const StagedOut value(inv.outs[0], dtype), index(inv.outs[1], DType::Int64);
+  const Tensor x = staged(inv.in(0), key_dtype(inv.in(0).dtype));
+  const Results out(inv, x.dtype());
   if (k == 0) return;
-  dispatch_key(dtype, [&](auto tag) {
-    using T = decltype(tag);
-    T* out = value.ptr<T>();
-    int64_t* where = index.ptr<int64_t>();
-    for_items(v, x.ptr<T>(), 2, [&](Item<T>* items, int64_t, int64_t row) {
-      const auto before = largest ? down_total<T> : up_total<T>;
-      if (k < v.size) std::nth_element(items, items + k - 1, items + v.size, before);
-      std::sort(items, items + k, before);
-      const int64_t at = row / v.inner * k * v.inner + row % v.inner;
-      for (int64_t i = 0; i < k; ++i) {
-        out[at + i * v.inner] = items[i].key;
-        where[at + i * v.inner] = items[i].at;
-      }
-    });
+  keyed_rows(x, inv.in(0).dtype, v, inv.b(3), 2, [&](auto& row) {
+    select_keys(row.keys, row.n, k);
+    const int64_t at = row.number / v.inner * k * v.inner + row.number % v.inner;
+    for (int64_t i = 0; i < k; ++i) out.write(row, i, at + i * v.inner);
   });
-  value.commit();
-  index.commit();
+  out.commit();
 }
 
-// pick(items) gives the chosen item of a row.
+// pick(row) gives the place, among the row's keys, of the one result of each row.
 template <class Pick>
 void select_row(Invocation& inv, Pick pick) {
   const DimView v = view_of(inv, 1);
-  const DType dtype = key_dtype(inv.in(0).dtype);
-  const Tensor x = staged(inv.in(0), dtype);
-  const StagedOut value(inv.outs[0], dtype), index(inv.outs[1], DType::Int64);
-  dispatch_key(dtype, [&](auto tag) {
-    using T = decltype(tag);
-    for_items(v, x.ptr<T>(), 2, [&](Item<T>* items, int64_t, int64_t row) {
-      const Item<T> chosen = pick(items, v.size);
-      value.ptr<T>()[row] = chosen.key;
-      index.ptr<int64_t>()[row] = chosen.at;
-    });
-  });
-  value.commit();
-  index.commit();
+  const Tensor x = staged(inv.in(0), key_dtype(inv.in(0).dtype));
+  const Results out(inv, x.dtype());
+  keyed_rows(x, inv.in(0).dtype, v, false, 2, [&](auto& row) { out.write(row, pick(row), row.number); });
+  out.commit();
 }
 
 // _kth(input, dim, keepdim, k): k-th smallest, counted from 1.
 void kth_cpu(Invocation& inv) {
   const int64_t k = inv.i(3);
-  select_row(inv, [k](auto* items, int64_t n) {
-    using T = decltype(items->key);
-    std::nth_element(items, items + k - 1, items + n, up_total<T>);
-    return items[k - 1];
+  select_row(inv, [k](auto& row) {
+    std::nth_element(row.keys, row.keys + k - 1, row.keys + row.n);
+    return k - 1;
   });
 }
 
 // _median(input, dim, keepdim): the lower median; the first NaN if there is one.
 void median_cpu(Invocation& inv) {
-  select_row(inv, [](auto* items, int64_t n) {
-    using T = decltype(items->key);
-    for (int64_t i = 0; i < n; ++i)
-      if (items[i].key != items[i].key) return items[i];
-    std::nth_element(items, items + (n - 1) / 2, items + n, up_total<T>);
-    return items[(n - 1) / 2];
+  select_row(inv, [](auto& row) {
+    for (int64_t i = 0; i < row.n; ++i)
+      if (row.value(i) != row.value(i)) return i;
+    const int64_t middle = (row.n - 1) / 2;
+    std::nth_element(row.keys, row.keys + middle, row.keys + row.n);
+    return middle;
   });
 }
 
-// _mode(input, dim, keepdim): the most frequent value, the smallest of several; its last position.
+// _mode(input, dim, keepdim): the most frequent value, the smallest of several; its last position. NaNs are all different.
 void mode_cpu(Invocation& inv) {
-  select_row(inv, [](auto* items, int64_t n) {
-    using T = decltype(items->key);
-    std::sort(items, items + n, up_total<T>);
+  select_row(inv, [](auto& row) {
+    sort_keys(row.keys, row.spare, row.n);
     int64_t best = 0, longest = 0;
-    for (int64_t i = 0, start = 0; i < n; ++i) {
-      if (i > 0 && !(items[i].key == items[i - 1].key)) start = i;
+    for (int64_t i = 0, start = 0; i < row.n; ++i) {
+      if (i > 0 && !(row.value(i) == row.value(i - 1))) start = i;
       if (i - start + 1 > longest) longest = i - start + 1, best = i;
     }
-    return items[best];
+    return best;
   });
 }
+
+template <class T> bool less_key(T a, T b) { return a < b || (b != b && a == a); }  // NaN last
 
 // _searchsorted(sorted_sequence, input, sorter?, out_int32, right)
 void searchsorted_cpu(Invocation& inv) {

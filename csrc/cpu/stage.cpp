@@ -4,10 +4,16 @@
 
 namespace mg::cpu {
 
-namespace portable { extern const StageTable stage_table; }
+namespace portable {
+extern const StageTable stage_table;
+}
 #if MG_MULTI_ISA
-namespace avx2 { extern const StageTable stage_table; }
-namespace avx512 { extern const StageTable stage_table; }
+namespace avx2 {
+extern const StageTable stage_table;
+}
+namespace avx512 {
+extern const StageTable stage_table;
+}
 #endif
 
 StageFn stage_fn(DType dst, DType src) {

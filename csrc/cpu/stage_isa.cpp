@@ -4,10 +4,16 @@
 
 namespace mg::cpu::MG_ISA_NS {
 
-// Raw storage; dtype.h's own conversions are shared inline functions, which code with special -m flags must not emit (see simd/vec.h).
-struct F16 { uint16_t bits; };
-struct B16 { uint16_t bits; };
-template <class T> constexpr bool kLow = std::is_same_v<T, F16> || std::is_same_v<T, B16>;
+// Raw storage; dtype.h's own conversions are shared inline functions, which code with special -m flags must not emit
+// (see simd/vec.h).
+struct F16 {
+  uint16_t bits;
+};
+struct B16 {
+  uint16_t bits;
+};
+template <class T>
+constexpr bool kLow = std::is_same_v<T, F16> || std::is_same_v<T, B16>;
 
 MG_INL float as_float(uint32_t b) { return __builtin_bit_cast(float, b); }
 MG_INL uint32_t as_bits(float f) { return __builtin_bit_cast(uint32_t, f); }
@@ -35,7 +41,9 @@ MG_INL B16 narrow(float f, B16*) {
 }
 
 // bool is stored in a byte of which any nonzero value counts as true.
-struct Byte { uint8_t v; };
+struct Byte {
+  uint8_t v;
+};
 
 template <class D, class S>
 MG_INL D cast(S s) {
@@ -62,7 +70,8 @@ MG_INL int64_t f16_row(float* d, const F16* s, int64_t n) {
   int64_t i = 0;
   for (; i + W <= n; i += W) {
 #if defined(__AVX512F__)
-    _mm512_storeu_ps(d + i, _mm512_maskz_cvtph_ps(__mmask16(-1), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(s + i))));
+    _mm512_storeu_ps(d + i,
+                     _mm512_maskz_cvtph_ps(__mmask16(-1), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(s + i))));
 #else
     _mm256_storeu_ps(d + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(s + i))));
 #endif
@@ -74,7 +83,8 @@ MG_INL int64_t f16_row(F16* d, const float* s, int64_t n) {
   int64_t i = 0;
   for (; i + W <= n; i += W) {
 #if defined(__AVX512F__)
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(d + i), _mm512_maskz_cvtps_ph(__mmask16(-1), _mm512_loadu_ps(s + i), 0));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(d + i),
+                        _mm512_maskz_cvtps_ph(__mmask16(-1), _mm512_loadu_ps(s + i), 0));
 #else
     _mm_storeu_si128(reinterpret_cast<__m128i*>(d + i), _mm256_cvtps_ph(_mm256_loadu_ps(s + i), 0));
 #endif

@@ -1,12 +1,12 @@
 // Vec<T>: a register full of T (float, double or an integer type), over the GCC/Clang vector extension.
 //
-// Used by kernels that are compiled once per instruction set: each such .cpp (*_isa.cpp) is built with its own -m flags and with
-// -DMG_ISA_NS=avx512 | avx2 | portable; everything here lives in mg::simd::MG_ISA_NS, so that the builds never share a symbol (a weak
-// function compiled for AVX-512 must not be picked by the linker for baseline code; for the same reason such files use no std::
-// containers or algorithms). Width: 64, 32 or 16 bytes. `portable` also builds on machines that are not x86.
-// Comparisons give a Mask (all ones / zeros per lane); select() is the only use of a mask as data. maximum/minimum propagate NaN, as
-// PyTorch's do. load(p, n)/store(p, n) touch exactly n lanes; missing lanes read as zero.
-// Read next: vecmath.h (exp, log, tanh …), ../cpu/pointwise_kernels.h (the loops).
+// Used by kernels that are compiled once per instruction set: each such .cpp (*_isa.cpp) is built with its own -m flags
+// and with -DMG_ISA_NS=avx512 | avx2 | portable; everything here lives in mg::simd::MG_ISA_NS, so that the builds never
+// share a symbol (a weak function compiled for AVX-512 must not be picked by the linker for baseline code; for the same
+// reason such files use no std:: containers or algorithms). Width: 64, 32 or 16 bytes. `portable` also builds on
+// machines that are not x86. Comparisons give a Mask (all ones / zeros per lane); select() is the only use of a mask as
+// data. maximum/minimum propagate NaN, as PyTorch's do. load(p, n)/store(p, n) touch exactly n lanes; missing lanes
+// read as zero. Read next: vecmath.h (exp, log, tanh …), ../cpu/pointwise_kernels.h (the loops).
 #pragma once
 #include <type_traits>
 
@@ -56,10 +56,18 @@ struct Vec {
   MG_INL friend Vec select(M m, Vec a, Vec b) { return Vec(m.v ? a.v : b.v); }
 };
 
-template <class T> MG_INL typename Vec<T>::I bits(Vec<T> a) { return typename Vec<T>::I(typename Vec<T>::I::V(a.v)); }
-template <class T, class J> MG_INL Vec<T> from_bits(Vec<J> a) { return Vec<T>(typename Vec<T>::V(a.v)); }
+template <class T>
+MG_INL typename Vec<T>::I bits(Vec<T> a) {
+  return typename Vec<T>::I(typename Vec<T>::I::V(a.v));
+}
+template <class T, class J>
+MG_INL Vec<T> from_bits(Vec<J> a) {
+  return Vec<T>(typename Vec<T>::V(a.v));
+}
 template <class To, class From>  // same lane width; float to int truncates, and the value must fit
-MG_INL Vec<To> convert(Vec<From> a) { return Vec<To>(__builtin_convertvector(a.v, typename Vec<To>::V)); }
+MG_INL Vec<To> convert(Vec<From> a) {
+  return Vec<To>(__builtin_convertvector(a.v, typename Vec<To>::V));
+}
 
 template <class T>
 MG_INL Vec<T> Vec<T>::load(const T* p, int n) {
@@ -89,20 +97,45 @@ MG_INL bool any(Mask<B> m) {
   return all != 0;
 }
 
-template <class T> MG_INL Vec<T> abs(Vec<T> a) {
+template <class T>
+MG_INL Vec<T> abs(Vec<T> a) {
   if constexpr (std::is_floating_point_v<T>) return from_bits<T>(bits(a) & ~bits(Vec<T>(T(-0.0))));
   else return select(a < Vec<T>(T(0)), -a, a);
 }
-template <class I> MG_INL Vec<I> operator~(Vec<I> a) { return Vec<I>(~a.v); }
-template <class T> MG_INL Vec<T> sign_bit(Vec<T> a) { return a & Vec<T>(T(-0.0)); }
-template <class T> MG_INL typename Vec<T>::M signbit(Vec<T> a) { return bits(a) < typename Vec<T>::I(0); }
-template <class T> MG_INL Vec<T> copysign(Vec<T> a, Vec<T> b) { return abs(a) | sign_bit(b); }
-template <class T> MG_INL typename Vec<T>::M isnan(Vec<T> a) { return a != a; }
-template <class T> MG_INL Vec<T> maximum(Vec<T> a, Vec<T> b) { return select((a > b) | (a != a), a, b); }
-template <class T> MG_INL Vec<T> minimum(Vec<T> a, Vec<T> b) { return select((a < b) | (a != a), a, b); }
+template <class I>
+MG_INL Vec<I> operator~(Vec<I> a) {
+  return Vec<I>(~a.v);
+}
+template <class T>
+MG_INL Vec<T> sign_bit(Vec<T> a) {
+  return a & Vec<T>(T(-0.0));
+}
+template <class T>
+MG_INL typename Vec<T>::M signbit(Vec<T> a) {
+  return bits(a) < typename Vec<T>::I(0);
+}
+template <class T>
+MG_INL Vec<T> copysign(Vec<T> a, Vec<T> b) {
+  return abs(a) | sign_bit(b);
+}
+template <class T>
+MG_INL typename Vec<T>::M isnan(Vec<T> a) {
+  return a != a;
+}
+template <class T>
+MG_INL Vec<T> maximum(Vec<T> a, Vec<T> b) {
+  return select((a > b) | (a != a), a, b);
+}
+template <class T>
+MG_INL Vec<T> minimum(Vec<T> a, Vec<T> b) {
+  return select((a < b) | (a != a), a, b);
+}
 
 // a*b + c, fused where the machine can (kHasFma); code that depends on the single rounding must test kHasFma.
-template <class T> MG_INL Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c) { return Vec<T>(a.v * b.v + c.v); }
+template <class T>
+MG_INL Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c) {
+  return Vec<T>(a.v * b.v + c.v);
+}
 
 // Combines the lanes in a fixed tree order with the vector function f.
 template <class T, class F, int W = Vec<T>::size / 2>
@@ -113,9 +146,18 @@ MG_INL T horizontal(Vec<T> a, F f, std::integral_constant<int, W> = {}) {
   if constexpr (W == 1) return a[0];
   else return horizontal(a, f, std::integral_constant<int, W / 2>());
 }
-template <class T> MG_INL T hsum(Vec<T> a) { return horizontal(a, [](Vec<T> x, Vec<T> y) { return x + y; }); }
-template <class T> MG_INL T hmax(Vec<T> a) { return horizontal(a, [](Vec<T> x, Vec<T> y) { return maximum(x, y); }); }
-template <class T> MG_INL T hmin(Vec<T> a) { return horizontal(a, [](Vec<T> x, Vec<T> y) { return minimum(x, y); }); }
+template <class T>
+MG_INL T hsum(Vec<T> a) {
+  return horizontal(a, [](Vec<T> x, Vec<T> y) { return x + y; });
+}
+template <class T>
+MG_INL T hmax(Vec<T> a) {
+  return horizontal(a, [](Vec<T> x, Vec<T> y) { return maximum(x, y); });
+}
+template <class T>
+MG_INL T hmin(Vec<T> a) {
+  return horizontal(a, [](Vec<T> x, Vec<T> y) { return minimum(x, y); });
+}
 
 }  // namespace mg::simd::MG_ISA_NS
 

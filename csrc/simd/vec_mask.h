@@ -26,17 +26,35 @@ constexpr bool kHasFma = true;
 constexpr bool kHasFma = false;
 #endif
 
-template <int Bytes> struct IntOfSize;
-template <> struct IntOfSize<1> { using type = int8_t; };
-template <> struct IntOfSize<2> { using type = int16_t; };
-template <> struct IntOfSize<4> { using type = int32_t; };
-template <> struct IntOfSize<8> { using type = int64_t; };
-template <class T> using IntLane = typename IntOfSize<sizeof(T)>::type;
+template <int Bytes>
+struct IntOfSize;
+template <>
+struct IntOfSize<1> {
+  using type = int8_t;
+};
+template <>
+struct IntOfSize<2> {
+  using type = int16_t;
+};
+template <>
+struct IntOfSize<4> {
+  using type = int32_t;
+};
+template <>
+struct IntOfSize<8> {
+  using type = int64_t;
+};
+template <class T>
+using IntLane = typename IntOfSize<sizeof(T)>::type;
 
 // The compiler's vector types, spelled out: GCC mishandles vector_size on a dependent type.
-template <class T> struct Raw;
-#define MG_RAW(T) \
-  template <> struct Raw<T> { typedef T type __attribute__((vector_size(kVecBytes))); }
+template <class T>
+struct Raw;
+#define MG_RAW(T)                                           \
+  template <>                                               \
+  struct Raw<T> {                                           \
+    typedef T type __attribute__((vector_size(kVecBytes))); \
+  }
 MG_RAW(float);
 MG_RAW(double);
 MG_RAW(int8_t);
@@ -49,16 +67,39 @@ MG_RAW(uint32_t);
 MG_RAW(uint64_t);
 #undef MG_RAW
 // The type to add, subtract and multiply in: unsigned for integers, where overflow wraps.
-template <class T> struct WrapLane { using type = T; };
-template <> struct WrapLane<int8_t> { using type = uint8_t; };
-template <> struct WrapLane<int16_t> { using type = uint16_t; };
-template <> struct WrapLane<int32_t> { using type = uint32_t; };
-template <> struct WrapLane<int64_t> { using type = uint64_t; };
-template <int Lanes> struct RawBytes;  // one byte per lane
-template <> struct RawBytes<kVecBytes / 8> { typedef int8_t type __attribute__((vector_size(kVecBytes / 8))); };
-template <> struct RawBytes<kVecBytes / 4> { typedef int8_t type __attribute__((vector_size(kVecBytes / 4))); };
+template <class T>
+struct WrapLane {
+  using type = T;
+};
+template <>
+struct WrapLane<int8_t> {
+  using type = uint8_t;
+};
+template <>
+struct WrapLane<int16_t> {
+  using type = uint16_t;
+};
+template <>
+struct WrapLane<int32_t> {
+  using type = uint32_t;
+};
+template <>
+struct WrapLane<int64_t> {
+  using type = uint64_t;
+};
+template <int Lanes>
+struct RawBytes;  // one byte per lane
+template <>
+struct RawBytes<kVecBytes / 8> {
+  typedef int8_t type __attribute__((vector_size(kVecBytes / 8)));
+};
+template <>
+struct RawBytes<kVecBytes / 4> {
+  typedef int8_t type __attribute__((vector_size(kVecBytes / 4)));
+};
 
-// Lanes of 0 / -1 to one byte each, and bytes sign-extended to lanes; by intrinsic because GCC 12 scalarises these convertvectors.
+// Lanes of 0 / -1 to one byte each, and bytes sign-extended to lanes; by intrinsic because GCC 12 scalarises these
+// convertvectors.
 template <class Narrow, class V>
 MG_INL Narrow narrow_lanes(V v) {
 #if defined(__AVX512F__) || !defined(__SSE2__)

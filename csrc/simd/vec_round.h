@@ -9,13 +9,15 @@ enum class Rounding { NearestEven = 0, Floor = 1, Ceil = 2, Trunc = 3 };
 template <Rounding R, class T>
 MG_INL Vec<T> round_to(Vec<T> x) {
 #if defined(__AVX512F__)
-  if constexpr (sizeof(T) == 4) return Vec<T>(typename Vec<T>::V(_mm512_maskz_roundscale_ps(__mmask16(-1), __m512(x.v), 8 | int(R))));
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(typename Vec<T>::V(_mm512_maskz_roundscale_ps(__mmask16(-1), __m512(x.v), 8 | int(R))));
   else return Vec<T>(typename Vec<T>::V(_mm512_maskz_roundscale_pd(__mmask8(-1), __m512d(x.v), 8 | int(R))));
 #elif defined(__AVX2__)
   if constexpr (sizeof(T) == 4) return Vec<T>(typename Vec<T>::V(_mm256_round_ps(__m256(x.v), 8 | int(R))));
   else return Vec<T>(typename Vec<T>::V(_mm256_round_pd(__m256d(x.v), 8 | int(R))));
 #else
-  // Adding 2^23 (2^52) rounds to an integer, ties to even; anything larger is one already. NaN fails the comparison and passes through.
+  // Adding 2^23 (2^52) rounds to an integer, ties to even; anything larger is one already. NaN fails the comparison and
+  // passes through.
   const Vec<T> big = T(sizeof(T) == 4 ? 0x1p23 : 0x1p52), a = abs(x);
   Vec<T> r;
   if constexpr (R == Rounding::NearestEven) r = (a + big) - big;
@@ -32,16 +34,29 @@ MG_INL Vec<T> round_to(Vec<T> x) {
   return select(a < big, copysign(abs(r), x), x);
 #endif
 }
-template <class T> MG_INL Vec<T> rint(Vec<T> x) { return round_to<Rounding::NearestEven>(x); }
-template <class T> MG_INL Vec<T> floor(Vec<T> x) { return round_to<Rounding::Floor>(x); }
-template <class T> MG_INL Vec<T> ceil(Vec<T> x) { return round_to<Rounding::Ceil>(x); }
-template <class T> MG_INL Vec<T> trunc(Vec<T> x) { return round_to<Rounding::Trunc>(x); }
+template <class T>
+MG_INL Vec<T> rint(Vec<T> x) {
+  return round_to<Rounding::NearestEven>(x);
+}
+template <class T>
+MG_INL Vec<T> floor(Vec<T> x) {
+  return round_to<Rounding::Floor>(x);
+}
+template <class T>
+MG_INL Vec<T> ceil(Vec<T> x) {
+  return round_to<Rounding::Ceil>(x);
+}
+template <class T>
+MG_INL Vec<T> trunc(Vec<T> x) {
+  return round_to<Rounding::Trunc>(x);
+}
 
 // max(x, bound), min(x, bound) for a bound that is not NaN: one instruction on x86; NaN in x passes through.
 template <class T>
 MG_INL Vec<T> at_least(Vec<T> x, Vec<T> bound) {
 #if defined(__AVX512F__)
-  if constexpr (sizeof(T) == 4) return Vec<T>(typename Vec<T>::V(_mm512_maskz_max_ps(__mmask16(-1), __m512(bound.v), __m512(x.v))));
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(typename Vec<T>::V(_mm512_maskz_max_ps(__mmask16(-1), __m512(bound.v), __m512(x.v))));
   else return Vec<T>(typename Vec<T>::V(_mm512_maskz_max_pd(__mmask8(-1), __m512d(bound.v), __m512d(x.v))));
 #elif defined(__AVX2__)
   if constexpr (sizeof(T) == 4) return Vec<T>(typename Vec<T>::V(_mm256_max_ps(__m256(bound.v), __m256(x.v))));
@@ -53,7 +68,8 @@ MG_INL Vec<T> at_least(Vec<T> x, Vec<T> bound) {
 template <class T>
 MG_INL Vec<T> at_most(Vec<T> x, Vec<T> bound) {
 #if defined(__AVX512F__)
-  if constexpr (sizeof(T) == 4) return Vec<T>(typename Vec<T>::V(_mm512_maskz_min_ps(__mmask16(-1), __m512(bound.v), __m512(x.v))));
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(typename Vec<T>::V(_mm512_maskz_min_ps(__mmask16(-1), __m512(bound.v), __m512(x.v))));
   else return Vec<T>(typename Vec<T>::V(_mm512_maskz_min_pd(__mmask8(-1), __m512d(bound.v), __m512d(x.v))));
 #elif defined(__AVX2__)
   if constexpr (sizeof(T) == 4) return Vec<T>(typename Vec<T>::V(_mm256_min_ps(__m256(bound.v), __m256(x.v))));
@@ -75,12 +91,14 @@ MG_INL Vec<T> sqrt(Vec<T> x) {
   if constexpr (sizeof(T) == 4) return Vec<T>(typename Vec<T>::V(_mm_sqrt_ps(__m128(x.v))));
   else return Vec<T>(typename Vec<T>::V(_mm_sqrt_pd(__m128d(x.v))));
 #else
-  for (int i = 0; i < Vec<T>::size; ++i) x.v[i] = sizeof(T) == 4 ? __builtin_sqrtf(float(x.v[i])) : __builtin_sqrt(x.v[i]);
+  for (int i = 0; i < Vec<T>::size; ++i)
+    x.v[i] = sizeof(T) == 4 ? __builtin_sqrtf(float(x.v[i])) : __builtin_sqrt(x.v[i]);
   return x;
 #endif
 }
 
-// a*b - c rounded once, opaque to the optimiser: in the rounding error of a product, fma(a, b, -(a*b)), it would reuse the product.
+// a*b - c rounded once, opaque to the optimiser: in the rounding error of a product, fma(a, b, -(a*b)), it would reuse
+// the product.
 MG_INL Vec<float> fused_msub(Vec<float> a, Vec<float> b, Vec<float> c) {
 #if defined(__AVX512F__)
   return Vec<float>(Vec<float>::V(_mm512_fmsub_ps(__m512(a.v), __m512(b.v), __m512(c.v))));
@@ -92,7 +110,8 @@ MG_INL Vec<float> fused_msub(Vec<float> a, Vec<float> b, Vec<float> c) {
 #endif
 }
 
-// a / b to 1 ulp where b is normal and b, 1/b and a/b do not overflow; rcp14 + Newton is ~2x faster than a 512-bit divide.
+// a / b to 1 ulp where b is normal and b, 1/b and a/b do not overflow; rcp14 + Newton is ~2x faster than a 512-bit
+// divide.
 MG_INL Vec<float> fast_div(Vec<float> a, Vec<float> b) {
 #if defined(__AVX512F__)
   const Vec<float> r0(Vec<float>::V(_mm512_maskz_rcp14_ps(__mmask16(-1), __m512(b.v))));
@@ -111,6 +130,15 @@ MG_INL Vec<float> rough_div(Vec<float> a, Vec<float> b) {
   return a / b;
 #endif
 }
+MG_INL Vec<double> rough_div(Vec<double> a, Vec<double> b) {  // about 2^-50
+#if defined(__AVX512F__)
+  const Vec<double> one = 1.0, r0(Vec<double>::V(_mm512_maskz_rcp14_pd(__mmask8(-1), __m512d(b.v))));
+  const Vec<double> r1 = fma(r0, fma(-b, r0, one), r0);
+  return a * fma(r1, fma(-b, r1, one), r1);
+#else
+  return a / b;
+#endif
+}
 MG_INL Vec<double> fast_div(Vec<double> a, Vec<double> b) { return a / b; }
 
 // A Vec<float> seen as two Vec<double>, for functions that need the extra digits.
@@ -122,7 +150,8 @@ MG_INL DoublePair widen(Vec<float> x) {
   constexpr __mmask8 all = 0xff;
   const __m256 lo = __builtin_shufflevector(x.v, x.v, 0, 1, 2, 3, 4, 5, 6, 7),
                hi = __builtin_shufflevector(x.v, x.v, 8, 9, 10, 11, 12, 13, 14, 15);
-  return {Vec<double>(Vec<double>::V(_mm512_maskz_cvtps_pd(all, lo))), Vec<double>(Vec<double>::V(_mm512_maskz_cvtps_pd(all, hi)))};
+  return {Vec<double>(Vec<double>::V(_mm512_maskz_cvtps_pd(all, lo))),
+          Vec<double>(Vec<double>::V(_mm512_maskz_cvtps_pd(all, hi)))};
 #elif defined(__AVX2__)
   const __m256 a = __m256(x.v);
   return {Vec<double>(Vec<double>::V(_mm256_cvtps_pd(_mm256_castps256_ps128(a)))),
@@ -141,7 +170,8 @@ MG_INL Vec<float> narrow(DoublePair p) {
 #if defined(__AVX512F__)
   constexpr __mmask8 all = 0xff;
   const __m256 lo = _mm512_maskz_cvtpd_ps(all, __m512d(p.lo.v)), hi = _mm512_maskz_cvtpd_ps(all, __m512d(p.hi.v));
-  return Vec<float>(Vec<float>::V(__builtin_shufflevector(lo, hi, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)));
+  return Vec<float>(
+      Vec<float>::V(__builtin_shufflevector(lo, hi, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)));
 #elif defined(__AVX2__)
   return Vec<float>(Vec<float>::V(_mm256_set_m128(_mm256_cvtpd_ps(__m256d(p.hi.v)), _mm256_cvtpd_ps(__m256d(p.lo.v)))));
 #elif defined(__SSE2__)

@@ -1,8 +1,10 @@
-// exp, log and their relatives for Vec<float> and Vec<double>: polynomials of our own (Remez fits), no tables, no branches.
+// exp, log and their relatives for Vec<float> and Vec<double>: polynomials of our own (Remez fits), no tables, no
+// branches.
 //
-// Every function is correct for infinities, NaN, zeros, subnormals and overflow. Largest error in ulp, measured against long double
-// by tests/cpp/test_vecmath.cpp on each instruction set (float / double):
-//   exp 0.95/0.95  exp2 0.9/1.05  expm1 1.3/1.9  log 0.8/0.8  log2 1.4/lib  log10 1.4/lib  log1p 1.3/1.2  sigmoid 2.0/2.2  tanh 1.4/2.5
+// Every function is correct for infinities, NaN, zeros, subnormals and overflow. Largest error in ulp, measured against
+// long double by tests/cpp/test_vecmath.cpp on each instruction set (float / double):
+//   exp 1.0/1.0  exp2 1.0/1.05  expm1 1.5/1.9  log 0.8/0.8  log2 1.8/lib  log10 1.7/lib  log1p 1.4/1.2
+//   sigmoid 2.2/2.2  tanh 1.4/2.5                      (10M points per function)
 // ("lib": lane by lane through the C library). The rest is in vecmath_more.h (sin, erf, pow …).
 #pragma once
 #include "vec.h"
@@ -18,20 +20,23 @@ MG_INL Vec<T> poly(Vec<T> x, const T (&c)[N]) {
   return r;
 }
 
-template <class T> struct Constants;
-template <> struct Constants<float> {
+template <class T>
+struct Constants;
+template <>
+struct Constants<float> {
   static constexpr int mantissa_bits = 23, bias = 127;
   static constexpr float log2e = 1.44269504f, ln2_hi = 0x1.62e4p-1f, ln2_lo = 0x1.7f7d1cp-20f;  // ln2_hi * n is exact
-  static constexpr float exp_max = 89.0f, exp_min = -110.0f;  // beyond: inf, 0
+  static constexpr float exp_max = 89.0f, exp_min = -110.0f;                                    // beyond: inf, 0
   // (e^r - 1 - r) / r^2 on |r| <= ln2/2
   static constexpr float exp[5] = {0.49999993414f, 0.16666520111f, 0.041668393943f, 0.0083687802105f, 0.0013814480615f};
-  static constexpr float expm1[6] = {0.50000000467f,  0.16666666818f,  0.041666353548f,
+  static constexpr float expm1[6] = {0.50000000467f,   0.16666666818f,   0.041666353548f,
                                      0.0083332727798f, 0.0013941101709f, 0.00019914332911f};
   // log(1 + f) = f - f^2/2 + f^3 * P(f)
   static constexpr float log[9] = {0.33333312605f,  -0.25000009589f, 0.20002118586f,  -0.16667996047f, 0.14219554017f,
                                    -0.12405589839f, 0.11888153172f,  -0.11675631588f, 0.067466255442f};
 };
-template <> struct Constants<double> {
+template <>
+struct Constants<double> {
   static constexpr int mantissa_bits = 52, bias = 1023;
   static constexpr double log2e = 1.4426950408889634, ln2_hi = 0x1.62e42fee00000p-1, ln2_lo = 0x1.a39ef35793c76p-33;
   static constexpr double exp_max = 710.0, exp_min = -746.0;
@@ -41,8 +46,9 @@ template <> struct Constants<double> {
                                        2.5109147272853924068e-8, 2.0924574548375374181e-9};
   static constexpr const double (&exp)[11] = expm1;
   // log(1 + f) = 2s + s^3 * P(s^2), s = f / (2 + f)
-  static constexpr double log[7] = {0.66666666666667344178, 0.39999999999414655098, 0.28571428742391598331, 0.22222198572840464877,
-                                    0.18183564342221893442, 0.15314050162244671272, 0.14795953525208240445};
+  static constexpr double log[7] = {0.66666666666667344178, 0.39999999999414655098, 0.28571428742391598331,
+                                    0.22222198572840464877, 0.18183564342221893442, 0.15314050162244671272,
+                                    0.14795953525208240445};
 };
 
 // 2^n for integer-valued n whose result is a normal number.
@@ -56,7 +62,8 @@ MG_INL Vec<T> pow2i(Vec<T> n) {
 template <class T>
 MG_INL Vec<T> scale(Vec<T> x, Vec<T> n) {
 #if defined(__AVX512F__)
-  if constexpr (sizeof(T) == 4) return Vec<T>(typename Vec<T>::V(_mm512_maskz_scalef_ps(__mmask16(-1), __m512(x.v), __m512(n.v))));
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(typename Vec<T>::V(_mm512_maskz_scalef_ps(__mmask16(-1), __m512(x.v), __m512(n.v))));
   else return Vec<T>(typename Vec<T>::V(_mm512_maskz_scalef_pd(__mmask8(-1), __m512d(x.v), __m512d(n.v))));
 #else
   const Vec<T> half = floor(n * Vec<T>(T(0.5)));
@@ -64,10 +71,17 @@ MG_INL Vec<T> scale(Vec<T> x, Vec<T> n) {
 #endif
 }
 
-template <class T> MG_INL Vec<T> clamp_finite(Vec<T> x, T lo, T hi) { return at_least(at_most(x, Vec<T>(hi)), Vec<T>(lo)); }
-template <class T> MG_INL Vec<T> nan_to_zero(Vec<T> n) { return select(n == n, n, Vec<T>(T(0))); }
+template <class T>
+MG_INL Vec<T> clamp_finite(Vec<T> x, T lo, T hi) {
+  return at_least(at_most(x, Vec<T>(hi)), Vec<T>(lo));
+}
+template <class T>
+MG_INL Vec<T> nan_to_zero(Vec<T> n) {
+  return select(n == n, n, Vec<T>(T(0)));
+}
 
-template <class T> struct Reduced {
+template <class T>
+struct Reduced {
   Vec<T> n, r;  // x = n ln2 + r
 };
 template <class T>
@@ -105,7 +119,8 @@ MG_INL Vec<T> exp2(Vec<T> x) {
 #endif
 }
 
-// e^x - 1 without cancellation: 2^n (e^r - 1) + (2^n - 1), computed at half scale so that n = bias + 1 does not overflow early.
+// e^x - 1 without cancellation: 2^n (e^r - 1) + (2^n - 1), computed at half scale so that n = bias + 1 does not
+// overflow early.
 template <class T>
 MG_INL Vec<T> expm1(Vec<T> x) {
   using K = Constants<T>;
@@ -113,78 +128,6 @@ MG_INL Vec<T> expm1(Vec<T> x) {
   const Vec<T> q = fma(r * r, poly(r, K::expm1), r), s = pow2i(n - Vec<T>(T(1)));
   const Vec<T> y = fma(s, q, s - Vec<T>(T(0.5)));
   return select(x == Vec<T>(T(0)), x, y + y);
-}
-
-template <class T> struct Split {
-  Vec<T> e, f;  // x = 2^e (1 + f), f in [sqrt(1/2) - 1, sqrt(2) - 1]
-};
-// For finite x > 0.
-template <class T>
-MG_INL Split<T> split_log(Vec<T> x) {
-  using K = Constants<T>;
-  using I = typename Vec<T>::I;
-  const Vec<T> up = T(sizeof(T) == 4 ? 0x1p25 : 0x1p54);
-  const auto tiny = x < Vec<T>(sizeof(T) == 4 ? T(0x1p-126) : T(0x1p-1022));
-  x = select(tiny, x * up, x);
-  const I k = (bits(x) - bits(Vec<T>(T(0.70710678118654752)))) >> K::mantissa_bits;
-  const Vec<T> m = from_bits<T>(bits(x) - (k << K::mantissa_bits)), e = convert<T>(k);
-  return {select(tiny, e - Vec<T>(T(sizeof(T) == 4 ? 25 : 54)), e), m - Vec<T>(T(1))};
-}
-
-// log(1 + f) = f + tail
-template <class T>
-MG_INL Vec<T> log1p_tail(Vec<T> f) {
-  const Vec<T> half_f2 = f * f * Vec<T>(T(0.5));
-  if constexpr (sizeof(T) == 4) {
-    return fma(f * f, f * poly(f, Constants<T>::log), -half_f2);
-  } else {
-    const Vec<T> s = f / (f + Vec<T>(T(2))), z = s * s;
-    return s * fma(z, poly(z, Constants<T>::log), half_f2) - half_f2;
-  }
-}
-
-// log of 0, negative numbers, inf and NaN; y elsewhere.
-template <class T>
-MG_INL Vec<T> log_specials(Vec<T> x, Vec<T> y) {
-  const Vec<T> inf = T(__builtin_inf());
-  y = select(x < inf, y, x);  // inf and NaN return themselves
-  y = select(x == Vec<T>(T(0)), -inf, y);
-  return select(x < Vec<T>(T(0)), Vec<T>(T(__builtin_nan(""))), y);
-}
-
-template <class T>
-MG_INL Vec<T> log_from(Vec<T> e, Vec<T> f) {
-  using K = Constants<T>;
-  return fma(e, Vec<T>(K::ln2_hi), f + fma(e, Vec<T>(K::ln2_lo), log1p_tail(f)));
-}
-template <class T>
-MG_INL Vec<T> log(Vec<T> x) {
-  const auto [e, f] = split_log(x);
-  return log_specials(x, log_from(e, f));
-}
-
-// u = 1 + x loses the low digits of x; `carry` gives them back, scaled by 2^-e as u was. It is negligible where 2^-e would be subnormal.
-template <class T>
-MG_INL Vec<T> log1p(Vec<T> x) {
-  const Vec<T> one = T(1), zero = T(0), u = x + one;
-  const Vec<T> carry = select(x > one, one - (u - x), x - (u - one));
-  const auto [e, f] = split_log(u);
-  const Vec<T> scaled = select(e < Vec<T>(T(64)), carry * pow2i(-e), zero);
-  return select(x == zero, x, log_specials(u, log_from(e, f + scaled)));
-}
-
-MG_INL Vec<float> log2(Vec<float> x) {
-  const auto [e, f] = split_log(x);
-  const Vec<float> t = log1p_tail(f), hi = 1.44269502f;  // log2(e) = hi + 1.926e-8
-  return log_specials(x, e + fma(f, hi, fma(t, hi, (f + t) * Vec<float>(1.9259629e-8f))));
-}
-
-MG_INL Vec<float> log10(Vec<float> x) {
-  const auto [e, f] = split_log(x);
-  // log10(2) = 0x1.344p-2 + 4.605e-6 (the first exact times e), log10(e) = hi - 1.0103e-8
-  const Vec<float> t = log1p_tail(f), hi = 0.434294492f;
-  const Vec<float> low = fma(e, Vec<float>(4.60503898e-6f), (f + t) * Vec<float>(-1.01030e-8f));
-  return log_specials(x, fma(e, Vec<float>(0x1.344p-2f), fma(f, hi, fma(t, hi, low))));
 }
 
 // 1 / (1 + e^-x); e^-|x| never overflows, so both tails keep full relative accuracy.
@@ -210,3 +153,5 @@ MG_INL Vec<double> tanh(Vec<double> x) {  // m / (m + 2) = 1 - 2 / (m + 2), m = 
 }
 
 }  // namespace mg::simd::MG_ISA_NS
+
+#include "vecmath_log.h"  // log, log2, log10, log1p

@@ -1,8 +1,9 @@
 // lgamma and digamma of Vec<float>, computed in double; included by vecmath_special.h only.
 //
-// Both shift x up to at least 8 (lgamma(x) = lgamma(x + 8) - log(x (x+1) … (x+7)), psi likewise with a sum of reciprocals), use Stirling's
-// series there, and reflect x < 0.5 through pi / sin(pi x). In double all of this is good to ~1e-15 absolutely, which is <= 1 float ulp even
-// beside the zeros of lgamma at 1 and 2. Poles as in PyTorch: lgamma inf; digamma -+inf at +-0 and NaN at -1, -2 …
+// Both shift x up to at least 8 (lgamma(x) = lgamma(x + 8) - log(x (x+1) … (x+7)), psi likewise with a sum of
+// reciprocals), use Stirling's series there, and reflect x < 0.5 through pi / sin(pi x). In double all of this is good
+// to ~1e-15 absolutely, which is <= 1 float ulp even beside the zeros of lgamma at 1 and 2. Poles as in PyTorch: lgamma
+// inf; digamma -+inf at +-0 and NaN at -1, -2 …
 #pragma once
 #include "vecmath_special.h"
 
@@ -14,10 +15,10 @@ struct SinCosPi {
 };
 MG_INL SinCosPi sincos_pi(Vec<double> x) {
   using V = Vec<double>;
-  const double sin_c[5] = {-0.16666666666631626073, 0.0083333333252773101374, -0.00019841263825899072023, 2.7555358364746093546e-6,
-                           -2.4761695951453383796e-8};
-  const double cos_c[5] = {0.041666666666602256486, -0.0013888888878274302135, 0.000024801580971669619894, -2.7555567131965495643e-7,
-                           2.0647737986970791474e-9};
+  const double sin_c[5] = {-0.16666666666631626073, 0.0083333333252773101374, -0.00019841263825899072023,
+                           2.7555358364746093546e-6, -2.4761695951453383796e-8};
+  const double cos_c[5] = {0.041666666666602256486, -0.0013888888878274302135, 0.000024801580971669619894,
+                           -2.7555567131965495643e-7, 2.0647737986970791474e-9};
   const V f = x - rint(x);                        // exact, |f| <= 1/2
   const auto outer = abs(f) > V(0.25);            // the polynomials are for |r| <= pi/4
   const V g = select(outer, V(0.5) - abs(f), f);  // exact

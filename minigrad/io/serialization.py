@@ -1,6 +1,6 @@
 """save and load: nested state as one safetensors file.
 
-The leaves that are tensors are stored under "0", "1", …; the header's metadata holds a JSON tree that says how they nest.
+The leaves that are tensors are stored under "0", "1", …; the header's metadata holds a JSON tree of how they nest.
 Loading builds only the kinds listed here, so a file cannot run code. Tied tensors (the same object, or the same memory
 seen with the same shape) are stored once and come back tied.
 
@@ -81,8 +81,8 @@ class _Writer:
         if type(value).__module__ == "numpy" and callable(scalar) and getattr(value, "ndim", 1) == 0:
             return self.node(value.item(), where)
         raise TypeError(
-            f"save: wrong kind of value at {where}: got {kind.__module__}.{kind.__qualname__}, expected tensors, numbers, "
-            "str, bytes, None, dict, list, tuple, set. Try its state_dict()."
+            f"save: wrong kind of value at {where}: got {kind.__module__}.{kind.__qualname__}, expected tensors, "
+            "numbers, str, bytes, None, dict, list, tuple, set. Try its state_dict()."
         )
 
 

@@ -172,12 +172,14 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: _Generator = None) -
         return tensor
     rows = tensor.shape[0]
     columns = tensor.numel() // rows
+    import numpy
+
     with mg.no_grad():
-        draw = mg.empty((max(rows, columns), min(rows, columns)), dtype=tensor.dtype, device=tensor.device)
-        q, r = mg.linalg.qr(draw.normal_(0, 1, generator=generator))
-        q = q * r.diagonal().sign()  # makes the distribution uniform (Mezzadri, math-ph/0609050)
-        q = q if rows >= columns else q.t()
-        return tensor.copy_(q.reshape(tensor.shape)).mul_(gain)
+        draw = mg.empty((max(rows, columns), min(rows, columns)), dtype=mg.float64).normal_(0, 1, generator=generator)
+        q, r = numpy.linalg.qr(draw.numpy())
+        q = q * numpy.sign(numpy.diagonal(r))  # makes the distribution uniform (Mezzadri, math-ph/0609050)
+        q = q if rows >= columns else q.T
+        return tensor.copy_(mg.from_numpy(numpy.ascontiguousarray(q)).reshape(tensor.shape)).mul_(gain)
 
 
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: _Generator = None) -> Tensor:

@@ -59,9 +59,6 @@ class Parameter(mg.Tensor, metaclass=_ParameterMeta):
         memo[id(self)] = copied
         return copied
 
-    def __repr__(self, **kwargs: Any) -> str:
-        return "Parameter containing:\n" + super().__repr__(**kwargs)
-
     def __reduce_ex__(self, protocol: int) -> tuple[Any, ...]:
         attributes = getattr(self, "__dict__", None) or None
         return _rebuild_parameter, (type(self), self.detach(), self.requires_grad, attributes)

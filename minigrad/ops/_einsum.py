@@ -135,31 +135,31 @@ def _contract(a: Any, la: Labels, b: Any, lb: Labels, needed: set[Any], sizes: d
     s("ij,jk->ik", s.t(2, 3), s.t(3, 4)), s("ii->i", s.t(3, 3)), s("ij->ji", s.t(2, 3)), s("bij,bjk", s.t(2, 3, 2), s.t(2, 2, 3)),
     s("...ij,...j->...i", s.t(2, 1, 3, 2), s.t(3, 2)), s("i,j,k->ijk", s.t(2), s.t(3), s.t(2)), s("ij,ij->", s.t(2, 3), s.t(2, 3)),
     s("ij,jk->ik", s.t(0, 3), s.t(3, 2)), s("abc,cd,be->aed", s.t(2, 3, 2), s.t(2, 2), s.t(3, 2))],
-    ref=lambda equation, *operands: numpy().einsum(equation, *operands), no_inplace_reason="a list of operands")  # fmt: skip
-def einsum(equation: Any, *operands: Any) -> mg.Tensor:
+    ref=lambda *args: numpy().einsum(*args))  # fmt: skip
+def einsum(*args: Any) -> mg.Tensor:
     """Sum of products over labelled dimensions (Einstein's notation).
 
     Args:
-        equation: e.g. "bij,bjk->bik": letters name dimensions, "..." stands for the rest, a label repeated within one operand takes
+        args: an equation and its operands (tensors of one dtype, or one list of them). "bij,bjk->bik": letters name dimensions, "..." stands for the rest, a label repeated within one operand takes
             its diagonal, labels missing after "->" are summed; without "->" the output has the labels that occur once, in alphabetical
             order. Or PyTorch's sublist form: einsum(a, [0, 1], b, [1, 2], [0, 2]).
-        operands: tensors of one dtype (or one list of them).
     Returns:
         the tensor with the output's labels.
     Raises:
-        RuntimeError for an equation that does not fit the operands.
+        RuntimeError for an equation that does not fit the operands, ValueError without operands.
     Source:
         numpy.einsum, https://numpy.org/doc/stable/reference/generated/numpy.einsum.html
     Example:
         >>> mg.einsum("ij,j->i", mg.tensor([[1., 2.], [3., 4.]]), mg.tensor([1., 1.]))
         tensor([3., 7.])
     """
+    if len(args) < 2:
+        raise ValueError(f"einsum: expected an equation and at least one operand: got {len(args)} argument(s).")
+    equation, *operands = args
     if not isinstance(equation, str):
-        terms, tensors, result = _from_sublists((equation, *operands))
+        terms, tensors, result = _from_sublists(args)
     else:
-        tensors = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else list(operands)
-        if not tensors:
-            raise RuntimeError("einsum: expected at least one operand.")
+        tensors = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
         terms, result = _parse(equation, len(tensors))
     terms, out = _expand_ellipsis(terms, tensors, result)
     sizes = _sizes(terms, tensors)

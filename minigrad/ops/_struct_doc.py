@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 
-def card(summary: str, example: str, *, returns: str, raises: str = "", grad: str = "", source: str = "", **args: str) -> str:
+def card(summary: str, example: str, *, returns: str, raises: str = "", grad: str = "", source: str = "",
+         **args: str) -> str:
     """Docstring of one op.
 
     Args:
@@ -17,7 +18,8 @@ def card(summary: str, example: str, *, returns: str, raises: str = "", grad: st
     Returns:
         the docstring.
     """
-    lines = [summary, "", "Args:", *(f"    {name}: {text}" for name, text in args.items()), "Returns:", f"    {returns}"]
+    lines = [summary, "", "Args:", *(f"    {name}: {text}" for name, text in args.items()), "Returns:",
+             f"    {returns}"]
     for title, text in (("Raises", raises), ("Gradient", grad), ("Source", source)):
         if text:
             lines += [f"{title}:", f"    {text}"]

@@ -215,9 +215,10 @@ def _reference(input: Any, weight: Any, bias: Any, stride: Any, padding: Any, di
     spatial = zip(input.shape[2:], weight.shape[2:], _pair(stride), _pair(padding), _pair(dilation), strict=True)
     size = tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in spatial)
     out = np.zeros((input.shape[0], weight.shape[0], *size))
-    grouped, w = out.reshape(out.shape[0], groups, -1, *size), weight.reshape(groups, -1, *weight.shape[1:])
+    n, cg, og = input.shape[0], weight.shape[1], weight.shape[0] // groups
+    grouped, w = out.reshape(n, groups, og, *size), weight.reshape(groups, og, *weight.shape[1:])
     for i, j, x in _taps(input, size, weight.shape[2:], stride, padding, dilation):
-        grouped += np.einsum("ngchw,goc->ngohw", x.reshape(x.shape[0], groups, -1, *size), w[..., i, j])
+        grouped += np.einsum("ngchw,goc->ngohw", x.reshape(n, groups, cg, *size), w[..., i, j])
     return out if bias is None else out + bias.reshape(-1, 1, 1)
 
 
@@ -227,9 +228,10 @@ def _reference_weight_grad(input: Any, grad: Any, kernel: Any, stride: Any, padd
         return _reference_weight_grad(input[None], grad[None], kernel, stride, padding, dilation, groups)
     kernel, size = _pair(kernel), grad.shape[2:]
     out = np.zeros((grad.shape[1], input.shape[1] // groups, *kernel))
-    g = grad.reshape(grad.shape[0], groups, -1, *size)
+    n, cg, og = grad.shape[0], out.shape[1], out.shape[0] // groups
+    g = grad.reshape(n, groups, og, *size)
     for i, j, x in _taps(input, size, kernel, stride, padding, dilation):
-        out[..., i, j] = np.einsum("ngchw,ngohw->goc", x.reshape(x.shape[0], groups, -1, *size), g).reshape(out.shape[:2])
+        out[..., i, j] = np.einsum("ngchw,ngohw->goc", x.reshape(n, groups, cg, *size), g).reshape(out.shape[:2])
     return out
 
 
@@ -244,10 +246,10 @@ def _reference_transposed(
     oh = (h - 1) * sh - 2 * ph + dh * (weight.shape[2] - 1) + eh + 1
     ow = (w - 1) * sw - 2 * pw + dw * (weight.shape[3] - 1) + ew + 1
     out = np.zeros((n, weight.shape[1] * groups, oh + 2 * ph, ow + 2 * pw))
-    x, kernels = input.reshape(n, groups, -1, h, w), weight.reshape(groups, c // groups, *weight.shape[1:])
+    x, kernels = input.reshape(n, groups, c // groups, h, w), weight.reshape(groups, c // groups, *weight.shape[1:])
     for i in range(weight.shape[2]):
         for j in range(weight.shape[3]):
-            part = np.einsum("ngchw,gco->ngohw", x, kernels[..., i, j]).reshape(n, -1, h, w)
+            part = np.einsum("ngchw,gco->ngohw", x, kernels[..., i, j]).reshape(n, out.shape[1], h, w)
             out[:, :, i * dh : i * dh + (h - 1) * sh + 1 : sh, j * dw : j * dw + (w - 1) * sw + 1 : sw] += part
     out = out[:, :, ph : ph + oh, pw : pw + ow]
     return out if bias is None else out + bias.reshape(-1, 1, 1)

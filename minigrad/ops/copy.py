@@ -1,4 +1,5 @@
-"""Copies: clone, casts, copy_, fill_, flip, roll, repeat, triangles and diagonals. Kernels: csrc/cpu/copy_ops.cpp, join.cpp."""
+"""Copies: clone, casts, copy_, fill_, flip, roll, repeat, triangles and diagonals. Kernels: csrc/cpu/copy_ops.cpp,
+join.cpp."""
 
 from __future__ import annotations
 
@@ -9,55 +10,80 @@ import minigrad as mg
 from minigrad.op import composite, functions, op
 from minigrad.ops._struct_doc import card, numpy
 
-# --- the same elements, elsewhere -----------------------------------------------------------------------------------------
-op("clone(input, *, memory_format: str? = None) -> out", meta="clone", dinput=lambda g: g, ref=lambda input, memory_format=None: input.copy(),
-   samples=lambda s: [s(s.t(2, 3)), s(s.t()), s(s.t(0, 3)), s(s.t(3, 4, layout="transposed")), s(s.t(2, 3, layout="expanded"))],
+# --- the same elements, elsewhere -------------------------------------------------------------------------------------
+op("clone(input, *, memory_format: str? = None) -> out", meta="clone", dinput=lambda g: g, ref=lambda input,
+   memory_format=None: input.copy(),
+   samples=lambda s: [s(s.t(2, 3)), s(s.t()), s(s.t(0, 3)), s(s.t(3, 4, layout="transposed")),
+                      s(s.t(2, 3, layout="expanded"))],
    doc=card("A copy with its own storage.", "mg.tensor([1, 2]).clone() -> tensor([1, 2])", input="any tensor.",
-            memory_format="preserve_format (default) keeps the order of dimensions in memory, contiguous_format makes it row-major.",
+            memory_format="preserve_format (default) keeps the order of dimensions in memory, contiguous_format "
+            "makes it row-major.",
             returns="a tensor of the same shape and dtype.", grad="Passes through."))
 
-op("_copy_contiguous(input) -> out", meta="like", namespace=None, dinput=lambda g: g, ref=lambda input: input.copy(), grad_name="Clone",
-   samples=lambda s: [s(s.t(2, 3)), s(s.t(3, 4, layout="transposed")), s(s.t(65, 33, layout="transposed")), s(s.t(2, 3, layout="expanded"))],
+op("_copy_contiguous(input) -> out", meta="like", namespace=None, dinput=lambda g: g, ref=lambda input: input.copy(),
+   grad_name="Clone",
+   samples=lambda s: [s(s.t(2, 3)), s(s.t(3, 4, layout="transposed")), s(s.t(65, 33, layout="transposed")),
+                      s(s.t(2, 3, layout="expanded"))],
    doc="A row-major copy; the copying case of contiguous() and reshape().")
 
 op("_to_dtype(input, dtype: dtype) -> out", meta="to_dtype", namespace=None, dinput=lambda g: g, grad_name="ToCopy",
-   ref=lambda input, dtype: input, samples=lambda s: [s(s.t(2, 3), mg.float64), s(s.t(0), mg.float64), s(s.t(3, 2, layout="transposed"), mg.float64)],
-   doc=card("Converts to another dtype; what x.to(dtype) and x.float() call.", "mg.tensor([1.9, -1.9]).to(mg.int64) -> tensor([ 1, -1])",
-            input="any tensor.", dtype="wanted dtype.", returns="a copy in that dtype; floats are cut towards zero, nonzero becomes True.",
+   ref=lambda input, dtype: input, samples=lambda s: [s(s.t(2, 3), mg.float64), s(s.t(0), mg.float64), s(s.t(3, 2,
+       layout="transposed"), mg.float64)],
+   doc=card("Converts to another dtype; what x.to(dtype) and x.float() call.",
+            "mg.tensor([1.9, -1.9]).to(mg.int64) -> tensor([ 1, -1])",
+            input="any tensor.", dtype="wanted dtype.",
+            returns="a copy in that dtype; floats are cut towards zero, nonzero becomes True.",
             grad="Passes through, converted back."))
 
-op("copy_(input!, src, non_blocking: bool = False) -> out", meta="copy_into", namespace=None, method=True, dinput=lambda g: None, dsrc=lambda g: g,
+op("copy_(input!, src, non_blocking: bool = False) -> out", meta="copy_into", namespace=None, method=True,
+   dinput=lambda g: None, dsrc=lambda g: g,
    grad_name="CopyBackwards", samples=lambda s: [s(s.t(2, 3), s.t(3)), s(s.t(2, 3), s.t(2, 3)), s(s.t(0), s.t(1))],
    ref=lambda input, src, non_blocking=False: numpy().broadcast_to(src, input.shape),
    doc=card("Overwrites the tensor with `src`, converted to its dtype and broadcast to its shape.",
-            "mg.zeros(2).copy_(mg.tensor([1, 2])) -> tensor([1., 2.])", input="overwritten.", src="tensor that broadcasts to input.",
+            "mg.zeros(2).copy_(mg.tensor([1, 2])) -> tensor([1., 2.])", input="overwritten.",
+            src="tensor that broadcasts to input.",
             non_blocking="ignored on the CPU.", returns="input.", raises="RuntimeError when src does not broadcast.",
             grad="Zero for input, passes to src."))
 
-op("fill_(input!, value: operand) -> out", meta="fill", namespace=None, method=True, dinput=lambda g: None, dvalue=lambda g: g, grad_name="Fill",
+op("fill_(input!, value: operand) -> out", meta="fill", namespace=None, method=True, dinput=lambda g: None,
+   dvalue=lambda g: g, grad_name="Fill",
    samples=lambda s: [s(s.t(2, 3), 1.5), s(s.t(2, 3), s.t()), s(s.t(0), 1)],
    ref=lambda input, value: numpy().full(input.shape, value),
-   doc=card("Sets every element to one value.", "mg.zeros(2).fill_(3) -> tensor([3., 3.])", input="overwritten.", value="number or 0-d tensor.",
-            returns="input.", raises="RuntimeError when value has dimensions.", grad="Zero for input; value gets the sum."))
+   doc=card("Sets every element to one value.", "mg.zeros(2).fill_(3) -> tensor([3., 3.])", input="overwritten.",
+            value="number or 0-d tensor.",
+            returns="input.", raises="RuntimeError when value has dimensions.",
+            grad="Zero for input; value gets the sum."))
 
-op("zero_(input!) -> out", meta="like", namespace=None, method=True, dinput=lambda g: None, ref=lambda input: numpy().zeros(input.shape),
+op("zero_(input!) -> out", meta="like", namespace=None, method=True, dinput=lambda g: None,
+   ref=lambda input: numpy().zeros(input.shape),
    samples=lambda s: [s(s.t(2, 3)), s(s.t())],
-   doc=card("Sets every element to zero.", "mg.ones(2).zero_() -> tensor([0., 0.])", input="overwritten.", returns="input.", grad="Zero."))
+   doc=card("Sets every element to zero.", "mg.ones(2).zero_() -> tensor([0., 0.])", input="overwritten.",
+            returns="input.", grad="Zero."))
 
-# --- rearranged -----------------------------------------------------------------------------------------------------------
-op("flip(input, dims: ints...) -> out", meta="flip", dinput=lambda g, dims: g.flip(dims), ref=lambda input, dims: numpy().flip(input, dims),
-   samples=lambda s: [s(s.t(2, 3), (0,)), s(s.t(2, 3), (0, -1)), s(s.t(3, 2, layout="transposed"), (1,)), s(s.t(0, 3), (0,)), s(s.t(2), ())],
-   doc=card("Reverses the order along dimensions (a copy: strides are never negative).", "mg.arange(3).flip(0) -> tensor([2, 1, 0])",
-            input="any tensor.", dims="which dimensions.", returns="a tensor of the same shape.", raises="RuntimeError for a repeated dim.",
+# --- rearranged -------------------------------------------------------------------------------------------------------
+op("flip(input, dims: ints...) -> out", meta="flip", dinput=lambda g, dims: g.flip(dims), ref=lambda input,
+   dims: numpy().flip(input, dims),
+   samples=lambda s: [s(s.t(2, 3), (0,)), s(s.t(2, 3), (0, -1)), s(s.t(3, 2, layout="transposed"), (1,)),
+                      s(s.t(0, 3), (0,)), s(s.t(2), ())],
+   doc=card("Reverses the order along dimensions (a copy: strides are never negative).",
+            "mg.arange(3).flip(0) -> tensor([2, 1, 0])",
+            input="any tensor.", dims="which dimensions.", returns="a tensor of the same shape.",
+            raises="RuntimeError for a repeated dim.",
             grad="Flipped back."))
 
-op("roll(input, shifts: ints, dims: ints = ()) -> out", meta="roll", dinput=lambda g, shifts, dims: g.roll([-n for n in shifts], dims),
-   ref=lambda input, shifts, dims=(): numpy().roll(input, shifts if dims not in ((), []) else (shifts if isinstance(shifts, int) else shifts[0]),
+op("roll(input, shifts: ints, dims: ints = ()) -> out", meta="roll", dinput=lambda g, shifts,
+   dims: g.roll([-n for n in shifts], dims),
+   ref=lambda input, shifts, dims=(): numpy().roll(input, shifts if dims not in ((), []) else (shifts
+       if isinstance(shifts, int) else shifts[0]),
                                                    None if dims in ((), []) else dims),
-   samples=lambda s: [s(s.t(5), 2), s(s.t(2, 3), 1), s(s.t(2, 3), (1, -2), (0, 1)), s(s.t(2, 3), 7, 1), s(s.t(0, 3), 1, 0), s(s.t(4), (1, 2), (0, 0))],
-   doc=card("Moves elements along dimensions; those that leave at the end enter at the front.", "mg.arange(4).roll(1) -> tensor([3, 0, 1, 2])",
-            input="any tensor.", shifts="by how many places, negative to the front.", dims="along which dimensions; none means the flattened tensor.",
-            returns="a tensor of the same shape.", raises="RuntimeError when shifts and dims differ in number.", grad="Rolled back."))
+   samples=lambda s: [s(s.t(5), 2), s(s.t(2, 3), 1), s(s.t(2, 3), (1, -2), (0, 1)), s(s.t(2, 3), 7, 1),
+                      s(s.t(0, 3), 1, 0), s(s.t(4), (1, 2), (0, 0))],
+   doc=card("Moves elements along dimensions; those that leave at the end enter at the front.",
+            "mg.arange(4).roll(1) -> tensor([3, 0, 1, 2])",
+            input="any tensor.", shifts="by how many places, negative to the front.",
+            dims="along which dimensions; none means the flattened tensor.",
+            returns="a tensor of the same shape.", raises="RuntimeError when shifts and dims differ in number.",
+            grad="Rolled back."))
 
 def _triangle_grad(name: str) -> Any:
     return lambda g, diagonal: functions[name](g, diagonal)
@@ -67,10 +93,13 @@ for _name, _side, _numpy in (("tril", "below", "tril"), ("triu", "above", "triu"
     op(f"{_name}(input, diagonal: int = 0) -> out", meta="triangle", inplace=True,
        dinput=_triangle_grad(_name),
        ref=lambda input, diagonal=0, _numpy=_numpy: getattr(numpy(), _numpy)(input, diagonal),
-       samples=lambda s: [s(s.t(3, 3)), s(s.t(3, 4), 1), s(s.t(2, 4, 3), -1), s(s.t(3, 3), 9), s(s.t(3, 3), -9), s(s.t(3, 4, layout="transposed")), s(s.t(0, 3))],
+       samples=lambda s: [s(s.t(3, 3)), s(s.t(3, 4), 1), s(s.t(2, 4, 3), -1), s(s.t(3, 3), 9), s(s.t(3, 3), -9),
+                          s(s.t(3, 4, layout="transposed")), s(s.t(0, 3))],
        doc=card(f"Keeps the part of each matrix on and {_side} a diagonal; the rest becomes 0.",
-                f"mg.ones(2, 2).{_name}().tolist() -> " + ("[[1.0, 0.0], [1.0, 1.0]]" if _name == "tril" else "[[1.0, 1.0], [0.0, 1.0]]"),
-                input="at least 2 dimensions.", diagonal="0 main, positive above, negative below.", returns="a tensor of the same shape.",
+                f"mg.ones(2, 2).{_name}().tolist() -> " + (
+                    "[[1.0, 0.0], [1.0, 1.0]]" if _name == "tril" else "[[1.0, 1.0], [0.0, 1.0]]"),
+                input="at least 2 dimensions.", diagonal="0 main, positive above, negative below.",
+                returns="a tensor of the same shape.",
                 raises="RuntimeError below 2 dimensions.", grad="The same part."))
 
 
@@ -129,7 +158,8 @@ def rot90(input: mg.Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> mg.Tens
         [[2, 4], [1, 3]]
     """
     if len(dims) != 2 or input.dim() < 2:
-        raise RuntimeError(f"rot90: expected two dims of a tensor with at least 2 dimensions, got dims {tuple(dims)} for a {input.dim()}-d tensor")
+        raise RuntimeError(f"rot90: expected two dims of a tensor with at least 2 dimensions, got dims {tuple(dims)} "
+        f"for a {input.dim()}-d tensor")
     a, b = dims
     if a % input.dim() == b % input.dim():
         raise RuntimeError(f"rot90: expected rotation dims to be different, got {a} and {b}")
@@ -141,12 +171,13 @@ def rot90(input: mg.Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> mg.Tens
     return input.flip((b,)).transpose(a, b) if k == 1 else input.flip((a,)).transpose(a, b)
 
 
-# --- repeated -------------------------------------------------------------------------------------------------------------
+# --- repeated ---------------------------------------------------------------------------------------------------------
 def _sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
     return tuple(args[0]) if len(args) == 1 and not isinstance(args[0], int) else tuple(args)
 
 
-@composite(namespace=(), method=True, samples=lambda s: [s(s.t(2, 3), 2, 2), s(s.t(3), (2, 1)), s(s.t(2, 1), 1, 0), s(s.t(), 3)])
+@composite(namespace=(), method=True, samples=lambda s: [s(s.t(2, 3), 2, 2), s(s.t(3), (2, 1)), s(s.t(2, 1), 1, 0),
+                                                         s(s.t(), 3)])
 def repeat(input: mg.Tensor, *repeats: Any) -> mg.Tensor:
     """Lays copies of the tensor side by side along each dimension.
 
@@ -166,7 +197,8 @@ def repeat(input: mg.Tensor, *repeats: Any) -> mg.Tensor:
     times = _sizes(repeats)
     lead = len(times) - input.dim()
     if lead < 0:
-        raise RuntimeError(f"repeat: number of repeats ({len(times)}) cannot be smaller than the number of dimensions of the tensor ({input.dim()})")
+        raise RuntimeError(f"repeat: number of repeats ({len(times)}) cannot be smaller than the number of "
+        f"dimensions of the tensor ({input.dim()})")
     if any(n < 0 for n in times):
         raise RuntimeError(f"repeat: trying to create a tensor with negative dimension: got {times}")
     shape = (1,) * lead + tuple(input.shape)
@@ -195,12 +227,15 @@ def tile(input: mg.Tensor, *dims: Any) -> mg.Tensor:
 _repeat_index = op(
     "_repeat_index(repeats) -> out", meta="repeat_index", namespace=None, can_fail=True,
     ref=lambda repeats: numpy().repeat(numpy().arange(repeats.size), repeats.ravel()), no_grad_reason="integers",
+    no_meta_reason="the size depends on the data",
     samples=lambda s: [s(s.index(4, high=3)), s(s.index(0, high=1))],
     doc="0 repeats[0] times, then 1 repeats[1] times …: the index with which repeat_interleave selects.")
 
 
-@composite(samples=lambda s: [s(s.t(2, 3), 2), s(s.t(2, 3), 2, 1), s(s.t(3), s.index(3, high=3)), s(s.t(2, 3), s.index(2, high=3), 0)])
-def repeat_interleave(input: mg.Tensor, repeats: int | mg.Tensor | None = None, dim: int | None = None, *, output_size: int | None = None) -> mg.Tensor:
+@composite(samples=lambda s: [s(s.t(2, 3), 2), s(s.t(2, 3), 2, 1), s(s.t(3), s.index(3, high=3)),
+                              s(s.t(2, 3), s.index(2, high=3), 0)])
+def repeat_interleave(input: mg.Tensor, repeats: int | mg.Tensor | None = None, dim: int | None = None, *,
+                      output_size: int | None = None) -> mg.Tensor:
     """Repeats each element (slice) in place: 1 1 2 2, unlike repeat's 1 2 1 2.
 
     Args:
@@ -232,11 +267,12 @@ def repeat_interleave(input: mg.Tensor, repeats: int | mg.Tensor | None = None, 
     if not isinstance(repeats, mg.Tensor):
         repeats = mg.tensor(repeats)
     if repeats.numel() != input.shape[d]:
-        raise RuntimeError(f"repeat_interleave: repeats must have the same size as input along dim {d}: got {repeats.numel()} for {input.shape[d]}")
+        raise RuntimeError(f"repeat_interleave: repeats must have the same size as input along dim {d}: got "
+        f"{repeats.numel()} for {input.shape[d]}")
     return functions["index_select"](input, d, _repeat_index(repeats))
 
 
-# --- diagonals ------------------------------------------------------------------------------------------------------------
+# --- diagonals --------------------------------------------------------------------------------------------------------
 @composite(samples=lambda s: [s(s.t(3)), s(s.t(2, 3), 1), s(s.t(2, 3), -1, 0, 2), s(s.t(0))])
 def diag_embed(input: mg.Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> mg.Tensor:
     """Matrices with the last dimension on a diagonal and zeros elsewhere.

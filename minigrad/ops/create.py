@@ -1,6 +1,8 @@
-"""Creation: empty, zeros, ones, full, arange, linspace, eye … and the *_like and new_* forms. Kernels: csrc/cpu/create.cpp, copy_ops.cpp.
+"""Creation: empty, zeros, ones, full, arange, linspace, eye … and the *_like and new_* forms. Kernels:
+csrc/cpu/create.cpp, copy_ops.cpp.
 
-The ops with a leading underscore go through call() (so the tracer sees them); the public functions only sort PyTorch's arguments.
+The ops with a leading underscore go through call() (so the tracer sees them); the public functions only sort PyTorch's
+arguments.
 """
 
 from __future__ import annotations
@@ -12,29 +14,38 @@ import minigrad as mg
 from minigrad.op import composite, op
 from minigrad.ops._struct_doc import card, numpy
 
-_NO_GRAD = "made of numbers"
-_empty = op("_empty(size: ints, dtype: dtype? = None, device: device? = None) -> out", meta="create_empty", namespace=None,
-            no_grad_reason=_NO_GRAD, no_ref_reason="uninitialised", no_samples_reason="uninitialised", doc="Uninitialised tensor.")
+_NUMBERS = dict(no_grad_reason="made of numbers", dtypes=("float32",))
+_empty = op("_empty(size: ints, dtype: dtype? = None, device: device? = None) -> out", meta="create_empty",
+            namespace=None,
+            **_NUMBERS, no_ref_reason="uninitialised", no_samples_reason="uninitialised", doc="Uninitialised tensor.")
 _empty_strided = op(
-    "_empty_strided(size: ints, stride: ints, dtype: dtype? = None, device: device? = None) -> out", meta="create_strided", namespace=None,
-    no_grad_reason=_NO_GRAD, no_ref_reason="uninitialised", no_samples_reason="uninitialised", doc="Uninitialised tensor with given strides.")
-_full = op("_full(size: ints, value: scalar, dtype: dtype? = None, device: device? = None) -> out", meta="create_full", namespace=None,
-           no_grad_reason=_NO_GRAD, ref=lambda size, value, dtype=None, device=None: numpy().full(size, value),
+    "_empty_strided(size: ints, stride: ints, dtype: dtype? = None, device: device? = None) -> out",
+    meta="create_strided", namespace=None,
+    **_NUMBERS, no_ref_reason="uninitialised", no_samples_reason="uninitialised",
+    doc="Uninitialised tensor with given strides.")
+_full = op("_full(size: ints, value: scalar, dtype: dtype? = None, device: device? = None) -> out", meta="create_full",
+           namespace=None,
+           **_NUMBERS, ref=lambda size, value, dtype=None, device=None: numpy().full(size, value),
            samples=lambda s: [s((2, 3), 1.5), s((), 2), s((0,), True)], doc="Tensor of one value.")
 _arange = op(
-    "_arange(start: scalar, end: scalar, step: scalar, dtype: dtype? = None, device: device? = None) -> out", meta="arange", namespace=None,
-    no_grad_reason=_NO_GRAD, ref=lambda start, end, step, dtype=None, device=None: numpy().arange(start, end, step),
+    "_arange(start: scalar, end: scalar, step: scalar, dtype: dtype? = None, device: device? = None) -> out",
+    meta="arange", namespace=None,
+    **_NUMBERS, ref=lambda start, end, step, dtype=None, device=None: numpy().arange(start, end, step),
     samples=lambda s: [s(0, 5, 1), s(5, 0, -2), s(0.5, 2.0, 0.5), s(3, 3, 1)], doc="start, start + step … before end.")
 _linspace = op(
-    "_linspace(start: scalar, end: scalar, steps: int, dtype: dtype? = None, device: device? = None) -> out", meta="linspace", namespace=None,
-    no_grad_reason=_NO_GRAD, ref=lambda start, end, steps, dtype=None, device=None: numpy().linspace(start, end, steps),
-    samples=lambda s: [s(0, 1, 5), s(-2.5, 3, 7), s(1, 2, 1), s(0, 1, 0)], doc="Evenly spaced numbers, both ends included.")
+    "_linspace(start: scalar, end: scalar, steps: int, dtype: dtype? = None, device: device? = None) -> out",
+    meta="linspace", namespace=None,
+    **_NUMBERS, ref=lambda start, end, steps, dtype=None, device=None: numpy().linspace(start, end, steps),
+    samples=lambda s: [s(0, 1, 5), s(-2.5, 3, 7), s(1, 2, 1), s(0, 1, 0)],
+    doc="Evenly spaced numbers, both ends included.")
 _logspace = op(
-    "_logspace(start: scalar, end: scalar, steps: int, dtype: dtype? = None, device: device? = None, base: float = 10.0) -> out",
-    meta="linspace", namespace=None, no_grad_reason=_NO_GRAD,
+    "_logspace(start: scalar, end: scalar, steps: int, dtype: dtype? = None, device: device? = None, base: float = "
+    "10.0) -> out",
+    meta="linspace", namespace=None, **_NUMBERS,
     ref=lambda start, end, steps, dtype=None, device=None, base=10.0: numpy().logspace(start, end, steps, base=base),
     samples=lambda s: [s(0, 2, 3), s(-1, 1, 5, base=2.0)], doc="base to the power of evenly spaced numbers.")
-_eye = op("_eye(n: int, m: int, dtype: dtype? = None, device: device? = None) -> out", meta="eye", namespace=None, no_grad_reason=_NO_GRAD,
+_eye = op("_eye(n: int, m: int, dtype: dtype? = None, device: device? = None) -> out", meta="eye", namespace=None,
+          **_NUMBERS,
           ref=lambda n, m, dtype=None, device=None: numpy().eye(n, m), samples=lambda s: [s(2, 3), s(3, 3), s(0, 2)],
           doc="Ones on the main diagonal, zeros elsewhere.")
 
@@ -61,7 +72,8 @@ def _dtype_of(dtype: Any, out: mg.Tensor | None) -> Any:
 
 
 _ARGS = dict(
-    out="tensor to write into; it is resized when the shape differs.", dtype="element type; None takes the default dtype.",
+    out="tensor to write into; it is resized when the shape differs.",
+    dtype="element type; None takes the default dtype.",
     device="where the data lives.", requires_grad="True makes a leaf that collects gradients.",
     others="layout, pin_memory and memory_format are accepted for PyTorch's sake and change nothing.",
 )  # fmt: skip
@@ -75,20 +87,23 @@ def _documented(text: str) -> Callable[[Callable], Callable]:
     return attach
 
 
-# --- one value ------------------------------------------------------------------------------------------------------------
+# --- one value --------------------------------------------------------------------------------------------------------
 @composite(method=False)
 @_documented(card("Uninitialised tensor: whatever the memory held.", "mg.empty(2, 3).shape -> minigrad.Size([2, 3])",
-                  size="sizes, as numbers or one sequence.", returns="a tensor of that shape.", raises="RuntimeError for negative sizes.", **_ARGS))
+                  size="sizes, as numbers or one sequence.", returns="a tensor of that shape.",
+                  raises="RuntimeError for negative sizes.", **_ARGS))
 def empty(*args: Any, size: Any = None, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
           pin_memory: bool = False, memory_format: Any = None, requires_grad: bool = False) -> mg.Tensor:  # fmt: skip
     made = _empty(_size(args, size), _dtype_of(dtype, out), device)
     if memory_format is mg.channels_last:
         made = made.contiguous(memory_format=memory_format)
-    return made.requires_grad_() if requires_grad and out is None else made if out is None else _finish(made, out, False)
+    return made.requires_grad_() if requires_grad and out is None else made if out is None else _finish(made, out,
+        False)
 
 
 @composite(method=False)
-@_documented(card("Zeros.", "mg.zeros(2) -> tensor([0., 0.])", size="sizes, as numbers or one sequence.", returns="a tensor of that shape.",
+@_documented(card("Zeros.", "mg.zeros(2) -> tensor([0., 0.])", size="sizes, as numbers or one sequence.",
+                  returns="a tensor of that shape.",
                   raises="RuntimeError for negative sizes.", **_ARGS))
 def zeros(*args: Any, size: Any = None, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
           pin_memory: bool = False, requires_grad: bool = False) -> mg.Tensor:  # fmt: skip
@@ -97,7 +112,8 @@ def zeros(*args: Any, size: Any = None, out: Any = None, dtype: Any = None, layo
 
 
 @composite(method=False)
-@_documented(card("Ones.", "mg.ones(2) -> tensor([1., 1.])", size="sizes, as numbers or one sequence.", returns="a tensor of that shape.",
+@_documented(card("Ones.", "mg.ones(2) -> tensor([1., 1.])", size="sizes, as numbers or one sequence.",
+                  returns="a tensor of that shape.",
                   raises="RuntimeError for negative sizes.", **_ARGS))
 def ones(*args: Any, size: Any = None, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
          pin_memory: bool = False, requires_grad: bool = False) -> mg.Tensor:  # fmt: skip
@@ -106,8 +122,10 @@ def ones(*args: Any, size: Any = None, out: Any = None, dtype: Any = None, layou
 
 
 @composite(method=False)
-@_documented(card("One value everywhere.", "mg.full((2,), 7) -> tensor([7, 7])", size="sizes.", fill_value="number, or 0-d tensor.",
-                  returns="a tensor of that shape; without dtype, that of the value.", raises="RuntimeError for negative sizes.", **_ARGS))
+@_documented(card("One value everywhere.", "mg.full((2,), 7) -> tensor([7, 7])", size="sizes.",
+                  fill_value="number, or 0-d tensor.",
+                  returns="a tensor of that shape; without dtype, that of the value.",
+                  raises="RuntimeError for negative sizes.", **_ARGS))
 def full(size: Any, fill_value: Any, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
          pin_memory: bool = False, requires_grad: bool = False) -> mg.Tensor:  # fmt: skip
     dtype = _dtype_of(dtype, out)
@@ -119,31 +137,38 @@ def full(size: Any, fill_value: Any, *, out: Any = None, dtype: Any = None, layo
 
 
 @composite(method=False)
-@_documented(card("Uninitialised tensor with given strides.", "mg.empty_strided((2, 3), (1, 2)).stride() -> (1, 2)", size="sizes.",
-                  stride="steps in elements.", returns="a tensor of that shape.", raises="RuntimeError for negative strides.", **_ARGS))
-def empty_strided(size: Any, stride: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+@_documented(card("Uninitialised tensor with given strides.", "mg.empty_strided((2, 3), (1, 2)).stride() -> (1, 2)",
+                  size="sizes.",
+                  stride="steps in elements.", returns="a tensor of that shape.",
+                  raises="RuntimeError for negative strides.", **_ARGS))
+def empty_strided(size: Any, stride: Any, *, dtype: Any = None, layout: Any = None, device: Any = None,
+                  requires_grad: bool = False,
                   pin_memory: bool = False) -> mg.Tensor:  # fmt: skip
     return _finish(_empty_strided(size, stride, _TYPES.get(dtype, dtype), device), None, requires_grad)
 
 
 @composite(method=False)
-@_documented(card("A 0-d tensor holding a number.", "mg.scalar_tensor(2) -> tensor(2.)", s="the number.", returns="a 0-d tensor.", **_ARGS))
+@_documented(card("A 0-d tensor holding a number.", "mg.scalar_tensor(2) -> tensor(2.)", s="the number.",
+                  returns="a 0-d tensor.", **_ARGS))
 def scalar_tensor(s: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
                   pin_memory: bool = False) -> mg.Tensor:  # fmt: skip
     return _finish(_full((), s, _TYPES.get(dtype, dtype) or mg.get_default_dtype(), device), None, requires_grad)
 
 
-# --- ranges ---------------------------------------------------------------------------------------------------------------
+# --- ranges -----------------------------------------------------------------------------------------------------------
 def _number(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
 @composite(method=False)
-@_documented(card("start, start + step … up to but without end.", "mg.arange(1, 7, 2) -> tensor([1, 3, 5])", start="first value, default 0.",
+@_documented(card("start, start + step … up to but without end.", "mg.arange(1, 7, 2) -> tensor([1, 3, 5])",
+                  start="first value, default 0.",
                   end="bound, excluded.", step="difference, not 0, default 1.",
-                  returns="a 1-d tensor of ceil((end - start) / step) elements; int64 when all are integers, else the default dtype.",
+                  returns="a 1-d tensor of ceil((end - start) / step) elements; int64 when all are integers, else "
+                  "the default dtype.",
                   raises="RuntimeError for step 0 or of the wrong sign.", **_ARGS))
-def arange(*args: Any, start: Any = None, end: Any = None, step: Any = None, out: Any = None, dtype: Any = None, layout: Any = None,
+def arange(*args: Any, start: Any = None, end: Any = None, step: Any = None, out: Any = None, dtype: Any = None,
+           layout: Any = None,
            device: Any = None, pin_memory: bool = False, requires_grad: bool = False) -> mg.Tensor:  # fmt: skip
     if len(args) == 1 and end is None:
         end = args[0]
@@ -160,32 +185,41 @@ def arange(*args: Any, start: Any = None, end: Any = None, step: Any = None, out
 
 
 @composite(method=False)
-@_documented(card("`steps` evenly spaced numbers from start to end, both included.", "mg.linspace(0, 1, 3) -> tensor([0.0000, 0.5000, 1.0000])",
-                  start="first value.", end="last value.", steps="how many.", returns="a 1-d tensor.", raises="RuntimeError for negative steps.",
+@_documented(card("`steps` evenly spaced numbers from start to end, both included.",
+                  "mg.linspace(0, 1, 3) -> tensor([0.0000, 0.5000, 1.0000])",
+                  start="first value.", end="last value.", steps="how many.", returns="a 1-d tensor.",
+                  raises="RuntimeError for negative steps.",
                   **_ARGS))
-def linspace(start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+def linspace(start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = None, layout: Any = None,
+             device: Any = None,
              pin_memory: bool = False, requires_grad: bool = False) -> mg.Tensor:  # fmt: skip
     return _finish(_linspace(_number(start), _number(end), steps, _dtype_of(dtype, out), device), out, requires_grad)
 
 
 @composite(method=False)
-@_documented(card("base to the power of `steps` evenly spaced exponents.", "mg.logspace(0, 2, 3) -> tensor([  1.,  10., 100.])",
-                  start="first exponent.", end="last exponent.", steps="how many.", base="the base.", returns="a 1-d tensor.",
+@_documented(card("base to the power of `steps` evenly spaced exponents.",
+                  "mg.logspace(0, 2, 3) -> tensor([  1.,  10., 100.])",
+                  start="first exponent.", end="last exponent.", steps="how many.", base="the base.",
+                  returns="a 1-d tensor.",
                   raises="RuntimeError for negative steps.", **_ARGS))
-def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, out: Any = None, dtype: Any = None, layout: Any = None,
+def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, out: Any = None, dtype: Any = None,
+             layout: Any = None,
              device: Any = None, pin_memory: bool = False, requires_grad: bool = False) -> mg.Tensor:  # fmt: skip
-    return _finish(_logspace(_number(start), _number(end), steps, _dtype_of(dtype, out), device, float(base)), out, requires_grad)
+    return _finish(_logspace(_number(start), _number(end), steps, _dtype_of(dtype, out), device, float(base)), out,
+                   requires_grad)
 
 
 @composite(method=False)
-@_documented(card("Ones on the main diagonal, zeros elsewhere.", "mg.eye(2).tolist() -> [[1.0, 0.0], [0.0, 1.0]]", n="rows.",
-                  m="columns, default n.", returns="an (n, m) matrix.", raises="RuntimeError for negative sizes.", **_ARGS))
+@_documented(card("Ones on the main diagonal, zeros elsewhere.", "mg.eye(2).tolist() -> [[1.0, 0.0], [0.0, 1.0]]",
+                  n="rows.",
+                  m="columns, default n.", returns="an (n, m) matrix.", raises="RuntimeError for negative sizes.",
+                  **_ARGS))
 def eye(n: int, m: int | None = None, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
         pin_memory: bool = False, requires_grad: bool = False) -> mg.Tensor:  # fmt: skip
     return _finish(_eye(n, n if m is None else m, _dtype_of(dtype, out), device), out, requires_grad)
 
 
-# --- triangles ------------------------------------------------------------------------------------------------------------
+# --- triangles --------------------------------------------------------------------------------------------------------
 def _triangle_indices(row: int, col: int, offset: int, dtype: Any, lower: bool) -> mg.Tensor:
     if row < 0 or col < 0:
         raise RuntimeError(f"tril_indices: row and col must be non-negative: got {row} and {col}")
@@ -195,22 +229,30 @@ def _triangle_indices(row: int, col: int, offset: int, dtype: Any, lower: bool) 
 
 
 @composite(method=False)
-@_documented(card("Row and column numbers of the lower triangle of a matrix, row by row.", "mg.tril_indices(2, 2).tolist() -> [[0, 1, 1], [0, 0, 1]]",
-                  row="rows.", col="columns.", offset="diagonal up to which elements count.", returns="a (2, n) integer tensor.",
-                  raises="RuntimeError for negative sizes.", dtype="integer dtype, default int64.", device="where the data lives."))
-def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None, layout: Any = None) -> mg.Tensor:
+@_documented(card("Row and column numbers of the lower triangle of a matrix, row by row.",
+                  "mg.tril_indices(2, 2).tolist() -> [[0, 1, 1], [0, 0, 1]]",
+                  row="rows.", col="columns.", offset="diagonal up to which elements count.",
+                  returns="a (2, n) integer tensor.",
+                  raises="RuntimeError for negative sizes.", dtype="integer dtype, default int64.",
+                  device="where the data lives."))
+def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None,
+                 layout: Any = None) -> mg.Tensor:
     return _triangle_indices(row, col, offset, dtype, True)
 
 
 @composite(method=False)
-@_documented(card("Row and column numbers of the upper triangle of a matrix, row by row.", "mg.triu_indices(2, 2).tolist() -> [[0, 0, 1], [0, 1, 1]]",
-                  row="rows.", col="columns.", offset="diagonal from which elements count.", returns="a (2, n) integer tensor.",
-                  raises="RuntimeError for negative sizes.", dtype="integer dtype, default int64.", device="where the data lives."))
-def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None, layout: Any = None) -> mg.Tensor:
+@_documented(card("Row and column numbers of the upper triangle of a matrix, row by row.",
+                  "mg.triu_indices(2, 2).tolist() -> [[0, 0, 1], [0, 1, 1]]",
+                  row="rows.", col="columns.", offset="diagonal from which elements count.",
+                  returns="a (2, n) integer tensor.",
+                  raises="RuntimeError for negative sizes.", dtype="integer dtype, default int64.",
+                  device="where the data lives."))
+def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None,
+                 layout: Any = None) -> mg.Tensor:
     return _triangle_indices(row, col, offset, dtype, False)
 
 
-# --- like another tensor --------------------------------------------------------------------------------------------------
+# --- like another tensor ----------------------------------------------------------------------------------------------
 def _like_strides(input: mg.Tensor, made: mg.Tensor, memory_format: Any) -> mg.Tensor:
     """PyTorch's preserve_format: dense permuted inputs give results of the same order."""
     if memory_format is mg.contiguous_format or input.is_contiguous():
@@ -224,12 +266,14 @@ def _like_strides(input: mg.Tensor, made: mg.Tensor, memory_format: Any) -> mg.T
     return made.as_strided(shape, stride)
 
 
-_LIKE = dict(input="gives shape, dtype and device.", dtype="another dtype.", device="another device.", requires_grad="True makes a leaf.",
-             memory_format="contiguous_format for row-major; default keeps the input's order of dimensions.")  # fmt: skip
+_LIKE = dict(input="gives shape, dtype and device.", dtype="another dtype.", device="another device.",
+             requires_grad="True makes a leaf.",
+             memory_format="contiguous_format for row-major; default keeps the input's order.")  # fmt: skip
 
 
 @composite(method=False)
-@_documented(card("`empty` of another tensor's shape and dtype.", "mg.empty_like(mg.zeros(2)).shape -> minigrad.Size([2])",
+@_documented(card("`empty` of another tensor's shape and dtype.",
+                  "mg.empty_like(mg.zeros(2)).shape -> minigrad.Size([2])",
                   returns="a tensor of the same shape.", **_LIKE))
 def empty_like(input: mg.Tensor, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
                requires_grad: bool = False, memory_format: Any = None) -> mg.Tensor:  # fmt: skip
@@ -237,7 +281,8 @@ def empty_like(input: mg.Tensor, *, dtype: Any = None, layout: Any = None, devic
     return _finish(_like_strides(input, made, memory_format), None, requires_grad)
 
 
-def _full_like(input: mg.Tensor, value: Any, dtype: Any, device: Any, requires_grad: bool, memory_format: Any) -> mg.Tensor:
+def _full_like(input: mg.Tensor, value: Any, dtype: Any, device: Any, requires_grad: bool,
+               memory_format: Any) -> mg.Tensor:
     made = _full(input.shape, value, _TYPES.get(dtype, dtype) or input.dtype, device or input.device)
     if not input.is_contiguous():
         made = _like_strides(input, made, memory_format)
@@ -261,24 +306,30 @@ def ones_like(input: mg.Tensor, *, dtype: Any = None, layout: Any = None, device
 
 
 @composite(method=False)
-@_documented(card("One value in another tensor's shape and dtype.", "mg.full_like(mg.tensor([1, 2]), 5) -> tensor([5, 5])",
+@_documented(card("One value in another tensor's shape and dtype.",
+                  "mg.full_like(mg.tensor([1, 2]), 5) -> tensor([5, 5])",
                   fill_value="the number.", returns="a tensor of the same shape.", **_LIKE))
-def full_like(input: mg.Tensor, fill_value: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
+def full_like(input: mg.Tensor, fill_value: Any, *, dtype: Any = None, layout: Any = None, device: Any = None,
+              pin_memory: bool = False,
               requires_grad: bool = False, memory_format: Any = None) -> mg.Tensor:  # fmt: skip
     return _full_like(input, _number(fill_value), dtype, device, requires_grad, memory_format)
 
 
-# --- methods that make tensors of self's dtype ----------------------------------------------------------------------------
-_NEW = dict(input="gives dtype and device.", dtype="another dtype.", device="another device.", requires_grad="True makes a leaf.")
+# --- methods that make tensors of self's dtype ------------------------------------------------------------------------
+_NEW = dict(input="gives dtype and device.", dtype="another dtype.", device="another device.",
+            requires_grad="True makes a leaf.")
 
 
 def _new(make: Callable[..., mg.Tensor], text: str, example: str) -> None:
-    def method(input: mg.Tensor, *args: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+    def method(input: mg.Tensor, *args: Any, size: Any = None, dtype: Any = None, device: Any = None,
+               requires_grad: bool = False,
                layout: Any = None, pin_memory: bool = False) -> mg.Tensor:  # fmt: skip
-        return make(_size(args, size), dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
+        return make(_size(args, size), dtype=dtype or input.dtype, device=device or input.device,
+                    requires_grad=requires_grad)
 
     method.__name__ = method.__qualname__ = "new_" + make.__name__
-    method.__doc__ = card(text, example, size="sizes, as numbers or one sequence.", returns="a tensor of that shape.", **_NEW)
+    method.__doc__ = card(text, example, size="sizes, as numbers or one sequence.", returns="a tensor of that shape.",
+                          **_NEW)
     composite(namespace=(), method=True)(method)
 
 
@@ -288,15 +339,19 @@ _new(ones, "`ones` of this tensor's dtype.", "mg.tensor([1]).new_ones(2) -> tens
 
 
 @composite(namespace=(), method=True)
-@_documented(card("`full` of this tensor's dtype.", "mg.tensor([1]).new_full((2,), 3) -> tensor([3, 3])", size="sizes.", fill_value="the number.",
+@_documented(card("`full` of this tensor's dtype.", "mg.tensor([1]).new_full((2,), 3) -> tensor([3, 3])", size="sizes.",
+                  fill_value="the number.",
                   returns="a tensor of that shape.", **_NEW))
-def new_full(input: mg.Tensor, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+def new_full(input: mg.Tensor, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None,
+             requires_grad: bool = False,
              layout: Any = None, pin_memory: bool = False) -> mg.Tensor:  # fmt: skip
-    return full(size, fill_value, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
+    return full(size, fill_value, dtype=dtype or input.dtype, device=device or input.device,
+                requires_grad=requires_grad)
 
 
 @composite(namespace=(), method=True)
-@_documented(card("`tensor(data)` of this tensor's dtype.", "mg.zeros(1).new_tensor([1, 2]) -> tensor([1., 2.])", data="numbers or lists.",
+@_documented(card("`tensor(data)` of this tensor's dtype.", "mg.zeros(1).new_tensor([1, 2]) -> tensor([1., 2.])",
+                  data="numbers or lists.",
                   returns="a tensor.", **_NEW))
 def new_tensor(input: mg.Tensor, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
                layout: Any = None, pin_memory: bool = False) -> mg.Tensor:  # fmt: skip

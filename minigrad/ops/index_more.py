@@ -1,4 +1,5 @@
-"""Composites around index.py: scatter, take, masked_select, nonzero, put_ … each a few calls of the ops declared there."""
+"""Composites around index.py: scatter, take, masked_select, nonzero, put_ … each a few calls of the ops declared
+there."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ def _source(src: Any, value: Any, op: str) -> Any:
 
 
 @composite(samples=lambda s: [s(s.t(3, 4), 1, s.index(3, 1, high=4), s.t(3, 1)), s(s.t(3), 0, s.index(1, high=3), 2.0)])
-def scatter(input: mg.Tensor, dim: int, index: mg.Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None) -> mg.Tensor:
+def scatter(input: mg.Tensor, dim: int, index: mg.Tensor, src: Any = None, *, value: Any = None,
+            reduce: str | None = None) -> mg.Tensor:
     """A copy of input with src written at the indices: out[index[i, j], j] = src[i, j] for dim 0.
 
     Args:
@@ -39,7 +41,8 @@ def scatter(input: mg.Tensor, dim: int, index: mg.Tensor, src: Any = None, *, va
 
 
 @composite(namespace=(), method=True)
-def scatter_(input: mg.Tensor, dim: int, index: mg.Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None) -> mg.Tensor:
+def scatter_(input: mg.Tensor, dim: int, index: mg.Tensor, src: Any = None, *, value: Any = None,
+             reduce: str | None = None) -> mg.Tensor:
     """In-place form of `scatter`.
 
     Args:
@@ -93,9 +96,11 @@ def take_along_dim(input: mg.Tensor, indices: mg.Tensor, dim: int | None = None)
     if dim is None:
         return functions["gather"](input.reshape(-1), 0, indices.reshape(-1))
     if indices.dim() != input.dim():
-        raise RuntimeError(f"take_along_dim: expected as many dimensions in indices as in input: got {indices.dim()} and {input.dim()}")
+        raise RuntimeError(f"take_along_dim: expected as many dimensions in indices as in input: got {indices.dim()} "
+        f"and {input.dim()}")
     d = dim % max(input.dim(), 1)
-    shape = list(functions["broadcast_shapes"]((*input.shape[:d], 1, *input.shape[d + 1 :]), (*indices.shape[:d], 1, *indices.shape[d + 1 :])))
+    shape = list(functions["broadcast_shapes"]((*input.shape[:d], 1, *input.shape[d + 1 :]),
+                                               (*indices.shape[:d], 1, *indices.shape[d + 1 :])))
     expand = functions["expand"]
     own, wanted = [*shape], [*shape]
     own[d], wanted[d] = input.shape[d], indices.shape[d]
@@ -146,7 +151,8 @@ def masked_scatter(input: mg.Tensor, mask: mg.Tensor, source: mg.Tensor) -> mg.T
     input, mask = functions["broadcast_tensors"](input, mask)
     at = functions["_nonzero"](mask.reshape(-1)).reshape(-1)
     if source.numel() < at.numel():
-        raise RuntimeError(f"masked_scatter: expected source to have at least {at.numel()} elements, the ones under the mask: got {source.numel()}")
+        raise RuntimeError(f"masked_scatter: expected source to have at least {at.numel()} elements, the ones under "
+        f"the mask: got {source.numel()}")
     return functions["index_put"](input.reshape(-1), [at], source.reshape(-1)[: at.numel()]).reshape(input.shape)
 
 
@@ -203,7 +209,8 @@ def put_(input: mg.Tensor, index: mg.Tensor, source: mg.Tensor, accumulate: bool
         tensor([0., 5., 0.])
     """
     if index.numel() != source.numel():
-        raise RuntimeError(f"put_: expected source and index to have the same number of elements: got {source.numel()} and {index.numel()}")
+        raise RuntimeError(f"put_: expected source and index to have the same number of elements: got "
+        f"{source.numel()} and {index.numel()}")
     index, source = index.reshape(-1), source.reshape(-1)
     if input.is_contiguous():
         functions["index_put_"](functions["view"](input, (-1,)), [index], source, accumulate)
@@ -228,4 +235,5 @@ def put(input: mg.Tensor, index: mg.Tensor, source: mg.Tensor, accumulate: bool 
         >>> mg.zeros(3).put(mg.tensor([1]), mg.tensor([5.]))
         tensor([0., 5., 0.])
     """
-    return functions["index_put"](input.reshape(-1), [index.reshape(-1)], source.reshape(-1), accumulate).reshape(input.shape)
+    return functions["index_put"](input.reshape(-1), [index.reshape(-1)], source.reshape(-1),
+                                  accumulate).reshape(input.shape)

@@ -21,20 +21,28 @@ def _cat_grad(g: mg.Tensor, tensors_shape: list[tuple[int, ...]], dim: int) -> l
     return grads
 
 
-op("cat(tensors: tensors, dim: int = 0) -> out", meta="cat", dtensors=_cat_grad, method=False, aliases=("concat", "concatenate"),
+op("cat(tensors: tensors, dim: int = 0) -> out", meta="cat", dtensors=_cat_grad, method=False,
+   aliases=("concat", "concatenate"),
    ref=lambda tensors, dim=0: numpy().concatenate([t for t in tensors if t.shape != (0,)] or [numpy().zeros(0)], dim),
-   samples=lambda s: [s([s.t(2, 3), s.t(1, 3)]), s([s.t(2, 3), s.t(2, 2)], 1), s([s.t(2, 3), s.t(2, 1), s.t(2, 4)], -1), s([s.t(0), s.t(3)]),
+   samples=lambda s: [s([s.t(2, 3), s.t(1, 3)]), s([s.t(2, 3), s.t(2, 2)], 1), s([s.t(2, 3), s.t(2, 1), s.t(2, 4)], -1),
+                      s([s.t(0), s.t(3)]),
                       s([s.t(0), s.t(2, 3)]), s([s.t(3, 2, layout="transposed"), s.t(3, 2)], 1), s([s.t(4)])],
-   doc=card("Joins tensors along a dimension that they have.", "mg.cat([mg.tensor([1]), mg.tensor([2, 3])]) -> tensor([1, 2, 3])",
+   doc=card("Joins tensors along a dimension that they have.",
+            "mg.cat([mg.tensor([1]), mg.tensor([2, 3])]) -> tensor([1, 2, 3])",
             tensors="at least one; equal sizes but in `dim`. 1-d tensors of size 0 are skipped.", dim="the dimension.",
-            returns="a tensor of the promoted dtype.", raises="RuntimeError when sizes or numbers of dimensions differ, IndexError for dim.",
+            returns="a tensor of the promoted dtype.",
+            raises="RuntimeError when sizes or numbers of dimensions differ, IndexError for dim.",
             grad="Each input gets its part."))
 
-op("stack(tensors: tensors, dim: int = 0) -> out", meta="stack", method=False, dtensors=lambda g, dim: list(g.unbind(dim)),
+op("stack(tensors: tensors, dim: int = 0) -> out", meta="stack", method=False, dtensors=lambda g,
+   dim: list(g.unbind(dim)),
    ref=lambda tensors, dim=0: numpy().stack(tensors, dim),
-   samples=lambda s: [s([s.t(2, 3), s.t(2, 3)]), s([s.t(2), s.t(2), s.t(2)], 1), s([s.t(2, 3), s.t(2, 3)], -1), s([s.t(), s.t()]), s([s.t(0)])],
-   doc=card("Joins tensors of one shape along a new dimension.", "mg.stack([mg.tensor([1, 2]), mg.tensor([3, 4])]).tolist() -> [[1, 2], [3, 4]]",
-            tensors="at least one, all of one shape.", dim="position of the new dimension.", returns="a tensor of the promoted dtype.",
+   samples=lambda s: [s([s.t(2, 3), s.t(2, 3)]), s([s.t(2), s.t(2), s.t(2)], 1), s([s.t(2, 3), s.t(2, 3)], -1),
+                      s([s.t(), s.t()]), s([s.t(0)])],
+   doc=card("Joins tensors of one shape along a new dimension.",
+            "mg.stack([mg.tensor([1, 2]), mg.tensor([3, 4])]).tolist() -> [[1, 2], [3, 4]]",
+            tensors="at least one, all of one shape.", dim="position of the new dimension.",
+            returns="a tensor of the promoted dtype.",
             raises="RuntimeError when shapes differ, IndexError for dim.", grad="Each input gets its slice."))
 
 
@@ -130,7 +138,8 @@ def block_diag(*tensors: mg.Tensor) -> mg.Tensor:
     width, rows, left = sum(b.shape[1] for b in blocks), [], 0
     for b in blocks:
         right = width - left - b.shape[1]
-        rows.append(functions["cat"]([mg.zeros(b.shape[0], left, dtype=b.dtype), b, mg.zeros(b.shape[0], right, dtype=b.dtype)], 1))
+        rows.append(functions["cat"]([mg.zeros(b.shape[0], left, dtype=b.dtype), b, mg.zeros(b.shape[0], right,
+            dtype=b.dtype)], 1))
         left += b.shape[1]
     return functions["cat"](rows, 0)
 
@@ -166,7 +175,8 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[mg.Tensor, ...
         tensors = (tensors[1], tensors[0], *tensors[2:])
     shape = tuple(t.numel() for t in tensors)
     grids = [
-        functions["expand"](t.reshape((1,) * k + (-1,) + (1,) * (len(shape) - k - 1)), shape) for k, t in enumerate(tensors)
+        functions["expand"](t.reshape((1,) * k + (-1,) + (1,) * (len(shape) - k - 1)), shape) for k,
+        t in enumerate(tensors)
     ]
     if swap:
         grids[0], grids[1] = grids[1], grids[0]
@@ -195,31 +205,46 @@ def cartesian_prod(*tensors: mg.Tensor) -> mg.Tensor:
     return functions["stack"]([g.reshape(-1) for g in meshgrid(*tensors, indexing="ij")], 1)
 
 
-# --- a copy with one region replaced --------------------------------------------------------------------------------------
+# --- a copy with one region replaced ----------------------------------------------------------------------------------
 op("select_scatter(input, src, dim: int, index: int) -> out", meta="region_scatter",
-   dinput=lambda g, src_shape, dim, index: functions["select_scatter"](g, mg.zeros(src_shape, dtype=g.dtype), dim, index),
-   dsrc=lambda g, dim, index: g.select(dim, index), ref=lambda input, src, dim, index: _with(input, src, lambda x: x.swapaxes(0, dim)[index]),
+   dinput=lambda g, src_shape, dim, index: functions["select_scatter"](g, mg.zeros(src_shape, dtype=g.dtype), dim,
+                                                                       index),
+   dsrc=lambda g, dim, index: g.select(dim, index), ref=lambda input, src, dim,
+   index: _with(input, src, lambda x: x.swapaxes(0, dim)[index]),
    samples=lambda s: [s(s.t(2, 3), s.t(3), 0, 1), s(s.t(2, 3), s.t(2), 1, -1)],
-   doc=card("A copy of input with one slice replaced.", "mg.zeros(2).select_scatter(mg.tensor(5.), 0, 1) -> tensor([0., 5.])", input="any tensor.",
-            src="new values, of the shape of input.select(dim, index).", dim="the dimension.", index="the position.", returns="a copy.",
-            raises="RuntimeError when src does not fit, IndexError out of range.", grad="Zero for what is replaced; src gets its slice."))
+   doc=card("A copy of input with one slice replaced.",
+            "mg.zeros(2).select_scatter(mg.tensor(5.), 0, 1) -> tensor([0., 5.])", input="any tensor.",
+            src="new values, of the shape of input.select(dim, index).", dim="the dimension.", index="the position.",
+            returns="a copy.",
+            raises="RuntimeError when src does not fit, IndexError out of range.",
+            grad="Zero for what is replaced; src gets its slice."))
 
-op("slice_scatter(input, src, dim: int = 0, start: int? = None, end: int? = None, step: int = 1) -> out", meta="region_scatter",
-   dinput=lambda g, src_shape, dim, start, end, step: functions["slice_scatter"](g, mg.zeros(src_shape, dtype=g.dtype), dim, start, end, step),
+op("slice_scatter(input, src, dim: int = 0, start: int? = None, end: int? = None, step: int = 1) -> out",
+   meta="region_scatter",
+   dinput=lambda g, src_shape, dim, start, end, step: functions["slice_scatter"](g, mg.zeros(src_shape, dtype=g.dtype),
+       dim, start, end, step),
    dsrc=lambda g, dim, start, end, step: functions["_slice"](g, dim, start, end, step),
-   ref=lambda input, src, dim=0, start=None, end=None, step=1: _with(input, src.swapaxes(0, dim), lambda x: x.swapaxes(0, dim)[start:end:step]),
+   ref=lambda input, src, dim=0, start=None, end=None, step=1: _with(input, src.swapaxes(0, dim),
+                                                                     lambda x: x.swapaxes(0, dim)[start:end:step]),
    samples=lambda s: [s(s.t(4, 2), s.t(2, 2), 0, 1, 3), s(s.t(2, 5), s.t(2, 2), 1, 0, 4, 2)],
-   doc=card("A copy of input with x[start:end:step] replaced.", "mg.zeros(3).slice_scatter(mg.ones(1), 0, 1, 2) -> tensor([0., 1., 0.])",
-            input="any tensor.", src="new values, of the slice's shape.", dim="the dimension.", start="first position.", end="end, excluded.",
-            step="at least 1.", returns="a copy.", raises="RuntimeError when src does not fit.", grad="Zero for what is replaced; src gets its slice."))
+   doc=card("A copy of input with x[start:end:step] replaced.",
+            "mg.zeros(3).slice_scatter(mg.ones(1), 0, 1, 2) -> tensor([0., 1., 0.])",
+            input="any tensor.", src="new values, of the slice's shape.", dim="the dimension.", start="first position.",
+            end="end, excluded.",
+            step="at least 1.", returns="a copy.", raises="RuntimeError when src does not fit.",
+            grad="Zero for what is replaced; src gets its slice."))
 
 op("diagonal_scatter(input, src, offset: int = 0, dim1: int = 0, dim2: int = 1) -> out", meta="region_scatter",
-   dinput=lambda g, src_shape, offset, dim1, dim2: functions["diagonal_scatter"](g, mg.zeros(src_shape, dtype=g.dtype), offset, dim1, dim2),
+   dinput=lambda g, src_shape, offset, dim1, dim2: functions["diagonal_scatter"](g, mg.zeros(src_shape, dtype=g.dtype),
+       offset, dim1, dim2),
    dsrc=lambda g, offset, dim1, dim2: g.diagonal(offset, dim1, dim2),
-   ref=lambda input, src, offset=0, dim1=0, dim2=1: _with(input, src, lambda x: _writable(x.diagonal(offset, dim1, dim2))),
+   ref=lambda input, src, offset=0, dim1=0, dim2=1: _with(input, src, lambda x: _writable(x.diagonal(offset, dim1,
+       dim2))),
    samples=lambda s: [s(s.t(3, 3), s.t(3)), s(s.t(2, 3), s.t(2), 1)],
-   doc=card("A copy of input with a diagonal replaced.", "mg.zeros(2, 2).diagonal_scatter(mg.ones(2)).tolist() -> [[1.0, 0.0], [0.0, 1.0]]",
-            input="at least 2 dimensions.", src="new values, of the diagonal's shape.", offset="0 main, positive above, negative below.",
+   doc=card("A copy of input with a diagonal replaced.",
+            "mg.zeros(2, 2).diagonal_scatter(mg.ones(2)).tolist() -> [[1.0, 0.0], [0.0, 1.0]]",
+            input="at least 2 dimensions.", src="new values, of the diagonal's shape.",
+            offset="0 main, positive above, negative below.",
             dim1="rows.", dim2="columns.", returns="a copy.", raises="RuntimeError when src does not fit.",
             grad="Zero for what is replaced; src gets the diagonal."))
 

@@ -88,7 +88,7 @@ def _along_classes(weight: Any, ndim: int) -> Any:
 def _sample_gradient(g: Any, total_weight: Any, reduction: int, ndim: int) -> Any:
     """Gradient of each sample's loss, broadcasting over the classes."""
     if reduction == 1:
-        return g / total_weight
+        return g / mg.where(total_weight == 0, 1.0, total_weight)  # nothing counts: the loss is NaN, its gradient 0 (PyTorch's)
     return g if reduction == 2 else g.unsqueeze(0 if ndim == 1 else 1)
 
 

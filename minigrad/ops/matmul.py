@@ -208,7 +208,10 @@ def addr(input: mg.Tensor, vec1: mg.Tensor, vec2: mg.Tensor, *, beta: float = 1,
         >>> mg.addr(mg.zeros(2), mg.tensor([1., 2.]), mg.tensor([3., 4.])).tolist()
         [[3.0, 4.0], [6.0, 8.0]]
     """
-    product = _scaled(outer(vec1, vec2), alpha)
+    product = outer(vec1, vec2)
+    if product.dtype == mg.bool and input.dtype == mg.bool:  # PyTorch: numbers act as truth values
+        return (input & bool(beta)) | (product & bool(alpha))
+    product = _scaled(product, alpha)
     return product if beta == 0 else _scaled(input, beta) + product
 
 

@@ -1,6 +1,7 @@
 """Random tensors. Kernels: csrc/cpu/random.cpp, random_sample.cpp; the numbers themselves: csrc/core/philox.h.
 
-Element i of a result depends on the generator's seed, its position and i alone: the same on every run, thread count and device.
+Element i of a result depends on the generator's seed, its position and i alone: the same on every run, thread count and
+device.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from typing import Any
 import minigrad as mg
 from minigrad.op import composite, functions, op
 from minigrad.ops._struct_doc import card
-from minigrad.ops.create import _TYPES, _empty, _finish, _like_strides, _size
+from minigrad.ops.create import _TYPES, _documented, _empty, _finish, _like_strides, _size
 
-_WHY = dict(no_ref_reason="random", no_samples_reason="random; see tests of the distributions", no_torch_reason="other random numbers")
+_WHY = dict(no_ref_reason="random", no_samples_reason="random; see tests of the distributions",
+            no_torch_reason="other random numbers")
 _GENERATOR = "random generator; None takes the default one."
 
 
@@ -25,82 +27,109 @@ def _inplace(schema: str, meta: str, summary: str, example: str, **args: str) ->
 _inplace("uniform_(input!, from: float = 0.0, to: float = 1.0, *, generator: generator? = None) -> out", "uniform",
          "Fills with numbers drawn evenly from [from, to).", "mg.empty(2).uniform_(1, 2).shape -> minigrad.Size([2])")
 _inplace("normal_(input!, mean: float = 0.0, std: float = 1.0, *, generator: generator? = None) -> out", "normal",
-         "Fills with normally distributed numbers (Box-Muller).", "mg.empty(2).normal_().shape -> minigrad.Size([2])", mean="mean.",
+         "Fills with normally distributed numbers (Box-Muller).", "mg.empty(2).normal_().shape -> minigrad.Size([2])",
+         mean="mean.",
          std="standard deviation, not negative.")
 _inplace("log_normal_(input!, mean: float = 1.0, std: float = 2.0, *, generator: generator? = None) -> out", "normal",
-         "Fills with exp of normally distributed numbers.", "mg.empty(2).log_normal_().shape -> minigrad.Size([2])", mean="mean of the logarithm.",
+         "Fills with exp of normally distributed numbers.", "mg.empty(2).log_normal_().shape -> minigrad.Size([2])",
+         mean="mean of the logarithm.",
          std="standard deviation of the logarithm.")
 _inplace("exponential_(input!, lambd: float = 1.0, *, generator: generator? = None) -> out", "exponential",
-         "Fills with exponentially distributed numbers, always above 0.", "mg.empty(2).exponential_().shape -> minigrad.Size([2])", lambd="rate, above 0.")
+         "Fills with exponentially distributed numbers, always above 0.",
+         "mg.empty(2).exponential_().shape -> minigrad.Size([2])", lambd="rate, above 0.")
 _inplace("cauchy_(input!, median: float = 0.0, sigma: float = 1.0, *, generator: generator? = None) -> out", "cauchy",
-         "Fills with Cauchy distributed numbers.", "mg.empty(2).cauchy_().shape -> minigrad.Size([2])", median="median.", sigma="half width, above 0.")
+         "Fills with Cauchy distributed numbers.", "mg.empty(2).cauchy_().shape -> minigrad.Size([2])",
+         median="median.", sigma="half width, above 0.")
 _inplace("geometric_(input!, p: float, *, generator: generator? = None) -> out", "geometric",
-         "Fills with the number of tries up to the first success.", "mg.empty(2).geometric_(0.5).shape -> minigrad.Size([2])", p="chance of success, in (0, 1).")
+         "Fills with the number of tries up to the first success.",
+         "mg.empty(2).geometric_(0.5).shape -> minigrad.Size([2])", p="chance of success, in (0, 1).")
 _inplace("bernoulli_(input!, p: operand = 0.5, *, generator: generator? = None) -> out", "bernoulli_",
-         "Fills with 1 (chance p) and 0.", "mg.empty(2).bernoulli_(1.0) -> tensor([1., 1.])", p="chance, in [0, 1]; a number, or a tensor that broadcasts.")
+         "Fills with 1 (chance p) and 0.", "mg.empty(2).bernoulli_(1.0) -> tensor([1., 1.])",
+         p="chance, in [0, 1]; a number, or a tensor that broadcasts.")
 _inplace("_randint_(input!, low: int, high: int, *, generator: generator? = None) -> out", "randint",
-         "Fills with integers of [low, high).", "mg.empty(2, dtype=mg.int64).random_(1) -> tensor([0, 0])", low="least.", high="bound, excluded.")
+         "Fills with integers of [low, high).", "mg.empty(2, dtype=mg.int64).random_(1) -> tensor([0, 0])",
+         low="least.", high="bound, excluded.")
 
 _bernoulli = op("_bernoulli(input, *, generator: generator? = None) -> out", meta="random_of", namespace=None,
                 dinput=lambda g, input_shape: mg.zeros(input_shape, dtype=g.dtype), **_WHY, doc="Kernel of bernoulli.")
-_randperm = op("_randperm(n: int, dtype: dtype? = None, device: device? = None, generator: generator? = None) -> out", meta="randperm",
+_randperm = op("_randperm(n: int, dtype: dtype? = None, device: device? = None, generator: generator? = None) -> out",
+               meta="randperm",
                namespace=None, no_grad_reason="integers", **_WHY, doc="Kernel of randperm.")
-op("poisson(input, generator: generator? = None) -> out", meta="random_of", dinput=lambda g, input_shape: mg.zeros(input_shape, dtype=g.dtype),
+op("poisson(input, generator: generator? = None) -> out", meta="random_of", dinput=lambda g,
+   input_shape: mg.zeros(input_shape, dtype=g.dtype),
    method=False, **_WHY,
-   doc=card("Poisson distributed numbers.", "mg.poisson(mg.zeros(2)) -> tensor([0., 0.])", input="rates, floating, not negative.", generator=_GENERATOR,
+   doc=card("Poisson distributed numbers.", "mg.poisson(mg.zeros(2)) -> tensor([0., 0.])",
+            input="rates, floating, not negative.", generator=_GENERATOR,
             returns="a tensor of the same shape and dtype.", raises="RuntimeError for negative rates.", grad="Zero.",
             source="Hörmann 1993, transformed rejection, for rates from 10 on."))
-op("multinomial(input, num_samples: int, replacement: bool = False, *, generator: generator? = None) -> out", meta="multinomial",
+op("multinomial(input, num_samples: int, replacement: bool = False, *, generator: generator? = None) -> out",
+   meta="multinomial",
    no_grad_reason="integers", **_WHY,
    doc=card("Draws categories in proportion to their weights.", "mg.multinomial(mg.tensor([0., 1.]), 1) -> tensor([1])",
-            input="(categories,) or (rows, categories) weights, not negative, not all zero.", num_samples="draws per row.",
-            replacement="whether a category may come twice.", generator=_GENERATOR, returns="int64 tensor of num_samples category numbers (per row).",
+            input="(categories,) or (rows, categories) weights, not negative, not all zero.",
+            num_samples="draws per row.",
+            replacement="whether a category may come twice.", generator=_GENERATOR,
+            returns="int64 tensor of num_samples category numbers (per row).",
             raises="RuntimeError for weights that are no distribution, or too few categories."))
 
 _masked_scale = op("_masked_scale(g, mask, scale: float) -> out", meta="masked_scale", namespace=None,
                    dg=lambda g, mask, scale: _masked_scale(g, mask, scale), ref=lambda g, mask, scale: g * mask * scale,
-                   samples=lambda s: [s(s.t(2, 3), s.mask(2, 3), 2.0), s(s.t(3, 2, layout="transposed"), s.mask(3, 2), 0.5), s(s.t(0), s.mask(0), 1.0)],
+                   samples=lambda s: [s(s.t(2, 3), s.mask(2, 3), 2.0),
+                                      s(s.t(3, 2, layout="transposed"), s.mask(3, 2), 0.5), s(s.t(0), s.mask(0), 1.0)],
                    doc="g * scale where mask, else 0: the gradient of dropout.")
-_dropout = op("_dropout(input, p: float, *, generator: generator? = None) -> out, mask", meta="dropout", namespace=None, nondiff=("mask",),
-              dinput=lambda g, mask, p: _masked_scale(g, mask, 1 / (1 - p) if p < 1 else 0.0), grad_name="Dropout", **_WHY,
-              doc="Kernel of dropout: keeps with chance 1 - p and scales by 1 / (1 - p); the mask takes one byte per element.")
+_dropout = op("_dropout(input, p: float, *, generator: generator? = None) -> out, mask", meta="dropout", namespace=None,
+              nondiff=("mask",),
+              dinput=lambda g, mask, p: _masked_scale(g, mask, 1 / (1 - p) if p < 1 else 0.0), grad_name="Dropout",
+              **_WHY,
+              doc="Kernel of dropout: keeps with chance 1 - p and scales by 1 / (1 - p); the mask takes one byte per "
+              "element.")
 
 
-# --- functions ------------------------------------------------------------------------------------------------------------
-_COMMON = dict(out="tensor to write into.", dtype="floating dtype; None takes the default one.", device="where the data lives.",
-               requires_grad="True makes a leaf.", generator=_GENERATOR, others="layout, pin_memory: accepted, change nothing.")  # fmt: skip
+# --- functions --------------------------------------------------------------------------------------------------------
+_COMMON = dict(out="tensor to write into.", dtype="floating dtype; None takes the default one.",
+               device="where the data lives.",
+               requires_grad="True makes a leaf.", generator=_GENERATOR,
+               others="layout, pin_memory: accepted, change nothing.")  # fmt: skip
 
 
-def _drawn(draw: str, parameters: tuple, args: tuple, size: Any, generator: Any, out: Any, dtype: Any, device: Any, requires_grad: bool) -> mg.Tensor:
+def _drawn(draw: str, parameters: tuple, args: tuple, size: Any, generator: Any, out: Any, dtype: Any, device: Any,
+           requires_grad: bool) -> mg.Tensor:
     dtype = _TYPES.get(dtype, dtype) or (out.dtype if out is not None else None)
     made = functions[draw](_empty(_size(args, size), dtype, device), *parameters, generator=generator)
     return made if out is None and not requires_grad else _finish(made, out, requires_grad)
 
 
 @composite(method=False, **_WHY)
-def rand(*args: Any, size: Any = None, generator: Any = None, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+@_documented(card("Numbers drawn evenly from [0, 1).", "mg.rand(2).shape -> minigrad.Size([2])",
+                  size="sizes, as numbers or one sequence.",
+                  returns="a tensor of that shape.", raises="RuntimeError for an integer dtype.", **_COMMON))
+def rand(*args: Any, size: Any = None, generator: Any = None, out: Any = None, dtype: Any = None, layout: Any = None,
+         device: Any = None,
          requires_grad: bool = False, pin_memory: bool = False) -> mg.Tensor:  # fmt: skip
     return _drawn("uniform_", (), args, size, generator, out, dtype, device, requires_grad)
 
 
-rand.__doc__ = card("Numbers drawn evenly from [0, 1).", "mg.rand(2).shape -> minigrad.Size([2])", size="sizes, as numbers or one sequence.",
-                    returns="a tensor of that shape.", raises="RuntimeError for an integer dtype.", **_COMMON)  # fmt: skip
-
-
 @composite(method=False, **_WHY)
-def randn(*args: Any, size: Any = None, generator: Any = None, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+@_documented(card("Numbers drawn from the standard normal distribution.", "mg.randn(2).shape -> minigrad.Size([2])",
+                  size="sizes, as numbers or one sequence.", returns="a tensor of that shape.",
+                  raises="RuntimeError for an integer dtype.",
+                  **_COMMON))
+def randn(*args: Any, size: Any = None, generator: Any = None, out: Any = None, dtype: Any = None, layout: Any = None,
+          device: Any = None,
           requires_grad: bool = False, pin_memory: bool = False) -> mg.Tensor:  # fmt: skip
     return _drawn("normal_", (), args, size, generator, out, dtype, device, requires_grad)
 
 
-randn.__doc__ = card("Numbers drawn from the standard normal distribution.", "mg.randn(2).shape -> minigrad.Size([2])",
-                     size="sizes, as numbers or one sequence.", returns="a tensor of that shape.", raises="RuntimeError for an integer dtype.",
-                     **_COMMON)  # fmt: skip
-
-
 @composite(method=False, **_WHY)
-def randint(*args: Any, low: int = 0, high: int | None = None, size: Any = None, generator: Any = None, out: Any = None, dtype: Any = None,
-            layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> mg.Tensor:  # fmt: skip
+@_documented(card("Integers drawn evenly from [low, high).", "mg.randint(5, 6, (2,)) -> tensor([5, 5])",
+                  low="least value, default 0.",
+                  high="bound, excluded.", size="sizes.",
+                  returns="a tensor of that shape, int64 unless a dtype is given.",
+                  raises="RuntimeError when low >= high.", **_COMMON))
+def randint(*args: Any, low: int = 0, high: int | None = None, size: Any = None, generator: Any = None, out: Any = None,
+            dtype: Any = None,
+            layout: Any = None, device: Any = None, requires_grad: bool = False,
+            pin_memory: bool = False) -> mg.Tensor:  # fmt: skip
     numbers = [a for a in args if isinstance(a, int)]
     size = next((a for a in args if not isinstance(a, int)), size)
     if len(numbers) + (high is not None) > 2 or size is None:
@@ -111,22 +140,18 @@ def randint(*args: Any, low: int = 0, high: int | None = None, size: Any = None,
         low, high = (numbers[0], numbers[1]) if len(numbers) == 2 else (low, numbers[0])
     else:
         raise TypeError("randint: expected randint(high, size) or randint(low, high, size)")
-    return _drawn("_randint_", (low, high), (), size, generator, out, dtype or (mg.int64 if out is None else None), device, requires_grad)
-
-
-randint.__doc__ = card("Integers drawn evenly from [low, high).", "mg.randint(5, 6, (2,)) -> tensor([5, 5])", low="least value, default 0.",
-                       high="bound, excluded.", size="sizes.", returns="a tensor of that shape, int64 unless a dtype is given.",
-                       raises="RuntimeError when low >= high.", **_COMMON)  # fmt: skip
+    return _drawn("_randint_", (low, high), (), size, generator, out, dtype or (mg.int64 if out is None else None),
+                  device, requires_grad)
 
 
 @composite(method=False, **_WHY)
-def randperm(n: int, *, generator: Any = None, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+@_documented(card("A random order of 0 … n - 1.", "mg.randperm(3).sort().values -> tensor([0, 1, 2])", n="how many.",
+                  returns="a 1-d int64 tensor.",
+                  raises="RuntimeError for negative n.", **_COMMON))
+def randperm(n: int, *, generator: Any = None, out: Any = None, dtype: Any = None, layout: Any = None,
+             device: Any = None,
              requires_grad: bool = False, pin_memory: bool = False) -> mg.Tensor:  # fmt: skip
     return _finish(_randperm(n, _TYPES.get(dtype, dtype), device, generator), out, requires_grad)
-
-
-randperm.__doc__ = card("A random order of 0 … n - 1.", "mg.randperm(3).sort().values -> tensor([0, 1, 2])", n="how many.", returns="a 1-d int64 tensor.",
-                        raises="RuntimeError for negative n.", **_COMMON)  # fmt: skip
 
 
 def _like(input: mg.Tensor, dtype: Any, device: Any, memory_format: Any) -> mg.Tensor:
@@ -134,43 +159,50 @@ def _like(input: mg.Tensor, dtype: Any, device: Any, memory_format: Any) -> mg.T
     return _like_strides(input, made, memory_format)
 
 
-_LIKE = dict(input="gives shape, dtype and device.", dtype="another dtype.", device="another device.", requires_grad="True makes a leaf.",
+_LIKE = dict(input="gives shape, dtype and device.", dtype="another dtype.", device="another device.",
+             requires_grad="True makes a leaf.",
              returns="a tensor of the same shape.", generator=_GENERATOR)  # fmt: skip
 
 
 @composite(method=False, **_WHY)
-def rand_like(input: mg.Tensor, *, generator: Any = None, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+@_documented(card("`rand` of another tensor's shape and dtype.",
+                  "mg.rand_like(mg.zeros(2)).shape -> minigrad.Size([2])", **_LIKE))
+def rand_like(input: mg.Tensor, *, generator: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+              requires_grad: bool = False,
               pin_memory: bool = False, memory_format: Any = None) -> mg.Tensor:  # fmt: skip
-    return _finish(functions["uniform_"](_like(input, dtype, device, memory_format), generator=generator), None, requires_grad)
-
-
-rand_like.__doc__ = card("`rand` of another tensor's shape and dtype.", "mg.rand_like(mg.zeros(2)).shape -> minigrad.Size([2])", **_LIKE)
+    return _finish(functions["uniform_"](_like(input, dtype, device, memory_format), generator=generator), None,
+                   requires_grad)
 
 
 @composite(method=False, **_WHY)
-def randn_like(input: mg.Tensor, *, generator: Any = None, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+@_documented(card("`randn` of another tensor's shape and dtype.",
+                  "mg.randn_like(mg.zeros(2)).shape -> minigrad.Size([2])", **_LIKE))
+def randn_like(input: mg.Tensor, *, generator: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+               requires_grad: bool = False,
                pin_memory: bool = False, memory_format: Any = None) -> mg.Tensor:  # fmt: skip
-    return _finish(functions["normal_"](_like(input, dtype, device, memory_format), generator=generator), None, requires_grad)
-
-
-randn_like.__doc__ = card("`randn` of another tensor's shape and dtype.", "mg.randn_like(mg.zeros(2)).shape -> minigrad.Size([2])", **_LIKE)
+    return _finish(functions["normal_"](_like(input, dtype, device, memory_format), generator=generator), None,
+                   requires_grad)
 
 
 @composite(method=False, **_WHY)
-def randint_like(input: mg.Tensor, low: int = 0, high: int | None = None, *, generator: Any = None, dtype: Any = None, layout: Any = None,
-                 device: Any = None, requires_grad: bool = False, pin_memory: bool = False, memory_format: Any = None) -> mg.Tensor:  # fmt: skip
+@_documented(card("`randint` of another tensor's shape and dtype.",
+                  "mg.randint_like(mg.tensor([7, 8]), 1) -> tensor([0, 0])",
+                  low="least value.", high="bound, excluded.", **_LIKE))
+def randint_like(input: mg.Tensor, low: int = 0, high: int | None = None, *, generator: Any = None, dtype: Any = None,
+                 layout: Any = None,
+                 device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+                 memory_format: Any = None) -> mg.Tensor:  # fmt: skip
     if high is None:
         low, high = 0, low
-    return _finish(functions["_randint_"](_like(input, dtype, device, memory_format), low, high, generator=generator), None, requires_grad)
-
-
-randint_like.__doc__ = card("`randint` of another tensor's shape and dtype.", "mg.randint_like(mg.tensor([7, 8]), 1) -> tensor([0, 0])",
-                            low="least value.", high="bound, excluded.", **_LIKE)  # fmt: skip
+    return _finish(functions["_randint_"](_like(input, dtype, device, memory_format), low, high, generator=generator),
+                   None, requires_grad)
 
 
 @composite(method=False, **_WHY)
-def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Any = None, out: Any = None, dtype: Any = None,
-           layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> mg.Tensor:  # fmt: skip
+def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Any = None, out: Any = None,
+           dtype: Any = None,
+           layout: Any = None, device: Any = None, requires_grad: bool = False,
+           pin_memory: bool = False) -> mg.Tensor:  # fmt: skip
     """Normally distributed numbers with a mean and standard deviation each, or common ones and a size.
 
     Args:
@@ -205,7 +237,8 @@ def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Any 
 
 
 @composite(**_WHY)
-def bernoulli(input: mg.Tensor, p: float | None = None, *, generator: Any = None, out: mg.Tensor | None = None) -> mg.Tensor:
+def bernoulli(input: mg.Tensor, p: float | None = None, *, generator: Any = None,
+              out: mg.Tensor | None = None) -> mg.Tensor:
     """1 with a chance given by the input (or by p), else 0.
 
     Args:
@@ -225,7 +258,8 @@ def bernoulli(input: mg.Tensor, p: float | None = None, *, generator: Any = None
     """
     if p is None:
         return _finish(_bernoulli(input, generator=generator), out, False)
-    return _finish(functions["bernoulli_"](_empty(input.shape, input.dtype, input.device), p, generator=generator), out, False)
+    return _finish(functions["bernoulli_"](_empty(input.shape, input.dtype, input.device), p, generator=generator), out,
+                   False)
 
 
 @composite(namespace=(), method=True, **_WHY)
@@ -254,7 +288,8 @@ def random_(input: mg.Tensor, *bounds: int, generator: Any = None, **named: int)
     elif bounds:
         low, high = bounds
     if high is None:
-        exact = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8, "int64": 63, "int32": 31, "int16": 15, "int8": 7, "uint8": 8, "bool": 1}
+        exact = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8, "int64": 63, "int32": 31, "int16": 15,
+                 "int8": 7, "uint8": 8, "bool": 1}
         name = str(input.dtype).split(".")[-1]
         high = min(2 ** exact[name] + (1 if input.is_floating_point() else 0), 2**63 - 1)
     return functions["_randint_"](input, low, high, generator=generator)

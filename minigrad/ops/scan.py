@@ -36,8 +36,13 @@ def _logcumsumexp_grad(g: Any, input: Any, out: Any, dim: int) -> Any:
     """exp(x) * reverse_cumsum(g exp(-out)), in logarithms: sums of positive and negative g apart (no overflow, no cancellation of scale)."""
     if not input.dim():
         return g
-    positive = mg.where(g > 0, g, 0.0).log()
-    negative = mg.where(g < 0, -g, 0.0).log()
+    # The log of "no gradient" is a finite lowest number: -inf would turn into NaN in the second derivative.
+    lowest = -1e300 if g.dtype == mg.float64 else -6e4 if g.dtype == mg.float16 else -1e38
+
+    def log_where(sign: Any, value: Any) -> Any:
+        return mg.where(sign, mg.where(sign, value, 1.0).log(), lowest)
+
+    positive, negative = log_where(g > 0, g), log_where(g < 0, -g)
 
     def part(log_g: Any) -> Any:
         return ((log_g - out).flip(dim).logcumsumexp(dim).flip(dim) + input).exp()

@@ -108,5 +108,5 @@ def unique(
         extra.append(inverse.reshape(input.shape) if dim is None else inverse)
     if return_counts:
         first = start.nonzero().reshape(-1)
-        extra.append(mg.cat([first, mg.tensor([len(keys)], device=input.device)]).diff() if len(keys) else first)
+        extra.append(mg.cat([first[1:], mg.tensor([len(keys)], device=input.device)]) - first if len(keys) else first)
     return (result, *extra) if extra else result

@@ -1,4 +1,5 @@
-"""Shape functions made of views: flatten, unflatten, atleast_1d, broadcast_tensors … All are composites; cutting is in split.py."""
+"""Shape functions made of views: flatten, unflatten, atleast_1d, broadcast_tensors … All are composites; cutting is in
+split.py."""
 
 from __future__ import annotations
 
@@ -12,11 +13,12 @@ from minigrad.op import composite, functions
 def _wrap(dim: int, ndim: int, op: str) -> int:
     bound = max(ndim, 1)
     if not -bound <= dim < bound:
-        raise IndexError(f"{op}: dim out of range: got {dim}, expected a value in [{-bound}, {bound - 1}] for a {ndim}-d tensor")
+        raise IndexError(f"{op}: dim out of range: got {dim}, expected a value in [{-bound}, {bound - 1}] for a "
+        f"{ndim}-d tensor")
     return dim % bound
 
 
-# --- merging and splitting dimensions -----------------------------------------------------------------------------------
+# --- merging and splitting dimensions ---------------------------------------------------------------------------------
 @composite(samples=lambda s: [s(s.t(2, 3, 4)), s(s.t(2, 3, 4), 1), s(s.t(2, 3, 4), 0, -2), s(s.t()), s(s.t(0, 3))])
 def flatten(input: mg.Tensor, start_dim: int = 0, end_dim: int = -1) -> mg.Tensor:
     """Merges dimensions start_dim … end_dim into one.
@@ -88,7 +90,8 @@ def unflatten(input: mg.Tensor, dim: int, sizes: Sequence[int]) -> mg.Tensor:
     for size in sizes:
         known *= size if size != -1 else 1
     if (known != shape[d] and -1 not in sizes) or (-1 in sizes and (known == 0 or shape[d] % known)):
-        raise RuntimeError(f"unflatten: provided sizes {sizes} don't multiply up to the size of dim {d} ({shape[d]}) in the input tensor")
+        raise RuntimeError(f"unflatten: provided sizes {sizes} don't multiply up to the size of dim {d} ({shape[d]}) "
+        f"in the input tensor")
     if -1 in sizes:
         sizes = tuple(shape[d] // known if size == -1 else size for size in sizes)
     return functions["view"](input, (*shape[:d], *sizes, *shape[d + 1 :]))
@@ -163,7 +166,7 @@ def adjoint(input: mg.Tensor) -> mg.Tensor:
     return input.mT
 
 
-# --- at least n dimensions, broadcasting --------------------------------------------------------------------------------
+# --- at least n dimensions, broadcasting ------------------------------------------------------------------------------
 def _each(tensors: tuple[Any, ...], one: Any) -> Any:
     if len(tensors) == 1 and isinstance(tensors[0], mg.Tensor):
         return one(tensors[0])
@@ -245,7 +248,8 @@ def broadcast_shapes(*shapes: Any) -> mg.Size:
         out = [1] * (len(sizes) - len(out)) + out
         for k, size in enumerate(sizes, len(out) - len(sizes)):
             if size != 1 and out[k] not in (1, size):
-                raise RuntimeError(f"broadcast_shapes: shapes {', '.join(str(tuple(s) if not isinstance(s, int) else s) for s in shapes)}"
+                raise RuntimeError(f"broadcast_shapes: shapes "
+                f"{', '.join(str(tuple(s) if not isinstance(s, int) else s) for s in shapes)}"
                                    " cannot be broadcast together")  # fmt: skip
             out[k] = size if size != 1 else out[k]
     return mg.Size(out)

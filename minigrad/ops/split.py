@@ -41,12 +41,14 @@ def split(tensor: mg.Tensor, split_size_or_sections: int | Sequence[int], dim: i
     if isinstance(split_size_or_sections, (list, tuple)):
         if sum(split_size_or_sections) != total or any(n < 0 for n in split_size_or_sections):
             raise RuntimeError(
-                f"split: split sizes must be non-negative and sum to {total} (size of dimension {d}): got {tuple(split_size_or_sections)}"
+                f"split: split sizes must be non-negative and sum to {total} (size of dimension {d}): got "
+                f"{tuple(split_size_or_sections)}"
             )
         return _pieces(tensor, split_size_or_sections, d)
     step = int(split_size_or_sections)
     if step < 0 or (step == 0 and total != 0):
-        raise RuntimeError(f"split: split_size must be positive, or 0 for a dimension of size 0: got {step} for size {total}")
+        raise RuntimeError(f"split: split_size must be positive, or 0 for a dimension of size 0: got {step} for size "
+        f"{total}")
     if total == 0:
         return (functions["narrow"](tensor, d, 0, 0),)
     return _pieces(tensor, [min(step, total - start) for start in range(0, total, step)], d)
@@ -132,14 +134,17 @@ def tensor_split(
         return _pieces(input, [small + (k < larger) for k in range(cuts)], d)
     bounds = [0, *cuts, total]
     take = functions["_slice"]
-    return tuple(take(input, d, a, b if k + 2 < len(bounds) else None) for k, (a, b) in enumerate(zip(bounds, bounds[1:])))
+    return tuple(take(input, d, a, b if k + 2 < len(bounds) else None) for k,
+                 (a, b) in enumerate(zip(bounds, bounds[1:])))
 
 
 def _axis_split(input: mg.Tensor, cuts: Any, dim: int, name: str, least: int) -> tuple[mg.Tensor, ...]:
     if input.dim() < least:
-        raise RuntimeError(f"{name}: requires a tensor with at least {least} dimension, got a tensor with {input.dim()} dimensions")
+        raise RuntimeError(f"{name}: requires a tensor with at least {least} dimension, got a tensor with "
+        f"{input.dim()} dimensions")
     if isinstance(cuts, int) and (cuts <= 0 or input.shape[dim] % cuts):
-        raise RuntimeError(f"{name}: attempted to split along dimension {dim} of size {input.shape[dim]} into {cuts} equal pieces")
+        raise RuntimeError(f"{name}: attempted to split along dimension {dim} of size {input.shape[dim]} into {cuts} "
+        f"equal pieces")
     return tensor_split(input, cuts, dim)
 
 

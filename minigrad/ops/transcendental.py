@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import minigrad as mg
-from minigrad.op import composite, functions, op
+from minigrad.op import composite, functions, namespaces, op
 from minigrad.ops import _expr as m
 from minigrad.ops._check import expect_tensors
 from minigrad.ops._doc import doc
@@ -17,10 +17,10 @@ _F = "unary_float"
 op("exp(input) -> out", meta=_F, expr=m.exp, dinput=lambda g, out: g * out,
    doc=doc(_F, "e to the power of each element.", "mg.exp(mg.tensor([0., 1.])) -> tensor([1.0000, 2.7183])"))
 
-op("exp2(input) -> out", meta=_F, expr=m.exp2, dinput=lambda g, out: g * out * m.ln2,
+op("exp2(input) -> out", meta=_F, namespace=("", "special"), expr=m.exp2, dinput=lambda g, out: g * out * m.ln2,
    doc=doc(_F, "2 to the power of each element.", "mg.exp2(mg.tensor([0., 3.])) -> tensor([1., 8.])"))
 
-op("expm1(input) -> out", meta=_F, expr=m.expm1, dinput=lambda g, out: g * (out + 1),
+op("expm1(input) -> out", meta=_F, namespace=("", "special"), expr=m.expm1, dinput=lambda g, out: g * (out + 1),
    doc=doc(_F, "exp(input) - 1, accurate near 0.", "mg.expm1(mg.tensor([0., 1.])) -> tensor([0.0000, 1.7183])"))
 
 op("log(input) -> out", meta=_F, domain=(0.1, 4.0), expr=m.log, dinput=lambda g, input: g / input,
@@ -33,7 +33,8 @@ op("log2(input) -> out", meta=_F, domain=(0.1, 4.0), expr=m.log2, dinput=lambda 
 op("log10(input) -> out", meta=_F, domain=(0.1, 4.0), expr=m.log10, dinput=lambda g, input: g / (input * math.log(10)),
    doc=doc(_F, "Logarithm to base 10; -inf at 0, NaN below.", "mg.log10(mg.tensor([1., 100.])) -> tensor([0., 2.])"))
 
-op("log1p(input) -> out", meta=_F, domain=(-0.8, 4.0), expr=m.log1p, dinput=lambda g, input: g / (input + 1),
+op("log1p(input) -> out", meta=_F, namespace=("", "special"), domain=(-0.8, 4.0), expr=m.log1p,
+   dinput=lambda g, input: g / (input + 1),
    doc=doc(_F, "log(1 + input), accurate near 0; -inf at -1, NaN below.",
            "mg.log1p(mg.tensor([0., 1.])) -> tensor([0.0000, 0.6931])"))
 
@@ -111,7 +112,7 @@ op("erfinv(input) -> out", meta=_F, domain=(-0.95, 0.95), expr=m.erfinv, namespa
    "mg.erfinv(mg.tensor([0., 0.5])) -> tensor([0.0000, 0.4769])"))
 
 op("lgamma(input) -> out", meta=_F, domain=(0.2, 4.0), expr=m.lgamma, dinput=lambda g, input: g * mg.digamma(input),
-   doc=doc(_F, "log|gamma(input)|; inf at 0, -1, -2 …", "mg.lgamma(mg.tensor([0.5, 1.])) -> tensor([0.5724, 0.0000])"))
+   doc=doc(_F, "log|gamma(input)|; inf at 0, -1, -2 …", "mg.lgamma(mg.tensor([0.5, 3.])) -> tensor([0.5724, 0.6931])"))
 
 op("digamma(input) -> out", meta=_F, domain=(0.2, 4.0), expr=m.digamma, dinput=lambda g, input: g * mg.polygamma(1,
    input),
@@ -207,3 +208,8 @@ def logit(input: mg.Tensor, eps: float | None = None) -> mg.Tensor:
     if eps is not None:
         x = mg.clamp(x, eps, 1 - eps)
     return mg.log(x / (1 - x))
+
+
+# PyTorch has second names for these in `special` only.
+for _name, _op in (("expit", "sigmoid"), ("gammaln", "lgamma"), ("psi", "digamma")):
+    namespaces["special"][_name] = functions[_op]

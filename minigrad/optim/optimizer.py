@@ -15,9 +15,8 @@ from copy import deepcopy
 from typing import Any
 
 import minigrad as mg
-
-from ..nn.modules._hooks import RemovableHandle
-from ..nn.modules.module import _typename
+from minigrad.utils._typename import typename as _typename
+from minigrad.utils.hooks import RemovableHandle
 
 Tensor = mg.Tensor
 _alive: weakref.WeakSet = weakref.WeakSet()

@@ -23,7 +23,7 @@ from minigrad.op import namespaces, registry
 from minigrad.testing.calls import Skip, accepted_dtypes, as_tuple, reference, same, spelled_out, sum_length, tensors
 from minigrad.testing.checks_grad import fast_gradients, gradients, second_gradients
 from minigrad.testing.compare import assert_close, dtype_name, message, to_numpy
-from minigrad.testing.samples import Sample, Sampler, samples
+from minigrad.testing.samples import FLOATS, Sample, Sampler, samples
 from minigrad.testing.tolerances import Tolerance, tolerance
 
 
@@ -170,6 +170,26 @@ def inplace(info: Any) -> None:
     if not tried:
         raise Skip("no sample keeps shape and dtype")
     _inplace_broadcast(info, twin, dtype)
+    if "no_grad_reason" not in info.info and dtype in FLOATS:
+        _inplace_gradient(info, twin)
+
+
+def _inplace_gradient(info: Any, twin: Callable[..., Any]) -> None:
+    """The in-place form passes the same gradients, to its target and to the other operands."""
+    for sample in [s for s in samples(info, "float64") if s.specs() and s.specs()[0] is s.args[0]][:6]:
+        if any(s.layout == "expanded" for s in sample.specs()):
+            continue
+        found = []
+        for function in (info.function, twin):
+            args, kwargs, leaves = tensors(info, sample, requires_grad=True)
+            result = function(args[0] * 1, *args[1:], **kwargs)
+            if not result.requires_grad or tuple(result.shape) != tuple(args[0].shape):
+                break
+            found.append(mg.autograd.grad(result, leaves, mg.ones_like(result), allow_unused=True))
+        for k, (a, b) in enumerate(zip(*found, strict=True) if len(found) == 2 else ()):
+            assert (a is None and b is None) or same(a, b), message(
+                info.name, sample, "float64", "inplace", f"gradient {k} of the in-place form differs"
+            )
 
 
 def _inplace_broadcast(info: Any, twin: Callable[..., Any], dtype: str) -> None:
@@ -198,8 +218,11 @@ def out(info: Any) -> None:
     """`out=` receives the result, also when strided, and no byte around it changes."""
     if info.composite or info.view or any(a.mutated or a.name == "out" for a in info.args):
         raise Skip("composite, view and mutating ops have no out=")
-    dtype = _base_dtype(info)
-    for sample in _require_samples(info, dtype)[::2]:
+    base = _base_dtype(info)
+    cases = [(base, sample) for sample in _require_samples(info, base)[::2]]
+    # A kernel that takes one element type for another writes past its output: one sample in every other dtype.
+    cases += [(d, sample) for d in accepted_dtypes(info) if d != base for sample in samples(info, d)[1:2]]
+    for dtype, sample in cases:
         args, kwargs, _ = tensors(info, sample)
         expected = as_tuple(info.function(*args, **kwargs))
         for step in (1, 2):
@@ -279,6 +302,34 @@ def errors(info: Any) -> None:
 def build_like(t: Any) -> Any:
     """The tensor itself; named for the reader of `errors`."""
     return t
+
+
+def threads(info: Any) -> None:
+    """A large result does not depend on the number of threads and equals what pieces of the input give, exactly."""
+    operands = [a for a in info.args if a.kind in ("tensor", "operand")]
+    if not info.pointwise or "float32" not in accepted_dtypes(info):
+        raise Skip("for pointwise ops on floats; reductions have their own tests")
+    n, s = 70_001, Sampler(info.name, "float32")
+    low, high = (0.3, 2.0) if "domain" in info.info else (-3.0, 3.0)
+    columns = [s.mask(n) if a.name == "condition" else s.t(n, low=low, high=high) for a in operands]
+    sample = Sample(tuple(columns), {k: v[0] for k, v in info.info.get("attrs", {}).items()})
+    args, kwargs, _ = tensors(info, sample)
+    before, results = mg.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            mg.set_num_threads(count)
+            results.append(info.function(*args, **kwargs))
+    finally:
+        mg.set_num_threads(before)
+    for other in results[1:]:
+        assert same(results[0], other), message(
+            info.name, sample, "float32", "threads", "the result depends on the thread count"
+        )
+    for start in (0, 12_345, n - 9):
+        piece = info.function(*[a[start : start + 9] for a in args], **kwargs)
+        assert same(results[0][start : start + 9], piece), message(
+            info.name, sample, "float32", "threads", f"elements from {start} differ computed alone"
+        )
 
 
 def example(info: Any) -> None:

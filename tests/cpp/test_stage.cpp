@@ -40,10 +40,8 @@ uint64_t next() {
 template <class T>
 T random_value() {
   const uint64_t r = next();
-  if constexpr (std::is_same_v<T, bool>)
-    return r & 1;
-  else if constexpr (std::is_integral_v<T>)
-    return T(r % 3 ? r >> 8 : int64_t(r >> 8) % 300 - 150);
+  if constexpr (std::is_same_v<T, bool>) return r & 1;
+  else if constexpr (std::is_integral_v<T>) return T(r % 3 ? r >> 8 : int64_t(r >> 8) % 300 - 150);
   else {
     static const double special[] = {
         0.0,          -0.0,          1,     -1,     0.5,     1.5,  2.5,    -2.5,  255,      256,       300,
@@ -56,10 +54,8 @@ T random_value() {
 
 template <class T>
 bool same(T a, T b) {
-  if constexpr (std::is_integral_v<T>)
-    return a == b;
-  else
-    return std::memcmp(&a, &b, sizeof a) == 0 || (float(a) != float(a) && float(b) != float(b));
+  if constexpr (std::is_integral_v<T>) return a == b;
+  else return std::memcmp(&a, &b, sizeof a) == 0 || (float(a) != float(a) && float(b) != float(b));
 }
 
 template <class D, class S>

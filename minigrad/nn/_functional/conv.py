@@ -1,4 +1,4 @@
-"""Doors to linear, convolution and pooling ops: argument forms of torch (ints or tuples, "same", 3-D unbatched)."""
+"""Doors to linear, convolution and pooling ops, with torch's argument forms that ops do not know ("same", None)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .padding import pad
 
 Tensor = mg.Tensor
 linear = registered("linear")
+max_pool2d = registered("max_pool2d")
+avg_pool2d = registered("avg_pool2d")
 _conv2d = registered("conv2d")
-_max_pool2d = registered("max_pool2d")
-_avg_pool2d = registered("avg_pool2d")
 _adaptive_avg_pool2d = registered("adaptive_avg_pool2d")
 IntOrPair = int | tuple[int, ...]
 
@@ -36,13 +36,17 @@ def conv2d(
     """Cross-correlation of (N, C, H, W) or (C, H, W) with (O, C/groups, kH, kW).
 
     Args:
+        input: images.
+        weight: kernels.
+        bias: (O,) or None.
+        stride: step, one number or (h, w).
         padding: zeros on both sides; "valid" is 0, "same" keeps H and W (stride 1 only).
+        dilation: distance of the kernel's taps.
+        groups: channels are split into this many independent convolutions.
     """
-    if isinstance(padding, str):
+    if type(padding) is str:
         input, padding = _string_padding(input, weight, stride, padding, dilation)
-    if input.dim() == 3:
-        return _conv2d(input.unsqueeze(0), weight, bias, _pair(stride), _pair(padding), _pair(dilation), groups)[0]
-    return _conv2d(input, weight, bias, _pair(stride), _pair(padding), _pair(dilation), groups)
+    return _conv2d(input, weight, bias, stride, padding, dilation, groups)
 
 
 def _string_padding(input: Tensor, weight: Tensor, stride: Any, padding: str, dilation: Any) -> tuple[Tensor, Any]:
@@ -60,56 +64,15 @@ def _string_padding(input: Tensor, weight: Tensor, stride: Any, padding: str, di
     return pad(input, [side for sides in left_right for side in sides]), 0
 
 
-def max_pool2d(
-    input: Tensor,
-    kernel_size: IntOrPair,
-    stride: IntOrPair | None = None,
-    padding: IntOrPair = 0,
-    dilation: IntOrPair = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
-    """Largest value of each window of (N, C, H, W) or (C, H, W); with `return_indices` also where it stood."""
-    stride = kernel_size if stride is None or stride == () or stride == [] else stride
-    batched = input.dim() != 3
-    x = input if batched else input.unsqueeze(0)
-    args = (_pair(kernel_size), _pair(stride), _pair(padding), _pair(dilation), ceil_mode)
-    if return_indices:
-        values, indices = registered("max_pool2d_with_indices")(x, *args)
-        return (values, indices) if batched else (values[0], indices[0])
-    result = _max_pool2d(x, *args)
-    return result if batched else result[0]
-
-
 def max_pool2d_with_indices(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
     """`max_pool2d` with `return_indices=True`."""
     return max_pool2d(*args, **{**kwargs, "return_indices": True})
 
 
-def avg_pool2d(
-    input: Tensor,
-    kernel_size: IntOrPair,
-    stride: IntOrPair | None = None,
-    padding: IntOrPair = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> Tensor:
-    """Mean of each window of (N, C, H, W) or (C, H, W)."""
-    stride = kernel_size if stride is None or stride == () or stride == [] else stride
-    batched = input.dim() != 3
-    x = input if batched else input.unsqueeze(0)
-    args = (_pair(kernel_size), _pair(stride), _pair(padding), ceil_mode, count_include_pad, divisor_override)
-    result = _avg_pool2d(x, *args)
-    return result if batched else result[0]
-
-
 def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     """Mean of windows that tile (H, W) into `output_size`; None keeps that side."""
     sizes = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
-    height, width = (given if given is not None else own for given, own in zip(sizes, input.shape[-2:], strict=True))
+    height, width = (own if given is None else given for given, own in zip(sizes, input.shape[-2:], strict=True))
     if height == 1 and width == 1:  # global pooling: one reduction
         return input.mean((-2, -1), keepdim=True)
-    batched = input.dim() != 3
-    result = _adaptive_avg_pool2d(input if batched else input.unsqueeze(0), (height, width))
-    return result if batched else result[0]
+    return _adaptive_avg_pool2d(input, (height, width))

@@ -10,7 +10,7 @@ import minigrad as mg
 from ._registry import registered
 
 Tensor = mg.Tensor
-_dropout = registered("dropout")
+dropout = registered("dropout")
 # Saturation value of SELU: -scale * alpha (Klambauer et al., arXiv 1706.02515).
 _ALPHA_PRIME = -1.7580993408473766
 
@@ -18,14 +18,6 @@ _ALPHA_PRIME = -1.7580993408473766
 def _check(p: float) -> None:
     if p < 0.0 or p > 1.0:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
-
-
-def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Zero each element with probability p and scale the rest by 1/(1-p), while training."""
-    _check(p)
-    if inplace:
-        return input.mul_(_mask(input, input.shape, p)) if training and p > 0 else input
-    return _dropout(input, p, training)
 
 
 def _mask(input: Tensor, shape: tuple[int, ...], p: float) -> Tensor:

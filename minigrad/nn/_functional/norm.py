@@ -1,30 +1,18 @@
-"""Normalisations: layer_norm and batch_norm are registry ops; group, instance, RMS and local response compose.
+"""Normalisations: layer, batch and RMS are registry ops; group, instance and local response compose.
 
 Shapes: N batch, C channels, G groups, * spatial.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import minigrad as mg
 
 from ._registry import registered
 
 Tensor = mg.Tensor
-_layer_norm = registered("layer_norm")
+layer_norm = registered("layer_norm")
+rms_norm = registered("rms_norm")
 _batch_norm = registered("batch_norm")
-
-
-def layer_norm(
-    input: Tensor,
-    normalized_shape: Sequence[int],
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 1e-5,
-) -> Tensor:
-    """Normalise over the last `len(normalized_shape)` dimensions, then scale and shift."""
-    return _layer_norm(input, normalized_shape, weight, bias, eps)
 
 
 def batch_norm(
@@ -65,7 +53,7 @@ def group_norm(
     if input.numel() == 0:
         return input.clone()
     grouped = input.reshape(input.shape[0], num_groups, -1)
-    normal = _layer_norm(grouped, grouped.shape[2:], None, None, eps).reshape(input.shape)
+    normal = layer_norm(grouped, grouped.shape[2:], None, None, eps).reshape(input.shape)
     return _affine(normal, weight, bias)
 
 
@@ -112,31 +100,8 @@ def instance_norm(
                 running_mean.lerp_(flat_NCS.mean((0, 2)).to(running_mean.dtype), momentum)
             if running_var is not None:
                 running_var.lerp_(flat_NCS.var(2).mean(0).to(running_var.dtype), momentum)
-    normal = _layer_norm(flat_NCS, flat_NCS.shape[2:], None, None, eps).reshape(input.shape)
+    normal = layer_norm(flat_NCS, flat_NCS.shape[2:], None, None, eps).reshape(input.shape)
     return _affine(normal, weight, bias)
-
-
-def rms_norm(
-    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
-) -> Tensor:
-    """input / sqrt(mean(input²) + eps) over the last dimensions, times weight (arXiv 1910.07467).
-
-    `eps` defaults to the machine epsilon of the dtype computed in; half precision computes in float32.
-    """
-    shape = tuple(normalized_shape)
-    if not shape or tuple(input.shape[-len(shape) :]) != shape:
-        raise RuntimeError(
-            f"Given normalized_shape={list(shape)}, expected input with shape [*, {', '.join(map(str, shape))}], "
-            f"but got input of size{list(input.shape)}"
-        )
-    wide = input.float() if input.dtype in (mg.float16, mg.bfloat16) else input
-    if eps is None:
-        eps = mg.finfo(wide.dtype).eps
-    dims = tuple(range(-len(shape), 0))
-    normal = wide * (wide.square().mean(dims, keepdim=True) + eps).rsqrt()
-    if weight is not None:
-        normal = normal * weight
-    return normal if wide is input else normal.to(input.dtype)
 
 
 def local_response_norm(

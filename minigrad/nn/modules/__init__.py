@@ -7,7 +7,8 @@ from .activation import *  # noqa: F403
 from .activation import __all__ as _activation
 from .batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from .container import ModuleDict, ModuleList, Sequential
-from .conv import Conv2d
+from .conv import Conv1d, Conv2d
+from .conv_transpose import ConvTranspose1d, ConvTranspose2d
 from .distance import CosineSimilarity, PairwiseDistance
 from .dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
 from .flatten import Flatten, Unflatten
@@ -17,9 +18,12 @@ from .loss import *  # noqa: F403
 from .loss import __all__ as _loss
 from .module import Module
 from .normalization import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
+from .padding import *  # noqa: F403
+from .padding import __all__ as _padding
 from .parameter_container import ParameterDict, ParameterList
 from .pixelshuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
-from .pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
+from .pooling import *  # noqa: F403
+from .pooling import __all__ as _pooling
 from .sparse import Embedding
 
 # torch keeps the global hook registrations in `modules.module`; programs import them from there.
@@ -39,13 +43,13 @@ for _hook in (
     register_module_full_backward_pre_hook,
 ):
     setattr(module, _hook.__name__, _hook)
-module.register_module_backward_hook = register_module_backward_hook
+module.register_module_backward_hook = register_module_backward_hook  # an alias: the loop saw its target's name
 
 __all__ = [
-    "AdaptiveAvgPool2d", "AlphaDropout", "AvgPool2d", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "Bilinear",
-    "ChannelShuffle", "Conv2d", "CosineSimilarity", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "Embedding",
-    "FeatureAlphaDropout", "Flatten", "GroupNorm", "Identity", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d",
-    "LayerNorm", "Linear", "LocalResponseNorm", "MaxPool2d", "Module", "ModuleDict", "ModuleList", "PairwiseDistance",
-    "ParameterDict", "ParameterList", "PixelShuffle", "PixelUnshuffle", "RMSNorm", "Sequential", "Unflatten",
-    *_activation, *_loss,
+    "AlphaDropout", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "Bilinear", "ChannelShuffle", "Conv1d", "Conv2d",
+    "ConvTranspose1d", "ConvTranspose2d", "CosineSimilarity", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d",
+    "Embedding", "FeatureAlphaDropout", "Flatten", "GroupNorm", "Identity", "InstanceNorm1d", "InstanceNorm2d",
+    "InstanceNorm3d", "LayerNorm", "Linear", "LocalResponseNorm", "Module", "ModuleDict", "ModuleList",
+    "PairwiseDistance", "ParameterDict", "ParameterList", "PixelShuffle", "PixelUnshuffle", "RMSNorm", "Sequential",
+    "Unflatten", *_activation, *_loss, *_padding, *_pooling,
 ]  # fmt: skip

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from minigrad.utils.hooks import Hook, RemovableHandle
+
 from . import _hooks
-from ._hooks import Hook, RemovableHandle
 from .module import Module
 
 

@@ -7,50 +7,15 @@ one Python call per forward and nothing else.
 
 from __future__ import annotations
 
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 import minigrad as mg
 from minigrad.autograd import Function
+from minigrad.utils.hooks import RemovableHandle
 
 Hook = Callable[..., Any]
-
-
-class RemovableHandle:
-    """Returned by every `register_*hook`; `remove()` takes the hook away, also as a context manager."""
-
-    _next_id = 0
-
-    def __init__(self, hooks: dict[int, Hook], *, extra: Any = ()) -> None:
-        self.hooks_ref = weakref.ref(hooks)
-        self.id = RemovableHandle._next_id
-        RemovableHandle._next_id += 1
-        extra = extra if isinstance(extra, (list, tuple)) else (extra,)
-        self.extra_refs = tuple(weakref.ref(d) for d in extra)
-
-    def remove(self) -> None:
-        """Remove the hook; a second call does nothing."""
-        for ref in (self.hooks_ref, *self.extra_refs):
-            table = ref()
-            if table is not None and self.id in table:
-                del table[self.id]
-
-    def __getstate__(self) -> tuple[Any, ...]:
-        return (self.hooks_ref(), self.id, tuple(ref() for ref in self.extra_refs))
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        hooks, self.id, extra = state
-        self.hooks_ref = weakref.ref(OrderedDict() if hooks is None else hooks)
-        self.extra_refs = tuple(weakref.ref(OrderedDict() if d is None else d) for d in extra)
-        RemovableHandle._next_id = max(RemovableHandle._next_id, self.id + 1)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *exc: Any) -> None:
-        self.remove()
 
 
 global_forward_pre: dict[int, Hook] = OrderedDict()
@@ -81,7 +46,7 @@ class HookMixin:
     def register_forward_pre_hook(
         self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
     ) -> RemovableHandle:
-        """Call `hook(module, args)` (`hook(module, args, kwargs)` with kwargs) before `forward`; it may return new inputs."""
+        """Call `hook(module, args[, kwargs])` before `forward`; it may return new inputs."""
         flags = [self._forward_pre_hooks_with_kwargs] if with_kwargs else []
         return self._add_hook(self._forward_pre_hooks, hook, prepend, flags)
 
@@ -99,7 +64,7 @@ class HookMixin:
         return self._add_hook(self._backward_pre_hooks, hook, prepend, [])
 
     def register_full_backward_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
-        """Call `hook(module, grad_input, grad_output)` once the input gradients are known; may return new grad_input."""
+        """Call `hook(module, grad_input, grad_output)` when the input gradients are known; may return new ones."""
         if self._is_full_backward_hook is False:
             raise RuntimeError(
                 "Cannot use both regular backward hooks and full backward hooks on a single Module. "

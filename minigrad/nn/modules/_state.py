@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import minigrad as mg
+from minigrad.utils.hooks import RemovableHandle
 
 from ..parameter import Parameter
-from ._hooks import RemovableHandle
 
 _EXTRA_STATE = "_extra_state"
 
@@ -167,21 +167,23 @@ class StateMixin:
             for key in state_dict:
                 if key.startswith(prefix) and key != extra_key:
                     parts = key[len(prefix) :].split(".", 1)
-                    known_child = parts[0] in self._modules if len(parts) > 1 else False
-                    if not known_child and (len(parts) > 1 or (parts[0] not in self._parameters and parts[0] not in own)):
+                    known = parts[0] in self._modules if len(parts) > 1 else parts[0] in {**self._parameters, **own}
+                    if not known:
                         unexpected_keys.append(key)
 
     # ---- hooks -----------------------------------------------------------------------------------------------
 
     def _register_state_dict_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         if getattr(hook, "_from_public_api", False):
-            raise RuntimeError("Cannot register the same function as the state dict post hook that was registered before")
+            raise RuntimeError(
+                "Cannot register the same function as the state dict post hook that was registered before"
+            )
         handle = RemovableHandle(self._state_dict_hooks)
         self._state_dict_hooks[handle.id] = hook
         return handle
 
     def register_state_dict_post_hook(self, hook: Callable[..., None]) -> RemovableHandle:
-        """Call `hook(module, state_dict, prefix, local_metadata)` after `state_dict()`; it may edit the dict in place."""
+        """Call `hook(module, state_dict, prefix, local_metadata)` after `state_dict()`; it may edit the dict."""
         hook._from_public_api = True
         handle = RemovableHandle(self._state_dict_hooks)
         self._state_dict_hooks[handle.id] = hook
@@ -193,13 +195,15 @@ class StateMixin:
         self._state_dict_pre_hooks[handle.id] = hook
         return handle
 
-    def _register_load_state_dict_pre_hook(self, hook: Callable[..., None], with_module: bool = False) -> RemovableHandle:
+    def _register_load_state_dict_pre_hook(
+        self, hook: Callable[..., None], with_module: bool = False
+    ) -> RemovableHandle:
         handle = RemovableHandle(self._load_state_dict_pre_hooks)
         self._load_state_dict_pre_hooks[handle.id] = _PreHook(hook, self if with_module else None)
         return handle
 
     def register_load_state_dict_pre_hook(self, hook: Callable[..., None]) -> RemovableHandle:
-        """Call `hook(module, state_dict, prefix, local_metadata, strict, missing, unexpected, errors)` before loading."""
+        """Call `hook(module, state_dict, prefix, metadata, strict, missing, unexpected, errors)` before loading."""
         return self._register_load_state_dict_pre_hook(hook, with_module=True)
 
     def register_load_state_dict_post_hook(self, hook: Callable[[Any, Any], None]) -> RemovableHandle:
@@ -246,16 +250,16 @@ def _load_tree(
 def _load_one(module: Any, name: str, key: str, target: Any, given: Any, assign: bool, errors: list[str]) -> None:
     if not isinstance(given, mg.Tensor):
         errors.append(
-            f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object from checkpoint but '
-            f"received {type(given)}"
+            f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object from checkpoint '
+            f"but received {type(given)}"
         )
         return
     if target.dim() == 0 and given.dim() == 1 and given.shape[0] == 1:
         given = given[0]  # checkpoints from before 0-d tensors
     if given.shape != target.shape:
         errors.append(
-            f"size mismatch for {key}: copying a param with shape {_size(given)} from checkpoint, "
-            f"the shape in current model is {_size(target)}."
+            f"size mismatch for {key}: copying a param with shape {given.shape} from checkpoint, "
+            f"the shape in current model is {target.shape}."
         )
         return
     try:
@@ -271,10 +275,6 @@ def _load_one(module: Any, name: str, key: str, target: Any, given: Any, assign:
             setattr(module, name, given)
     except Exception as error:  # every bad entry is reported, not only the first
         errors.append(
-            f'While copying the parameter named "{key}", whose dimensions in the model are {_size(target)} and whose '
-            f"dimensions in the checkpoint are {_size(given)}, an exception occurred : {error.args}."
+            f'While copying the parameter named "{key}", whose dimensions in the model are {target.shape} and whose '
+            f"dimensions in the checkpoint are {given.shape}, an exception occurred : {error.args}."
         )
-
-
-def _size(tensor: Any) -> str:
-    return f"torch.Size({list(tensor.shape)})"

@@ -21,7 +21,7 @@ class Sequential(Module):
 
     Example:
         >>> mg.nn.Sequential(mg.nn.Linear(2, 4), mg.nn.ReLU())(mg.zeros(1, 2)).shape
-        torch.Size([1, 4])
+        minigrad.Size([1, 4])
     """
 
     def __init__(self, *args: Any) -> None:
@@ -291,7 +291,9 @@ class ModuleDict(Module):
             return
         for position, pair in enumerate(modules):
             if not isinstance(pair, Iterable):
-                raise TypeError(f"ModuleDict update sequence element #{position} should be Iterable; is {type(pair).__name__}")
+                raise TypeError(
+                    f"ModuleDict update sequence element #{position} should be Iterable; is {type(pair).__name__}"
+                )
             pair = list(pair)
             if len(pair) != 2:
                 raise ValueError(

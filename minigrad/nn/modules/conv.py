@@ -1,4 +1,4 @@
-"""Convolution layers: Conv2d on the common base _ConvNd."""
+"""Convolution layers on the common base _ConvNd; the transposed ones are in `conv_transpose.py`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .. import functional as F
 from .. import init
 from ..parameter import Parameter
 from .module import Module
-from .utils import _pair
+from .utils import _pair, _single
 
-__all__ = ["Conv2d"]
+__all__ = ["Conv1d", "Conv2d"]
 
 
 class _ConvNd(Module):
@@ -124,7 +124,7 @@ class Conv2d(_ConvNd):
 
     Example:
         >>> mg.nn.Conv2d(3, 8, 3, padding=1)(mg.zeros(1, 3, 5, 5)).shape
-        torch.Size([1, 8, 5, 5])
+        minigrad.Size([1, 8, 5, 5])
     """
 
     def __init__(
@@ -166,3 +166,44 @@ class Conv2d(_ConvNd):
     def forward(self, input: mg.Tensor) -> mg.Tensor:
         """Convolve `input`."""
         return self._conv_forward(input, self.weight, self.bias)
+
+
+class Conv1d(_ConvNd):
+    """1-D convolution (cross-correlation) of (N, C, L) or (C, L); arguments as in Conv2d."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            _single(kernel_size),
+            _single(stride),
+            padding if isinstance(padding, str) else _single(padding),
+            _single(dilation),
+            False,
+            _single(0),
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
+        )
+
+    def forward(self, input: mg.Tensor) -> mg.Tensor:
+        """Convolve `input`."""
+        if self.padding_mode != "zeros":
+            input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
+            return F.conv1d(input, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+        return F.conv1d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)

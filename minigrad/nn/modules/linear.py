@@ -39,7 +39,7 @@ class Linear(Module):
 
     Example:
         >>> mg.nn.Linear(20, 30)(mg.zeros(128, 20)).shape
-        torch.Size([128, 30])
+        minigrad.Size([128, 30])
     """
 
     __constants__ = ["in_features", "out_features"]

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import minigrad as mg
+from minigrad.utils._typename import typename as _typename
 
 from ..parameter import Buffer, Parameter
 from ._base import ModuleBase
@@ -42,7 +43,7 @@ class Module(HookMixin, TraverseMixin, StateMixin, ModuleBase):
     Example:
         >>> net = mg.nn.Sequential(mg.nn.Linear(2, 3), mg.nn.ReLU())
         >>> net(mg.zeros(4, 2)).shape
-        torch.Size([4, 3])
+        minigrad.Size([4, 3])
     """
 
     dump_patches: bool = False
@@ -85,7 +86,9 @@ class Module(HookMixin, TraverseMixin, StateMixin, ModuleBase):
         """
         self._check_name("buffer", name, "_buffers")
         if tensor is not None and not isinstance(tensor, mg.Tensor):
-            raise TypeError(f"cannot assign '{_typename(tensor)}' object to buffer '{name}' (torch Tensor or None required)")
+            raise TypeError(
+                f"cannot assign '{_typename(tensor)}' object to buffer '{name}' (torch Tensor or None required)"
+            )
         self._buffers[name] = tensor
         if persistent:
             self._non_persistent_buffers_set.discard(name)
@@ -98,12 +101,13 @@ class Module(HookMixin, TraverseMixin, StateMixin, ModuleBase):
         if param is not None:
             if not isinstance(param, Parameter):
                 raise TypeError(
-                    f"cannot assign '{_typename(param)}' object to parameter '{name}' (torch.nn.Parameter or None required)"
+                    f"cannot assign '{_typename(param)}' object to parameter '{name}' "
+                    "(torch.nn.Parameter or None required)"
                 )
             if param.grad_fn is not None:
                 raise ValueError(
-                    f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created explicitly. "
-                    f"To express '{name}' as a function of another Tensor, compute the value in the forward() method."
+                    f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created explicitly."
+                    f" To express '{name}' as a function of another Tensor, compute the value in the forward() method."
                 )
         self._parameters[name] = param
 
@@ -352,20 +356,6 @@ class Module(HookMixin, TraverseMixin, StateMixin, ModuleBase):
 def _indent(text: str, spaces: int) -> str:
     first, *rest = text.split("\n")
     return "\n".join([first] + [" " * spaces + line for line in rest])
-
-
-_TENSOR_NAMES = {
-    "float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long",
-    "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool",
-}  # fmt: skip
-
-
-def _typename(value: Any) -> str:
-    if isinstance(value, mg.Tensor) and type(value) in (mg.Tensor, Parameter):
-        kind = _TENSOR_NAMES.get(str(value.dtype).rpartition(".")[2], "")
-        return f"torch.{'cuda.' if value.device.type == 'cuda' else ''}{kind}Tensor"
-    cls = type(value)
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool, Any]:

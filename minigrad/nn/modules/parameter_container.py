@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import minigrad as mg
+from minigrad.utils._typename import typename as _typename
 
 from ..parameter import Parameter
-from .module import Module, _typename
+from .module import Module
 
 __all__ = ["ParameterDict", "ParameterList"]
 

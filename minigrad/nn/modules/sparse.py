@@ -30,7 +30,7 @@ class Embedding(Module):
 
     Example:
         >>> mg.nn.Embedding(10, 3)(mg.tensor([[1, 2], [3, 4]])).shape
-        torch.Size([2, 2, 3])
+        minigrad.Size([2, 2, 3])
     """
 
     __constants__ = ["num_embeddings", "embedding_dim", "padding_idx", "max_norm", "norm_type"]

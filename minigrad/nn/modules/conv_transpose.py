@@ -1,0 +1,106 @@
+"""Transposed convolution layers: the gradient of a convolution with respect to its input, used as a layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import minigrad as mg
+
+from .. import functional as F
+from .conv import _ConvNd
+from .utils import _pair, _single
+
+__all__ = ["ConvTranspose1d", "ConvTranspose2d"]
+
+
+class _ConvTransposeNd(_ConvNd):
+    _tuple = staticmethod(_single)
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Any = 1,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        if padding_mode != "zeros":
+            raise ValueError(f'Only "zeros" padding mode is supported for {type(self).__name__}')
+        several = self._tuple
+        super().__init__(
+            in_channels,
+            out_channels,
+            several(kernel_size),
+            several(stride),
+            several(padding),
+            several(dilation),
+            True,
+            several(output_padding),
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
+        )
+
+    def _output_padding(self, input: mg.Tensor, output_size: Any) -> tuple[int, ...]:
+        """What to add at the end of each dimension so that the result has `output_size`."""
+        if output_size is None:
+            return self.output_padding
+        dims = len(self.kernel_size)
+        wanted = list(output_size)[-dims:]
+        if len(wanted) != dims:
+            raise ValueError(
+                f"{type(self).__name__}: output_size must have {dims} or {dims + 2} elements, got {len(output_size)}"
+            )
+        added = []
+        for i, size in enumerate(wanted):
+            span = self.dilation[i] * (self.kernel_size[i] - 1) + 1
+            least = (input.shape[i - dims] - 1) * self.stride[i] - 2 * self.padding[i] + span
+            if not least <= size < least + self.stride[i]:
+                raise ValueError(
+                    f"requested an output size of {tuple(wanted)}, but dimension {i} must be from {least} to "
+                    f"{least + self.stride[i] - 1}"
+                )
+            added.append(size - least)
+        return tuple(added)
+
+
+class ConvTranspose1d(_ConvTransposeNd):
+    """Transposed 1-D convolution of (N, C, L) or (C, L)."""
+
+    _tuple = staticmethod(_single)
+
+    def forward(self, input: mg.Tensor, output_size: Any = None) -> mg.Tensor:
+        """Apply to `input`; `output_size` picks among the possible lengths."""
+        extra = self._output_padding(input, output_size)
+        return F.conv_transpose1d(
+            input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation
+        )
+
+
+class ConvTranspose2d(_ConvTransposeNd):
+    """Transposed 2-D convolution of (N, C, H, W) or (C, H, W).
+
+    Args:
+        in_channels, out_channels: channel counts, both divisible by `groups`.
+        kernel_size, stride, padding, dilation: of the convolution this is the transpose of.
+        output_padding: rows and columns added at the bottom and right of the result.
+        groups, bias: as in Conv2d.
+    """
+
+    _tuple = staticmethod(_pair)
+
+    def forward(self, input: mg.Tensor, output_size: Any = None) -> mg.Tensor:
+        """Apply to `input`; `output_size` picks among the possible sizes."""
+        extra = self._output_padding(input, output_size)
+        return F.conv_transpose2d(
+            input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation
+        )
