@@ -20,8 +20,8 @@ except ImportError:  # started in a source checkout: take the compiled core of t
     except ImportError as error:
         raise ImportError("minigrad: the C++ core is not built. Try `pip install .` in the checkout.") from error
 from minigrad._core import (
-    Generator, OutOfMemoryError, Size, Tensor, bfloat16, bool, can_cast, default_generator, device, dtype, empty_cache, float16, float32, float64,
-    from_numpy, get_default_dtype, get_num_threads, int8, int16, int32, int64, is_grad_enabled,
+    Generator, OutOfMemoryError, Size, Tensor, bfloat16, bool, can_cast, default_generator, device, dtype, empty_cache,
+    float16, float32, float64, from_numpy, get_default_dtype, get_num_threads, int8, int16, int32, int64, is_grad_enabled,
     is_inference_mode_enabled, manual_seed, memory_snapshot, memory_stats, promote_types, result_type, set_default_dtype,
     set_memory_limit, set_num_threads, tensor, uint8,
 )  # fmt: skip
@@ -45,10 +45,11 @@ globals().update(_namespaces[""])
 reshape = Tensor.reshape
 
 _LAZY = {
-    "nn", "optim", "data", "io", "utils", "autograd", "testing", "linalg", "special", "func", "random", "indexing",
+    "nn", "optim", "data", "io", "utils", "autograd", "testing", "linalg", "special", "random", "indexing",
 }  # fmt: skip
 _LAZY_NAMES = {
-    "save": "minigrad.io", "load": "minigrad.io", "finfo": "minigrad._finfo", "iinfo": "minigrad._finfo",
+    "seed": "minigrad.random", "initial_seed": "minigrad.random", "get_rng_state": "minigrad.random",
+    "set_rng_state": "minigrad.random", "save": "minigrad.io", "load": "minigrad.io", "finfo": "minigrad._finfo", "iinfo": "minigrad._finfo",
 }  # fmt: skip
 
 

@@ -310,9 +310,8 @@ def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
     memo[id(self)] = out
     if self.grad is not None:
         out.grad = _deepcopy(self.grad.detach(), memo)
-    extra = getattr(self, "__dict__", None)  # plain tensors have none
-    if extra:
-        out.__dict__.update(copy.deepcopy(extra, memo))
+    if getattr(self, "__dict__", None):  # plain tensors have none
+        out.__dict__.update(copy.deepcopy(self.__dict__, memo))
     return out
 
 

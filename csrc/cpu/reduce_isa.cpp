@@ -96,6 +96,17 @@ MG_INL Acc<T> fold_lanes(Vec<T> a) {
   return Acc<T>(sv::horizontal(a, [](Vec<T> x, Vec<T> y) { return R::combine(x, y); }));
 }
 
+constexpr int64_t kIota8[8] = {0, 1, 2, 3, 4, 5, 6, 7};
+constexpr int32_t kIota4[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+// Mask of the first n lanes.
+template <class T>
+MG_INL typename Vec<T>::M first_lanes(int n) {
+  using I = typename Vec<T>::I;
+  if constexpr (sizeof(T) == 8) return I::load(kIota8) < I(int64_t(n));
+  else return I::load(kIota4) < I(int32_t(n));
+}
+
 // At most 8 vectors per accumulator between two merges into the wide accumulator.
 template <class R, class T>
 MG_INL Acc<T> fold_row(const T* x, int64_t n, Vec<T> m, T p) {
@@ -120,40 +131,17 @@ MG_INL Acc<T> fold_row(const T* x, int64_t n, Vec<T> m, T p) {
     for (; i + W <= n; i += W) a = R::combine(a, R::map(V::load(x + i), m, p));
     if (i < n) {
       const int rest = int(n - i);
-      alignas(64) T lanes[W];
-      R::map(V::load(x + i, rest), m, p).store(lanes);
-      for (int k = rest; k < W; ++k) lanes[k] = R::identity;
-      a = R::combine(a, V::load(lanes));
+      a = R::combine(a, select(first_lanes<T>(rest), R::map(V::load(x + i, rest), m, p), start));
     }
     total = merge<R>(total, fold_lanes<R>(a));
   }
   return total;
 }
 
-// Rows shorter than two vectors: one row per lane, an element of each at a time.
-template <class R, class T>
-MG_INL void fold_lane_rows(Acc<T>* out, const T* x, int64_t ld, int64_t n, const T* m, T p) {
-  using V = Vec<T>;
-  const V mv = m ? V::load(m) : V(T(0));
-  V a = R::identity;
-  for (int64_t i = 0; i < n; ++i) {
-    V e = T(0);
-#pragma GCC unroll 16
-    for (int k = 0; k < V::size; ++k) e.set(k, x[k * ld + i]);
-    a = R::combine(a, R::map(e, mv, p));
-  }
-#pragma GCC unroll 16
-  for (int k = 0; k < V::size; ++k) out[k] = Acc<T>(a[k]);
-}
-
 template <class R, class T>
 void fold_rows(Acc<T>* out, const T* x, int64_t nrows, int64_t ld, int64_t n, const T* m, double p) {
-  constexpr int W = Vec<T>::size;
-  int64_t r = 0;
-  if (n < 2 * W)
-    for (; r + W <= nrows; r += W) fold_lane_rows<R, T>(out + r, x + r * ld, ld, n, m ? m + r : nullptr, T(p));
   const T zero = T(0);
-  for (; r < nrows; ++r) out[r] = fold_row<R, T>(x + r * ld, n, Vec<T>(m ? m[r] : zero), T(p));
+  for (int64_t r = 0; r < nrows; ++r) out[r] = fold_row<R, T>(x + r * ld, n, Vec<T>(m ? m[r] : zero), T(p));
 }
 
 // tile[c] (combine)= four rows; vectors while they last, then a masked tail.

@@ -140,9 +140,10 @@ def einsum(*args: Any) -> mg.Tensor:
     """Sum of products over labelled dimensions (Einstein's notation).
 
     Args:
-        args: an equation and its operands (tensors of one dtype, or one list of them). "bij,bjk->bik": letters name dimensions, "..." stands for the rest, a label repeated within one operand takes
-            its diagonal, labels missing after "->" are summed; without "->" the output has the labels that occur once, in alphabetical
-            order. Or PyTorch's sublist form: einsum(a, [0, 1], b, [1, 2], [0, 2]).
+        args: an equation such as "bij,bjk->bik" and its operands, tensors of one dtype (or one list of them). Letters name dimensions,
+            "..." stands for the rest, a label repeated within one operand takes its diagonal, labels missing after "->" are summed;
+            without "->" the output has the labels that occur once, in alphabetical order.
+            Or PyTorch's sublist form: einsum(a, [0, 1], b, [1, 2], [0, 2]).
     Returns:
         the tensor with the output's labels.
     Raises:

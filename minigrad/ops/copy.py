@@ -11,8 +11,8 @@ from minigrad.op import composite, functions, op
 from minigrad.ops._struct_doc import card, numpy
 
 # --- the same elements, elsewhere -------------------------------------------------------------------------------------
-op("clone(input, *, memory_format: str? = None) -> out", meta="clone", dinput=lambda g: g, ref=lambda input,
-   memory_format=None: input.copy(),
+op("clone(input, *, memory_format: str? = None) -> out", meta="clone", dinput=lambda g: g,
+   ref=lambda input, memory_format=None: input.copy(),
    samples=lambda s: [s(s.t(2, 3)), s(s.t()), s(s.t(0, 3)), s(s.t(3, 4, layout="transposed")),
                       s(s.t(2, 3, layout="expanded"))],
    doc=card("A copy with its own storage.", "mg.tensor([1, 2]).clone() -> tensor([1, 2])", input="any tensor.",
@@ -61,8 +61,8 @@ op("zero_(input!) -> out", meta="like", namespace=None, method=True, dinput=lamb
             returns="input.", grad="Zero."))
 
 # --- rearranged -------------------------------------------------------------------------------------------------------
-op("flip(input, dims: ints...) -> out", meta="flip", dinput=lambda g, dims: g.flip(dims), ref=lambda input,
-   dims: numpy().flip(input, dims),
+op("flip(input, dims: ints...) -> out", meta="flip", dinput=lambda g, dims: g.flip(dims),
+   ref=lambda input, dims: numpy().flip(input, dims),
    samples=lambda s: [s(s.t(2, 3), (0,)), s(s.t(2, 3), (0, -1)), s(s.t(3, 2, layout="transposed"), (1,)),
                       s(s.t(0, 3), (0,)), s(s.t(2), ())],
    doc=card("Reverses the order along dimensions (a copy: strides are never negative).",
@@ -71,8 +71,8 @@ op("flip(input, dims: ints...) -> out", meta="flip", dinput=lambda g, dims: g.fl
             raises="RuntimeError for a repeated dim.",
             grad="Flipped back."))
 
-op("roll(input, shifts: ints, dims: ints = ()) -> out", meta="roll", dinput=lambda g, shifts,
-   dims: g.roll([-n for n in shifts], dims),
+op("roll(input, shifts: ints, dims: ints = ()) -> out", meta="roll",
+   dinput=lambda g, shifts, dims: g.roll([-n for n in shifts], dims),
    ref=lambda input, shifts, dims=(): numpy().roll(input, shifts if dims not in ((), []) else (shifts
        if isinstance(shifts, int) else shifts[0]),
                                                    None if dims in ((), []) else dims),

@@ -75,8 +75,8 @@ def _scatter_dsrc(g: mg.Tensor, dim: int, index: mg.Tensor, src_shape: tuple[int
 
 _both("_scatter(input, dim: int, index, src: operand, reduce: str? = None) -> out", meta="scatter", namespace=None,
       grad_name="Scatter",
-      dinput=_scatter_dinput, dsrc=_scatter_dsrc, ref=lambda input, dim, index, src,
-      reduce=None: _scatter_ref(input, dim, index, src, reduce),
+      dinput=_scatter_dinput, dsrc=_scatter_dsrc,
+      ref=lambda input, dim, index, src, reduce=None: _scatter_ref(input, dim, index, src, reduce),
       samples=lambda s: [s(s.t(3, 4), 0, s.perm(3, 4), s.t(3, 4)) if hasattr(s, "perm") else s(s.t(3, 4), 0,
           s.index(1, 4, high=3), s.t(1, 4)),
                          s(s.t(3, 4), 1, s.index(3, 1, high=4), s.t(3, 2)), s(s.t(5), 0, s.index(1, high=5), 2.0),
@@ -196,8 +196,8 @@ def _index_add_ref(input: Any, dim: int, index: Any, source: Any, alpha: float) 
     return out
 
 
-_both("index_copy(input, dim: int, index, source) -> out", meta="index_source", dinput=lambda g, dim,
-      index: functions["index_fill"](g, dim, index, 0),
+_both("index_copy(input, dim: int, index, source) -> out", meta="index_source",
+      dinput=lambda g, dim, index: functions["index_fill"](g, dim, index, 0),
       dsource=lambda g, dim, index, source_shape: g.index_select(dim, index).reshape(source_shape),
       ref=lambda input, dim, index, source: _index_write(input, dim, index, source.swapaxes(0, dim)),
       samples=lambda s: [s(s.t(3, 4), 0, s.index(1, high=3), s.t(1, 4)),
@@ -217,10 +217,10 @@ def _index_write(input: Any, dim: int, index: Any, values: Any) -> Any:
     return out
 
 
-_both("index_fill(input, dim: int, index, value: operand) -> out", meta="index_fill", dinput=lambda g, dim,
-      index: functions["index_fill"](g, dim, index, 0),
-      dvalue=lambda g, dim, index: _index_fill_value(g, dim, index), ref=lambda input, dim, index,
-      value: _index_write(input, dim, index, value),
+_both("index_fill(input, dim: int, index, value: operand) -> out", meta="index_fill",
+      dinput=lambda g, dim, index: functions["index_fill"](g, dim, index, 0),
+      dvalue=lambda g, dim, index: _index_fill_value(g, dim, index),
+      ref=lambda input, dim, index, value: _index_write(input, dim, index, value),
       samples=lambda s: [s(s.t(3, 4), 0, s.index(2, high=3), 1.5), s(s.t(3, 4), 1, s.index(2, high=4), s.t())],
       doc=card("Sets the slices that an index names to one value.",
                "mg.zeros(3).index_fill(0, mg.tensor([0, 2]), 5) -> tensor([5., 0., 5.])",
@@ -282,8 +282,8 @@ def _index_put_ref(input: Any, indices: Any, values: Any, accumulate: bool) -> A
 
 
 # --- masks ------------------------------------------------------------------------------------------------------------
-_both("masked_fill(input, mask, value: operand) -> out", meta="masked_fill", dinput=lambda g,
-      mask: g.masked_fill(mask, 0),
+_both("masked_fill(input, mask, value: operand) -> out", meta="masked_fill",
+      dinput=lambda g, mask: g.masked_fill(mask, 0),
       dvalue=lambda g, mask: mg.where(mask, g, 0), ref=lambda input, mask, value: numpy().where(mask, value, input),
       samples=lambda s: [s(s.t(3, 4), s.mask(3, 4), 1.5), s(s.t(3, 4), s.mask(4), s.t()),
                          s(s.t(2, 3, layout="transposed"), s.mask(2, 1), 0.0),
@@ -314,7 +314,8 @@ op("bincount(input, weights? = None, minlength: int = 0) -> out", meta="bincount
 
 _embedding_backward = op(
     "_embedding_backward(g, input, num_weights: int, padding_idx: int? = None, "
-    "scale_grad_by_freq: bool = False) -> out", meta="embedding_backward", namespace=None, no_ref_reason="checked as the gradient of embedding",
+    "scale_grad_by_freq: bool = False) -> out", meta="embedding_backward", namespace=None,
+    no_ref_reason="checked as the gradient of embedding",
     dg=lambda g, input, padding_idx, scale_grad_by_freq,
     num_weights: _embedding_gradgrad(g, input, padding_idx, scale_grad_by_freq, num_weights),
     samples=lambda s: [s(s.t(5, 3), s.index(5, high=4), 4), s(s.t(2, 2, 3), s.index(2, 2, high=4), 4, 1)],

@@ -234,7 +234,7 @@ def addbmm(input: mg.Tensor, batch1: mg.Tensor, batch2: mg.Tensor, *, beta: floa
         >>> mg.addbmm(mg.zeros(1), mg.ones(2, 1, 3), mg.ones(2, 3, 1)).tolist()
         [[6.0]]
     """
-    product = _scaled(mg.bmm(batch1, batch2).sum(0), alpha)
+    product = _scaled(mg.bmm(batch1, batch2).sum(0, dtype=batch1.dtype), alpha)
     return product if beta == 0 else _scaled(input, beta) + product
 
 

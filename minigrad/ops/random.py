@@ -55,8 +55,8 @@ _bernoulli = op("_bernoulli(input, *, generator: generator? = None) -> out", met
 _randperm = op("_randperm(n: int, dtype: dtype? = None, device: device? = None, generator: generator? = None) -> out",
                meta="randperm",
                namespace=None, no_grad_reason="integers", **_WHY, doc="Kernel of randperm.")
-op("poisson(input, generator: generator? = None) -> out", meta="random_of", dinput=lambda g,
-   input_shape: mg.zeros(input_shape, dtype=g.dtype),
+op("poisson(input, generator: generator? = None) -> out", meta="random_of",
+   dinput=lambda g, input_shape: mg.zeros(input_shape, dtype=g.dtype),
    method=False, **_WHY,
    doc=card("Poisson distributed numbers.", "mg.poisson(mg.zeros(2)) -> tensor([0., 0.])",
             input="rates, floating, not negative.", generator=_GENERATOR,

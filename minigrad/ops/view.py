@@ -55,8 +55,8 @@ op("broadcast_to(input, size: ints...) -> out", meta="expand", view=True, dinput
             raises="RuntimeError when the shapes do not fit.",
             grad="Summed over the repeated dimensions."))
 
-op("squeeze(input, dim: ints? = None) -> out", meta="squeeze", view=True, dinput=lambda g,
-   input_shape: g.reshape(input_shape),
+op("squeeze(input, dim: ints? = None) -> out", meta="squeeze", view=True,
+   dinput=lambda g, input_shape: g.reshape(input_shape),
    ref=lambda input, dim=None: input.squeeze() if dim is None else input.squeeze(
        tuple(d for d in ((dim,) if isinstance(dim, int) else dim) if input.ndim and input.shape[d] == 1)),
    samples=lambda s: [s(s.t(1, 3, 1)), s(s.t(1, 3, 1), 0), s(s.t(1, 3, 1), 1), s(s.t(1, 3, 1), (0, -1)), s(s.t()),
@@ -76,16 +76,16 @@ op("unsqueeze(input, dim: int) -> out", meta="unsqueeze", view=True, dinput=lamb
 
 # --- order of dimensions ----------------------------------------------------------------------------------------------
 op("transpose(input, dim0: int, dim1: int) -> out", meta="transpose", view=True,
-   dinput=lambda g, dim0, dim1: g.transpose(dim0, dim1), ref=lambda input, dim0,
-   dim1: input.swapaxes(dim0, dim1) if input.ndim else input,
+   dinput=lambda g, dim0, dim1: g.transpose(dim0, dim1),
+   ref=lambda input, dim0, dim1: input.swapaxes(dim0, dim1) if input.ndim else input,
    samples=lambda s: [s(s.t(2, 3), 0, 1), s(s.t(2, 3, 4), -1, 0), s(s.t(3), 0, 0), s(s.t(), 0, -1), s(s.t(0, 3), 0, 1)],
    doc=card("Swaps two dimensions.", "mg.zeros(2, 3).transpose(0, 1).shape -> minigrad.Size([3, 2])",
             input="any tensor.",
             dim0="first dimension.", dim1="second dimension.", returns="a view.",
             raises="IndexError for a dim out of range.", grad=_SHARES))
 
-op("swapaxes(input, axis0: int, axis1: int) -> out", meta="transpose", view=True, dinput=lambda g, axis0,
-   axis1: g.transpose(axis0, axis1),
+op("swapaxes(input, axis0: int, axis1: int) -> out", meta="transpose", view=True,
+   dinput=lambda g, axis0, axis1: g.transpose(axis0, axis1),
    ref=lambda input, axis0, axis1: input.swapaxes(axis0, axis1),
    samples=lambda s: [s(s.t(2, 3), 0, 1), s(s.t(2, 3, 4), -1, 0)],
    doc=card("NumPy's name for transpose.", "mg.zeros(2, 3).swapaxes(0, 1).shape -> minigrad.Size([3, 2])",
@@ -93,8 +93,8 @@ op("swapaxes(input, axis0: int, axis1: int) -> out", meta="transpose", view=True
             axis0="first dimension.", axis1="second dimension.", returns="a view.",
             raises="IndexError for a dim out of range.", grad=_SHARES))
 
-op("swapdims(input, dim0: int, dim1: int) -> out", meta="transpose", view=True, dinput=lambda g, dim0,
-   dim1: g.transpose(dim0, dim1),
+op("swapdims(input, dim0: int, dim1: int) -> out", meta="transpose", view=True,
+   dinput=lambda g, dim0, dim1: g.transpose(dim0, dim1),
    ref=lambda input, dim0, dim1: input.swapaxes(dim0, dim1),
    samples=lambda s: [s(s.t(2, 3), 0, 1), s(s.t(2, 3, 4), -1, 0)],
    doc=card("Another name for transpose.", "mg.zeros(2, 3).swapdims(0, 1).shape -> minigrad.Size([3, 2])",
