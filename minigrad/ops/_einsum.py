@@ -1,4 +1,4 @@
-"""Products over named dimensions, made of permute, reshape and matmul: einsum, tensordot, inner, kron, chain_matmul, linalg.multi_dot.
+"""Products over named dimensions, made of permute, reshape and matmul: einsum and tensordot.
 
 einsum: operands are contracted from left to right; each pair becomes one (batched) matrix product (`_contract`). A label is summed as
 soon as no later operand and not the output needs it.
@@ -32,7 +32,9 @@ def _parse(equation: str, count: int) -> tuple[list[Labels], Labels | None]:
         while text:
             step = 3 if text.startswith("...") else 1
             if step == 1 and not text[0].isalpha():
-                raise RuntimeError(f"einsum: invalid character {text[0]!r} in equation {equation!r}, expected letters, ',', '...' and '->'.")
+                raise RuntimeError(
+                    f"einsum: invalid character {text[0]!r} in equation {equation!r}, expected letters, ',', '...' and '->'."
+                )
             found.append(... if step == 3 else text[0])
             text = text[step:]
         if found.count(...) > 1:
@@ -52,7 +54,9 @@ def _expand_ellipsis(terms: list[Labels], operands: list[Any], result: Labels | 
         named = sum(label is not ... for label in term)
         if named > x.dim() or (... not in term and named != x.dim()):
             text = "".join("..." if label is ... else str(label) for label in term)
-            raise RuntimeError(f"einsum: subscripts '{text}' do not fit an operand with {x.dim()} dims, shape {tuple(x.shape)}.")
+            raise RuntimeError(
+                f"einsum: subscripts '{text}' do not fit an operand with {x.dim()} dims, shape {tuple(x.shape)}."
+            )
         hidden = x.dim() - named
         widest = max(widest, hidden if ... in term else 0)
         filled.append([n for label in term for n in (range(-hidden, 0) if label is ... else (label,))])
@@ -78,7 +82,9 @@ def _prepare(x: Any, labels: Labels, sizes: dict[Any, int]) -> tuple[Any, Labels
             i = labels.index(label)
             j = labels.index(label, i + 1)
             if x.shape[i] != x.shape[j]:
-                raise RuntimeError(f"einsum: subscript {label!r} is repeated for dims of sizes {x.shape[i]} and {x.shape[j]}, expected equal sizes.")
+                raise RuntimeError(
+                    f"einsum: subscript {label!r} is repeated for dims of sizes {x.shape[i]} and {x.shape[j]}, expected equal sizes."
+                )
             x = x.diagonal(0, i, j)
             del labels[j], labels[i]
             labels.append(label)
@@ -94,7 +100,9 @@ def _sizes(terms: list[Labels], operands: list[Any]) -> dict[Any, int]:
             if known == 1:
                 sizes[label] = n
             elif n not in (1, known):
-                raise RuntimeError(f"einsum: subscript {label!r} has size {n} in one operand and {known} in another, expected equal sizes or 1.")
+                raise RuntimeError(
+                    f"einsum: subscript {label!r} has size {n} in one operand and {known} in another, expected equal sizes or 1."
+                )
     return sizes
 
 
@@ -120,7 +128,9 @@ def _contract(a: Any, la: Labels, b: Any, lb: Labels, needed: set[Any], sizes: d
     rows, columns = [n for n in la if n not in lb], [n for n in lb if n not in la]
     out = batch + rows + columns
     if not inner:  # nothing to sum: a broadcast product
-        left = _arrange(a, la, [[n] for n in batch + rows], sizes).reshape([sizes[n] for n in batch + rows] + [1] * len(columns))
+        left = _arrange(a, la, [[n] for n in batch + rows], sizes).reshape(
+            [sizes[n] for n in batch + rows] + [1] * len(columns)
+        )
         right = _arrange(b, lb, [[n] for n in batch + columns], sizes).reshape(
             [sizes[n] for n in batch] + [1] * len(rows) + [sizes[n] for n in columns]
         )
@@ -131,11 +141,21 @@ def _contract(a: Any, la: Labels, b: Any, lb: Labels, needed: set[Any], sizes: d
     return (left @ right).reshape([sizes[n] for n in out]), out
 
 
-@composite(method=False, samples=lambda s: [
-    s("ij,jk->ik", s.t(2, 3), s.t(3, 4)), s("ii->i", s.t(3, 3)), s("ij->ji", s.t(2, 3)), s("bij,bjk", s.t(2, 3, 2), s.t(2, 2, 3)),
-    s("...ij,...j->...i", s.t(2, 1, 3, 2), s.t(3, 2)), s("i,j,k->ijk", s.t(2), s.t(3), s.t(2)), s("ij,ij->", s.t(2, 3), s.t(2, 3)),
-    s("ij,jk->ik", s.t(0, 3), s.t(3, 2)), s("abc,cd,be->aed", s.t(2, 3, 2), s.t(2, 2), s.t(3, 2))],
-    ref=lambda *args: numpy().einsum(*args))  # fmt: skip
+@composite(
+    method=False,
+    samples=lambda s: [
+        s("ij,jk->ik", s.t(2, 3), s.t(3, 4)),
+        s("ii->i", s.t(3, 3)),
+        s("ij->ji", s.t(2, 3)),
+        s("bij,bjk", s.t(2, 3, 2), s.t(2, 2, 3)),
+        s("...ij,...j->...i", s.t(2, 1, 3, 2), s.t(3, 2)),
+        s("i,j,k->ijk", s.t(2), s.t(3), s.t(2)),
+        s("ij,ij->", s.t(2, 3), s.t(2, 3)),
+        s("ij,jk->ik", s.t(0, 3), s.t(3, 2)),
+        s("abc,cd,be->aed", s.t(2, 3, 2), s.t(2, 2), s.t(3, 2)),
+    ],
+    ref=lambda *args: numpy().einsum(*args),
+)
 def einsum(*args: Any) -> mg.Tensor:
     """Sum of products over labelled dimensions (Einstein's notation).
 
@@ -174,9 +194,16 @@ def einsum(*args: Any) -> mg.Tensor:
     return x if order == list(range(len(order))) else x.permute(order)
 
 
-@composite(method=False, samples=lambda s: [
-    s(s.t(2, 3, 2), s.t(3, 2, 4)), s(s.t(2, 3), s.t(3, 4), 1), s(s.t(2), s.t(3), 0), s(s.t(2, 3, 4), s.t(4, 2, 3), ([0, 2], [1, 0]))],
-    ref=lambda a, b, dims=2: numpy().tensordot(a, b, dims))  # fmt: skip
+@composite(
+    method=False,
+    samples=lambda s: [
+        s(s.t(2, 3, 2), s.t(3, 2, 4)),
+        s(s.t(2, 3), s.t(3, 4), 1),
+        s(s.t(2), s.t(3), 0),
+        s(s.t(2, 3, 4), s.t(4, 2, 3), ([0, 2], [1, 0])),
+    ],
+    ref=lambda a, b, dims=2: numpy().tensordot(a, b, dims),
+)
 def tensordot(a: mg.Tensor, b: mg.Tensor, dims: Any = 2) -> mg.Tensor:
     """Sum of products over several dimensions of two tensors.
 
@@ -205,110 +232,10 @@ def tensordot(a: mg.Tensor, b: mg.Tensor, dims: Any = 2) -> mg.Tensor:
         da, db = [d % a.dim() for d in da], [d % b.dim() for d in db]
     inner = [a.shape[d] for d in da]
     if inner != [b.shape[d] for d in db]:
-        raise RuntimeError(f"tensordot: contracted sizes differ: got {inner} for dims {da} of a and {[b.shape[d] for d in db]} for dims {db} of b.")
+        raise RuntimeError(
+            f"tensordot: contracted sizes differ: got {inner} for dims {da} of a and {[b.shape[d] for d in db]} for dims {db} of b."
+        )
     free_a, free_b = ([d for d in range(x.dim()) if d not in summed] for x, summed in ((a, da), (b, db)))
     sa, sb, k = [a.shape[d] for d in free_a], [b.shape[d] for d in free_b], math.prod(inner)
     left, right = a.permute(free_a + da).reshape(math.prod(sa), k), b.permute(db + free_b).reshape(k, math.prod(sb))
     return (left @ right).reshape(sa + sb)
-
-
-@composite(samples=lambda s: [s(s.t(3), s.t(3)), s(s.t(2, 3), s.t(4, 3)), s(s.t(), s.t(2))], ref=lambda input, other: numpy().inner(input, other))
-def inner(input: mg.Tensor, other: mg.Tensor) -> mg.Tensor:
-    """Sum of products over the last dimension of both.
-
-    Args:
-        input: (..., K), or 0-d.
-        other: (..., K), or 0-d.
-    Returns:
-        input.shape[:-1] + other.shape[:-1]; a plain product when one is 0-d.
-    Raises:
-        RuntimeError when the last sizes differ.
-    Example:
-        >>> mg.inner(mg.tensor([1., 2.]), mg.tensor([3., 4.]))
-        tensor(11.)
-    """
-    if input.dim() == 0 or other.dim() == 0:
-        return input * other
-    return tensordot(input, other, ([-1], [-1]))
-
-
-@composite(samples=lambda s: [s(s.t(2, 3), s.t(3, 2)), s(s.t(2), s.t(3)), s(s.t(2, 2), s.t(3))], ref=lambda input, other: numpy().kron(input, other))
-def kron(input: mg.Tensor, other: mg.Tensor) -> mg.Tensor:
-    """Kronecker product: every element of `input` times the whole of `other`, as blocks.
-
-    Args:
-        input: any shape.
-        other: any shape.
-    Returns:
-        sizes multiplied dim by dim (missing dims count as 1, in front).
-    Example:
-        >>> mg.kron(mg.tensor([1., 2.]), mg.tensor([1., 1.]))
-        tensor([1., 1., 2., 2.])
-    """
-    n = max(input.dim(), other.dim())
-    sa, sb = ([1] * (n - x.dim()) + list(x.shape) for x in (input, other))
-    left = input.reshape([k for s in sa for k in (s, 1)])
-    right = other.reshape([k for s in sb for k in (1, s)])
-    return (left * right).reshape([p * q for p, q in zip(sa, sb, strict=True)])
-
-
-def _best_split(sizes: list[int]) -> list[list[int]]:
-    """Matrix-chain order by dynamic programming: split[i][j] is where the product i..j is cut."""
-    n = len(sizes) - 1
-    cost = [[0] * n for _ in range(n)]
-    split = [[0] * n for _ in range(n)]
-    for length in range(1, n):
-        for i in range(n - length):
-            j = i + length
-            cost[i][j], split[i][j] = min((cost[i][k] + cost[k + 1][j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j))
-    return split
-
-
-@composite("linalg", samples=lambda s: [s([s.t(2, 3), s.t(3, 4), s.t(4, 2)]), s([s.t(3), s.t(3, 4), s.t(4)])],
-           ref=lambda tensors: numpy().linalg.multi_dot(tensors))  # fmt: skip
-def multi_dot(tensors: Any) -> mg.Tensor:
-    """Product of a chain of matrices in the order that needs the fewest multiplications.
-
-    Args:
-        tensors: two or more matrices; the first and the last may be vectors.
-    Returns:
-        the product, 1-d or 0-d where an end was a vector.
-    Raises:
-        RuntimeError for fewer than two tensors or sizes that do not fit.
-    Source:
-        Cormen et al., Introduction to Algorithms, matrix-chain multiplication.
-    Example:
-        >>> mg.linalg.multi_dot([mg.ones(2, 3), mg.ones(3, 4), mg.ones(4)])
-        tensor([12., 12.])
-    """
-    chain = list(tensors)
-    if len(chain) < 2:
-        raise RuntimeError(f"multi_dot: expected at least 2 tensors: got {len(chain)}.")
-    first, last = chain[0].dim() == 1, chain[-1].dim() == 1
-    if first:
-        chain[0] = chain[0].unsqueeze(0)
-    if last:
-        chain[-1] = chain[-1].unsqueeze(1)
-    split = _best_split([chain[0].shape[0], *(x.shape[-1] for x in chain)])
-
-    def product(i: int, j: int) -> Any:
-        return chain[i] if i == j else mg.mm(product(i, split[i][j]), product(split[i][j] + 1, j))
-
-    result = product(0, len(chain) - 1)
-    result = result.squeeze(-1) if last else result
-    return result.squeeze(0) if first else result
-
-
-@composite(method=False, samples=lambda s: [s(s.t(2, 3), s.t(3, 4), s.t(4, 2))], ref=lambda *matrices: numpy().linalg.multi_dot(matrices))
-def chain_matmul(*matrices: Any) -> mg.Tensor:
-    """`linalg.multi_dot` with the matrices as separate arguments.
-
-    Args:
-        matrices: matrices whose neighbouring sizes fit.
-    Returns:
-        their product.
-    Example:
-        >>> mg.chain_matmul(mg.ones(1, 2), mg.ones(2, 1)).tolist()
-        [[2.0]]
-    """
-    return matrices[0] if len(matrices) == 1 else multi_dot(matrices)

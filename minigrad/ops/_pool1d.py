@@ -27,12 +27,20 @@ def _windows(x: Any, k: int, s: int) -> Any:
     return np.lib.stride_tricks.sliding_window_view(x, k, -1)[..., ::s, :]
 
 
-@composite("nn.functional", samples=lambda s: [s(s.t(2, 2, 6, distinct=True), 2), s(s.t(2, 7, distinct=True), 3, 2)],
-           ref=lambda input, kernel_size, stride=None: _windows(input, kernel_size, stride or kernel_size).max(-1))  # fmt: skip
+@composite(
+    "nn.functional",
+    samples=lambda s: [s(s.t(2, 2, 6, distinct=True), 2), s(s.t(2, 7, distinct=True), 3, 2)],
+    ref=lambda input, kernel_size, stride=None: _windows(input, kernel_size, stride or kernel_size).max(-1),
+)
 def max_pool1d(
-    input: mg.Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+    input: mg.Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
     return_indices: bool = False,
-) -> Any:  # fmt: skip
+) -> Any:
     """Largest value of each window of a sequence.
 
     Args:
@@ -53,16 +61,29 @@ def max_pool1d(
     """
     _check("max_pool1d", input)
     found = functions["max_pool2d_with_indices"](
-        input.unsqueeze(-2), (1, _one(kernel_size)), (1, _step(stride, kernel_size)), (0, _one(padding)), (1, _one(dilation)), ceil_mode
+        input.unsqueeze(-2),
+        (1, _one(kernel_size)),
+        (1, _step(stride, kernel_size)),
+        (0, _one(padding)),
+        (1, _one(dilation)),
+        ceil_mode,
     )
     values, indices = (x.squeeze(-2) for x in found)
     return (values, indices) if return_indices else values
 
 
-@composite("nn.functional", samples=lambda s: [s(s.t(2, 2, 6), 2), s(s.t(2, 7), 3, 2)],
-           ref=lambda input, kernel_size, stride=None: _windows(input, kernel_size, stride or kernel_size).mean(-1))  # fmt: skip
+@composite(
+    "nn.functional",
+    samples=lambda s: [s(s.t(2, 2, 6), 2), s(s.t(2, 7), 3, 2)],
+    ref=lambda input, kernel_size, stride=None: _windows(input, kernel_size, stride or kernel_size).mean(-1),
+)
 def avg_pool1d(
-    input: mg.Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True
+    input: mg.Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
 ) -> mg.Tensor:
     """Mean of each window of a sequence.
 
@@ -83,10 +104,16 @@ def avg_pool1d(
     """
     _check("avg_pool1d", input)
     kernel, step = (1, _one(kernel_size)), (1, _step(stride, kernel_size))
-    return functions["avg_pool2d"](input.unsqueeze(-2), kernel, step, (0, _one(padding)), ceil_mode, count_include_pad).squeeze(-2)
+    return functions["avg_pool2d"](
+        input.unsqueeze(-2), kernel, step, (0, _one(padding)), ceil_mode, count_include_pad
+    ).squeeze(-2)
 
 
-@composite("nn.functional", samples=lambda s: [s(s.t(2, 2, 6), 2), s(s.t(2, 7), 7)], no_ref_reason="checked through adaptive_avg_pool2d")
+@composite(
+    "nn.functional",
+    samples=lambda s: [s(s.t(2, 2, 6), 2), s(s.t(2, 7), 7)],
+    no_ref_reason="checked through adaptive_avg_pool2d",
+)
 def adaptive_avg_pool1d(input: mg.Tensor, output_size: Any) -> mg.Tensor:
     """Mean of windows that tile a sequence into a given number.
 
@@ -105,8 +132,11 @@ def adaptive_avg_pool1d(input: mg.Tensor, output_size: Any) -> mg.Tensor:
     return functions["adaptive_avg_pool2d"](input.unsqueeze(-2), (1, _one(output_size))).squeeze(-2)
 
 
-@composite("nn.functional", samples=lambda s: [s(s.t(2, 2, 6, distinct=True), 2), s(s.t(2, 7, distinct=True), 7)],
-           no_ref_reason="checked through adaptive_max_pool2d")  # fmt: skip
+@composite(
+    "nn.functional",
+    samples=lambda s: [s(s.t(2, 2, 6, distinct=True), 2), s(s.t(2, 7, distinct=True), 7)],
+    no_ref_reason="checked through adaptive_max_pool2d",
+)
 def adaptive_max_pool1d(input: mg.Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """Largest value of windows that tile a sequence into a given number.
 

@@ -88,7 +88,7 @@ def _documented(text: str) -> Callable[[Callable], Callable]:
 
 
 # --- one value --------------------------------------------------------------------------------------------------------
-@composite(method=False)
+@composite(method=False, no_samples_reason="uninitialised", **_NUMBERS)
 @_documented(card("Uninitialised tensor: whatever the memory held.", "mg.empty(2, 3).shape -> minigrad.Size([2, 3])",
                   size="sizes, as numbers or one sequence.", returns="a tensor of that shape.",
                   raises="RuntimeError for negative sizes.", **_ARGS))
@@ -101,7 +101,7 @@ def empty(*args: Any, size: Any = None, out: Any = None, dtype: Any = None, layo
         False)
 
 
-@composite(method=False)
+@composite(method=False, samples=lambda s: [s(2, 3), s((0, 2)), s()], **_NUMBERS)
 @_documented(card("Zeros.", "mg.zeros(2) -> tensor([0., 0.])", size="sizes, as numbers or one sequence.",
                   returns="a tensor of that shape.",
                   raises="RuntimeError for negative sizes.", **_ARGS))
@@ -111,7 +111,7 @@ def zeros(*args: Any, size: Any = None, out: Any = None, dtype: Any = None, layo
     return made if out is None and not requires_grad else _finish(made, out, requires_grad)
 
 
-@composite(method=False)
+@composite(method=False, samples=lambda s: [s(2, 3), s((0, 2)), s()], **_NUMBERS)
 @_documented(card("Ones.", "mg.ones(2) -> tensor([1., 1.])", size="sizes, as numbers or one sequence.",
                   returns="a tensor of that shape.",
                   raises="RuntimeError for negative sizes.", **_ARGS))
@@ -121,7 +121,7 @@ def ones(*args: Any, size: Any = None, out: Any = None, dtype: Any = None, layou
     return made if out is None and not requires_grad else _finish(made, out, requires_grad)
 
 
-@composite(method=False)
+@composite(method=False, samples=lambda s: [s((2, 3), 1.5), s((), 2)], **_NUMBERS)
 @_documented(card("One value everywhere.", "mg.full((2,), 7) -> tensor([7, 7])", size="sizes.",
                   fill_value="number, or 0-d tensor.",
                   returns="a tensor of that shape; without dtype, that of the value.",
@@ -136,7 +136,7 @@ def full(size: Any, fill_value: Any, *, out: Any = None, dtype: Any = None, layo
     return _finish(made, out, requires_grad)
 
 
-@composite(method=False)
+@composite(method=False, no_samples_reason="uninitialised", **_NUMBERS)
 @_documented(card("Uninitialised tensor with given strides.", "mg.empty_strided((2, 3), (1, 2)).stride() -> (1, 2)",
                   size="sizes.",
                   stride="steps in elements.", returns="a tensor of that shape.",
@@ -147,7 +147,7 @@ def empty_strided(size: Any, stride: Any, *, dtype: Any = None, layout: Any = No
     return _finish(_empty_strided(size, stride, _TYPES.get(dtype, dtype), device), None, requires_grad)
 
 
-@composite(method=False)
+@composite(method=False, samples=lambda s: [s(2.5)], **_NUMBERS)
 @_documented(card("A 0-d tensor holding a number.", "mg.scalar_tensor(2) -> tensor(2.)", s="the number.",
                   returns="a 0-d tensor.", **_ARGS))
 def scalar_tensor(s: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
@@ -160,7 +160,7 @@ def _number(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-@composite(method=False)
+@composite(method=False, samples=lambda s: [s(5), s(1, 7, 2), s(0.0, 1.0, 0.25), s(5, 0, -2)], **_NUMBERS)
 @_documented(card("start, start + step … up to but without end.", "mg.arange(1, 7, 2) -> tensor([1, 3, 5])",
                   start="first value, default 0.",
                   end="bound, excluded.", step="difference, not 0, default 1.",
@@ -184,7 +184,7 @@ def arange(*args: Any, start: Any = None, end: Any = None, step: Any = None, out
     return made if out is None and not requires_grad else _finish(made, out, requires_grad)
 
 
-@composite(method=False)
+@composite(method=False, samples=lambda s: [s(0, 1, 5), s(-2.0, 3.0, 4)], **_NUMBERS)
 @_documented(card("`steps` evenly spaced numbers from start to end, both included.",
                   "mg.linspace(0, 1, 3) -> tensor([0.0000, 0.5000, 1.0000])",
                   start="first value.", end="last value.", steps="how many.", returns="a 1-d tensor.",
@@ -196,7 +196,7 @@ def linspace(start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = 
     return _finish(_linspace(_number(start), _number(end), steps, _dtype_of(dtype, out), device), out, requires_grad)
 
 
-@composite(method=False)
+@composite(method=False, samples=lambda s: [s(0, 2, 3), s(-1.0, 1.0, 5, 2.0)], **_NUMBERS)
 @_documented(card("base to the power of `steps` evenly spaced exponents.",
                   "mg.logspace(0, 2, 3) -> tensor([  1.,  10., 100.])",
                   start="first exponent.", end="last exponent.", steps="how many.", base="the base.",
@@ -209,7 +209,7 @@ def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, out: Any =
                    requires_grad)
 
 
-@composite(method=False)
+@composite(method=False, samples=lambda s: [s(3), s(2, 4)], **_NUMBERS)
 @_documented(card("Ones on the main diagonal, zeros elsewhere.", "mg.eye(2).tolist() -> [[1.0, 0.0], [0.0, 1.0]]",
                   n="rows.",
                   m="columns, default n.", returns="an (n, m) matrix.", raises="RuntimeError for negative sizes.",
@@ -228,7 +228,7 @@ def _triangle_indices(row: int, col: int, offset: int, dtype: Any, lower: bool) 
     return kept if dtype in (None, mg.int64) else kept.to(dtype)
 
 
-@composite(method=False)
+@composite(method=False, samples=lambda s: [s(3, 4), s(4, 3, -1)], **_NUMBERS)
 @_documented(card("Row and column numbers of the lower triangle of a matrix, row by row.",
                   "mg.tril_indices(2, 2).tolist() -> [[0, 1, 1], [0, 0, 1]]",
                   row="rows.", col="columns.", offset="diagonal up to which elements count.",
@@ -240,7 +240,7 @@ def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, devi
     return _triangle_indices(row, col, offset, dtype, True)
 
 
-@composite(method=False)
+@composite(method=False, samples=lambda s: [s(3, 4), s(4, 3, 1)], **_NUMBERS)
 @_documented(card("Row and column numbers of the upper triangle of a matrix, row by row.",
                   "mg.triu_indices(2, 2).tolist() -> [[0, 0, 1], [0, 1, 1]]",
                   row="rows.", col="columns.", offset="diagonal from which elements count.",
@@ -271,7 +271,7 @@ _LIKE = dict(input="gives shape, dtype and device.", dtype="another dtype.", dev
              memory_format="contiguous_format for row-major; default keeps the input's order.")  # fmt: skip
 
 
-@composite(method=False)
+@composite(method=False, no_samples_reason="uninitialised", **_NUMBERS)
 @_documented(card("`empty` of another tensor's shape and dtype.",
                   "mg.empty_like(mg.zeros(2)).shape -> minigrad.Size([2])",
                   returns="a tensor of the same shape.", **_LIKE))
@@ -289,7 +289,7 @@ def _full_like(input: mg.Tensor, value: Any, dtype: Any, device: Any, requires_g
     return made.requires_grad_() if requires_grad else made
 
 
-@composite(method=False)
+@composite(method=False, samples=lambda s: [s(s.t(2, 3)), s(s.t(3, 2, layout="transposed"))], **_NUMBERS)
 @_documented(card("Zeros of another tensor's shape and dtype.", "mg.zeros_like(mg.tensor([1, 2])) -> tensor([0, 0])",
                   returns="a tensor of the same shape.", **_LIKE))
 def zeros_like(input: mg.Tensor, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
@@ -297,7 +297,7 @@ def zeros_like(input: mg.Tensor, *, dtype: Any = None, layout: Any = None, devic
     return _full_like(input, 0, dtype, device, requires_grad, memory_format)
 
 
-@composite(method=False)
+@composite(method=False, samples=lambda s: [s(s.t(2, 3)), s(s.t(3, 2, layout="transposed"))], **_NUMBERS)
 @_documented(card("Ones of another tensor's shape and dtype.", "mg.ones_like(mg.tensor([1, 2])) -> tensor([1, 1])",
                   returns="a tensor of the same shape.", **_LIKE))
 def ones_like(input: mg.Tensor, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
@@ -305,7 +305,7 @@ def ones_like(input: mg.Tensor, *, dtype: Any = None, layout: Any = None, device
     return _full_like(input, 1, dtype, device, requires_grad, memory_format)
 
 
-@composite(method=False)
+@composite(method=False, samples=lambda s: [s(s.t(2, 3), 1.5)], **_NUMBERS)
 @_documented(card("One value in another tensor's shape and dtype.",
                   "mg.full_like(mg.tensor([1, 2]), 5) -> tensor([5, 5])",
                   fill_value="the number.", returns="a tensor of the same shape.", **_LIKE))
@@ -330,7 +330,9 @@ def _new(make: Callable[..., mg.Tensor], text: str, example: str) -> None:
     method.__name__ = method.__qualname__ = "new_" + make.__name__
     method.__doc__ = card(text, example, size="sizes, as numbers or one sequence.", returns="a tensor of that shape.",
                           **_NEW)
-    composite(namespace=(), method=True)(method)
+    samples = {"samples": lambda s: [s(s.t(1), 2, 3), s(s.t(1), (0, 2))]}
+    reason = {"no_samples_reason": "uninitialised"}
+    composite(namespace=(), method=True, **(reason if make is empty else samples), **_NUMBERS)(method)
 
 
 _new(empty, "`empty` of this tensor's dtype.", "mg.tensor([1]).new_empty(2).dtype -> minigrad.int64")
@@ -338,7 +340,7 @@ _new(zeros, "`zeros` of this tensor's dtype.", "mg.tensor([1]).new_zeros(2) -> t
 _new(ones, "`ones` of this tensor's dtype.", "mg.tensor([1]).new_ones(2) -> tensor([1, 1])")
 
 
-@composite(namespace=(), method=True)
+@composite(namespace=(), method=True, samples=lambda s: [s(s.t(1), (2, 3), 1.5)], **_NUMBERS)
 @_documented(card("`full` of this tensor's dtype.", "mg.tensor([1]).new_full((2,), 3) -> tensor([3, 3])", size="sizes.",
                   fill_value="the number.",
                   returns="a tensor of that shape.", **_NEW))
@@ -349,7 +351,7 @@ def new_full(input: mg.Tensor, size: Any, fill_value: Any, *, dtype: Any = None,
                 requires_grad=requires_grad)
 
 
-@composite(namespace=(), method=True)
+@composite(namespace=(), method=True, samples=lambda s: [s(s.t(1), [1.0, 2.0])], **_NUMBERS)
 @_documented(card("`tensor(data)` of this tensor's dtype.", "mg.zeros(1).new_tensor([1, 2]) -> tensor([1., 2.])",
                   data="numbers or lists.",
                   returns="a tensor.", **_NEW))

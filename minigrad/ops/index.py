@@ -316,8 +316,8 @@ _embedding_backward = op(
     "_embedding_backward(g, input, num_weights: int, padding_idx: int? = None, "
     "scale_grad_by_freq: bool = False) -> out", meta="embedding_backward", namespace=None,
     no_ref_reason="checked as the gradient of embedding",
-    dg=lambda g, input, padding_idx, scale_grad_by_freq,
-    num_weights: _embedding_gradgrad(g, input, padding_idx, scale_grad_by_freq, num_weights),
+    dg=lambda g, input, padding_idx, scale_grad_by_freq, num_weights: _embedding_gradgrad(
+        g, input, padding_idx, scale_grad_by_freq, num_weights),
     samples=lambda s: [s(s.t(5, 3), s.index(5, high=4), 4), s(s.t(2, 2, 3), s.index(2, 2, high=4), 4, 1)],
     doc="Adds the rows of g up per index, in order; the gradient of embedding.")
 
@@ -337,8 +337,7 @@ op("embedding(input, weight, padding_idx: int? = None, max_norm: float? = None, 
    "scale_grad_by_freq: bool = False, sparse: bool = False) -> out", meta="embedding", namespace="nn.functional",
    dweight=lambda g, input, weight_shape, padding_idx, scale_grad_by_freq: _embedding_backward(g, input,
        weight_shape[0], padding_idx, scale_grad_by_freq),
-   ref=lambda input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False,
-   sparse=False: weight[input],
+   ref=lambda input, weight, *rest, **named: weight[input],
    samples=lambda s: [s(s.index(5, high=4), s.t(4, 3)), s(s.index(2, 3, high=3), s.t(4, 3), 3),
                       s(s.index(0, high=4), s.t(4, 3)), s(s.index(high=4), s.t(4, 3)),
                       s(s.index(6, high=3), s.t(4, 3, layout="transposed"), -1)],

@@ -40,7 +40,8 @@ def scatter(input: mg.Tensor, dim: int, index: mg.Tensor, src: Any = None, *, va
     return functions["_scatter"](input, dim, index, _source(src, value, "scatter"), reduce)
 
 
-@composite(namespace=(), method=True)
+@composite(namespace=(), method=True, samples=lambda s: [s(s.t(3, 4), 1, s.index(3, 1, high=4), s.t(3, 1)), s(s.t(3), 0,
+    s.index(1, high=3), 2.0)])
 def scatter_(input: mg.Tensor, dim: int, index: mg.Tensor, src: Any = None, *, value: Any = None,
              reduce: str | None = None) -> mg.Tensor:
     """In-place form of `scatter`.
@@ -156,7 +157,7 @@ def masked_scatter(input: mg.Tensor, mask: mg.Tensor, source: mg.Tensor) -> mg.T
     return functions["index_put"](input.reshape(-1), [at], source.reshape(-1)[: at.numel()]).reshape(input.shape)
 
 
-@composite()
+@composite(samples=lambda s: [s(s.mask(3, 4)), s(s.mask(3, 4), as_tuple=True)], no_grad_reason="integers")
 def nonzero(input: mg.Tensor, *, as_tuple: bool = False, out: mg.Tensor | None = None) -> Any:
     """Indices of the nonzero elements, in row-major order.
 
@@ -176,7 +177,7 @@ def nonzero(input: mg.Tensor, *, as_tuple: bool = False, out: mg.Tensor | None =
     return found if out is None else out.resize_(found.shape).copy_(found)
 
 
-@composite()
+@composite(samples=lambda s: [s(s.mask(3, 4)), s(s.mask())], no_grad_reason="integers")
 def argwhere(input: mg.Tensor) -> mg.Tensor:
     """Indices of the nonzero elements, one row each (NumPy's name).
 
@@ -191,7 +192,8 @@ def argwhere(input: mg.Tensor) -> mg.Tensor:
     return functions["_nonzero"](input)
 
 
-@composite(namespace=(), method=True)
+@composite(namespace=(), method=True, samples=lambda s: [s(s.t(3, 4), s.index(1, high=12), s.t(1)), s(s.t(6), s.index(2,
+    2, high=6), s.t(2, 2), True)])
 def put_(input: mg.Tensor, index: mg.Tensor, source: mg.Tensor, accumulate: bool = False) -> mg.Tensor:
     """Writes source at positions of the flattened tensor.
 
@@ -218,7 +220,8 @@ def put_(input: mg.Tensor, index: mg.Tensor, source: mg.Tensor, accumulate: bool
     return input.copy_(functions["index_put"](input.reshape(-1), [index], source, accumulate).reshape(input.shape))
 
 
-@composite()
+@composite(samples=lambda s: [s(s.t(3, 4), s.index(1, high=12), s.t(1)),
+                              s(s.t(6), s.index(2, 2, high=6), s.t(2, 2), True)])
 def put(input: mg.Tensor, index: mg.Tensor, source: mg.Tensor, accumulate: bool = False) -> mg.Tensor:
     """A copy of input with source written at positions of the flattened tensor.
 

@@ -115,7 +115,7 @@ def column_stack(tensors: Sequence[mg.Tensor]) -> mg.Tensor:
     return functions["cat"]([t.reshape(t.numel(), 1) if t.dim() <= 1 else t for t in tensors], 1)
 
 
-@composite(method=False)
+@composite(method=False, samples=lambda s: [s(s.t(2, 2), s.t(3)), s(s.t())])
 def block_diag(*tensors: mg.Tensor) -> mg.Tensor:
     """A matrix with the inputs as blocks on its diagonal.
 
@@ -144,7 +144,7 @@ def block_diag(*tensors: mg.Tensor) -> mg.Tensor:
     return functions["cat"](rows, 0)
 
 
-@composite(method=False)
+@composite(method=False, samples=lambda s: [s(s.t(2), s.t(3), indexing="ij"), s(s.t(2), s.t(3), indexing="xy")])
 def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[mg.Tensor, ...]:
     """Coordinates of the grid that 1-d tensors span.
 
@@ -183,7 +183,7 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[mg.Tensor, ...
     return tuple(grids)
 
 
-@composite(method=False)
+@composite(method=False, samples=lambda s: [s(s.t(2), s.t(3)), s(s.t(2))])
 def cartesian_prod(*tensors: mg.Tensor) -> mg.Tensor:
     """All combinations of one element from each tensor (itertools.product).
 

@@ -97,7 +97,7 @@ def unflatten(input: mg.Tensor, dim: int, sizes: Sequence[int]) -> mg.Tensor:
     return functions["view"](input, (*shape[:d], *sizes, *shape[d + 1 :]))
 
 
-@composite(method=True, namespace=())
+@composite(method=True, namespace=(), samples=lambda s: [s(s.t(2, 6), s.t(3, 4))])
 def view_as(input: mg.Tensor, other: mg.Tensor) -> mg.Tensor:
     """`view` with the shape of another tensor.
 
@@ -115,7 +115,7 @@ def view_as(input: mg.Tensor, other: mg.Tensor) -> mg.Tensor:
     return functions["view"](input, other.shape)
 
 
-@composite(method=True, namespace=())
+@composite(method=True, namespace=(), samples=lambda s: [s(s.t(2, 6), s.t(3, 4))])
 def reshape_as(input: mg.Tensor, other: mg.Tensor) -> mg.Tensor:
     """`reshape` with the shape of another tensor.
 
@@ -131,7 +131,7 @@ def reshape_as(input: mg.Tensor, other: mg.Tensor) -> mg.Tensor:
     return input.reshape(other.shape)
 
 
-@composite(method=True, namespace=())
+@composite(method=True, namespace=(), samples=lambda s: [s(s.t(3, 1), s.t(3, 4))])
 def expand_as(input: mg.Tensor, other: mg.Tensor) -> mg.Tensor:
     """`expand` to the shape of another tensor.
 
@@ -149,7 +149,7 @@ def expand_as(input: mg.Tensor, other: mg.Tensor) -> mg.Tensor:
     return functions["expand"](input, other.shape)
 
 
-@composite()
+@composite(samples=lambda s: [s(s.t(2, 3)), s(s.t(2, 3, 4))])
 def adjoint(input: mg.Tensor) -> mg.Tensor:
     """Conjugate transpose of the last two dimensions; for real tensors the transpose.
 
@@ -175,7 +175,7 @@ def _each(tensors: tuple[Any, ...], one: Any) -> Any:
     return tuple(one(t) for t in tensors)
 
 
-@composite(method=False)
+@composite(method=False, samples=lambda s: [s(s.t()), s(s.t(2))])
 def atleast_1d(*tensors: mg.Tensor) -> Any:
     """0-d tensors as 1-d ones, others as they are.
 
@@ -190,7 +190,7 @@ def atleast_1d(*tensors: mg.Tensor) -> Any:
     return _each(tensors, lambda t: t.reshape(1) if t.dim() == 0 else t)
 
 
-@composite(method=False)
+@composite(method=False, samples=lambda s: [s(s.t()), s(s.t(2))])
 def atleast_2d(*tensors: mg.Tensor) -> Any:
     """Tensors below 2-d get dimensions in front.
 
@@ -205,7 +205,7 @@ def atleast_2d(*tensors: mg.Tensor) -> Any:
     return _each(tensors, lambda t: t.reshape(1, 1) if t.dim() == 0 else t.unsqueeze(0) if t.dim() == 1 else t)
 
 
-@composite(method=False)
+@composite(method=False, samples=lambda s: [s(s.t()), s(s.t(2)), s(s.t(2, 3))])
 def atleast_3d(*tensors: mg.Tensor) -> Any:
     """Tensors below 3-d get dimensions around, as NumPy's: (n,) becomes (1, n, 1), (m, n) becomes (m, n, 1).
 
@@ -226,7 +226,7 @@ def atleast_3d(*tensors: mg.Tensor) -> Any:
     return _each(tensors, one)
 
 
-@composite(method=False)
+@composite(method=False, no_samples_reason="a shape, not a tensor; its example shows it")
 def broadcast_shapes(*shapes: Any) -> mg.Size:
     """The shape that tensors of these shapes broadcast to.
 
@@ -255,7 +255,7 @@ def broadcast_shapes(*shapes: Any) -> mg.Size:
     return mg.Size(out)
 
 
-@composite(method=False)
+@composite(method=False, samples=lambda s: [s(s.t(3, 1), s.t(4)), s(s.t(), s.t(2))])
 def broadcast_tensors(*tensors: mg.Tensor) -> tuple[mg.Tensor, ...]:
     """All tensors expanded to their common shape.
 

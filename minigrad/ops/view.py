@@ -245,8 +245,8 @@ op("unfold(input, dimension: int, size: int, step: int) -> out", meta="unfold", 
 _restride = op(
     "_restride(g, from_stride: ints, from_offset: int, size: ints, stride: ints, offset: int) -> out", meta="restride",
     namespace=None,
-    dg=lambda g, g_shape, from_stride, from_offset, stride,
-    offset: _restride(g, stride, offset, g_shape, from_stride, from_offset),
+    dg=lambda g, g_shape, from_stride, from_offset, stride, offset: _restride(
+        g, stride, offset, g_shape, from_stride, from_offset),
     samples=lambda s: [s(s.t(2, 3), (3, 1), 0, (3, 2), (1, 3), 0), s(s.t(3, 2), (1, 1), 0, (4,), (1,), 0)],
     no_ref_reason="checked as the gradient of as_strided",
     doc="Lays g into zeros by one geometry (places that meet add up) and reads them by another; the gradient of "
