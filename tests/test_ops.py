@@ -9,6 +9,7 @@ import pytest
 import minigrad as mg  # noqa: F401  fills the registry
 from minigrad.op import registry
 from minigrad.testing import CHECKS, Skip, run_check
+from minigrad.testing.checks import sweep
 
 CASES = [(op, check) for op in sorted(registry) for check in CHECKS]
 
@@ -17,5 +18,15 @@ CASES = [(op, check) for op in sorted(registry) for check in CHECKS]
 def test_op(op: str, check: str) -> None:
     try:
         run_check(op, check)
+    except Skip as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("op", sorted(registry))
+def test_sweep(op: str) -> None:
+    """Every sample in every dtype and layout: `pytest tests/test_ops.py --slow -k sweep`."""
+    try:
+        sweep(registry[op])
     except Skip as reason:
         pytest.skip(str(reason))

@@ -110,6 +110,38 @@ def test_pointwise_and_reductions_on_any_view(case: Any) -> None:
         np.testing.assert_allclose(x.sum(dim).numpy(), a.sum(dim), rtol=1e-14)
 
 
+DTYPES = ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64"]
+MIXED = ["add", "mul", "true_divide", "maximum", "eq", "lt", "where", "logical_xor", "atan2", "copysign"]
+
+
+@MANY
+@given(
+    st.sampled_from(MIXED), st.sampled_from(DTYPES), st.sampled_from(DTYPES),
+    hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=4, min_side=0), st.booleans(),
+)  # fmt: skip
+def test_mixed_dtypes_on_broadcast_views_agree_with_torch(op: str, a: str, b: str, shapes: Any, flip: bool) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is the reference of this test")
+    found = []
+    for module in (mg, torch):
+        operands = []
+        for name, shape in zip((a, b), shapes.input_shapes, strict=True):
+            values = np.arange(int(np.prod(shape)), dtype=np.float64).reshape(shape) % 7 + 1
+            t = module.from_numpy(np.array(values)).to(getattr(module, name))
+            operands.append(t.permute(tuple(reversed(range(len(shape))))).contiguous().permute(
+                tuple(reversed(range(len(shape))))) if flip else t)  # fmt: skip
+        if op == "where":
+            operands.insert(0, operands[0] > 3)
+        found.append(getattr(module, op)(*operands))
+    ours, theirs = found
+    assert str(ours.dtype).split(".")[1] == str(theirs.dtype).split(".")[1]
+    assert tuple(ours.shape) == tuple(theirs.shape)
+    if all(shape == shapes.result_shape for shape in shapes.input_shapes) and ours.numel():
+        assert ours.stride() == theirs.stride()
+    np.testing.assert_allclose(
+        ours.to(mg.float64).numpy(), theirs.to(torch.float64).numpy(), rtol=1e-2 if "float16" in f"{a}{b}" else 1e-6
+    )
+
+
 # --- views and in-place -----------------------------------------------------------------------------------------------
 @MANY
 @given(views())

@@ -7,6 +7,7 @@ declaration. `pytest tests/test_torch_parity.py -k softmax` runs one op.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.op import registry
-from minigrad.testing.calls import ALL_DTYPES, accepted_dtypes, as_tuple
+from minigrad.testing.calls import ALL_DTYPES, accepted_dtypes, as_tuple, writes
 from minigrad.testing.checks import SPECIAL
 from minigrad.testing.compare import dtype_name, to_numpy, worst
 from minigrad.testing.samples import FLOATS, Sample, Sampler, Spec, build, samples
@@ -56,7 +57,7 @@ def same_call(
 ) -> list[tuple[Any, list[Any]]]:
     """[(outputs, leaves) of minigrad, (outputs, leaves) of PyTorch]."""
     found = []
-    writes = any(a.mutated for a in info.args)
+    copies = writes(info)
     for module, function in ((mg, info.function), (torch, reference)):
         leaves: list[Any] = []
 
@@ -64,7 +65,7 @@ def same_call(
             t = build(spec, module)
             if grad and spec.grad and spec.dtype in FLOATS:
                 leaves.append(t.requires_grad_())
-                return t.clone() if writes else t  # leaves that require grad are not writable
+                return t.clone() if copies else t  # leaves that require grad are not writable
             return t
 
         args, kwargs = sample.map(make)
@@ -270,7 +271,8 @@ def bad_calls(info: Any) -> list[tuple[list[Any], dict[str, Any]]]:
     for k in tensors[:1]:
         calls += [([*args[:k], v, *args[k + 1 :]], good.kwargs) for v in ("text", None)]
     calls.append((args, {**good.kwargs, "no_such_argument": 1}))
-    calls.append((args[:-1], good.kwargs) if len(args) == 1 else ([], {}))
+    if all(s.args for s in samples(info)):  # else the call without arguments is one of ours on purpose
+        calls.append((args[:-1], good.kwargs) if len(args) == 1 else ([], {}))
     if any(a.name == "dim" and a.kind in ("int", "ints") for a in info.args) and tensors == [0]:
         where = [a.name for a in info.args].index("dim")
         rest = {k: v for k, v in good.kwargs.items() if k != "dim"}
@@ -301,3 +303,66 @@ def test_error_classes(name: str) -> None:
         call = f"{name}{Sample(tuple(args), kwargs)!r}"
         shown = f"{call}: {type(ours).__name__}: {ours}; PyTorch {type(theirs).__name__}: {theirs}"
         assert isinstance(ours, base), shown
+
+
+def argument_names(info: Any) -> list[str]:
+    """Names of the positional arguments: from the schema, or the signature of a composite."""
+    if info.args:
+        return [a.name for a in info.args if not a.keyword_only]
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [p.name for p in inspect.signature(info.function).parameters.values() if p.kind in kinds]
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_argument_names(name: str) -> None:
+    """Code that names its arguments as PyTorch does runs unchanged."""
+    info, reference = ready(name)
+    names = argument_names(info)
+    good = next((s for s in samples(info, "float32") if len(s.args) <= len(names) and s.args), None)
+    if good is None or "no_torch_names_reason" in info.info:
+        pytest.skip(info.info.get("no_torch_names_reason", "no sample with named arguments"))
+    call = Sample((), {**dict(zip(names, good.args, strict=False)), **good.kwargs})
+    try:
+        same_call_torch(reference, good)
+    except (RuntimeError, TypeError) as error:
+        pytest.skip(f"PyTorch: {str(error)[:80]}")
+    if "indices_or_sections" in names:
+        pytest.skip("PyTorch documents this name, but takes `indices` or `sections`")
+    is_method = reference is getattr(torch.Tensor, name, None)
+    first, rest = ((good.args[0],), names[1:]) if is_method else ((), names)
+    theirs = Sample(first, {k: v for k, v in call.kwargs.items() if k in rest or k in good.kwargs})
+    try:
+        same_call_torch(reference, theirs)
+    except TypeError as error:
+        pytest.fail(f"{name}: our names {list(call.kwargs)} are not PyTorch's: {error}")
+    compare_values(info, reference, good)
+    args, kwargs = call.map(lambda s: build(s, mg))
+    info.function(*args, **kwargs)
+
+
+INPLACE = [n for n in OPS if registry[n].inplace and hasattr(torch.Tensor, n + "_") and hasattr(mg.Tensor, n + "_")]
+
+
+@pytest.mark.parametrize("name", INPLACE)
+def test_in_place_methods(name: str) -> None:
+    """`x.op_()` gives PyTorch's values and dtype, or raises where it raises (the result does not fit)."""
+    info, _ = ready(name)
+    for dtype in ("float32", "int64", "bool"):
+        for sample in samples(info, dtype)[:14]:
+            if not sample.args or not isinstance(sample.args[0], Spec) or sample.args[0].layout == "expanded":
+                continue
+            outcome = []
+            for module in (mg, torch):
+                args, kwargs = sample.map(lambda s, module=module: build(s, module))
+                try:
+                    outcome.append(getattr(args[0], name + "_")(*args[1:], **kwargs))
+                except RuntimeError as error:
+                    outcome.append(error)
+            ours, theirs = outcome
+            if isinstance(theirs, NotImplementedError):
+                break
+            label = f"{name}_{sample!r}: got {ours!r}, PyTorch {theirs!r}"
+            assert isinstance(ours, Exception) == isinstance(theirs, Exception), label
+            if not isinstance(theirs, Exception):
+                tol = tolerance(dtype_name(theirs.dtype))
+                check_equal(name + "_", sample, "in-place value", ours, theirs, Tolerance(4 * tol.rtol, 4 * tol.atol))

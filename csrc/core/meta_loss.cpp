@@ -15,19 +15,22 @@ static DType wide(DType d) { return d == DType::Float64 ? DType::Float64 : DType
 static Dims sample_shape(const Op& op, const Value* args) {
   const TensorImpl &x = *args[0].t, &t = *args[1].t;
   const char* name = public_name(op);
-  MG_CHECK(is_floating(x.dtype), NotImplemented, name, ": needs a floating input: got ", x.dtype, ". Try input.float().");
-  MG_CHECK(!is_floating(t.dtype) && t.dtype != DType::Bool, Runtime, name, ": target must hold class indices: got ", t.dtype,
-           ", expected int64. Try target.long().");
+  MG_CHECK(is_floating(x.dtype), NotImplemented, name, ": needs a floating input: got ", x.dtype,
+           ". Try input.float().");
+  MG_CHECK(!is_floating(t.dtype) && t.dtype != DType::Bool, Runtime, name, ": target must hold class indices: got ",
+           t.dtype, ", expected int64. Try target.long().");
   MG_CHECK(x.dim() >= 1, Runtime, name, ": needs an input (C), (N, C) or (N, C, *): got a 0-d tensor");
   const int class_dim = x.dim() == 1 ? 0 : 1;
-  MG_CHECK(x.dim() == 1 || t.dim() == 0 || x.sizes[0] == t.sizes[0], Value, name, ": expected input batch_size (", x.sizes[0],
-           ") to match target batch_size (", t.dim() ? t.sizes[0] : 0, ").");
+  MG_CHECK(x.dim() == 1 || t.dim() == 0 || x.sizes[0] == t.sizes[0], Value, name, ": expected input batch_size (",
+           x.sizes[0], ") to match target batch_size (", t.dim() ? t.sizes[0] : 0, ").");
   Dims want = x.sizes;
   want.erase(class_dim);
-  MG_CHECK(t.sizes == want, Runtime, name, ": target has the wrong shape: got ", t.sizes, ", expected ", want, " for input ", x.sizes);
+  MG_CHECK(t.sizes == want, Runtime, name, ": target has the wrong shape: got ", t.sizes, ", expected ", want,
+           " for input ", x.sizes);
   const int64_t classes = x.sizes[class_dim];
   MG_CHECK(args[2].none() || (args[2].t->dim() == 1 && args[2].t->sizes[0] == classes), Runtime, name,
-           ": weight must hold one value for each of the ", classes, " classes: got shape ", args[2].none() ? Dims{} : args[2].t->sizes);
+           ": weight must hold one value for each of the ", classes, " classes: got shape ",
+           args[2].none() ? Dims{} : args[2].t->sizes);
   common_device(op, args);
   return want;
 }
@@ -46,14 +49,16 @@ static void meta_cross_entropy(const Op& op, const Value* args, MetaResult& r) {
   const Dims samples = sample_shape(op, args);
   const TensorImpl& x = *args[0].t;
   const double smoothing = args[5].as_double();
-  MG_CHECK(smoothing >= 0 && smoothing <= 1, Runtime, public_name(op), ": label_smoothing must be between 0.0 and 1.0: got ", smoothing);
+  MG_CHECK(smoothing >= 0 && smoothing <= 1, Runtime, public_name(op),
+           ": label_smoothing must be between 0.0 and 1.0: got ", smoothing);
   r.compute = wide(x.dtype);
   set_out(r.out[0], args[4].as_int() == 0 ? samples : Dims{}, x.dtype, x.device);
   set_out(r.out[1], samples, r.compute, x.device);
   set_out(r.out[2], Dims{}, r.compute, x.device);
 }
 
-// _cross_entropy_backward(g, input, target, weight?, lse, total_weight, ignore_index, reduction, label_smoothing) -> dinput
+// _cross_entropy_backward(g, input, target, weight?, lse, total_weight, ignore_index, reduction, label_smoothing) ->
+// dinput
 static void meta_cross_entropy_backward(const Op&, const Value* args, MetaResult& r) {
   const TensorImpl& x = *args[1].t;
   r.compute = wide(x.dtype);
@@ -71,10 +76,11 @@ static int64_t reduction_of(const Op& op, const Value& v) {
 static void meta_pair_loss(const Op& op, const Value* args, MetaResult& r) {
   const TensorImpl &x = *args[0].t, &t = *args[1].t;
   const DType dtype = promote(x.dtype, t.dtype);
-  MG_CHECK(is_floating(dtype), NotImplemented, public_name(op), ": needs floating tensors: got ", x.dtype, " and ", t.dtype,
-           ". Try input.float().");
+  MG_CHECK(is_floating(dtype), NotImplemented, public_name(op), ": needs floating tensors: got ", x.dtype, " and ",
+           t.dtype, ". Try input.float().");
   Dims shape = x.sizes;
-  MG_CHECK(broadcast_into(shape, t.sizes), Runtime, public_name(op), ": shapes do not broadcast: got ", x.sizes, " and ", t.sizes);
+  MG_CHECK(broadcast_into(shape, t.sizes), Runtime, public_name(op), ": shapes do not broadcast: got ", x.sizes,
+           " and ", t.sizes);
   r.compute = dtype;
   set_out(r.out[0], reduction_of(op, args[2]) == 0 ? shape : Dims{}, dtype, common_device(op, args));
 }

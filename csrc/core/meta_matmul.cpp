@@ -1,4 +1,5 @@
-// Shapes and dtypes of the matrix products: matmul, mm, bmm, mv, dot, addmm, addmv, baddbmm, linear. All their user errors are raised here.
+// Shapes and dtypes of the matrix products: matmul, mm, bmm, mv, dot, addmm, addmv, baddbmm, linear. All their user
+// errors are raised here.
 //
 // Legend: a is (..., M, K), b is (..., K, N). Kernels: ../cpu/matmul.cpp. Declarations: minigrad/ops/matmul.py.
 #include "layout.h"
@@ -11,23 +12,29 @@ namespace {
 // PyTorch multiplies matrices of one dtype only: promotion would hide a cast of the whole weight.
 void check_dtypes(const Op& op, const TensorImpl& a, int ia, const TensorImpl& b, int ib) {
   MG_CHECK(a.dtype == b.dtype, Runtime, op.name, ": expected ", op.args[ia].name, " and ", op.args[ib].name,
-           " to have the same dtype: got ", a.dtype, " and ", b.dtype, ". Try ", op.args[ib].name, ".to(", op.args[ia].name, ".dtype).");
-  MG_CHECK(a.dtype != DType::Bool, Runtime, op.name, ": not implemented for bool: got ", op.args[ia].name, " of dtype bool. Try ",
-           op.args[ia].name, ".float().");
+           " to have the same dtype: got ", a.dtype, " and ", b.dtype, ". Try ", op.args[ib].name, ".to(",
+           op.args[ia].name, ".dtype).");
+  MG_CHECK(a.dtype != DType::Bool, Runtime, op.name, ": not implemented for bool: got ", op.args[ia].name,
+           " of dtype bool. Try ", op.args[ia].name, ".float().");
 }
 
 void check_dim(const Op& op, const TensorImpl& t, int i, int dim) {
-  MG_CHECK(t.dim() == dim, Runtime, op.name, ": ", op.args[i].name, " must be ", dim == 1 ? "a vector" : dim == 2 ? "a matrix" : "a batch of matrices",
-           ": got shape ", t.sizes, ", expected ", dim, "-d. Try ", dim == 3 ? "mg.matmul, which takes any number of dims." : "mg.matmul.");
+  MG_CHECK(t.dim() == dim, Runtime, op.name, ": ", op.args[i].name, " must be ",
+           dim == 1   ? "a vector"
+           : dim == 2 ? "a matrix"
+                      : "a batch of matrices",
+           ": got shape ", t.sizes, ", expected ", dim, "-d. Try ",
+           dim == 3 ? "mg.matmul, which takes any number of dims." : "mg.matmul.");
 }
 
 void check_inner(const Op& op, const TensorImpl& a, int ia, const TensorImpl& b, int ib) {
   const int64_t ka = a.sizes.back(), kb = b.dim() == 1 ? b.sizes[0] : b.sizes[b.dim() - 2];
-  if (ka == kb) [[likely]] return;
+  if (ka == kb) [[likely]]
+    return;
   const bool transposed = b.dim() >= 2 && b.sizes.back() == ka;
   const std::string &na = op.args[ia].name, &nb = op.args[ib].name;
-  fail(ErrorKind::Runtime, op.name, ": shapes cannot be multiplied, inner sizes differ: ", na, " ", a.sizes, " @ ", nb, " ", b.sizes, ", need ",
-       na, ".shape[-1] == ", nb, b.dim() == 1 ? ".shape[0]" : ".shape[-2]",
+  fail(ErrorKind::Runtime, op.name, ": shapes cannot be multiplied, inner sizes differ: ", na, " ", a.sizes, " @ ", nb,
+       " ", b.sizes, ", need ", na, ".shape[-1] == ", nb, b.dim() == 1 ? ".shape[0]" : ".shape[-2]",
        transposed ? str(". Try ", nb, ".mT.") : std::string(". Check which of the two has the wrong shape."));
 }
 
@@ -39,7 +46,8 @@ void set_out(const Op& op, const Value* args, MetaResult& r, DType dtype) {
 void meta_matmul(const Op& op, const Value* args, MetaResult& r) {
   const TensorImpl &a = *args[0].t, &b = *args[1].t;
   for (int i = 0; i < 2; ++i)
-    MG_CHECK(args[i].t->dim() > 0, Runtime, op.name, ": both arguments need at least 1 dim: got ", op.args[i].name, " with 0 dims (a scalar). Try *.");
+    MG_CHECK(args[i].t->dim() > 0, Runtime, op.name, ": both arguments need at least 1 dim: got ", op.args[i].name,
+             " with 0 dims (a scalar). Try *.");
   check_dtypes(op, a, 0, b, 1);
   check_inner(op, a, 0, b, 1);
   Dims& shape = r.out[0].sizes;
@@ -48,8 +56,9 @@ void meta_matmul(const Op& op, const Value* args, MetaResult& r) {
     Dims other;
     for (int i = 0; i + 2 < a.dim(); ++i) shape.push_back(a.sizes[i]);
     for (int i = 0; i + 2 < b.dim(); ++i) other.push_back(b.sizes[i]);
-    MG_CHECK(broadcast_into(shape, other), Runtime, op.name, ": batch sizes do not broadcast: ", op.args[0].name, " ", a.sizes, " @ ",
-             op.args[1].name, " ", b.sizes, ", need ", shape, " and ", other, " equal or 1 in each place.");
+    MG_CHECK(broadcast_into(shape, other), Runtime, op.name, ": batch sizes do not broadcast: ", op.args[0].name, " ",
+             a.sizes, " @ ", op.args[1].name, " ", b.sizes, ", need ", shape, " and ", other,
+             " equal or 1 in each place.");
   }
   if (a.dim() > 1) shape.push_back(a.sizes[a.dim() - 2]);
   if (b.dim() > 1) shape.push_back(b.sizes.back());
@@ -66,8 +75,9 @@ void fixed_rank(const Op& op, const Value* args, int first, int da, int db, Meta
   Dims& shape = r.out[0].sizes;
   shape.clear();
   if (da == 3) {
-    MG_CHECK(a.sizes[0] == b.sizes[0], Runtime, op.name, ": batch sizes differ: ", op.args[first].name, " ", a.sizes, " @ ",
-             op.args[first + 1].name, " ", b.sizes, ", need the first sizes equal. Try mg.matmul, which broadcasts.");
+    MG_CHECK(a.sizes[0] == b.sizes[0], Runtime, op.name, ": batch sizes differ: ", op.args[first].name, " ", a.sizes,
+             " @ ", op.args[first + 1].name, " ", b.sizes,
+             ", need the first sizes equal. Try mg.matmul, which broadcasts.");
     shape.push_back(a.sizes[0]);
   }
   if (da > 1) shape.push_back(a.sizes[da - 2]);
@@ -86,8 +96,8 @@ void with_addend(const Op& op, const Value* args, int da, int db, MetaResult& r)
   const TensorImpl& input = *args[0].t;
   check_dtypes(op, input, 0, *args[1].t, 1);
   Dims shape = r.out[0].sizes;
-  MG_CHECK(broadcast_into(shape, input.sizes) && shape == r.out[0].sizes, Runtime, op.name, ": ", op.args[0].name, " ", input.sizes,
-           " does not expand to the shape ", r.out[0].sizes, " of the product, need sizes equal or 1.");
+  MG_CHECK(broadcast_into(shape, input.sizes) && shape == r.out[0].sizes, Runtime, op.name, ": ", op.args[0].name, " ",
+           input.sizes, " does not expand to the shape ", r.out[0].sizes, " of the product, need sizes equal or 1.");
   for (int i = 3; i < 5; ++i)
     MG_CHECK(is_floating(input.dtype) || args[i].kind != Kind::Float, Runtime, op.name, ": ", op.args[i].name,
              " must be an integer for integer tensors: got ", args[i].f, " with dtype ", input.dtype, ".");
@@ -101,13 +111,13 @@ void meta_linear(const Op& op, const Value* args, MetaResult& r) {
   MG_CHECK(x.dim() >= 1 && w.dim() == 2, Runtime, op.name, ": got input ", x.sizes, " and weight ", w.sizes,
            ", expected input (..., in_features) and weight (out_features, in_features).");
   check_dtypes(op, x, 0, w, 1);
-  MG_CHECK(x.sizes.back() == w.sizes[1], Runtime, op.name, ": shapes cannot be multiplied, inner sizes differ: input ", x.sizes, ", weight ", w.sizes,
-           ", need input.shape[-1] == weight.shape[1]. Check in_features of the layer.");
+  MG_CHECK(x.sizes.back() == w.sizes[1], Runtime, op.name, ": shapes cannot be multiplied, inner sizes differ: input ",
+           x.sizes, ", weight ", w.sizes, ", need input.shape[-1] == weight.shape[1]. Check in_features of the layer.");
   if (!args[2].none()) {
     const TensorImpl& bias = *args[2].t;
     check_dtypes(op, x, 0, bias, 2);
-    MG_CHECK(bias.dim() == 1 && bias.sizes[0] == w.sizes[0], Runtime, op.name, ": bias has the wrong shape: got ", bias.sizes, ", expected (",
-             w.sizes[0], ",), one number per output feature of weight ", w.sizes, ".");
+    MG_CHECK(bias.dim() == 1 && bias.sizes[0] == w.sizes[0], Runtime, op.name, ": bias has the wrong shape: got ",
+             bias.sizes, ", expected (", w.sizes[0], ",), one number per output feature of weight ", w.sizes, ".");
   }
   r.out[0].sizes = x.sizes;
   r.out[0].sizes.back() = w.sizes[0];

@@ -12,14 +12,18 @@ static void out_spec(OutSpec& o, const Dims& sizes, DType dtype, Device device) 
 static DType statistics(DType d) { return d == DType::Float64 ? DType::Float64 : DType::Float32; }
 
 static void check_floating(const Op& op, const TensorImpl& x) {
-  MG_CHECK(is_floating(x.dtype), NotImplemented, public_name(op), ": needs a floating tensor: got ", x.dtype, ". Try x.float().");
+  MG_CHECK(is_floating(x.dtype), NotImplemented, public_name(op), ": needs a floating tensor: got ", x.dtype,
+           ". Try x.float().");
 }
 
 static void check_size(const Op& op, const char* what, const Value& v, const Dims& want) {
-  MG_CHECK(v.none() || v.t->sizes == want, Runtime, public_name(op), ": ", what, " has the wrong shape: got ", v.t->sizes, ", expected ", want);
+  MG_CHECK(v.none() || v.t->sizes == want, Runtime, public_name(op), ": ", what, " has the wrong shape: got ",
+           v.t->sizes, ", expected ", want);
 }
 
-static Dims last_dims(const Dims& sizes, int n) { return Dims(std::span<const int64_t>(sizes.data() + sizes.size() - n, size_t(n))); }
+static Dims last_dims(const Dims& sizes, int n) {
+  return Dims(std::span<const int64_t>(sizes.data() + sizes.size() - n, size_t(n)));
+}
 
 // Sizes of the statistics of the last n dims: (*, 1, …, 1).
 static Dims row_statistics(const Dims& sizes, int n) {
@@ -28,7 +32,8 @@ static Dims row_statistics(const Dims& sizes, int n) {
   return out;
 }
 
-// _layer_norm(input, weight?, bias?, normalized_shape, eps) -> out, mean, rstd; _rms_norm(input, weight?, normalized_shape, eps) -> out, rstd
+// _layer_norm(input, weight?, bias?, normalized_shape, eps) -> out, mean, rstd; _rms_norm(input, weight?,
+// normalized_shape, eps) -> out, rstd
 static void meta_layer_norm(const Op& op, const Value* args, MetaResult& r) {
   const TensorImpl& x = *args[0].t;
   const bool with_bias = op.n_outputs() == 3;
@@ -46,7 +51,8 @@ static void meta_layer_norm(const Op& op, const Value* args, MetaResult& r) {
   r.compute = statistics(x.dtype);
 }
 
-// _layer_norm_backward(g, input, mean, rstd, weight?, ndim) -> dinput, dweight, dbias;  _rms_norm_backward(g, input, rstd, weight?, ndim)
+// _layer_norm_backward(g, input, mean, rstd, weight?, ndim) -> dinput, dweight, dbias;  _rms_norm_backward(g, input,
+// rstd, weight?, ndim)
 static void meta_layer_norm_backward(const Op& op, const Value* args, MetaResult& r) {
   const TensorImpl& x = *args[1].t;
   const int n = int(args[op.args.size() - 1].as_int());

@@ -1,4 +1,5 @@
-// Shapes of the pooling ops (…, H, W), and the scatter/gather pair behind the gradients of max pooling. Kernels: ../cpu/pool.cpp.
+// Shapes of the pooling ops (…, H, W), and the scatter/gather pair behind the gradients of max pooling. Kernels:
+// ../cpu/pool.cpp.
 #include "layout.h"
 #include "meta.h"
 #include "pool_axis.h"
@@ -19,16 +20,19 @@ Dims pair(const Op& op, const Value& v, const char* what, int64_t least) {
   if (d.size() == 1) d.push_back(d[0]);
   MG_CHECK(d.size() == 2, Runtime, public_name(op), ": ", what, " must be one number or two: got ", d, ".");
   for (int64_t x : d)
-    MG_CHECK(x >= least && x < (int64_t(1) << 31), Runtime, public_name(op), ": ", what, " out of range: got ", d, ", expected values >= ", least, ".");
+    MG_CHECK(x >= least && x < (int64_t(1) << 31), Runtime, public_name(op), ": ", what, " out of range: got ", d,
+             ", expected values >= ", least, ".");
   return d;
 }
 
 void check_input(const Op& op, const TensorImpl& x, bool floating) {
-  MG_CHECK(x.dim() == 3 || x.dim() == 4, Runtime, public_name(op), ": expected input (N, C, H, W) or (C, H, W): got ", x.sizes, ".");
+  MG_CHECK(x.dim() == 3 || x.dim() == 4, Runtime, public_name(op), ": expected input (N, C, H, W) or (C, H, W): got ",
+           x.sizes, ".");
   for (int d = x.dim() - 3; d < x.dim(); ++d)
-    MG_CHECK(x.sizes[d] > 0, Runtime, public_name(op), ": expected a non-empty input (only the batch may be 0): got ", x.sizes, ".");
-  MG_CHECK(floating ? is_floating(x.dtype) : x.dtype != DType::Bool, Runtime, public_name(op), ": not implemented for ", x.dtype,
-           ". Try input.float().");
+    MG_CHECK(x.sizes[d] > 0, Runtime, public_name(op), ": expected a non-empty input (only the batch may be 0): got ",
+             x.sizes, ".");
+  MG_CHECK(floating ? is_floating(x.dtype) : x.dtype != DType::Bool, Runtime, public_name(op), ": not implemented for ",
+           x.dtype, ". Try input.float().");
 }
 
 // Windows given by kernel_size, stride, padding (args 1..3) and dilation; returns the output shape.
@@ -37,13 +41,15 @@ Dims windows(const Op& op, const TensorImpl& x, const Value* args, const Dims& d
   const Dims stride = args[1].none() || args[1].len == 0 ? kernel : pair(op, args[1], "stride", 1);
   Dims out = x.sizes;
   for (int d = 0; d < 2; ++d) {
-    MG_CHECK(padding[d] * 2 <= dilation[d] * (kernel[d] - 1) + 1, Runtime, public_name(op), ": padding must be at most half of the kernel size: got ",
-             "padding ", padding, " and kernel_size ", kernel, ".");
+    MG_CHECK(padding[d] * 2 <= dilation[d] * (kernel[d] - 1) + 1, Runtime, public_name(op),
+             ": padding must be at most half of the kernel size: got ", "padding ", padding, " and kernel_size ",
+             kernel, ".");
     const int at = x.dim() - 2 + d;
     const PoolAxis axis{x.sizes[at], kernel[d], stride[d], padding[d], dilation[d], ceil_mode};
     out[at] = axis.output_size();
-    MG_CHECK(out[at] >= 1, Runtime, public_name(op), ": output would be empty: got input ", x.sizes, " with kernel_size ", kernel, ", padding ",
-             padding, ", dilation ", dilation, ", expected a window no larger than the padded input.");
+    MG_CHECK(out[at] >= 1, Runtime, public_name(op), ": output would be empty: got input ", x.sizes,
+             " with kernel_size ", kernel, ", padding ", padding, ", dilation ", dilation,
+             ", expected a window no larger than the padded input.");
   }
   return out;
 }
@@ -95,7 +101,8 @@ void meta_avg_pool2d_backward(const Op& op, const Value* args, MetaResult& r) {
   TensorImpl input;
   input.sizes = with_spatial(*args[0].t, pair(op, args[1], "input_size", 1));
   const Dims expected = windows(op, input, args + 2, Dims{1, 1}, args[5].as_int() != 0);
-  MG_CHECK(expected == args[0].t->sizes, Runtime, op.name, ": grad has shape ", args[0].t->sizes, ", expected ", expected, ".");
+  MG_CHECK(expected == args[0].t->sizes, Runtime, op.name, ": grad has shape ", args[0].t->sizes, ", expected ",
+           expected, ".");
   set_out(op, args, r, input.sizes);
 }
 void meta_adaptive_avg_pool2d_backward(const Op& op, const Value* args, MetaResult& r) {
@@ -104,18 +111,19 @@ void meta_adaptive_avg_pool2d_backward(const Op& op, const Value* args, MetaResu
 }
 
 void check_indices(const Op& op, const TensorImpl& x, const TensorImpl& indices) {
-  MG_CHECK(indices.dtype == DType::Int64 && indices.dim() == x.dim() && x.dim() >= 2, Runtime, op.name, ": expected int64 indices (…, H, W): got ",
-           indices.dtype, " ", indices.sizes, " for ", x.sizes, ".");
+  MG_CHECK(indices.dtype == DType::Int64 && indices.dim() == x.dim() && x.dim() >= 2, Runtime, op.name,
+           ": expected int64 indices (…, H, W): got ", indices.dtype, " ", indices.sizes, " for ", x.sizes, ".");
   for (int d = 0; d + 2 < x.dim(); ++d)
-    MG_CHECK(indices.sizes[d] == x.sizes[d], Runtime, op.name, ": batch sizes differ: got ", x.sizes, " and indices ", indices.sizes, ".");
+    MG_CHECK(indices.sizes[d] == x.sizes[d], Runtime, op.name, ": batch sizes differ: got ", x.sizes, " and indices ",
+             indices.sizes, ".");
 }
 
 // args: grad, indices, input_size: adds grad to zeros at flat positions of the plane.
 void meta_pool_scatter(const Op& op, const Value* args, MetaResult& r) {
   check_indices(op, *args[0].t, *args[1].t);
   MG_CHECK(is_floating(args[0].t->dtype), Runtime, op.name, ": not implemented for ", args[0].t->dtype, ".");
-  MG_CHECK(is_floating(args[0].t->dtype), Runtime, op.name, ": expected a floating grad: got ", args[0].t->dtype);
-  MG_CHECK(args[0].t->sizes == args[1].t->sizes, Runtime, op.name, ": grad ", args[0].t->sizes, " and indices ", args[1].t->sizes, " differ in shape.");
+  MG_CHECK(args[0].t->sizes == args[1].t->sizes, Runtime, op.name, ": grad ", args[0].t->sizes, " and indices ",
+           args[1].t->sizes, " differ in shape.");
   set_out(op, args, r, with_spatial(*args[0].t, pair(op, args[2], "input_size", 0)));
 }
 // args: input, indices

@@ -1,4 +1,5 @@
-// Shapes, dtypes and errors of the reductions. All ops of a family share argument positions: input, dim, keepdim, then their own.
+// Shapes, dtypes and errors of the reductions. All ops of a family share argument positions: input, dim, keepdim, then
+// their own.
 #include "meta.h"
 #include "reduce_dims.h"
 
@@ -63,7 +64,8 @@ static void meta_reduce_select(const Op& op, const Value* args, MetaResult& r) {
 
 static void meta_reduce_index(const Op& op, const Value* args, MetaResult& r) {
   check_not_empty(op, args, set_shape(op, args, r), ErrorKind::Index);
-  MG_CHECK(r.compute != DType::Bool, Runtime, public_name(op), ": does not support bool input. Try x.to(minigrad.uint8).");
+  MG_CHECK(r.compute != DType::Bool, Runtime, public_name(op),
+           ": does not support bool input. Try x.to(minigrad.uint8).");
   r.out[0].dtype = DType::Int64;
 }
 
@@ -94,8 +96,8 @@ static void meta_reduce_norm(const Op& op, const Value* args, MetaResult& r) {
   const uint64_t mask = set_shape(op, args, r);
   const TensorImpl& x = *args[0].t;
   const DType dtype = args[3].none() ? x.dtype : args[3].dtype;
-  MG_CHECK(is_floating(x.dtype) && is_floating(dtype), Runtime, public_name(op), ": needs a floating tensor and dtype: got ",
-           is_floating(x.dtype) ? dtype : x.dtype, ". Try x.float().");
+  MG_CHECK(is_floating(x.dtype) && is_floating(dtype), Runtime, public_name(op),
+           ": needs a floating tensor and dtype: got ", is_floating(x.dtype) ? dtype : x.dtype, ". Try x.float().");
   const double ord = args[4].as_double();
   bool empty = false;
   for (int d = 0; d < x.dim(); ++d) empty |= (mask >> d & 1) && x.sizes[d] == 0;

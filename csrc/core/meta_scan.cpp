@@ -1,4 +1,5 @@
-// Shapes and dtypes of cumulative ops, softmax, sorting and searching: the result has the input's shape, or its shape with one dim changed.
+// Shapes and dtypes of cumulative ops, softmax, sorting and searching: the result has the input's shape, or its shape
+// with one dim changed.
 #include "meta.h"
 #include "reduce_dims.h"
 
@@ -33,7 +34,8 @@ static void meta_scan_select(const Op& op, const Value* args, MetaResult& r) {
 static void meta_scan_float(const Op& op, const Value* args, MetaResult& r) {
   same_shape(op, args, r);
   wrap_dim(args[1].as_int(), args[0].t->dim(), public_name(op));
-  MG_CHECK(is_floating(r.compute), Runtime, public_name(op), ": needs a floating tensor: got ", r.compute, ". Try x.float().");
+  MG_CHECK(is_floating(r.compute), Runtime, public_name(op), ": needs a floating tensor: got ", r.compute,
+           ". Try x.float().");
 }
 
 // softmax, log_softmax (input, dim, dtype)
@@ -48,8 +50,8 @@ static void meta_softmax(const Op& op, const Value* args, MetaResult& r) {
 // _softmax_backward(g, out, dim) and its log twin
 static void meta_softmax_backward(const Op& op, const Value* args, MetaResult& r) {
   same_shape(op, args, r);
-  MG_CHECK(args[0].t->sizes == args[1].t->sizes, Runtime, public_name(op), ": shapes differ: got ", args[0].t->sizes, " and ",
-           args[1].t->sizes);
+  MG_CHECK(args[0].t->sizes == args[1].t->sizes, Runtime, public_name(op), ": shapes differ: got ", args[0].t->sizes,
+           " and ", args[1].t->sizes);
 }
 
 // topk (input, k, dim, …) -> values, indices
@@ -58,8 +60,8 @@ static void meta_topk(const Op& op, const Value* args, MetaResult& r) {
   const TensorImpl& x = *args[0].t;
   const int64_t k = args[1].as_int(), dim = wrap_dim(args[2].as_int(), x.dim(), public_name(op));
   const int64_t size = x.dim() == 0 ? 1 : x.sizes[int(dim)];
-  MG_CHECK(k >= 0 && k <= size, Runtime, public_name(op), ": selected index k out of range: got k=", k, " for dim ", dim, " of size ", size,
-           ", expected 0 <= k <= ", size);
+  MG_CHECK(k >= 0 && k <= size, Runtime, public_name(op), ": selected index k out of range: got k=", k, " for dim ",
+           dim, " of size ", size, ", expected 0 <= k <= ", size);
   if (x.dim() != 0) r.out[0].sizes[int(dim)] = r.out[1].sizes[int(dim)] = k;
   r.out[1].dtype = DType::Int64;
 }
@@ -74,8 +76,8 @@ static void meta_reduce_rank(const Op& op, const Value* args, MetaResult& r) {
            " to have non-zero size: got shape ", x.sizes);
   if (op.args.size() > 3) {
     const int64_t k = args[3].as_int(), size = x.dim() == 0 ? 1 : x.sizes[int(dim)];
-    MG_CHECK(k >= 1 && k <= size, Runtime, public_name(op), ": selected number k out of range: got k=", k, " for dim ", dim, " of size ", size,
-             ", expected 1 <= k <= ", size);
+    MG_CHECK(k >= 1 && k <= size, Runtime, public_name(op), ": selected number k out of range: got k=", k, " for dim ",
+             dim, " of size ", size, ", expected 1 <= k <= ", size);
   }
   r.out[0].sizes = r.out[1].sizes = reduced_shape(x.sizes, mask, args[2].b);
   r.out[1].dtype = DType::Int64;
@@ -90,8 +92,8 @@ static void meta_searchsorted(const Op& op, const Value* args, MetaResult& r) {
   for (int d = 0; fits && !shared && d + 1 < seq.dim(); ++d) fits = seq.sizes[d] == x.sizes[d];
   MG_CHECK(fits, Runtime, public_name(op), ": shapes do not fit: got a sequence ", seq.sizes, " and values ", x.sizes,
            ", expected a 1-d sequence or equal sizes in all dims but the last");
-  MG_CHECK(args[2].none() || (args[2].t->sizes == seq.sizes && args[2].t->dtype == DType::Int64), Runtime, public_name(op),
-           ": sorter must be an int64 tensor of the sequence's shape ", seq.sizes);
+  MG_CHECK(args[2].none() || (args[2].t->sizes == seq.sizes && args[2].t->dtype == DType::Int64), Runtime,
+           public_name(op), ": sorter must be an int64 tensor of the sequence's shape ", seq.sizes);
   common_device(op, args);
   r.out[0].sizes = x.sizes;
   r.out[0].device = x.device;

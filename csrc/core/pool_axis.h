@@ -1,4 +1,5 @@
-// One spatial dim of a pooling op: how output positions map to ranges of input positions. Shared by the meta rules and the kernels.
+// One spatial dim of a pooling op: how output positions map to ranges of input positions. Shared by the meta rules and
+// the kernels.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -11,7 +12,8 @@ struct PoolAxis {
   int64_t out = 0;  // set by the caller: output_size(), or the given size of an adaptive pool
   bool adaptive = false;
 
-  // PyTorch's rule: with ceil_mode a last window may hang over the right border but must begin inside the input or its left padding.
+  // PyTorch's rule: with ceil_mode a last window may hang over the right border but must begin inside the input or its
+  // left padding.
   int64_t output_size() const {
     const int64_t room = size + 2 * padding - dilation * (kernel - 1) - 1 + (ceil_mode ? stride - 1 : 0);
     if (room < 0) return 0;

@@ -1,4 +1,5 @@
-// Which dims an op reduces, read from its boxed `dim` argument. Shared by the meta functions (which raise) and the kernels.
+// Which dims an op reduces, read from its boxed `dim` argument. Shared by the meta functions (which raise) and the
+// kernels.
 #pragma once
 #include "layout.h"
 #include "op.h"

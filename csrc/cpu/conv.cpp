@@ -1,4 +1,5 @@
-// The convolution ops: arguments to ConvShape, layout and low precision. half and bfloat16 are computed in float and rounded once.
+// The convolution ops: arguments to ConvShape, layout and low precision. half and bfloat16 are computed in float and
+// rounded once.
 //
 // Meta: ../core/meta_conv.cpp. Declarations: minigrad/ops/conv.py. Read next: conv.h (legend and algorithms).
 #include "conv.h"
@@ -22,7 +23,8 @@ ConvShape shape_of(Dims big, Dims small, Pair kernel, Pair stride, Pair padding,
           stride.h, stride.w, padding.h, padding.w, dilation.h, dilation.w, small[2], small[3]};
 }
 
-// Runs body(T{}, in, out) with contiguous tensors of a type that the kernels take; `out` is copied back if it is not inv's own.
+// Runs body(T{}, in, out) with contiguous tensors of a type that the kernels take; `out` is copied back if it is not
+// inv's own.
 template <class F>
 void with_layout(Invocation& inv, int tensors, F&& body) {
   const Tensor& result = inv.outs[0];
@@ -35,8 +37,10 @@ void with_layout(Invocation& inv, int tensors, F&& body) {
       direct = direct && !(in[i]->storage == result->storage);
     }
   const Tensor out = direct ? result : empty(result.sizes(), compute);
-  if (compute == DType::Float64) body(double{}, in, out);
-  else body(float{}, in, out);
+  if (compute == DType::Float64)
+    body(double{}, in, out);
+  else
+    body(float{}, in, out);
   if (!direct) copy_into(result, out);
 }
 
@@ -49,24 +53,24 @@ Pair kernel_of(const Tensor& w) { return Pair({w.size(2), w.size(3)}); }
 
 void conv2d_cpu(Invocation& inv) {
   with_layout(inv, 3, [&]<class T>(T, Tensor* in, const Tensor& out) {
-    const ConvShape s =
-        shape_of(in[0].sizes(), out.sizes(), kernel_of(in[1]), Pair(inv.ints(3)), Pair(inv.ints(4)), Pair(inv.ints(5)), inv.i(6));
+    const ConvShape s = shape_of(in[0].sizes(), out.sizes(), kernel_of(in[1]), Pair(inv.ints(3)), Pair(inv.ints(4)),
+                                 Pair(inv.ints(5)), inv.i(6));
     conv_forward<T>(s, in[0].ptr<T>(), in[1].ptr<T>(), data_or_null<T>(in[2]), out.ptr<T>());
   });
 }
 
 void conv_transpose2d_cpu(Invocation& inv) {
   with_layout(inv, 3, [&]<class T>(T, Tensor* in, const Tensor& out) {
-    const ConvShape s =
-        shape_of(out.sizes(), in[0].sizes(), kernel_of(in[1]), Pair(inv.ints(3)), Pair(inv.ints(4)), Pair(inv.ints(7)), inv.i(6));
+    const ConvShape s = shape_of(out.sizes(), in[0].sizes(), kernel_of(in[1]), Pair(inv.ints(3)), Pair(inv.ints(4)),
+                                 Pair(inv.ints(7)), inv.i(6));
     conv_data<T>(s, in[0].ptr<T>(), in[1].ptr<T>(), data_or_null<T>(in[2]), out.ptr<T>());
   });
 }
 
 void conv2d_weight_grad_cpu(Invocation& inv) {
   with_layout(inv, 2, [&]<class T>(T, Tensor* in, const Tensor& out) {
-    const ConvShape s =
-        shape_of(in[0].sizes(), in[1].sizes(), Pair(inv.ints(2)), Pair(inv.ints(3)), Pair(inv.ints(4)), Pair(inv.ints(5)), inv.i(6));
+    const ConvShape s = shape_of(in[0].sizes(), in[1].sizes(), Pair(inv.ints(2)), Pair(inv.ints(3)), Pair(inv.ints(4)),
+                                 Pair(inv.ints(5)), inv.i(6));
     conv_weight<T>(s, in[0].ptr<T>(), in[1].ptr<T>(), out.ptr<T>());
   });
 }

@@ -1,11 +1,12 @@
 // 2-d convolution and its two adjoints on contiguous NCHW float or double data; conv.cpp wraps them as ops.
 //
-// Legend: N images, C input and O output channels, G groups (Cg = C / G, Og = O / G), H W input and OH OW output sizes, KH KW kernel,
-// SH SW stride, PH PW padding, DH DW dilation. P = Cg*KH*KW is the length of a patch; tap p = (c, kh, kw); Q = N*OH*OW output pixels.
-// All three run as matrix products over patches that are read in place from a zero-padded copy of the image, never from an im2col matrix:
-//   forward   y[o, q]  = sum_p w[o, p] patch[p, q]            (conv_forward.cpp; few channels a group: conv_depthwise.cpp)
-//   data      dx      += w^T dy scattered back, or, for stride 1, forward with flipped weights   (conv_data.cpp)
-//   weight    dw[o, p] = sum_q dy[o, q] patch[p, q]           (conv_weight.cpp)
+// Legend: N images, C input and O output channels, G groups (Cg = C / G, Og = O / G), H W input and OH OW output sizes,
+// KH KW kernel, SH SW stride, PH PW padding, DH DW dilation. P = Cg*KH*KW is the length of a patch; tap p = (c, kh,
+// kw); Q = N*OH*OW output pixels. All three run as matrix products over patches that are read in place from a
+// zero-padded copy of the image, never from an im2col matrix:
+//   forward   y[o, q]  = sum_p w[o, p] patch[p, q]            (conv_forward.cpp; few channels a group:
+//   conv_depthwise.cpp) data      dx      += w^T dy scattered back, or, for stride 1, forward with flipped weights
+//   (conv_data.cpp) weight    dw[o, p] = sum_q dy[o, q] patch[p, q]           (conv_weight.cpp)
 // The order in which an element is summed depends on the shape alone, never on the number of threads.
 #pragma once
 #include <cstdint>
@@ -43,15 +44,17 @@ struct PatchRun {
 template <class T>
 struct ConvTable {
   // Panel of forward's B: dst[p * width + q] for `taps` taps and the pixels of the runs; lanes beyond them are zeroed.
-  void (*pack_patches)(int64_t taps, const int64_t* tap_offset, const T* src, const PatchRun* runs, int count, int64_t stride, T* dst,
-                       int64_t width);
+  void (*pack_patches)(int64_t taps, const int64_t* tap_offset, const T* src, const PatchRun* runs, int count,
+                       int64_t stride, T* dst, int64_t width);
   // Panel of weight's B: dst[q * width + p]; columns from `taps` to width are zeroed.
-  void (*pack_patches_transposed)(int64_t taps, const int64_t* tap_offset, const T* src, const PatchRun* runs, int count, int64_t stride,
-                                  T* dst, int64_t width);
+  void (*pack_patches_transposed)(int64_t taps, const int64_t* tap_offset, const T* src, const PatchRun* runs,
+                                  int count, int64_t stride, T* dst, int64_t width);
   // y[j] = bias + sum_p w[p] src[tap_offset[p] + j * stride], one row of a direct convolution.
-  void (*row)(int64_t n, int64_t taps, const int64_t* tap_offset, const T* w, const T* src, int64_t stride, T bias, T* y);
+  void (*row)(int64_t n, int64_t taps, const int64_t* tap_offset, const T* w, const T* src, int64_t stride, T bias,
+              T* y);
   // dw[p] += sum_j dy[j] src[tap_offset[p] + j * stride]
-  void (*row_weight)(int64_t n, int64_t taps, const int64_t* tap_offset, const T* dy, const T* src, int64_t stride, T* dw);
+  void (*row_weight)(int64_t n, int64_t taps, const int64_t* tap_offset, const T* dy, const T* src, int64_t stride,
+                     T* dw);
 };
 struct ConvTables {
   ConvTable<float> f32;

@@ -1,8 +1,9 @@
-// Gradient of a convolution with respect to its input, which is also the transposed convolution. conv.h is the map and the legend.
+// Gradient of a convolution with respect to its input, which is also the transposed convolution. conv.h is the map and
+// the legend.
 //
-// Stride 1: a forward convolution of dy with flipped weights, channels and roles swapped. Otherwise: patches_grad[p, q] = w^T dy block by
-// block of pixels, scattered into a padded image, from which the borders are then cut off. A task owns some input channels of one image, so
-// nothing is written twice and each pixel is summed in one order.
+// Stride 1: a forward convolution of dy with flipped weights, channels and roles swapped. Otherwise: patches_grad[p, q]
+// = w^T dy block by block of pixels, scattered into a padded image, from which the borders are then cut off. A task
+// owns some input channels of one image, so nothing is written twice and each pixel is summed in one order.
 #include "conv_patches.h"
 #include "isa.h"
 
@@ -45,8 +46,8 @@ struct Scatter {
     for (int64_t q0 = 0; q0 < s.pixels(); q0 += kPixels) {
       const int64_t q1 = std::min(q0 + kPixels, s.pixels());
       T* grad = scratch<T>(ScratchSlot::Tile, rows * (q1 - q0));
-      gemm<T, T>(rows, q1 - q0, s.Og(), {weights, 1, s.taps()}, {dy + (n * s.O + group * s.Og()) * s.pixels() + q0, s.pixels(), 1}, grad,
-                 q1 - q0);
+      gemm<T, T>(rows, q1 - q0, s.Og(), {weights, 1, s.taps()},
+                 {dy + (n * s.O + group * s.Og()) * s.pixels() + q0, s.pixels(), 1}, grad, q1 - q0);
       add_patches(c1 - c0, q0, q1, grad, image);
     }
     crop(n, group * s.Cg() + c0, c1 - c0, image);
@@ -81,7 +82,8 @@ struct Scatter {
     const int64_t wanted = std::min<int64_t>(2 * get_num_threads(), ceil_div(work, kTaskFma));
     // A padded image per task in L2 (64k floats) unless that would make the products very thin.
     const int64_t fitting = std::max<int64_t>(ceil_div(32, s.KH * s.KW), 64 * 1024 / plane);
-    const int64_t parts = std::clamp<int64_t>(std::max(ceil_div(wanted, s.N * s.G), ceil_div(s.Cg(), fitting)), 1, s.Cg());
+    const int64_t parts =
+        std::clamp<int64_t>(std::max(ceil_div(wanted, s.N * s.G), ceil_div(s.Cg(), fitting)), 1, s.Cg());
     parallel_chunks(s.N * s.G * parts, [&](int64_t i) {
       const int64_t part = i % parts, group = i / parts % s.G, n = i / (parts * s.G);
       task(n, group, panel_start(part, s.Cg(), parts), panel_start(part + 1, s.Cg(), parts));
@@ -94,7 +96,8 @@ struct Scatter {
 template <class T>
 void conv_data(const ConvShape& s, const T* dy, const T* w, const T* bias, T* dx) {
   if (s.N * s.C * s.H * s.W == 0) return;
-  if (s.SH == 1 && s.SW == 1 && s.PH <= s.DH * (s.KH - 1) && s.PW <= s.DW * (s.KW - 1)) return flipped(s, dy, w, bias, dx);
+  if (s.SH == 1 && s.SW == 1 && s.PH <= s.DH * (s.KH - 1) && s.PW <= s.DW * (s.KW - 1))
+    return flipped(s, dy, w, bias, dx);
   const int64_t h = std::max(s.PH + s.H, s.seen_h()), w_ = std::max(s.PW + s.W, s.seen_w());
   Scatter<T>{s, dy, w, bias, dx, h, w_, h * w_}.run();
 }
@@ -115,8 +118,10 @@ static const ConvTables& pick_tables() {
 template <class T>
 const ConvTable<T>& conv_table() {
   static const ConvTables& tables = pick_tables();
-  if constexpr (sizeof(T) == 4) return tables.f32;
-  else return tables.f64;
+  if constexpr (sizeof(T) == 4)
+    return tables.f32;
+  else
+    return tables.f64;
 }
 template const ConvTable<float>& conv_table();
 template const ConvTable<double>& conv_table();

@@ -16,12 +16,14 @@ void depthwise_forward(const ConvShape& s, const T* x, const T* w, const T* bias
       const T* src = images.data + (n * s.C + group * s.Cg()) * images.plane;
       const T b = bias == nullptr ? T(0) : bias[o];
       for (int64_t oh = 0; oh < s.OH; ++oh)
-        table.row(s.OW, s.taps(), taps.data(), w + o * s.taps(), src + oh * s.SH * images.w, s.SW, b, y + (i * s.OH + oh) * s.OW);
+        table.row(s.OW, s.taps(), taps.data(), w + o * s.taps(), src + oh * s.SH * images.w, s.SW, b,
+                  y + (i * s.OH + oh) * s.OW);
     }
   });
 }
 
-// Images are summed in order within an output channel; the rows of one image first, so that long batches keep their digits.
+// Images are summed in order within an output channel; the rows of one image first, so that long batches keep their
+// digits.
 template <class T>
 void depthwise_weight(const ConvShape& s, const T* x, const T* dy, T* dw) {
   const PaddedImages<T> images(s, x);
@@ -36,7 +38,8 @@ void depthwise_weight(const ConvShape& s, const T* x, const T* dy, T* dw) {
         std::fill_n(sums, s.taps(), T(0));
         const T* src = images.data + (n * s.C + o / s.Og() * s.Cg()) * images.plane;
         for (int64_t oh = 0; oh < s.OH; ++oh)
-          table.row_weight(s.OW, s.taps(), taps.data(), dy + ((n * s.O + o) * s.OH + oh) * s.OW, src + oh * s.SH * images.w, s.SW, sums);
+          table.row_weight(s.OW, s.taps(), taps.data(), dy + ((n * s.O + o) * s.OH + oh) * s.OW,
+                           src + oh * s.SH * images.w, s.SW, sums);
         for (int64_t p = 0; p < s.taps(); ++p) out[p] += sums[p];
       }
     }

@@ -1,4 +1,5 @@
-// Convolutions whose groups have too few output channels to fill a matrix tile: computed row by row, in place. conv.h is the legend.
+// Convolutions whose groups have too few output channels to fill a matrix tile: computed row by row, in place. conv.h
+// is the legend.
 #pragma once
 #include "conv.h"
 

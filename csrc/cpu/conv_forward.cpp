@@ -1,9 +1,11 @@
-// Forward convolution: y[o, q] = sum_p w[o, p] patch[p, q], as packed matrix products whose B panels are read straight from the image.
+// Forward convolution: y[o, q] = sum_p w[o, p] patch[p, q], as packed matrix products whose B panels are read straight
+// from the image.
 //
-// A task owns a block of output pixels (of all images, in order) and a block of output channels of one group; it packs up to kMaxPanels
-// panels of patches for one block of taps at a time (they stay in L2) and multiplies them with the weights, packed once for all tasks.
-// Blocks that lie in one image are written in place, others through a tile that is dealt out afterwards. Groups with few channels go to
-// the direct rows of conv_depthwise.cpp. conv.h is the map and the legend.
+// A task owns a block of output pixels (of all images, in order) and a block of output channels of one group; it packs
+// up to kMaxPanels panels of patches for one block of taps at a time (they stay in L2) and multiplies them with the
+// weights, packed once for all tasks. Blocks that lie in one image are written in place, others through a tile that is
+// dealt out afterwards. Groups with few channels go to the direct rows of conv_depthwise.cpp. conv.h is the map and the
+// legend.
 #include "conv_depthwise.h"
 #include "conv_patches.h"
 
@@ -25,15 +27,20 @@ struct Forward {
   int64_t blocks, group_channels;  // blocks of taps; channels of a group rounded up to whole panels
 
   Forward(const ConvShape& shape, const T* x, const T* w, const T* b, T* out)
-      : s(shape), images(shape, x), taps(tap_offsets(shape, images.h, images.w)), bias(b), y(out),
-        blocks(ceil_div(shape.taps(), kMaxKBlock)), group_channels(ceil_div(shape.Og(), g.mr) * g.mr) {
+      : s(shape),
+        images(shape, x),
+        taps(tap_offsets(shape, images.h, images.w)),
+        bias(b),
+        y(out),
+        blocks(ceil_div(shape.taps(), kMaxKBlock)),
+        group_channels(ceil_div(shape.Og(), g.mr) * g.mr) {
     T* packed = scratch<T>(ScratchSlot::PackB, s.G * group_channels * s.taps());
     weights = packed;
     for (int64_t group = 0; group < s.G; ++group)
       for (int64_t k = 0; k < blocks; ++k) {
         const int64_t p0 = tap(k), count = tap(k + 1) - p0;
-        g.pack.pack_a(s.Og(), count, Strided<T>{w + group * s.Og() * s.taps() + p0, s.taps(), 1}, packed + (group * s.taps() + p0) * group_channels,
-                      g.mr * count);
+        g.pack.pack_a(s.Og(), count, Strided<T>{w + group * s.Og() * s.taps() + p0, s.taps(), 1},
+                      packed + (group * s.taps() + p0) * group_channels, g.mr * count);
       }
   }
   int64_t tap(int64_t block) const { return panel_start(block, s.taps(), blocks); }
@@ -42,7 +49,8 @@ struct Forward {
     PatchRun runs[64];  // at most one per pixel of a panel, and panels have at most 48
     int n = 0;
     for_runs(s, s.C * images.plane, images.w, q0, q1, [&](PatchRun r) { runs[n++] = r; });
-    conv_table<T>().pack_patches(count, taps.data() + p0, images.data + group * s.Cg() * images.plane, runs, n, s.SW, dst, width);
+    conv_table<T>().pack_patches(count, taps.data() + p0, images.data + group * s.Cg() * images.plane, runs, n, s.SW,
+                                 dst, width);
   }
 
   // Output channels [o0, o1) of `group`, pixels [q0, q1).
@@ -51,14 +59,16 @@ struct Forward {
     const int64_t panels = ceil_div(vectors, g.nr / g.lanes), channel = group * s.Og() + o0;
     const bool in_place = (q1 - 1) / s.pixels() == image;
     const int64_t ldc = in_place ? s.pixels() : columns;
-    T* c = in_place ? y + (image * s.O + channel) * s.pixels() + q0 % s.pixels() : scratch<T>(ScratchSlot::Tile, (o1 - o0) * columns);
+    T* c = in_place ? y + (image * s.O + channel) * s.pixels() + q0 % s.pixels()
+                    : scratch<T>(ScratchSlot::Tile, (o1 - o0) * columns);
     if (bias != nullptr)
       for (int64_t o = 0; o < o1 - o0; ++o) std::fill_n(c + o * ldc, columns, bias[channel + o]);
     for (int64_t k = 0; k < blocks; ++k) {
       const int64_t p0 = tap(k), count = tap(k + 1) - p0;
       T* b = scratch<T>(ScratchSlot::PackA, vectors * g.lanes * count);
       for (int64_t i = 0; i < panels; ++i) {
-        const int64_t v0 = panel_start(i, vectors, panels) * g.lanes, v1 = panel_start(i + 1, vectors, panels) * g.lanes;
+        const int64_t v0 = panel_start(i, vectors, panels) * g.lanes,
+                      v1 = panel_start(i + 1, vectors, panels) * g.lanes;
         pack_panel(group, p0, count, q0 + v0, std::min(q0 + v1, q1), b + v0 * count, v1 - v0);
       }
       Epilogue<T> e;
@@ -87,7 +97,8 @@ struct Forward {
     const int64_t wanted_rows = std::min(ceil_div(wanted, pixel_tasks * s.G), group_channels / g.mr);
     const int64_t rows = ceil_div(group_channels / g.mr, wanted_rows) * g.mr, row_tasks = ceil_div(s.Og(), rows);
     parallel_chunks(s.G * pixel_tasks * row_tasks, [&](int64_t i) {
-      const int64_t group = i / (pixel_tasks * row_tasks), q = i / row_tasks % pixel_tasks * size, o = i % row_tasks * rows;
+      const int64_t group = i / (pixel_tasks * row_tasks), q = i / row_tasks % pixel_tasks * size,
+                    o = i % row_tasks * rows;
       task(group, o, std::min(o + rows, s.Og()), q, std::min(q + size, pixels));
     });
   }
@@ -100,7 +111,8 @@ void conv_forward(const ConvShape& shape, const T* x, const T* w, const T* bias,
   const ConvShape s = flattened(shape);
   if (s.N * s.O * s.pixels() == 0) return;
   if (s.taps() == 0) {
-    for (int64_t i = 0; i < s.N * s.O; ++i) std::fill_n(y + i * s.pixels(), s.pixels(), bias == nullptr ? T(0) : bias[i % s.O]);
+    for (int64_t i = 0; i < s.N * s.O; ++i)
+      std::fill_n(y + i * s.pixels(), s.pixels(), bias == nullptr ? T(0) : bias[i % s.O]);
     return;
   }
   if (few_channels(s)) return depthwise_forward(s, x, w, bias, y);

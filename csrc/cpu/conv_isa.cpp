@@ -1,12 +1,13 @@
-// Loops over patches for one instruction set: packing (forward, weight) and the direct rows of depthwise convolution. conv.h is the map.
+// Loops over patches for one instruction set: packing (forward, weight) and the direct rows of depthwise convolution.
+// conv.h is the map.
 #include "conv.h"
 #include "gemm_pack.h"
 
 namespace mg::cpu::MG_ISA_NS {
 
 template <class T>
-static void pack_patches(int64_t taps, const int64_t* tap_offset, const T* src, const PatchRun* runs, int count, int64_t stride, T* dst,
-                         int64_t width) {
+static void pack_patches(int64_t taps, const int64_t* tap_offset, const T* src, const PatchRun* runs, int count,
+                         int64_t stride, T* dst, int64_t width) {
   constexpr int W = Vec<T>::size;
   for (int64_t p = 0; p < taps; ++p, dst += width) {
     T* d = dst;
@@ -28,8 +29,8 @@ static void pack_patches(int64_t taps, const int64_t* tap_offset, const T* src, 
 }
 
 template <class T>
-static void pack_patches_transposed(int64_t taps, const int64_t* tap_offset, const T* src, const PatchRun* runs, int count, int64_t stride,
-                                    T* dst, int64_t width) {
+static void pack_patches_transposed(int64_t taps, const int64_t* tap_offset, const T* src, const PatchRun* runs,
+                                    int count, int64_t stride, T* dst, int64_t width) {
   constexpr int L = Vec<T>::size;
   for (int r = 0; r < count; ++r) {
     const T* s = src + runs[r].source;
@@ -57,7 +58,8 @@ static void pack_patches_transposed(int64_t taps, const int64_t* tap_offset, con
 }
 
 template <class T>
-static void row(int64_t n, int64_t taps, const int64_t* tap_offset, const T* w, const T* src, int64_t stride, T bias, T* y) {
+static void row(int64_t n, int64_t taps, const int64_t* tap_offset, const T* w, const T* src, int64_t stride, T bias,
+                T* y) {
   constexpr int W = Vec<T>::size;
   int64_t j = 0;
   if (stride == 1) {
@@ -87,7 +89,8 @@ static void row(int64_t n, int64_t taps, const int64_t* tap_offset, const T* w, 
 }
 
 template <class T>
-static void row_weight(int64_t n, int64_t taps, const int64_t* tap_offset, const T* dy, const T* src, int64_t stride, T* dw) {
+static void row_weight(int64_t n, int64_t taps, const int64_t* tap_offset, const T* dy, const T* src, int64_t stride,
+                       T* dw) {
   constexpr int W = Vec<T>::size;
   for (int64_t p = 0; p < taps; ++p) {
     const T* s = src + tap_offset[p];

@@ -9,7 +9,8 @@
 
 namespace mg::cpu {
 
-// Images with the zero border that the taps reach into, PH rows above and PW columns left. Borrows x when no border is needed.
+// Images with the zero border that the taps reach into, PH rows above and PW columns left. Borrows x when no border is
+// needed.
 template <class T>
 struct PaddedImages {
   Tensor owner;

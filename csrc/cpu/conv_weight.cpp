@@ -1,8 +1,10 @@
-// Gradient of a convolution with respect to its weight: dw[o, p] = sum_q dy[o, q] patch[p, q], summed over all pixels of all images.
+// Gradient of a convolution with respect to its weight: dw[o, p] = sum_q dy[o, q] patch[p, q], summed over all pixels
+// of all images.
 //
-// A task owns a block of taps of one group and a fixed slice of the images; it walks its pixels in blocks of kPixels, packs dy (A) and the
-// transposed patches (B), and accumulates. When there are several slices, each has its own copy of dw and they are added in order
-// afterwards: slices depend on the shape alone, so the result does not depend on the number of threads. conv.h is the map and the legend.
+// A task owns a block of taps of one group and a fixed slice of the images; it walks its pixels in blocks of kPixels,
+// packs dy (A) and the transposed patches (B), and accumulates. When there are several slices, each has its own copy of
+// dw and they are added in order afterwards: slices depend on the shape alone, so the result does not depend on the
+// number of threads. conv.h is the map and the legend.
 #include "conv_depthwise.h"
 #include "conv_patches.h"
 
@@ -22,8 +24,13 @@ struct Weight {
   int64_t tap_block, tap_tasks, slices;
 
   Weight(const ConvShape& shape, const T* x, const T* gradient)
-      : s(shape), images(shape, x), taps(tap_offsets(shape, images.h, images.w)), dy(gradient), tap_block(kTapPanels * g.nr),
-        tap_tasks(ceil_div(shape.taps(), tap_block)), slices(std::clamp<int64_t>(ceil_div(kMinTasks, tap_tasks * shape.G), 1, shape.N)) {}
+      : s(shape),
+        images(shape, x),
+        taps(tap_offsets(shape, images.h, images.w)),
+        dy(gradient),
+        tap_block(kTapPanels * g.nr),
+        tap_tasks(ceil_div(shape.taps(), tap_block)),
+        slices(std::clamp<int64_t>(ceil_div(kMinTasks, tap_tasks * shape.G), 1, shape.N)) {}
 
   // Packs pixels [q0, q1) of one group: a receives dy, b the patches of taps [p0, p1).
   void pack(int64_t group, int64_t p0, int64_t p1, int64_t q0, int64_t q1, T* a, T* b) const {
@@ -39,13 +46,15 @@ struct Weight {
     for_runs(s, s.C * images.plane, images.w, q0, q1, [&](PatchRun r) { runs[n++] = r; });
     for (int64_t i = 0; i < panels; ++i) {
       const int64_t v0 = panel_start(i, vectors, panels) * g.lanes, v1 = panel_start(i + 1, vectors, panels) * g.lanes;
-      conv_table<T>().pack_patches_transposed(std::min(v1, p1 - p0) - v0, taps.data() + p0 + v0, images.data + group * s.Cg() * images.plane,
-                                              runs, n, s.SW, b + v0 * count, v1 - v0);
+      conv_table<T>().pack_patches_transposed(std::min(v1, p1 - p0) - v0, taps.data() + p0 + v0,
+                                              images.data + group * s.Cg() * images.plane, runs, n, s.SW,
+                                              b + v0 * count, v1 - v0);
     }
   }
 
   void task(int64_t group, int64_t p0, int64_t p1, int64_t n0, int64_t n1, T* dw) const {
-    const int64_t rows = ceil_div(s.Og(), g.mr) * g.mr, vectors = ceil_div(p1 - p0, g.lanes), panels = ceil_div(vectors, g.nr / g.lanes);
+    const int64_t rows = ceil_div(s.Og(), g.mr) * g.mr, vectors = ceil_div(p1 - p0, g.lanes),
+                  panels = ceil_div(vectors, g.nr / g.lanes);
     T* a = scratch<T>(ScratchSlot::PackA, rows * kPixels);
     T* b = scratch<T>(ScratchSlot::Tile, vectors * g.lanes * kPixels);
     T* c = dw + group * s.Og() * s.taps() + p0;

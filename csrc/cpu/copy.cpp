@@ -23,6 +23,12 @@ void copy_row(char* dst, int64_t dst_stride, const char* src, int64_t src_stride
       return;
     }
   }
+  if (dst_stride == int64_t(sizeof(T)) && src_stride == -int64_t(sizeof(T))) {  // flip
+    T* __restrict d = reinterpret_cast<T*>(dst);
+    const T* __restrict s = reinterpret_cast<const T*>(src);
+    for (int64_t i = 0; i < n; ++i) d[i] = s[-i];
+    return;
+  }
   for (int64_t i = 0; i < n; ++i)
     *reinterpret_cast<T*>(dst + i * dst_stride) = *reinterpret_cast<const T*>(src + i * src_stride);
 }
@@ -128,6 +134,13 @@ void plan_copy(LoopPlan& plan, DType dst, DType src) {
   if (fast >= 0) {
     const bool words = dst == src && dst_item == 4 && plan.inner_stride(0) == dst_item;
     return Tiles{plan, fast, copy, words}.run_all();
+  }
+  if (plan.ndim >= 2 && plan.inner() < 8 && plan.sizes[plan.ndim - 2] > plan.inner()) {
+    // A short inner dim (repeat_interleave, 3 colours, stacked pairs) costs a call per few elements: walk the longer
+    // one inside it.
+    const int j = plan.ndim - 1;
+    std::swap(plan.sizes[j - 1], plan.sizes[j]);
+    for (int k = 0; k < plan.operands; ++k) std::swap(plan.strides[k][j - 1], plan.strides[k][j]);
   }
   const int64_t ds = plan.inner_stride(0), ss = plan.inner_stride(1);
   for_rows(plan, [&](char** p, int64_t n) { copy(p[0], ds, p[1], ss, n); });

@@ -21,9 +21,19 @@ int wrapped(int64_t dim, const TensorImpl& t) { return int(dim < 0 ? dim + t.dim
 template <class W>
 void gather_row(char* dst, int64_t ds, const char* index, int64_t is, const char* src, int64_t ss, int64_t dim_step,
                 int64_t n) {
-  for (int64_t i = 0; i < n; ++i)
-    *reinterpret_cast<W*>(dst + i * ds) =
-        *reinterpret_cast<const W*>(src + i * ss + *reinterpret_cast<const int64_t*>(index + i * is) * dim_step);
+  constexpr int64_t item = sizeof(W);
+  const int64_t* at = reinterpret_cast<const int64_t*>(index);
+  W* d = reinterpret_cast<W*>(dst);
+  const W* s = reinterpret_cast<const W*>(src);
+  const int64_t step = dim_step / item;
+  if (ds == item && is == 8 && ss == 0 && step == 1) {
+    for (int64_t i = 0; i < n; ++i) d[i] = s[at[i]];
+  } else if (ds == item && is == 8 && ss == item) {
+    for (int64_t i = 0; i < n; ++i) d[i] = s[i + at[i] * step];
+  } else {
+    ds /= item, is /= 8, ss /= item;
+    for (int64_t i = 0; i < n; ++i) d[i * ds] = s[i * ss + at[i * is] * step];
+  }
 }
 
 // gather(input, dim, index)
@@ -68,26 +78,38 @@ struct ScatterPass {
     plan.add(index.data(), sizes, i, 8);
     plan.add(src ? src->data() : static_cast<char*>(const_cast<void*>(constant)), sizes, s, sizeof(T));
     plan.finish();
-    const int64_t tc = plan.inner_stride(0), ic = plan.inner_stride(1), sc = plan.inner_stride(2);
+    constexpr int64_t item = sizeof(T);
+    const int64_t tc = plan.inner_stride(0) / item, ic = plan.inner_stride(1) / 8, sc = plan.inner_stride(2) / item;
+    const int64_t step = td / item, ik = id / 8, sk = sd / item;
     const bool dim_inner =
-        std::abs(id) < std::abs(ic);  // walk whichever of dim and columns is closer in memory in the inner loop
+        std::abs(ik) < std::abs(ic);  // the inner loop walks what is closer in memory, dim or columns
     for_rows(
         plan,
         [&](char** p, int64_t columns) {
-          auto one = [&](int64_t c, int64_t k) {
-            const int64_t at = *reinterpret_cast<const int64_t*>(p[1] + c * ic + k * id);
-            reduce_into<reduce>(*reinterpret_cast<T*>(p[0] + c * tc + at * td),
-                                *reinterpret_cast<const T*>(p[2] + c * sc + k * sd));
-          };
+          T* to = reinterpret_cast<T*>(p[0]);
+          const int64_t* at = reinterpret_cast<const int64_t*>(p[1]);
+          const T* from = reinterpret_cast<const T*>(p[2]);
           if (dim_inner) {
             for (int64_t c = 0; c < columns; ++c)
-              for (int64_t k = 0; k < n; ++k) one(c, k);
+              line<T, reduce>(to + c * tc, 0, at + c * ic, ik, from + c * sc, sk, step, n);
           } else {
-            for (int64_t k = 0; k < n; ++k)
-              for (int64_t c = 0; c < columns; ++c) one(c, k);
+            for (int64_t k = 0; k < n; ++k) line<T, reduce>(to, tc, at + k * ik, ic, from + k * sk, sc, step, columns);
           }
         },
         n);
+  }
+
+  // Element strides; the usual ones are compile-time constants.
+  template <class T, Reduce reduce>
+  static void line(T* to, int64_t ts, const int64_t* at, int64_t is, const T* from, int64_t fs, int64_t step,
+                   int64_t n) {
+    if (ts == 0 && is == 1 && fs == 1 && step == 1) {
+      for (int64_t i = 0; i < n; ++i) reduce_into<reduce>(to[at[i]], from[i]);
+    } else if (ts == 1 && is == 1 && fs == 1) {
+      for (int64_t i = 0; i < n; ++i) reduce_into<reduce>(to[i + at[i] * step], from[i]);
+    } else {
+      for (int64_t i = 0; i < n; ++i) reduce_into<reduce>(to[i * ts + at[i * is] * step], from[i * fs]);
+    }
   }
 
   void run(Reduce reduce) const {

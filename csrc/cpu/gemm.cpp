@@ -1,7 +1,8 @@
 // Choice of path, blocking and threading of gemm(). The loops that touch numbers are in gemm_isa.cpp.
 //
-// Paths, in this order: nothing to sum; vectors and short sides (dots, axpys: memory-bound, no packing); small (one thread, A unpacked);
-// skinny (few rows: B is read in place; few columns: A is read in place); blocked (B packed once per block and shared, A packed per task).
+// Paths, in this order: nothing to sum; vectors and short sides (dots, axpys: memory-bound, no packing); small (one
+// thread, A unpacked); skinny (few rows: B is read in place; few columns: A is read in place); blocked (B packed once
+// per block and shared, A packed per task).
 #include "gemm.h"
 
 #include <cstdlib>
@@ -56,9 +57,12 @@ constexpr int64_t kStreamElements = 64 * 1024;  // of a matrix read once: worth 
 
 template <class S, class T>
 const PackTable<S, T>& pack_table() {
-  if constexpr (std::is_same_v<S, half>) return gemm_tables().f16;
-  else if constexpr (std::is_same_v<S, bfloat16>) return gemm_tables().bf16;
-  else return gemm_table<T>().pack;
+  if constexpr (std::is_same_v<S, half>)
+    return gemm_tables().f16;
+  else if constexpr (std::is_same_v<S, bfloat16>)
+    return gemm_tables().bf16;
+  else
+    return gemm_table<T>().pack;
 }
 
 template <class S, class T>
@@ -103,7 +107,8 @@ bool gemm_stream(Problem<T, T> p) {
   if (p.m == 1 && !p.b_columns() && p.b_rows()) {
     const int64_t grain = 512 * ceil_div(kStreamElements, 512 * p.k);
     parallel_for(0, p.n, grain, [&](int64_t j0, int64_t j1) {
-      g.axpys(j1 - j0, p.k, p.a.data, p.a.cs, p.b.data + j0, p.b.rs, p.c + j0, epilogue_at(p.e, true, p.c, p.ldc, 0, j0));
+      g.axpys(j1 - j0, p.k, p.a.data, p.a.cs, p.b.data + j0, p.b.rs, p.c + j0,
+              epilogue_at(p.e, true, p.c, p.ldc, 0, j0));
     });
     return true;
   }
@@ -114,8 +119,10 @@ bool gemm_stream(Problem<T, T> p) {
     });
     return true;
   }
-  if (p.n == 1 && p.a_rows()) p.b = {gathered(p.b.data, p.b.rs, p.k), 1, 1};
-  else if (p.m == 1 && p.b_columns()) p.a = {gathered(p.a.data, p.a.cs, p.k), 1, 1};
+  if (p.n == 1 && p.a_rows())
+    p.b = {gathered(p.b.data, p.b.rs, p.k), 1, 1};
+  else if (p.m == 1 && p.b_columns())
+    p.a = {gathered(p.a.data, p.a.cs, p.k), 1, 1};
   if (!p.a_rows() || !p.b_columns() || (p.m > 4 && p.n > 4)) return false;
   if (p.m > 1 && p.n > 1 && p.k < g.lanes) return false;
   const int64_t grain = 4 * ceil_div(kStreamElements, 4 * p.k);
@@ -137,12 +144,14 @@ bool gemm_stream(Problem<T, T> p) {
 struct Panels {
   int64_t vectors, count;
   int lanes;
-  Panels(int64_t n, int lanes_, int nr) : vectors(ceil_div(n, lanes_)), count(ceil_div(vectors, nr / lanes_)), lanes(lanes_) {}
+  Panels(int64_t n, int lanes_, int nr)
+      : vectors(ceil_div(n, lanes_)), count(ceil_div(vectors, nr / lanes_)), lanes(lanes_) {}
   int64_t column(int64_t p) const { return panel_start(p, vectors, count) * lanes; }
   int64_t padded() const { return vectors * lanes; }
 };
 
-// One block of k, A read in place: B in place too when its rows are contiguous and there are few rows of A, else packed panel by panel.
+// One block of k, A read in place: B in place too when its rows are contiguous and there are few rows of A, else packed
+// panel by panel.
 template <class T>
 void unpacked_block(const Problem<T, T>& p, bool first, bool parallel) {
   const GemmTable<T>& g = gemm_table<T>();
@@ -155,14 +164,17 @@ void unpacked_block(const Problem<T, T>& p, bool first, bool parallel) {
       return;
     }
     for (int64_t q = q0; q < q1; ++q) {
-      const int64_t j = panels.column(q), width = panels.column(q + 1) - j, cols = q + 1 == panels.count ? p.n - j : width;
+      const int64_t j = panels.column(q), width = panels.column(q + 1) - j,
+                    cols = q + 1 == panels.count ? p.n - j : width;
       T* packed = scratch<T>(ScratchSlot::PackA, width * p.k);
       g.pack.pack_b(p.k, cols, p.b.at(0, j), packed);
       g.direct(p.m, cols, p.k, p.a, packed, width, p.c + j, p.ldc, epilogue_at(p.e, first, p.c, p.ldc, 0, j));
     }
   };
-  if (parallel) parallel_for(0, panels.count, ceil_div(kTaskFma, p.m * p.k * g.nr), columns);
-  else columns(0, panels.count);
+  if (parallel)
+    parallel_for(0, panels.count, ceil_div(kTaskFma, p.m * p.k * g.nr), columns);
+  else
+    columns(0, panels.count);
 }
 
 // Few columns: one packed panel of B shared by tasks over the rows of A, which are read in place.
@@ -174,11 +186,13 @@ void narrow_block(const Problem<T, T>& p, bool first) {
   g.pack.pack_b(p.k, p.n, p.b, packed);
   const int64_t grain = g.mr * ceil_div(kTaskFma, g.mr * p.n * p.k);
   parallel_for(0, p.m, grain, [&](int64_t i0, int64_t i1) {
-    g.direct(i1 - i0, p.n, p.k, p.a.at(i0, 0), packed, width, p.c + i0 * p.ldc, p.ldc, epilogue_at(p.e, first, p.c, p.ldc, i0, 0));
+    g.direct(i1 - i0, p.n, p.k, p.a.at(i0, 0), packed, width, p.c + i0 * p.ldc, p.ldc,
+             epilogue_at(p.e, first, p.c, p.ldc, i0, 0));
   });
 }
 
-// One block of k and of columns: pack B once, then tasks over a grid of rows x panels, each packing the rows of A that it needs.
+// One block of k and of columns: pack B once, then tasks over a grid of rows x panels, each packing the rows of A that
+// it needs.
 template <class S, class T>
 void packed_block(const Problem<S, T>& p, bool first) {
   const GemmTable<T>& g = gemm_table<T>();
@@ -192,14 +206,16 @@ void packed_block(const Problem<S, T>& p, bool first) {
     }
   });
   const int64_t wanted = std::min<int64_t>(get_num_threads(), ceil_div(p.fma(), kTaskFma));
-  const int64_t rows = std::min(kMaxRows, ceil_div(ceil_div(p.m, wanted), g.mr) * g.mr), row_tasks = ceil_div(p.m, rows);
+  const int64_t rows = std::min(kMaxRows, ceil_div(ceil_div(p.m, wanted), g.mr) * g.mr),
+                row_tasks = ceil_div(p.m, rows);
   const int64_t column_tasks = std::min(panels.count, ceil_div(wanted, row_tasks));
   parallel_chunks(row_tasks * column_tasks, [&](int64_t task) {
     const int64_t i = task / column_tasks * rows, mm = std::min(rows, p.m - i), q = task % column_tasks;
     T* a = scratch<T>(ScratchSlot::PackA, ceil_div(mm, g.mr) * g.mr * p.k);
     pack.pack_a(mm, p.k, p.a.at(i, 0), a, g.mr * p.k);
-    g.packed(mm, p.n, p.k, a, b, panels.count, panel_start(q, panels.count, column_tasks), panel_start(q + 1, panels.count, column_tasks),
-             p.c + i * p.ldc, p.ldc, epilogue_at(p.e, first, p.c, p.ldc, i, 0));
+    g.packed(mm, p.n, p.k, a, b, panels.count, panel_start(q, panels.count, column_tasks),
+             panel_start(q + 1, panels.count, column_tasks), p.c + i * p.ldc, p.ldc,
+             epilogue_at(p.e, first, p.c, p.ldc, i, 0));
   });
 }
 
@@ -228,7 +244,8 @@ void gemm(int64_t m, int64_t n, int64_t k, Strided<S> a, Strided<S> b, T* c, int
     const GemmTable<T>& g = gemm_table<T>();
     const bool small = p.fma() <= kSmallFma;
     if ((m <= 4 || n <= 4) && gemm_stream(p)) return;
-    if (small || (m <= 16 && p.b_rows())) return over_k(p, [&](const Problem<T, T>& q, bool first) { unpacked_block(q, first, !small); });
+    if (small || (m <= 16 && p.b_rows()))
+      return over_k(p, [&](const Problem<T, T>& q, bool first) { unpacked_block(q, first, !small); });
     if (n <= g.nr) return over_k(p, [](const Problem<T, T>& q, bool first) { narrow_block(q, first); });
   }
   for (int64_t j = 0; j < n; j += kMaxColumns) {
@@ -242,8 +259,10 @@ void gemm(int64_t m, int64_t n, int64_t k, Strided<S> a, Strided<S> b, T* c, int
 }
 
 template void gemm(int64_t, int64_t, int64_t, Strided<float>, Strided<float>, float*, int64_t, const Epilogue<float>&);
-template void gemm(int64_t, int64_t, int64_t, Strided<double>, Strided<double>, double*, int64_t, const Epilogue<double>&);
+template void gemm(int64_t, int64_t, int64_t, Strided<double>, Strided<double>, double*, int64_t,
+                   const Epilogue<double>&);
 template void gemm(int64_t, int64_t, int64_t, Strided<half>, Strided<half>, float*, int64_t, const Epilogue<float>&);
-template void gemm(int64_t, int64_t, int64_t, Strided<bfloat16>, Strided<bfloat16>, float*, int64_t, const Epilogue<float>&);
+template void gemm(int64_t, int64_t, int64_t, Strided<bfloat16>, Strided<bfloat16>, float*, int64_t,
+                   const Epilogue<float>&);
 
 }  // namespace mg::cpu

@@ -1,8 +1,10 @@
-// gemm(): C = alpha * A B + beta * D for float and double, and for half/bfloat16 inputs with a float result. Threaded, any strides of A, B.
+// gemm(): C = alpha * A B + beta * D for float and double, and for half/bfloat16 inputs with a float result. Threaded,
+// any strides of A, B.
 //
-// Who may use it: CPU kernels (matmul.cpp, conv_*.cpp, later attention). The caller owns C, which has unit column stride, as has D.
-// Invariant: the value of an element depends on the strides and sizes of the problem, never on the number of threads.
-// Read next: gemm_table.h (panels and per-instruction-set kernels), gemm.cpp (choice of path, blocking, threads).
+// Who may use it: CPU kernels (matmul.cpp, conv_*.cpp, later attention). The caller owns C, which has unit column
+// stride, as has D. Invariant: the value of an element depends on the strides and sizes of the problem, never on the
+// number of threads. Read next: gemm_table.h (panels and per-instruction-set kernels), gemm.cpp (choice of path,
+// blocking, threads).
 #pragma once
 #include "gemm_table.h"
 
@@ -19,7 +21,8 @@ void gemm(int64_t m, int64_t n, int64_t k, Strided<S> a, Strided<S> b, T* c, int
 template <class T>
 void gemm_int(int64_t m, int64_t n, int64_t k, Strided<T> a, Strided<T> b, T* c);
 
-// Per-thread memory that grows and is reused; a slot's pointer stays valid until the same thread asks for that slot again.
+// Per-thread memory that grows and is reused; a slot's pointer stays valid until the same thread asks for that slot
+// again.
 enum class ScratchSlot { PackA, PackB, Vector, Tile, Image, Count };
 void* scratch_bytes(ScratchSlot slot, size_t bytes);
 template <class T>

@@ -1,37 +1,63 @@
-// Integer matrix products: exact modulo 2^bits, as PyTorch's. A blocked loop over rows of B that the compiler vectorises; no packing.
+// Integer matrix products: exact modulo 2^bits, as PyTorch's. Rows of C in parallel over a row-major copy of B; no
+// packing.
+#include "gemm_int.h"
+
 #include <algorithm>
 #include <type_traits>
 
 #include "../core/parallel.h"
 #include "gemm.h"
+#include "isa.h"
 
 namespace mg::cpu {
+
+static const IntTables& pick_tables() {
+#if MG_HAVE_avx512
+  if (isa() == Isa::Avx512) return avx512::int_table;
+#endif
+#if MG_HAVE_avx2
+  if (isa() == Isa::Avx2) return avx2::int_table;
+#endif
+  return portable::int_table;
+}
+
+template <class U>
+static const IntTable<U>& table_of() {
+  static const IntTables& tables = pick_tables();
+  if constexpr (sizeof(U) == 1)
+    return tables.u8;
+  else if constexpr (sizeof(U) == 2)
+    return tables.u16;
+  else if constexpr (sizeof(U) == 4)
+    return tables.u32;
+  else
+    return tables.u64;
+}
 
 template <class T>
 void gemm_int(int64_t m, int64_t n, int64_t k, Strided<T> a, Strided<T> b, T* c) {
   using U = std::make_unsigned_t<T>;  // wraps instead of overflowing
-  using Wide = std::conditional_t<sizeof(T) < 4, uint32_t, U>;  // uint16 * uint16 would be done in int, which overflows
   if (m == 0 || n == 0) return;
+  const IntTable<U>& table = table_of<U>();
+  const auto as_unsigned = [](const T* p) { return reinterpret_cast<const U*>(p); };
   const T* rows = b.data;
-  if (b.cs != 1 || b.rs != n) {
+  if (n > 1 ? b.cs != 1 : b.rs != 1) {
     T* copy = scratch<T>(ScratchSlot::PackB, n * k);
     for (int64_t p = 0; p < k; ++p)
       for (int64_t j = 0; j < n; ++j) copy[p * n + j] = b.data[p * b.rs + j * b.cs];
     rows = copy;
+    b.rs = n;
   }
+  const bool dots = n == 1 && (a.cs == 1 || k == 1);
   parallel_for(0, m, ceil_div(kTaskFma / 4, n * std::max<int64_t>(k, 1)), [&](int64_t i0, int64_t i1) {
-    constexpr int64_t kColumns = 1024;  // a piece of a row of C that stays in L1 while k runs
-    for (int64_t j0 = 0; j0 < n; j0 += kColumns)
-      for (int64_t i = i0; i < i1; ++i) {
-        U* out = reinterpret_cast<U*>(c + i * n + j0);
-        const int64_t cols = std::min(kColumns, n - j0);
-        std::fill_n(out, cols, U(0));
-        for (int64_t p = 0; p < k; ++p) {
-          const Wide x = U(a.data[i * a.rs + p * a.cs]);
-          const T* row = rows + p * n + j0;
-          for (int64_t j = 0; j < cols; ++j) out[j] = U(out[j] + x * U(row[j]));
-        }
-      }
+    for (int64_t i = i0; i < i1; ++i) {
+      const U* x = as_unsigned(a.data) + i * a.rs;
+      U* y = reinterpret_cast<U*>(c) + i * n;
+      if (dots)
+        *y = table.dot(k, x, as_unsigned(rows));
+      else
+        table.row(n, k, x, a.cs, as_unsigned(rows), b.rs, y);
+    }
   });
 }
 

@@ -1,4 +1,5 @@
-// The GEMM kernels of one instruction set: loops over register tiles, gathered in one constant table. gemm_table.h is the map.
+// The GEMM kernels of one instruction set: loops over register tiles, gathered in one constant table. gemm_table.h is
+// the map.
 #include "gemm_pack.h"
 
 namespace mg::cpu::MG_ISA_NS {
@@ -14,8 +15,8 @@ static void set_tile_c(TileArgs<T>& t, T* c, int64_t ldc, const Epilogue<T>& e, 
 }
 
 template <class T>
-static void packed(int64_t m, int64_t n, int64_t k, const T* a, const T* b, int64_t panels, int64_t p0, int64_t p1, T* c, int64_t ldc,
-                   const Epilogue<T>& e) {
+static void packed(int64_t m, int64_t n, int64_t k, const T* a, const T* b, int64_t panels, int64_t p0, int64_t p1,
+                   T* c, int64_t ldc, const Epilogue<T>& e) {
   constexpr int W = Vec<T>::size;
   const int64_t vectors = (n + W - 1) / W;
   TileArgs<T> t;
@@ -35,7 +36,8 @@ static void packed(int64_t m, int64_t n, int64_t k, const T* a, const T* b, int6
 }
 
 template <class T>
-static void direct(int64_t m, int64_t n, int64_t k, Strided<T> a, const T* b, int64_t ldb, T* c, int64_t ldc, const Epilogue<T>& e) {
+static void direct(int64_t m, int64_t n, int64_t k, Strided<T> a, const T* b, int64_t ldb, T* c, int64_t ldc,
+                   const Epilogue<T>& e) {
   constexpr int W = Vec<T>::size;
   const int64_t vectors = n / W, panels = (vectors + kNv - 1) / kNv;
   const bool partial = n % W != 0;
@@ -57,12 +59,13 @@ static void direct(int64_t m, int64_t n, int64_t k, Strided<T> a, const T* b, in
   }
 }
 
-// Long dot products are cut into blocks of kDotBlock whose sums are added in order: 16 running sums over a million terms would lose digits.
+// Long dot products are cut into blocks of kDotBlock whose sums are added in order: 16 running sums over a million
+// terms would lose digits.
 constexpr int64_t kDotBlock = 8192;
 
 template <class T>
-static void dots(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, T* c, int64_t ldc, int64_t c_cs,
-                 const Epilogue<T>& e) {
+static void dots(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, T* c, int64_t ldc,
+                 int64_t c_cs, const Epilogue<T>& e) {
   for (int64_t j = 0; j < n; j += 4) {
     const int nj = int(n - j < 4 ? n - j : 4);
     for (int64_t i = 0; i < m; i += 4) {
@@ -111,7 +114,8 @@ static void axpys(int64_t n, int64_t k, const T* x, int64_t incx, const T* b, in
       for (int64_t j = whole; j < cols; ++j)
         for (int i = 0; i < rows; ++i) acc[j] += xs[i] * r[i * ldb + j];
     }
-    for (int64_t j = 0; j < cols; ++j) y[j0 + j] = e.alpha * acc[j] + (e.add == nullptr ? T(0) : e.beta * e.add[j0 + j]);
+    for (int64_t j = 0; j < cols; ++j)
+      y[j0 + j] = e.alpha * acc[j] + (e.add == nullptr ? T(0) : e.beta * e.add[j0 + j]);
   }
 }
 

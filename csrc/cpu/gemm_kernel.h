@@ -1,7 +1,9 @@
-// The register-tile kernels of the GEMM family, over simd::Vec. Included by gemm_isa.cpp only (one build per instruction set).
+// The register-tile kernels of the GEMM family, over simd::Vec. Included by gemm_isa.cpp only (one build per
+// instruction set).
 //
-// tile<MR, NV>: MR rows by NV vectors of C held in registers (8x3 of 32 registers on AVX-512: 24 sums, 3 of B, 1 broadcast; 4x3 of 16 on
-// AVX2). dot_tile<MI, NJ>: MI*NJ sums with the vectors along k, for products with a short side. Read next: gemm_pack.h, gemm_isa.cpp.
+// tile<MR, NV>: MR rows by NV vectors of C held in registers (8x3 of 32 registers on AVX-512: 24 sums, 3 of B, 1
+// broadcast; 4x3 of 16 on AVX2). dot_tile<MI, NJ>: MI*NJ sums with the vectors along k, for products with a short side.
+// Read next: gemm_pack.h, gemm_isa.cpp.
 #pragma once
 #include "../simd/vec.h"
 #include "gemm_table.h"
@@ -18,7 +20,8 @@ constexpr int kMr = 4, kNv = 3;
 constexpr int kMr = 4, kNv = 2;
 #endif
 
-// What a tile needs beyond k: A with its strides, B with its row stride, C, and how many lanes of the last vector are real.
+// What a tile needs beyond k: A with its strides, B with its row stride, C, and how many lanes of the last vector are
+// real.
 template <class T>
 struct TileArgs {
   const T* a;
@@ -27,8 +30,8 @@ struct TileArgs {
   int64_t ldb;
   T* c;
   int64_t ldc;
-  int last;          // lanes of the last vector, 1..Vec<T>::size
-  const T* add;      // where the addend of this tile starts, or null
+  int last;      // lanes of the last vector, 1..Vec<T>::size
+  const T* add;  // where the addend of this tile starts, or null
   int64_t add_rs;
   T alpha, beta;
 };
@@ -55,7 +58,8 @@ MG_INL void write_tile(const Vec<T> (&acc)[MR][NV], const TileArgs<T>& t) {
   }
 }
 
-// Packed: A is a panel [k][kMr] (strides known to the compiler). Partial: the only vector of B is loaded up to `last` lanes.
+// Packed: A is a panel [k][kMr] (strides known to the compiler). Partial: the only vector of B is loaded up to `last`
+// lanes.
 template <class T, int MR, int NV, bool Packed, bool Partial>
 void tile(int64_t k, const TileArgs<T>& t) {
   static_assert(!Partial || NV == 1);

@@ -1,7 +1,8 @@
-// Packing of A and B into the panels that gemm_table.h describes, from any strides, converting half and bfloat16 on the way.
+// Packing of A and B into the panels that gemm_table.h describes, from any strides, converting half and bfloat16 on the
+// way.
 //
-// A source that is contiguous along k must be transposed; that is done in registers, tile by tile (transpose()), because the scalar loop
-// costs as much as the multiplication itself at sizes near 128. Included by gemm_isa.cpp only.
+// A source that is contiguous along k must be transposed; that is done in registers, tile by tile (transpose()),
+// because the scalar loop costs as much as the multiplication itself at sizes near 128. Included by gemm_isa.cpp only.
 #pragma once
 #include <utility>
 
@@ -9,7 +10,8 @@
 
 namespace mg::cpu::MG_ISA_NS {
 
-// Own converters, without branches so that they vectorise (dtype.h's are shared inline functions: see the note in simd/vec.h).
+// Own converters, without branches so that they vectorise (dtype.h's are shared inline functions: see the note in
+// simd/vec.h).
 MG_INL float widen_element(half h) {
   uint32_t magnitude = uint32_t(h.bits & 0x7fff) << 13, sign = uint32_t(h.bits & 0x8000) << 16;
   float scaled, special;
@@ -35,9 +37,13 @@ MG_INL float widen_element(float f) { return f; }
 MG_INL double widen_element(double f) { return f; }
 
 // L lanes of T.
-template <class T, int L> struct Lanes;
-#define MG_LANES(T, L) \
-  template <> struct Lanes<T, L> { typedef T type __attribute__((vector_size(L * sizeof(T)))); }
+template <class T, int L>
+struct Lanes;
+#define MG_LANES(T, L)                                          \
+  template <>                                                   \
+  struct Lanes<T, L> {                                          \
+    typedef T type __attribute__((vector_size(L * sizeof(T)))); \
+  }
 MG_LANES(float, 4);
 MG_LANES(float, 8);
 MG_LANES(float, 16);
@@ -103,9 +109,12 @@ template <class S, class T>
 void pack_a(int64_t m, int64_t k, Strided<S> a, T* dst, int64_t panel_stride) {
   for (int64_t i = 0; i < m; i += kMr, dst += panel_stride) {
     const Strided<S> rows = a.at(i, 0);
-    if (m - i < kMr) pack_generic(m - i, k, rows, dst, kMr);
-    else if (a.cs == 1) pack_transposed<kMr>(k, rows.data, a.rs, dst, kMr);
-    else pack_generic(kMr, k, rows, dst, kMr);
+    if (m - i < kMr)
+      pack_generic(m - i, k, rows, dst, kMr);
+    else if (a.cs == 1)
+      pack_transposed<kMr>(k, rows.data, a.rs, dst, kMr);
+    else
+      pack_generic(kMr, k, rows, dst, kMr);
   }
 }
 

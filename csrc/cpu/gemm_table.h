@@ -1,11 +1,13 @@
-// What one instruction set offers the GEMM family: packing, the blocked kernel over packed operands, and the unpacked small kernels.
+// What one instruction set offers the GEMM family: packing, the blocked kernel over packed operands, and the unpacked
+// small kernels.
 //
 // Compiled three times (gemm_isa.cpp); gemm.cpp picks a table; it and the conv_*.cpp drivers do all the
 // blocking, scratch and threading.
-// Legend: M rows of C, N columns, K the summed index. A_MK is packed in panels of `mr` rows, laid out [k][mr]; B_KN in panels of at most
-// `nr` columns, laid out [k][width] with the width rounded up to whole vectors and zero-filled. Panels of B are balanced (128 columns of
-// AVX-512 floats are 48 + 48 + 32): panel_start() gives the bounds, in vectors. Every element of C is the same chain of fused
-// multiply-adds over k whatever tile it falls in, so results depend neither on tiling nor on the thread count.
+// Legend: M rows of C, N columns, K the summed index. A_MK is packed in panels of `mr` rows, laid out [k][mr]; B_KN in
+// panels of at most `nr` columns, laid out [k][width] with the width rounded up to whole vectors and zero-filled.
+// Panels of B are balanced (128 columns of AVX-512 floats are 48 + 48 + 32): panel_start() gives the bounds, in
+// vectors. Every element of C is the same chain of fused multiply-adds over k whatever tile it falls in, so results
+// depend neither on tiling nor on the thread count.
 #pragma once
 #include <cstdint>
 
@@ -45,14 +47,17 @@ template <class T>
 struct GemmTable {
   int mr, nr, lanes;
   PackTable<T, T> pack;
-  // C[m, n] from packed A (panel stride k * mr) and the panels [p0, p1) of the `panels` packed B panels that cover n columns.
-  void (*packed)(int64_t m, int64_t n, int64_t k, const T* a, const T* b, int64_t panels, int64_t p0, int64_t p1, T* c, int64_t ldc,
-                 const Epilogue<T>& e);
+  // C[m, n] from packed A (panel stride k * mr) and the panels [p0, p1) of the `panels` packed B panels that cover n
+  // columns.
+  void (*packed)(int64_t m, int64_t n, int64_t k, const T* a, const T* b, int64_t panels, int64_t p0, int64_t p1, T* c,
+                 int64_t ldc, const Epilogue<T>& e);
   // C[m, n] from A as it lies and B with unit column stride: no packing at all.
-  void (*direct)(int64_t m, int64_t n, int64_t k, Strided<T> a, const T* b, int64_t ldb, T* c, int64_t ldc, const Epilogue<T>& e);
-  // C[m, n] for A with unit column stride and B with unit row stride: dot products, vectors along k. For m <= 4 or n <= 4.
-  void (*dots)(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, T* c, int64_t ldc, int64_t c_cs,
-               const Epilogue<T>& e);
+  void (*direct)(int64_t m, int64_t n, int64_t k, Strided<T> a, const T* b, int64_t ldb, T* c, int64_t ldc,
+                 const Epilogue<T>& e);
+  // C[m, n] for A with unit column stride and B with unit row stride: dot products, vectors along k. For m <= 4 or n
+  // <= 4.
+  void (*dots)(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, T* c, int64_t ldc,
+               int64_t c_cs, const Epilogue<T>& e);
   // y[n] = x[k] B[k, n] for B with unit column stride: streams rows of B.
   void (*axpys)(int64_t n, int64_t k, const T* x, int64_t incx, const T* b, int64_t ldb, T* y, const Epilogue<T>& e);
 };
@@ -77,8 +82,10 @@ extern const GemmTables gemm_table;
 const GemmTables& gemm_tables();  // of this machine
 template <class T>
 inline const GemmTable<T>& gemm_table() {
-  if constexpr (sizeof(T) == 4) return gemm_tables().f32;
-  else return gemm_tables().f64;
+  if constexpr (sizeof(T) == 4)
+    return gemm_tables().f32;
+  else
+    return gemm_tables().f64;
 }
 
 }  // namespace mg::cpu

@@ -1,7 +1,8 @@
 // nll_loss, cross_entropy (softmax and loss in one pass over the logits) and mse_loss, with their gradients.
 //
-// Logits with the class dim in the middle, (N, C, *), are brought to (N, *, C) first, so that every sample is one contiguous row.
-// Totals over samples are sums of fixed chunks added in order. A class index out of range raises IndexError, as PyTorch does.
+// Logits with the class dim in the middle, (N, C, *), are brought to (N, *, C) first, so that every sample is one
+// contiguous row. Totals over samples are sums of fixed chunks added in order. A class index out of range raises
+// IndexError, as PyTorch does.
 #include <cmath>
 #include <string_view>
 #include <vector>
@@ -45,17 +46,20 @@ struct Samples {
   int64_t class_of(int64_t i, int64_t ignore, const Op& op) const {
     const int64_t t = target.ptr<int64_t>()[i];
     if (t == ignore) return -1;
-    MG_CHECK(t >= 0 && t < classes, Index, public_name(op), ": target out of bounds: got class ", t, " at sample ", i, ", expected 0 <= class < ",
-             classes, " (the class dim of the input), or ignore_index=", ignore);
+    MG_CHECK(t >= 0 && t < classes, Index, public_name(op), ": target out of bounds: got class ", t, " at sample ", i,
+             ", expected 0 <= class < ", classes, " (the class dim of the input), or ignore_index=", ignore);
     return t;
   }
-  template <class T> double weight_of(int64_t c) const { return weight.defined() ? double(weight.ptr<T>()[c]) : 1.0; }
+  template <class T>
+  double weight_of(int64_t c) const {
+    return weight.defined() ? double(weight.ptr<T>()[c]) : 1.0;
+  }
 };
 
 // loss(i, class, class weight) of every counting sample, reduced; losses of the others are 0.
 template <class T, class Loss>
-void reduce_samples(const Invocation& inv, const Samples& s, int64_t ignore, int64_t reduction, const Tensor& out, const Tensor& total_out,
-                    int64_t grain, Loss loss) {
+void reduce_samples(const Invocation& inv, const Samples& s, int64_t ignore, int64_t reduction, const Tensor& out,
+                    const Tensor& total_out, int64_t grain, Loss loss) {
   const int64_t chunk = std::min(grain, kChunk), chunks = (s.count + chunk - 1) / std::max<int64_t>(chunk, 1);
   std::vector<double> sums(size_t(chunks), 0.0), weights(size_t(chunks), 0.0);
   const StagedOut result(out, dtype_of<T>()), total(total_out, dtype_of<T>());
@@ -119,8 +123,8 @@ void cross_entropy_cpu(Invocation& inv) {
   });
 }
 
-// _cross_entropy_backward(g, input, target, weight?, lse, total_weight, ignore_index, reduction, label_smoothing) -> dinput
-// With q the target distribution times the class weights: dx = scale * (sum(q) softmax(x) - q).
+// _cross_entropy_backward(g, input, target, weight?, lse, total_weight, ignore_index, reduction, label_smoothing) ->
+// dinput With q the target distribution times the class weights: dx = scale * (sum(q) softmax(x) - q).
 void cross_entropy_backward_cpu(Invocation& inv) {
   const DType dtype = inv.compute;
   const Samples s(inv, 1, 3, dtype);
@@ -134,7 +138,9 @@ void cross_entropy_backward_cpu(Invocation& inv) {
     const SoftmaxFns<T>& fns = softmax_fns<T>();
     const T* w = s.weight.defined() ? s.weight.ptr<T>() : nullptr;
     const double all = w ? fns.sum(w, s.classes) : n;
-    const double common = reduction == 1 ? double(*g.ptr<T>()) / double(*total.ptr<T>()) : reduction == 2 ? double(*g.ptr<T>()) : 0;
+    const double common = reduction == 1   ? double(*g.ptr<T>()) / double(*total.ptr<T>())
+                          : reduction == 2 ? double(*g.ptr<T>())
+                                           : 0;
     const int64_t grain = std::max<int64_t>(16384 / std::max<int64_t>(s.classes, 1), 1);
     parallel_for(0, s.count, grain, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
@@ -146,7 +152,8 @@ void cross_entropy_backward_cpu(Invocation& inv) {
         }
         const double scale = reduction == 0 ? double(g.ptr<T>()[i]) : common;
         const double hard = scale * (1 - smoothing) * s.template weight_of<T>(c), soft = scale * smoothing / n;
-        fns.cross_entropy_row(dx, s.x.ptr<T>() + i * s.classes, w, s.classes, double(lse.ptr<T>()[i]), hard + soft * all, soft);
+        fns.cross_entropy_row(dx, s.x.ptr<T>() + i * s.classes, w, s.classes, double(lse.ptr<T>()[i]),
+                              hard + soft * all, soft);
         dx[c] = T(double(dx[c]) - hard);
       }
     });

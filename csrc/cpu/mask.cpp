@@ -3,13 +3,37 @@
 #include "convert.h"
 #include "copy.h"
 #include "indices.h"
+#include "isa.h"
+#include "mask_table.h"
 #include "rows.h"
+
+#define MG_EXTERN_MASK(ns)               \
+  namespace mg::cpu::ns {                \
+  extern const MaskTable mask_functions; \
+  }
+MG_EXTERN_MASK(portable)
+#if MG_MULTI_ISA
+MG_EXTERN_MASK(avx2)
+MG_EXTERN_MASK(avx512)
+#endif
 
 namespace mg::cpu {
 
+const MaskTable& mask_table() {
+#if MG_MULTI_ISA
+  static const MaskTable* chosen =
+      select_isa(&avx512::mask_functions, &avx2::mask_functions, &portable::mask_functions);
+  return *chosen;
+#else
+  return portable::mask_functions;
+#endif
+}
+
 namespace {
 
-// nonzero(input): counted per block, then every block writes its rows from its own start.
+constexpr int64_t kPiece = 512;
+
+// _nonzero(input): counted per block, then every block writes its rows from its own start.
 void nonzero_cpu(Invocation& inv) {
   const TensorImpl& in = inv.in(0);
   const int dims = in.dim();
@@ -25,28 +49,48 @@ void nonzero_cpu(Invocation& inv) {
   for (size_t b = 0; b < size_t(blocks); ++b) start[b + 1] += start[b];
   inv.outs[0] = empty(Dims{start.back(), dims}, DType::Int64);
   int64_t* out = inv.out().ptr<int64_t>();
+  const int64_t inner = dims ? in.sizes[dims - 1] : 1;
   parallel_chunks(blocks, [&](int64_t b) {
     int64_t* row = out + start[size_t(b)] * dims;
-    int64_t at[kMaxDims];
-    for (int64_t d = dims - 1, rest = b * kRowGrain; d >= 0; --d) {
-      at[d] = rest % in.sizes[int(d)];
-      rest /= in.sizes[int(d)];
-    }
-    for (int64_t i = b * kRowGrain, end = std::min(i + kRowGrain, in.numel); i < end; ++i) {
-      if (on[i]) row = std::copy(at, at + dims, row);
-      for (int d = dims - 1; d >= 0 && ++at[d] == in.sizes[d]; --d) at[d] = 0;
+    const int64_t end = std::min((b + 1) * kRowGrain, in.numel);
+    for (int64_t i = b * kRowGrain; i < end;) {  // a piece of one row of the last dim
+      int64_t found[kPiece], n = 0, at[kMaxDims];
+      const int64_t first = i % inner, length = std::min({inner - first, end - i, kPiece});
+      for (int64_t k = 0; k < length; ++k) {  // no branch: a random mask would mispredict every other one
+        found[n] = first + k;
+        n += on[i + k];
+      }
+      for (int64_t d = dims - 2, rest = i / inner; d >= 0; --d) {
+        at[d] = rest % in.sizes[int(d)];
+        rest /= in.sizes[int(d)];
+      }
+      for (int64_t k = 0; k < n && dims > 0; ++k) {
+        row = std::copy(at, at + dims - 1, row);
+        *row++ = found[k];
+      }
+      i += length;
     }
   });
 }
 
+void fill_dense(uint8_t* d, const uint8_t* s, const bool* m, uint8_t v, int64_t n) {
+  mask_table().fill8(d, s, m, v, n);
+}
+void fill_dense(uint16_t* d, const uint16_t* s, const bool* m, uint16_t v, int64_t n) {
+  mask_table().fill16(d, s, m, v, n);
+}
+void fill_dense(uint32_t* d, const uint32_t* s, const bool* m, uint32_t v, int64_t n) {
+  mask_table().fill32(d, s, m, v, n);
+}
+void fill_dense(uint64_t* d, const uint64_t* s, const bool* m, uint64_t v, int64_t n) {
+  mask_table().fill64(d, s, m, v, n);
+}
+
 template <class W>
 void masked_row(char* dst, int64_t ds, const char* src, int64_t ss, const char* mask, int64_t ms, W value, int64_t n) {
-  if (ds == int64_t(sizeof(W)) && ss == ds && ms == 1) {
-    W* d = reinterpret_cast<W*>(dst);
-    const W* s = reinterpret_cast<const W*>(src);
-    for (int64_t i = 0; i < n; ++i) d[i] = mask[i] ? value : s[i];
-    return;
-  }
+  if (ds == int64_t(sizeof(W)) && ss == ds && ms == 1)
+    return fill_dense(reinterpret_cast<W*>(dst), reinterpret_cast<const W*>(src), reinterpret_cast<const bool*>(mask),
+                      value, n);
   for (int64_t i = 0; i < n; ++i)
     *reinterpret_cast<W*>(dst + i * ds) = mask[i * ms] ? value : *reinterpret_cast<const W*>(src + i * ss);
 }

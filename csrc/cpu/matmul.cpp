@@ -1,7 +1,8 @@
-// The matrix-product ops: turns tensors into gemm() problems (batch broadcasting, 1-d operands, bias and addend, low precision, integers).
+// The matrix-product ops: turns tensors into gemm() problems (batch broadcasting, 1-d operands, bias and addend, low
+// precision, integers).
 //
-// Legend: a (..., M, K) @ b (..., K, N) -> out (..., M, N); B batch. half and bfloat16 accumulate in a float copy of the output and are
-// rounded once. Meta: ../core/meta_matmul.cpp. Read next: gemm.h.
+// Legend: a (..., M, K) @ b (..., K, N) -> out (..., M, N); B batch. half and bfloat16 accumulate in a float copy of
+// the output and are rounded once. Meta: ../core/meta_matmul.cpp. Read next: gemm.h.
 #include "../core/layout.h"
 #include "../core/op.h"
 #include "../core/parallel.h"
@@ -61,7 +62,8 @@ bool folds_into_rows(const Operand& a, const Operand& b, const Dims& batch) {
 
 // out is contiguous, of the accumulation type T; `add` is null or indexes like out with column stride 1.
 template <class S, class T>
-void batched(const Operand& a, const Operand& b, const Dims& batch, T* out, const Addend& d, const T* add, int64_t add_rs, int64_t add_bs) {
+void batched(const Operand& a, const Operand& b, const Dims& batch, T* out, const Addend& d, const T* add,
+             int64_t add_rs, int64_t add_bs) {
   int64_t count = 1, m = a.rows;
   for (int64_t s : batch) count *= s;
   const int64_t n = b.cols, k = a.cols;
@@ -71,7 +73,8 @@ void batched(const Operand& a, const Operand& b, const Dims& batch, T* out, cons
   }
   const auto one = [&](int64_t i) {
     const Epilogue<T> e{T(d.alpha), T(d.beta), add == nullptr ? nullptr : add + i * add_bs, add_rs};
-    gemm<S, T>(m, n, k, a.matrix<S>(batch_offset(a, batch, i)), b.matrix<S>(batch_offset(b, batch, i)), out + i * m * n, n, e);
+    gemm<S, T>(m, n, k, a.matrix<S>(batch_offset(a, batch, i)), b.matrix<S>(batch_offset(b, batch, i)), out + i * m * n,
+               n, e);
   };
   if (count == 1) return one(0);
   const int64_t work = m * n * k;
@@ -137,16 +140,35 @@ void product(const TensorImpl& left, const TensorImpl& right, const Tensor& resu
   Dims batch = result.sizes();
   batch.resize_uninitialized(result.dim() - (left.dim() > 1) - (right.dim() > 1));
   switch (left.dtype) {
-    case DType::Float32: run_float<float, float>(a, b, batch, out, d); break;
-    case DType::Float64: run_float<double, double>(a, b, batch, out, d); break;
-    case DType::Float16: run_float<half, float>(a, b, batch, out, d); break;
-    case DType::BFloat16: run_float<bfloat16, float>(a, b, batch, out, d); break;
-    case DType::UInt8: run_int<uint8_t>(a, b, batch, out, d); break;
-    case DType::Int8: run_int<int8_t>(a, b, batch, out, d); break;
-    case DType::Int16: run_int<int16_t>(a, b, batch, out, d); break;
-    case DType::Int32: run_int<int32_t>(a, b, batch, out, d); break;
-    case DType::Int64: run_int<int64_t>(a, b, batch, out, d); break;
-    default: MG_INTERNAL(false, "matmul of bool passed its meta");
+    case DType::Float32:
+      run_float<float, float>(a, b, batch, out, d);
+      break;
+    case DType::Float64:
+      run_float<double, double>(a, b, batch, out, d);
+      break;
+    case DType::Float16:
+      run_float<half, float>(a, b, batch, out, d);
+      break;
+    case DType::BFloat16:
+      run_float<bfloat16, float>(a, b, batch, out, d);
+      break;
+    case DType::UInt8:
+      run_int<uint8_t>(a, b, batch, out, d);
+      break;
+    case DType::Int8:
+      run_int<int8_t>(a, b, batch, out, d);
+      break;
+    case DType::Int16:
+      run_int<int16_t>(a, b, batch, out, d);
+      break;
+    case DType::Int32:
+      run_int<int32_t>(a, b, batch, out, d);
+      break;
+    case DType::Int64:
+      run_int<int64_t>(a, b, batch, out, d);
+      break;
+    default:
+      MG_INTERNAL(false, "matmul of bool passed its meta");
   }
   if (!direct) copy_into(result, out);
 }
@@ -159,12 +181,14 @@ void linear_cpu(Invocation& inv) {
   const TensorImpl& x = inv.in(0);
   const TensorImpl& w = inv.in(1);
   const TensorImpl& out = inv.out();
-  if (x.dtype == DType::Float32 && x.contiguous && out.contiguous && (!inv.has(2) || inv.in(2).strides[0] == 1)) [[likely]] {
+  if (x.dtype == DType::Float32 && x.contiguous && out.contiguous && (!inv.has(2) || inv.in(2).strides[0] == 1))
+      [[likely]] {
     Epilogue<float> e;
     if (inv.has(2)) e.add = inv.in(2).ptr<float>();
     const int64_t n = w.sizes[0], k = w.sizes[1];
     if (out.numel == 0) return;
-    gemm<float, float>(out.numel / n, n, k, {x.ptr<float>(), k, 1}, {w.ptr<float>(), w.strides[1], w.strides[0]}, out.ptr<float>(), n, e);
+    gemm<float, float>(out.numel / n, n, k, {x.ptr<float>(), k, 1}, {w.ptr<float>(), w.strides[1], w.strides[0]},
+                       out.ptr<float>(), n, e);
     return;
   }
   const Tensor weight_KN = alias(w, {w.sizes[1], w.sizes[0]}, {w.strides[1], w.strides[0]}, w.offset);

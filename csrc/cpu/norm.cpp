@@ -1,6 +1,8 @@
-// layer_norm, rms_norm and batch_norm with their gradients, on contiguous (staged) operands. Loops over numbers: norm_isa.cpp.
+// layer_norm, rms_norm and batch_norm with their gradients, on contiguous (staged) operands. Loops over numbers:
+// norm_isa.cpp.
 //
-// Parameter gradients sum over rows (or the batch): each fixed chunk of rows has its own partial sums, added in order afterwards.
+// Parameter gradients sum over rows (or the batch): each fixed chunk of rows has its own partial sums, added in order
+// afterwards.
 #include <cmath>
 #include <vector>
 
@@ -27,15 +29,24 @@ static const NormTable& norm_table() {
   return portable::norm_table;
 #endif
 }
-template <> const NormFns<float>& norm_fns<float>() { return norm_table().f32; }
-template <> const NormFns<double>& norm_fns<double>() { return norm_table().f64; }
+template <>
+const NormFns<float>& norm_fns<float>() {
+  return norm_table().f32;
+}
+template <>
+const NormFns<double>& norm_fns<double>() {
+  return norm_table().f64;
+}
 
 namespace {
 
 constexpr int64_t kGrain = 16384;
 
 Tensor optional(const Invocation& inv, int k, DType dtype) { return inv.has(k) ? staged(inv.in(k), dtype) : Tensor(); }
-template <class T> T* data_of(const Tensor& t) { return t.defined() ? t.ptr<T>() : nullptr; }
+template <class T>
+T* data_of(const Tensor& t) {
+  return t.defined() ? t.ptr<T>() : nullptr;
+}
 
 // Rows and row length of an input normalised over its last n dims.
 struct Rows {
@@ -55,14 +66,15 @@ void row_norm(Invocation& inv, bool rms) {
   dispatch_float(dtype, [&](auto tag) {
     using T = decltype(tag);
     const NormFns<T>& fns = norm_fns<T>();
-    parallel_for(0, rows.count, std::max<int64_t>(kGrain / std::max<int64_t>(rows.length, 1), 1), [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) {
-        T m;
-        fns.row(out.ptr<T>() + r * rows.length, x.ptr<T>() + r * rows.length, data_of<T>(w), data_of<T>(b), rows.length, eps, &m,
-                rstd.ptr<T>() + r, rms);
-        if (!rms) mean.ptr<T>()[r] = m;
-      }
-    });
+    parallel_for(0, rows.count, std::max<int64_t>(kGrain / std::max<int64_t>(rows.length, 1), 1),
+                 [&](int64_t begin, int64_t end) {
+                   for (int64_t r = begin; r < end; ++r) {
+                     T m;
+                     fns.row(out.ptr<T>() + r * rows.length, x.ptr<T>() + r * rows.length, data_of<T>(w), data_of<T>(b),
+                             rows.length, eps, &m, rstd.ptr<T>() + r, rms);
+                     if (!rms) mean.ptr<T>()[r] = m;
+                   }
+                 });
   });
   out.commit();
   rstd.commit();
@@ -91,7 +103,8 @@ void row_norm_backward(Invocation& inv, bool rms) {
   const StagedOut dx(inv.outs[0], dtype), dw(inv.outs[1], dtype), db(inv.outs[rms ? 1 : 2], dtype);
   // At most 64 chunks, so that the partial sums stay small beside the input.
   const int64_t n = rows.length, by_work = rows.count * n / (2 * kGrain) + 1;
-  const int64_t chunks = std::max<int64_t>(std::min({by_work, rows.count, int64_t(64)}), 1), chunk = (rows.count + chunks - 1) / chunks;
+  const int64_t chunks = std::max<int64_t>(std::min({by_work, rows.count, int64_t(64)}), 1),
+                chunk = (rows.count + chunks - 1) / chunks;
   const int64_t sides = rms ? 1 : 2;
   const Tensor partials = empty({sides, chunks, n}, dtype);
   fill_zero(partials);
@@ -102,8 +115,8 @@ void row_norm_backward(Invocation& inv, bool rms) {
     parallel_for(0, chunks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin * chunk; r < std::min(end * chunk, rows.count); ++r) {
         const int64_t c = r / chunk * n;
-        fns.backward_row(dx.ptr<T>() + r * n, g.ptr<T>() + r * n, x.ptr<T>() + r * n, data_of<T>(w), n, rms ? T(0) : mean.ptr<T>()[r],
-                         rstd.ptr<T>()[r], pw + c, rms ? nullptr : pb + c, rms);
+        fns.backward_row(dx.ptr<T>() + r * n, g.ptr<T>() + r * n, x.ptr<T>() + r * n, data_of<T>(w), n,
+                         rms ? T(0) : mean.ptr<T>()[r], rstd.ptr<T>()[r], pw + c, rms ? nullptr : pb + c, rms);
       }
     });
     add_partials(dw.ptr<T>(), pw, chunks, n);
@@ -114,7 +127,8 @@ void row_norm_backward(Invocation& inv, bool rms) {
   if (!rms) db.commit();
 }
 
-// --- batch norm: (N, C, S), statistics per channel ----------------------------------------------------------------------------
+// --- batch norm: (N, C, S), statistics per channel
+// ----------------------------------------------------------------------------
 struct Channels {
   int64_t n, c, s = 1;
   explicit Channels(const Dims& sizes) : n(sizes[0]), c(sizes[1]) {
@@ -170,7 +184,8 @@ void batch_norm_cpu(Invocation& inv) {
       c[size_t(k)] = T((b.defined() ? double(b.ptr<T>()[k]) : 0.0) - double(mean.ptr<T>()[k]) * scale);
     }
     for_channels(
-        v, [&](int64_t at, int64_t k) { fns.affine(out.ptr<T>() + at, x.ptr<T>() + at, v.s, a[size_t(k)], c[size_t(k)]); },
+        v,
+        [&](int64_t at, int64_t k) { fns.affine(out.ptr<T>() + at, x.ptr<T>() + at, v.s, a[size_t(k)], c[size_t(k)]); },
         [&](int64_t at) { fns.affine_columns(out.ptr<T>() + at, x.ptr<T>() + at, v.c, a.data(), c.data()); });
   });
   out.commit();
@@ -204,10 +219,12 @@ void channel_dots(const Channels& v, const T* g, const T* x, const T* mean, doub
   });
 }
 
-// _batch_norm_backward(g, input, mean, var, weight?, eps) -> dinput, dweight, dbias;  dx = w rstd (g - mean(g) - xhat mean(g xhat))
+// _batch_norm_backward(g, input, mean, var, weight?, eps) -> dinput, dweight, dbias;  dx = w rstd (g - mean(g) - xhat
+// mean(g xhat))
 void batch_norm_backward_cpu(Invocation& inv) {
   const DType dtype = inv.compute;
-  const Tensor g = staged(inv.in(0), dtype), x = staged(inv.in(1), dtype), mean = staged(inv.in(2), dtype), var = staged(inv.in(3), dtype);
+  const Tensor g = staged(inv.in(0), dtype), x = staged(inv.in(1), dtype), mean = staged(inv.in(2), dtype),
+               var = staged(inv.in(3), dtype);
   const Tensor w = optional(inv, 4, dtype);
   const StagedOut dx(inv.outs[0], dtype), dw(inv.outs[1], dtype), db(inv.outs[2], dtype);
   const Channels v(x.sizes());

@@ -1,4 +1,5 @@
-// Leaf kernels of norm_table.h. Statistics: the mean first, then the squared deviations of the cached row (no cancellation).
+// Leaf kernels of norm_table.h. Statistics: the mean first, then the squared deviations of the cached row (no
+// cancellation).
 #include "../simd/row_math.h"
 #include "norm_table.h"
 
@@ -73,7 +74,8 @@ void dot(const T* g, const T* x, int64_t n, T m, double* sg, double* sgx) {
 }
 
 template <class T>
-void dot_columns(const T* g, const T* x, int64_t nrows, int64_t ld, int64_t ncols, const T* m, double* sg, double* sgx) {
+void dot_columns(const T* g, const T* x, int64_t nrows, int64_t ld, int64_t ncols, const T* m, double* sg,
+                 double* sgx) {
   constexpr int64_t kBlock = 64;
   alignas(64) T a[kDotColumns + Vec<T>::size], b[kDotColumns + Vec<T>::size];
   for (int64_t r = 0; r < nrows; r += kBlock) {

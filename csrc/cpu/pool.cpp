@@ -1,7 +1,8 @@
 // Pooling over the last two dims: max (with indices), average, their adaptive forms, and the adjoints.
 //
-// A plane is one (H, W) image of one channel; planes are independent and are what threads share out. half and bfloat16 are compared and
-// summed in float. PoolAxis (../core/pool_axis.h) maps output positions to input ranges. Meta: ../core/meta_pool.cpp.
+// A plane is one (H, W) image of one channel; planes are independent and are what threads share out. half and bfloat16
+// are compared and summed in float. PoolAxis (../core/pool_axis.h) maps output positions to input ranges. Meta:
+// ../core/meta_pool.cpp.
 #include <limits>
 
 #include "../core/op.h"
@@ -19,13 +20,15 @@ struct Axes {
   int64_t out() const { return h.out * w.out; }
 };
 
-PoolAxis axis_of(int d, int64_t size, int64_t out, const Dims& kernel, const Dims& stride, const Dims& padding, const Dims& dilation) {
+PoolAxis axis_of(int d, int64_t size, int64_t out, const Dims& kernel, const Dims& stride, const Dims& padding,
+                 const Dims& dilation) {
   const auto at = [d](const Dims& v) { return v[v.size() == 1 ? 0 : d]; };
   PoolAxis a{size, at(kernel), at(stride.empty() ? kernel : stride), at(padding), at(dilation), false};
   a.out = out;
   return a;
 }
-Axes windows(const TensorImpl& big, const TensorImpl& small, const Dims& kernel, const Dims& stride, const Dims& padding, const Dims& dilation) {
+Axes windows(const TensorImpl& big, const TensorImpl& small, const Dims& kernel, const Dims& stride,
+             const Dims& padding, const Dims& dilation) {
   const int d = big.dim() - 2;
   return {axis_of(0, big.sizes[d], small.sizes[d], kernel, stride, padding, dilation),
           axis_of(1, big.sizes[d + 1], small.sizes[d + 1], kernel, stride, padding, dilation)};
@@ -39,10 +42,20 @@ Axes adaptive(const TensorImpl& big, const TensorImpl& small) {
 }
 
 // The type that half and bfloat16 are computed in.
-template <class T> struct WideOf { using type = T; };
-template <> struct WideOf<half> { using type = float; };
-template <> struct WideOf<bfloat16> { using type = float; };
-template <class T> using Wide = typename WideOf<T>::type;
+template <class T>
+struct WideOf {
+  using type = T;
+};
+template <>
+struct WideOf<half> {
+  using type = float;
+};
+template <>
+struct WideOf<bfloat16> {
+  using type = float;
+};
+template <class T>
+using Wide = typename WideOf<T>::type;
 
 // A contiguous output to write into, copied to where the caller wants it at the end.
 struct Target {
@@ -103,10 +116,13 @@ void max_pool(Invocation& inv, const Axes& a) {
   out.finish();
   indices.finish();
 }
-void max_pool2d_cpu(Invocation& inv) { max_pool(inv, windows(inv.in(0), inv.out(), inv.ints(1), inv.ints(2), inv.ints(3), inv.ints(4))); }
+void max_pool2d_cpu(Invocation& inv) {
+  max_pool(inv, windows(inv.in(0), inv.out(), inv.ints(1), inv.ints(2), inv.ints(3), inv.ints(4)));
+}
 void adaptive_max_pool2d_cpu(Invocation& inv) { max_pool(inv, adaptive(inv.in(0), inv.out())); }
 
-// What a window's sum is divided by: PyTorch counts padding (but not what ceil_mode adds beyond it) unless told otherwise.
+// What a window's sum is divided by: PyTorch counts padding (but not what ceil_mode adds beyond it) unless told
+// otherwise.
 struct Divisor {
   bool count_padding = false;
   int64_t fixed = 0;
@@ -142,11 +158,16 @@ void spread_plane(const Axes& a, const Divisor& divisor, const T* g, Wide<T>* dx
 template <class F>
 void dispatch_floating(DType d, F&& f) {
   switch (d) {
-    case DType::Float16: return f(half{});
-    case DType::BFloat16: return f(bfloat16{});
-    case DType::Float64: return f(double{});
-    case DType::Float32: return f(float{});
-    default: MG_INTERNAL(false, "pooling of ", d, " passed its meta");
+    case DType::Float16:
+      return f(half{});
+    case DType::BFloat16:
+      return f(bfloat16{});
+    case DType::Float64:
+      return f(double{});
+    case DType::Float32:
+      return f(float{});
+    default:
+      MG_INTERNAL(false, "pooling of ", d, " passed its meta");
   }
 }
 
@@ -196,7 +217,8 @@ struct FlatPlanes {
 };
 
 int64_t checked(int64_t index, int64_t size, const char* op) {
-  MG_CHECK(index >= 0 && index < size, Index, op, ": index ", index, " is out of range for a plane of ", size, " elements.");
+  MG_CHECK(index >= 0 && index < size, Index, op, ": index ", index, " is out of range for a plane of ", size,
+           " elements.");
   return index;
 }
 

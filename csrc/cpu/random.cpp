@@ -7,6 +7,7 @@
 #include "convert.h"
 #include "copy.h"
 #include "isa.h"
+#include "mask_table.h"
 #include "random_table.h"
 #include "rows.h"
 
@@ -203,26 +204,33 @@ void dropout_cpu(Invocation& inv) {
   const Tensor out = inv.out(0).contiguous ? inv.outs[0] : empty(in.sizes(), in.dtype());
   const Tensor mask = inv.out(1).contiguous ? inv.outs[1] : empty(in.sizes(), DType::Bool);
   bool* kept = mask.ptr<bool>();
-  dispatch(in.dtype(), [&](auto tag) {
-    using T = decltype(tag);
-    using W = std::conditional_t<std::is_same_v<T, double>, double, float>;
-    if constexpr (std::is_floating_point_v<T> || is_low_precision<T>) {
-      const T* x = in.ptr<T>();
-      T* y = out.ptr<T>();
-      parallel_for(0, in.numel(), 16 * kBlock, [&](int64_t begin, int64_t end) {
-        uint32_t bits[kBlock];
-        for (int64_t at = begin; at < end; at += kBlock) {
-          const int64_t n = std::min(kBlock, end - at);
-          t.bits32(bits, n, range, at);
-          for (int64_t i = 0; i < n; ++i) {
-            const bool keep_it = bits[i] < keep;
-            kept[at + i] = keep_it;
-            y[at + i] = keep_it ? T(W(x[at + i]) * W(scale)) : T(0);
-          }
+  if (keep == 0) {
+    fill_zero(out);
+    fill_zero(mask);
+  } else {
+    const uint32_t last = uint32_t(keep - 1);
+    const int64_t item = itemsize(in.dtype());
+    const RowFn widen = row_copier(DType::Float32, in.dtype()), store = row_copier(in.dtype(), DType::Float32);
+    parallel_for(0, in.numel(), 16 * kBlock, [&](int64_t begin, int64_t end) {
+      alignas(64) uint32_t bits[kBlock];
+      alignas(64) float x[kBlock], y[kBlock];
+      for (int64_t at = begin; at < end; at += kBlock) {
+        const int64_t n = std::min(kBlock, end - at);
+        const char* src = in->data() + at * item;
+        char* dst = out->data() + at * item;
+        t.bits32(bits, n, range, at);
+        if (in.dtype() == DType::Float32) {
+          mask_table().drop32(out.ptr<float>() + at, kept + at, in.ptr<float>() + at, bits, last, float(scale), n);
+        } else if (in.dtype() == DType::Float64) {
+          mask_table().drop64(out.ptr<double>() + at, kept + at, in.ptr<double>() + at, bits, last, scale, n);
+        } else {
+          widen(reinterpret_cast<char*>(x), 4, src, item, n);
+          mask_table().drop32(y, kept + at, x, bits, last, float(scale), n);
+          store(dst, item, reinterpret_cast<const char*>(y), 4, n);
         }
-      });
-    }
-  });
+      }
+    });
+  }
   if (!out.is(inv.outs[0])) strided_copy(inv.out(0), *out);
   if (!mask.is(inv.outs[1])) strided_copy(inv.out(1), *mask);
 }
@@ -242,10 +250,11 @@ void masked_scale_cpu(Invocation& inv) {
       for_rows(plan, [&](char** p, int64_t n) {
         const int64_t so = plan.inner_stride(0), sg = plan.inner_stride(1), sm = plan.inner_stride(2);
         if (so == int64_t(sizeof(T)) && sg == so && sm == 1) {
-          T* out = reinterpret_cast<T*>(p[0]);
-          const T* g = reinterpret_cast<const T*>(p[1]);
-          for (int64_t i = 0; i < n; ++i) out[i] = p[2][i] ? T(W(g[i]) * scale) : T(0);
-          return;
+          const bool* m = reinterpret_cast<const bool*>(p[2]);
+          if constexpr (std::is_same_v<T, float>)
+            return mask_table().scale32(reinterpret_cast<T*>(p[0]), reinterpret_cast<const T*>(p[1]), m, scale, n);
+          if constexpr (std::is_same_v<T, double>)
+            return mask_table().scale64(reinterpret_cast<T*>(p[0]), reinterpret_cast<const T*>(p[1]), m, scale, n);
         }
         for (int64_t i = 0; i < n; ++i)
           *reinterpret_cast<T*>(p[0] + i * so) =

@@ -1,4 +1,5 @@
-// CPU kernels of the reductions with one number per output: sums, products, extremes, truth, moments, norms. Driver: reduce.h.
+// CPU kernels of the reductions with one number per output: sums, products, extremes, truth, moments, norms. Driver:
+// reduce.h.
 #include "reduce.h"
 
 #include <cmath>
@@ -14,7 +15,8 @@ static uint64_t mask_of(const Invocation& inv, bool empty_is_all = true) {
 
 // One fold, then post(acc, n, length).
 template <class Post>
-static void fold_with(const TensorImpl& x, const TensorImpl& out, uint64_t mask, DType compute, Fold f, double power, Post post) {
+static void fold_with(const TensorImpl& x, const TensorImpl& out, uint64_t mask, DType compute, Fold f, double power,
+                      Post post) {
   const ReducePlan plan(x, mask, out);
   dispatch_accumulate(compute, [&](auto tag) {
     using T = decltype(tag);
@@ -41,7 +43,8 @@ static void mean_cpu(Invocation& inv) {
   });
 }
 
-// Two passes: mean, then squared deviations. The mean is rounded to T for the second pass; n * (rounding)^2 is taken back out.
+// Two passes: mean, then squared deviations. The mean is rounded to T for the second pass; n * (rounding)^2 is taken
+// back out.
 template <class T, class Post>
 static void variance(const Invocation& inv, Post post) {
   const ReducePlan plan(inv.in(0), mask_of(inv), inv.out());
@@ -76,7 +79,8 @@ static void std_cpu(Invocation& inv) {
   variance_cpu(inv, [](double v) { return std::sqrt(v); });
 }
 
-// log(sum(exp(x - m))) + m with m the maximum; an infinite maximum is left out, so that rows of -inf give -inf and not NaN.
+// log(sum(exp(x - m))) + m with m the maximum; an infinite maximum is left out, so that rows of -inf give -inf and not
+// NaN.
 template <class T>
 static void log_sum_exp(const Invocation& inv) {
   const ReducePlan plan(inv.in(0), mask_of(inv), inv.out());
@@ -97,12 +101,12 @@ static void logsumexp_cpu(Invocation& inv) {
 
 static void vector_norm_cpu(Invocation& inv) {
   const double ord = inv.f(4);
-  const Fold f = ord == 0            ? Fold::CountNonzero
-                 : ord == 1          ? Fold::AbsSum
-                 : ord == 2          ? Fold::SquareSum
-                 : ord == INFINITY   ? Fold::AbsMax
-                 : ord == -INFINITY  ? Fold::AbsMin
-                                     : Fold::AbsPowSum;
+  const Fold f = ord == 0           ? Fold::CountNonzero
+                 : ord == 1         ? Fold::AbsSum
+                 : ord == 2         ? Fold::SquareSum
+                 : ord == INFINITY  ? Fold::AbsMax
+                 : ord == -INFINITY ? Fold::AbsMin
+                                    : Fold::AbsPowSum;
   fold_with(inv.in(0), inv.out(), mask_of(inv), inv.compute, f, ord, [&](auto* acc, int64_t n, int64_t) {
     using A = std::remove_reference_t<decltype(*acc)>;
     for (int64_t i = 0; i < n && (f == Fold::SquareSum || f == Fold::AbsPowSum); ++i)

@@ -1,9 +1,10 @@
 // The reduction driver: any axes, any strides, any dtype, by staging into the leaf kernels of reduce_table.h.
 //
-// A ReducePlan splits the input's dims into kept and reduced ones, each sorted by stride and merged. If the fastest dim is reduced, the leaves
-// fold rows; otherwise they fold columns (up to kFoldColumns outputs side by side). Elements of another dtype or stride pass through an
-// L1-sized buffer. Work is shared over tiles of outputs or, when there are few outputs, over fixed pieces of the reduced range whose partial
-// results are combined in order: the result depends on shape and strides, never on the number of threads.
+// A ReducePlan splits the input's dims into kept and reduced ones, each sorted by stride and merged. If the fastest dim
+// is reduced, the leaves fold rows; otherwise they fold columns (up to kFoldColumns outputs side by side). Elements of
+// another dtype or stride pass through an L1-sized buffer. Work is shared over tiles of outputs or, when there are few
+// outputs, over fixed pieces of the reduced range whose partial results are combined in order: the result depends on
+// shape and strides, never on the number of threads.
 #pragma once
 #include "../core/parallel.h"
 #include "copy.h"
@@ -18,14 +19,15 @@ struct ReducePlan {
   int64_t rsize[kMaxDims + 1], rin[kMaxDims + 1];
   ReducePlan(const TensorImpl& x, uint64_t mask, const TensorImpl& out);
   bool by_rows() const { return rin[nr - 1] <= kin[nk - 1] || nk == 0 || ksize[nk - 1] == 1; }
-  int64_t input_offset(int64_t k) const;   // of output number k, with all reduced indices 0
+  int64_t input_offset(int64_t k) const;  // of output number k, with all reduced indices 0
   int64_t output_offset(int64_t k) const;
   int64_t reduced_offset(int64_t q) const;  // q counts the reduced dims but the last
 };
 
 double merge_partials(Fold f, double a, double b);
 int64_t merge_partials(Fold f, int64_t a, int64_t b);
-template <class T> const FoldFns<T>& fold_fns(Fold f);
+template <class T>
+const FoldFns<T>& fold_fns(Fold f);
 
 // Folds outputs [k0, k1) over the reduced range [r0, r1).
 template <class T>
@@ -51,7 +53,8 @@ constexpr int64_t kReduceTile = 512, kReduceGrain = 32768;
 void store_results(const ReducePlan& plan, const TensorImpl& out, int64_t k0, int64_t k1, const double* v);
 void store_results(const ReducePlan& plan, const TensorImpl& out, int64_t k0, int64_t k1, const int64_t* v);
 
-// body(k0, n, fold, acc): computes results k0 … k0 + n (n <= kReduceTile) into acc; it may call fold(Fold, m, acc) several times (mean, then squares).
+// body(k0, n, fold, acc): computes results k0 … k0 + n (n <= kReduceTile) into acc; it may call fold(Fold, m, acc)
+// several times (mean, then squares).
 template <class T, class Body>
 void reduce(const ReducePlan& plan, const TensorImpl& x, const TensorImpl& out, double power, Body&& body) {
   if (plan.outputs == 0) return;
@@ -78,16 +81,20 @@ void reduce(const ReducePlan& plan, const TensorImpl& x, const TensorImpl& out, 
   Acc<T> acc[kReduceTile];
   for (int64_t k0 = 0; k0 < plan.outputs; k0 += n) {
     const int64_t k1 = std::min(k0 + n, plan.outputs), count = k1 - k0;
-    body(k0, count, [&](Fold f, const T* m, Acc<T>* a) {
-      Acc<T>* part = partials.ptr<Acc<T>>();
-      parallel_for(0, pieces, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t c = begin; c < end; ++c)
-          folder.tile(f, k0, k1, std::min(c * piece, length), std::min((c + 1) * piece, length), m, part + c * count);
-      });
-      std::copy(part, part + count, a);
-      for (int64_t c = 1; c < pieces; ++c)
-        for (int64_t k = 0; k < count; ++k) a[k] = merge_partials(f, a[k], part[c * count + k]);
-    }, acc);
+    body(
+        k0, count,
+        [&](Fold f, const T* m, Acc<T>* a) {
+          Acc<T>* part = partials.ptr<Acc<T>>();
+          parallel_for(0, pieces, 1, [&](int64_t begin, int64_t end) {
+            for (int64_t c = begin; c < end; ++c)
+              folder.tile(f, k0, k1, std::min(c * piece, length), std::min((c + 1) * piece, length), m,
+                          part + c * count);
+          });
+          std::copy(part, part + count, a);
+          for (int64_t c = 1; c < pieces; ++c)
+            for (int64_t k = 0; k < count; ++k) a[k] = merge_partials(f, a[k], part[c * count + k]);
+        },
+        acc);
     store_results(plan, out, k0, k1, acc);
   }
 }

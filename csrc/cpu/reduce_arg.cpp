@@ -1,4 +1,5 @@
-// Reductions that also say where: argmax, argmin, max and min along a dim. First position wins; NaN beats every number (PyTorch's rules).
+// Reductions that also say where: argmax, argmin, max and min along a dim. First position wins; NaN beats every number
+// (PyTorch's rules).
 #include "../core/parallel.h"
 #include "../core/reduce_dims.h"
 #include "reduce.h"
@@ -9,9 +10,12 @@ namespace {
 
 template <class T>
 const ArgFns<T>& arg_fns(bool smallest) {
-  if constexpr (std::is_same_v<T, float>) return reduce_table().arg32[smallest];
-  else if constexpr (std::is_same_v<T, double>) return reduce_table().arg64[smallest];
-  else return reduce_table().argi[smallest];
+  if constexpr (std::is_same_v<T, float>)
+    return reduce_table().arg32[smallest];
+  else if constexpr (std::is_same_v<T, double>)
+    return reduce_table().arg64[smallest];
+  else
+    return reduce_table().argi[smallest];
 }
 
 template <class T>
@@ -51,9 +55,8 @@ void arg_dim(const T* x, const DimView& v, bool smallest, T* value, int64_t* ind
       for (int64_t o = 0; o < v.outer; ++o) arg_long_row(fns, x + o * v.size, v.size, smallest, value + o, index + o);
       return;
     }
-    parallel_for(0, v.outer, std::max<int64_t>(kReduceGrain / v.size, 1), [&](int64_t b, int64_t e) {
-      fns.rows(value + b, index + b, x + b * v.size, e - b, v.size, v.size);
-    });
+    parallel_for(0, v.outer, std::max<int64_t>(kReduceGrain / v.size, 1),
+                 [&](int64_t b, int64_t e) { fns.rows(value + b, index + b, x + b * v.size, e - b, v.size, v.size); });
     return;
   }
   const int64_t tiles = (v.inner - 1) / kFoldColumns + 1;

@@ -12,72 +12,132 @@ namespace sv = simd::MG_ISA_NS;
 template <class T>
 struct Zero {
   static constexpr T identity = T(0);
-  template <class A> static MG_INL A combine(A a, A b) { return a + b; }
+  template <class A>
+  static MG_INL A combine(A a, A b) {
+    return a + b;
+  }
 };
-template <class T> MG_INL Vec<T> one_if(typename Vec<T>::M m) { return select(m, Vec<T>(T(1)), Vec<T>(T(0))); }
+template <class T>
+MG_INL Vec<T> one_if(typename Vec<T>::M m) {
+  return select(m, Vec<T>(T(1)), Vec<T>(T(0)));
+}
 
-template <class T> struct Sum : Zero<T> { static MG_INL Vec<T> map(Vec<T> x, Vec<T>, T) { return x; } };
-template <class T> struct NanSum : Zero<T> {
+template <class T>
+struct Sum : Zero<T> {
+  static MG_INL Vec<T> map(Vec<T> x, Vec<T>, T) { return x; }
+};
+template <class T>
+struct NanSum : Zero<T> {
   static MG_INL Vec<T> map(Vec<T> x, Vec<T>, T) { return select(x == x, x, Vec<T>(T(0))); }
 };
-template <class T> struct AbsSum : Zero<T> { static MG_INL Vec<T> map(Vec<T> x, Vec<T>, T) { return sv::abs(x); } };
-template <class T> struct SquareSum : Zero<T> { static MG_INL Vec<T> map(Vec<T> x, Vec<T>, T) { return x * x; } };
-template <class T> struct CountNonzero : Zero<T> {
+template <class T>
+struct AbsSum : Zero<T> {
+  static MG_INL Vec<T> map(Vec<T> x, Vec<T>, T) { return sv::abs(x); }
+};
+template <class T>
+struct SquareSum : Zero<T> {
+  static MG_INL Vec<T> map(Vec<T> x, Vec<T>, T) { return x * x; }
+};
+template <class T>
+struct CountNonzero : Zero<T> {
   static MG_INL Vec<T> map(Vec<T> x, Vec<T>, T) { return one_if<T>(x != Vec<T>(T(0))); }
 };
-template <class T> struct SquareDiff : Zero<T> {
+template <class T>
+struct SquareDiff : Zero<T> {
   static MG_INL Vec<T> map(Vec<T> x, Vec<T> m, T) { return (x - m) * (x - m); }
 };
-template <class T> struct ExpDiff : Zero<T> {
+template <class T>
+struct ExpDiff : Zero<T> {
   static MG_INL Vec<T> map(Vec<T> x, Vec<T> m, T) {
-    if constexpr (std::is_same_v<T, int64_t>) return x;
-    else return sv::exp(x - m);
+    if constexpr (std::is_same_v<T, int64_t>)
+      return x;
+    else
+      return sv::exp(x - m);
   }
 };
-template <class T> struct AbsPowSum : Zero<T> {
+template <class T>
+struct AbsPowSum : Zero<T> {
   static MG_INL Vec<T> map(Vec<T> x, Vec<T>, T p) {
-    if constexpr (std::is_same_v<T, int64_t>) return x;
-    else return sv::pow(sv::abs(x), Vec<T>(p));
+    if constexpr (std::is_same_v<T, int64_t>)
+      return x;
+    else
+      return sv::pow(sv::abs(x), Vec<T>(p));
   }
 };
-template <class T> struct Prod {
+template <class T>
+struct Prod {
   static constexpr T identity = T(1);
-  template <class A> static MG_INL A combine(A a, A b) { return a * b; }
+  template <class A>
+  static MG_INL A combine(A a, A b) {
+    return a * b;
+  }
   static MG_INL Vec<T> map(Vec<T> x, Vec<T>, T) { return x; }
 };
-template <class T> constexpr T lowest() {
-  if constexpr (std::is_same_v<T, int64_t>) return INT64_MIN;
-  else return -T(__builtin_inf());
+template <class T>
+constexpr T lowest() {
+  if constexpr (std::is_same_v<T, int64_t>)
+    return INT64_MIN;
+  else
+    return -T(__builtin_inf());
 }
-template <class T> constexpr T highest() {
-  if constexpr (std::is_same_v<T, int64_t>) return INT64_MAX;
-  else return T(__builtin_inf());
+template <class T>
+constexpr T highest() {
+  if constexpr (std::is_same_v<T, int64_t>)
+    return INT64_MAX;
+  else
+    return T(__builtin_inf());
 }
-template <class A> MG_INL A larger(A a, A b) { return (a > b || a != a) ? a : b; }
-template <class A> MG_INL A smaller(A a, A b) { return (a < b || a != a) ? a : b; }
-template <class T> MG_INL Vec<T> larger(Vec<T> a, Vec<T> b) { return sv::maximum(a, b); }
-template <class T> MG_INL Vec<T> smaller(Vec<T> a, Vec<T> b) { return sv::minimum(a, b); }
+template <class A>
+MG_INL A larger(A a, A b) {
+  return (a > b || a != a) ? a : b;
+}
+template <class A>
+MG_INL A smaller(A a, A b) {
+  return (a < b || a != a) ? a : b;
+}
+template <class T>
+MG_INL Vec<T> larger(Vec<T> a, Vec<T> b) {
+  return sv::maximum(a, b);
+}
+template <class T>
+MG_INL Vec<T> smaller(Vec<T> a, Vec<T> b) {
+  return sv::minimum(a, b);
+}
 
-template <class T> struct Max {
+template <class T>
+struct Max {
   static constexpr T identity = lowest<T>();
-  template <class A> static MG_INL A combine(A a, A b) { return larger(a, b); }
+  template <class A>
+  static MG_INL A combine(A a, A b) {
+    return larger(a, b);
+  }
   static MG_INL Vec<T> map(Vec<T> x, Vec<T>, T) { return x; }
 };
-template <class T> struct Min {
+template <class T>
+struct Min {
   static constexpr T identity = highest<T>();
-  template <class A> static MG_INL A combine(A a, A b) { return smaller(a, b); }
+  template <class A>
+  static MG_INL A combine(A a, A b) {
+    return smaller(a, b);
+  }
   static MG_INL Vec<T> map(Vec<T> x, Vec<T>, T) { return x; }
 };
-template <class T> struct AbsMax : Max<T> {
+template <class T>
+struct AbsMax : Max<T> {
   static constexpr T identity = T(0);
   static MG_INL Vec<T> map(Vec<T> x, Vec<T>, T) { return sv::abs(x); }
 };
-template <class T> struct AbsMin : Min<T> { static MG_INL Vec<T> map(Vec<T> x, Vec<T>, T) { return sv::abs(x); } };
-template <class T> struct AnyNonzero : Max<T> {
+template <class T>
+struct AbsMin : Min<T> {
+  static MG_INL Vec<T> map(Vec<T> x, Vec<T>, T) { return sv::abs(x); }
+};
+template <class T>
+struct AnyNonzero : Max<T> {
   static constexpr T identity = T(0);
   static MG_INL Vec<T> map(Vec<T> x, Vec<T>, T) { return one_if<T>(x != Vec<T>(T(0))); }
 };
-template <class T> struct AllNonzero : Min<T> {
+template <class T>
+struct AllNonzero : Min<T> {
   static constexpr T identity = T(1);
   static MG_INL Vec<T> map(Vec<T> x, Vec<T>, T) { return one_if<T>(x != Vec<T>(T(0))); }
 };
@@ -103,8 +163,10 @@ constexpr int32_t kIota4[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14
 template <class T>
 MG_INL typename Vec<T>::M first_lanes(int n) {
   using I = typename Vec<T>::I;
-  if constexpr (sizeof(T) == 8) return I::load(kIota8) < I(int64_t(n));
-  else return I::load(kIota4) < I(int32_t(n));
+  if constexpr (sizeof(T) == 8)
+    return I::load(kIota8) < I(int64_t(n));
+  else
+    return I::load(kIota4) < I(int32_t(n));
 }
 
 // At most 8 vectors per accumulator between two merges into the wide accumulator.
@@ -141,6 +203,14 @@ MG_INL Acc<T> fold_row(const T* x, int64_t n, Vec<T> m, T p) {
 template <class R, class T>
 void fold_rows(Acc<T>* out, const T* x, int64_t nrows, int64_t ld, int64_t n, const T* m, double p) {
   const T zero = T(0);
+  if (n <= Vec<T>::size && n > 0) {  // short rows: one masked load each
+    const auto mask = first_lanes<T>(int(n));
+    for (int64_t r = 0; r < nrows; ++r) {
+      const Vec<T> v = R::map(Vec<T>::load(x + r * ld, int(n)), Vec<T>(m ? m[r] : zero), T(p));
+      out[r] = fold_lanes<R>(select(mask, v, Vec<T>(R::identity)));
+    }
+    return;
+  }
   for (int64_t r = 0; r < nrows; ++r) out[r] = fold_row<R, T>(x + r * ld, n, Vec<T>(m ? m[r] : zero), T(p));
 }
 
@@ -183,8 +253,10 @@ void fold_columns(Acc<T>* acc, const T* x, int64_t nrows, int64_t ld, int64_t nc
 template <bool Largest, class T>
 MG_INL typename Vec<T>::M better(Vec<T> x, Vec<T> best) {
   const auto wins = Largest ? x > best : x < best;
-  if constexpr (std::is_same_v<T, int64_t>) return wins;
-  else return wins | ((x != x) & (best == best));
+  if constexpr (std::is_same_v<T, int64_t>)
+    return wins;
+  else
+    return wins | ((x != x) & (best == best));
 }
 
 template <bool Largest, class T>
@@ -225,11 +297,15 @@ void arg_columns(T* value, int64_t* index, const T* x, int64_t nrows, int64_t ld
 }
 
 #define MG_FOLD(name, T) {fold_rows<name<T>, T>, fold_columns<name<T>, T>}
-#define MG_FOLDS(T)                                                                                                                 \
-  {MG_FOLD(Sum, T), MG_FOLD(NanSum, T), MG_FOLD(Prod, T), MG_FOLD(Max, T), MG_FOLD(Min, T), MG_FOLD(AnyNonzero, T),                 \
-   MG_FOLD(AllNonzero, T), MG_FOLD(CountNonzero, T), MG_FOLD(AbsSum, T), MG_FOLD(SquareSum, T), MG_FOLD(AbsPowSum, T),              \
-   MG_FOLD(AbsMax, T), MG_FOLD(AbsMin, T), MG_FOLD(SquareDiff, T), MG_FOLD(ExpDiff, T)}
-#define MG_ARGS(T) {{arg_rows<true, T>, arg_columns<true, T>}, {arg_rows<false, T>, arg_columns<false, T>}}
+#define MG_FOLDS(T)                                                                              \
+  {MG_FOLD(Sum, T),    MG_FOLD(NanSum, T),     MG_FOLD(Prod, T),       MG_FOLD(Max, T),          \
+   MG_FOLD(Min, T),    MG_FOLD(AnyNonzero, T), MG_FOLD(AllNonzero, T), MG_FOLD(CountNonzero, T), \
+   MG_FOLD(AbsSum, T), MG_FOLD(SquareSum, T),  MG_FOLD(AbsPowSum, T),  MG_FOLD(AbsMax, T),       \
+   MG_FOLD(AbsMin, T), MG_FOLD(SquareDiff, T), MG_FOLD(ExpDiff, T)}
+#define MG_ARGS(T)                                                                           \
+  {                                                                                          \
+    {arg_rows<true, T>, arg_columns<true, T>}, { arg_rows<false, T>, arg_columns<false, T> } \
+  }
 extern const ReduceTable reduce_table;
 constinit const ReduceTable reduce_table = {MG_FOLDS(float), MG_FOLDS(double), MG_FOLDS(int64_t),
                                             MG_ARGS(float),  MG_ARGS(double),  MG_ARGS(int64_t)};

@@ -17,9 +17,18 @@ const ReduceTable& reduce_table() {
   return portable::reduce_table;
 #endif
 }
-template <> const FoldFns<float>& fold_fns<float>(Fold f) { return reduce_table().f32[int(f)]; }
-template <> const FoldFns<double>& fold_fns<double>(Fold f) { return reduce_table().f64[int(f)]; }
-template <> const FoldFns<int64_t>& fold_fns<int64_t>(Fold f) { return reduce_table().i64[int(f)]; }
+template <>
+const FoldFns<float>& fold_fns<float>(Fold f) {
+  return reduce_table().f32[int(f)];
+}
+template <>
+const FoldFns<double>& fold_fns<double>(Fold f) {
+  return reduce_table().f64[int(f)];
+}
+template <>
+const FoldFns<int64_t>& fold_fns<int64_t>(Fold f) {
+  return reduce_table().i64[int(f)];
+}
 
 ReducePlan::ReducePlan(const TensorImpl& x, uint64_t mask, const TensorImpl& out) {
   const int64_t item = itemsize(x.dtype), out_item = itemsize(out.dtype);
@@ -77,14 +86,18 @@ int64_t ReducePlan::reduced_offset(int64_t q) const { return unravel(q, nr - 1, 
 template <class A>
 static A merge_as(Fold f, A a, A b) {
   switch (f) {
-    case Fold::Prod: return a * b;
+    case Fold::Prod:
+      return a * b;
     case Fold::Max:
     case Fold::AbsMax:
-    case Fold::AnyNonzero: return (a > b || a != a) ? a : b;
+    case Fold::AnyNonzero:
+      return (a > b || a != a) ? a : b;
     case Fold::Min:
     case Fold::AbsMin:
-    case Fold::AllNonzero: return (a < b || a != a) ? a : b;
-    default: return a + b;
+    case Fold::AllNonzero:
+      return (a < b || a != a) ? a : b;
+    default:
+      return a + b;
   }
 }
 double merge_partials(Fold f, double a, double b) { return merge_as(f, a, b); }
@@ -95,7 +108,10 @@ int64_t merge_partials(Fold f, int64_t a, int64_t b) {
 
 template <class T>
 Folder<T>::Folder(const ReducePlan& p, const TensorImpl& x, double pw)
-    : plan(p), power(pw), data(x.data()), stage(x.dtype == dtype_of<T>() ? nullptr : row_copier(dtype_of<T>(), x.dtype)) {
+    : plan(p),
+      power(pw),
+      data(x.data()),
+      stage(x.dtype == dtype_of<T>() ? nullptr : row_copier(dtype_of<T>(), x.dtype)) {
   const bool rows = p.by_rows();
   const int64_t inner = rows ? p.rin[p.nr - 1] : p.kin[p.nk - 1];
   const int64_t count = rows ? p.rsize[p.nr - 1] : p.ksize[p.nk - 1];

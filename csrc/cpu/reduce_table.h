@@ -1,20 +1,44 @@
-// Leaf kernels of the reductions, one table per instruction set (reduce_isa.cpp). They see contiguous float, double or int64 elements only:
-// layouts and other dtypes are staged by reduce.h.
+// Leaf kernels of the reductions, one table per instruction set (reduce_isa.cpp). They see contiguous float, double or
+// int64 elements only: layouts and other dtypes are staged by reduce.h.
 //
-// Numerics: float sums run in float within a block of at most 512 elements per lane group (64 rows for columns) and in double across blocks,
-// so the error does not grow with the length; double sums block the same way. The order depends on the shape alone.
+// Numerics: float sums run in float within a block of at most 512 elements per lane group (64 rows for columns) and in
+// double across blocks, so the error does not grow with the length; double sums block the same way. The order depends
+// on the shape alone.
 #pragma once
 #include <cstdint>
 
 namespace mg::cpu {
 
 // What is accumulated over the elements x; m is a value per output (mean or maximum), p the exponent.
-enum class Fold : int { Sum, NanSum, Prod, Max, Min, AnyNonzero, AllNonzero, CountNonzero, AbsSum, SquareSum, AbsPowSum, AbsMax, AbsMin,
-                        SquareDiff /* (x-m)^2 */, ExpDiff /* exp(x-m) */, kCount };
+enum class Fold : int {
+  Sum,
+  NanSum,
+  Prod,
+  Max,
+  Min,
+  AnyNonzero,
+  AllNonzero,
+  CountNonzero,
+  AbsSum,
+  SquareSum,
+  AbsPowSum,
+  AbsMax,
+  AbsMin,
+  SquareDiff /* (x-m)^2 */,
+  ExpDiff /* exp(x-m) */,
+  kCount
+};
 
-template <class T> struct Accumulator { using type = double; };
-template <> struct Accumulator<int64_t> { using type = int64_t; };
-template <class T> using Acc = typename Accumulator<T>::type;
+template <class T>
+struct Accumulator {
+  using type = double;
+};
+template <>
+struct Accumulator<int64_t> {
+  using type = int64_t;
+};
+template <class T>
+using Acc = typename Accumulator<T>::type;
 
 template <class T>
 struct FoldFns {

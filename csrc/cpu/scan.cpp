@@ -1,5 +1,5 @@
-// Cumulative ops along one dim, on a contiguous (outer, size, inner) copy. A row is sequential; work is shared over rows and column tiles.
-// Floating sums and products run in double and are rounded once per element.
+// Cumulative ops along one dim, on a contiguous (outer, size, inner) copy. A row is sequential; work is shared over
+// rows and column tiles. Floating sums and products run in double and are rounded once per element.
 #include <cmath>
 
 #include "../core/parallel.h"

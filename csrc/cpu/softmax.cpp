@@ -1,4 +1,5 @@
-// softmax, log_softmax and their gradients along any dim, threaded over rows or tiles of columns. Loops: softmax_isa.cpp.
+// softmax, log_softmax and their gradients along any dim, threaded over rows or tiles of columns. Loops:
+// softmax_isa.cpp.
 #include "../core/parallel.h"
 #include "../core/reduce_dims.h"
 #include "isa.h"
@@ -21,8 +22,14 @@ const SoftmaxTable& softmax_table() {
   return portable::softmax_table;
 #endif
 }
-template <> const SoftmaxFns<float>& softmax_fns<float>() { return softmax_table().f32; }
-template <> const SoftmaxFns<double>& softmax_fns<double>() { return softmax_table().f64; }
+template <>
+const SoftmaxFns<float>& softmax_fns<float>() {
+  return softmax_table().f32;
+}
+template <>
+const SoftmaxFns<double>& softmax_fns<double>() {
+  return softmax_table().f64;
+}
 
 namespace {
 
@@ -33,7 +40,8 @@ template <class Rows, class Columns>
 void along_dim(const DimView& v, Rows rows, Columns columns) {
   if (v.outer * v.size * v.inner == 0) return;
   if (v.inner == 1) {
-    parallel_for(0, v.outer, std::max<int64_t>(kGrain / v.size, 1), [&](int64_t b, int64_t e) { rows(b * v.size, e - b); });
+    parallel_for(0, v.outer, std::max<int64_t>(kGrain / v.size, 1),
+                 [&](int64_t b, int64_t e) { rows(b * v.size, e - b); });
     return;
   }
   const int64_t tiles = (v.inner - 1) / kColumns + 1, width = std::min(v.inner, kColumns);

@@ -48,7 +48,8 @@ void softmax_columns(T* y, const T* x, int64_t n, int64_t ld, int64_t ncols, boo
   alignas(64) T top[kSoftmaxColumns], sum[kSoftmaxColumns];
   for (int64_t c = 0; c < ncols; ++c) top[c] = -T(__builtin_inf()), sum[c] = T(0);
   for (int64_t r = 0; r < n; ++r)
-    each<T>(ncols, [&](int64_t c, int k) MG_LAMBDA { put(top + c, maximum(get(top + c, k), get(x + r * ld + c, k)), k); });
+    each<T>(ncols,
+            [&](int64_t c, int k) MG_LAMBDA { put(top + c, maximum(get(top + c, k), get(x + r * ld + c, k)), k); });
   for (int64_t r = 0; r < n; ++r)
     each<T>(ncols, [&](int64_t c, int k) MG_LAMBDA {
       const Vec<T> e = exp(get(x + r * ld + c, k) - get(top + c, k));
@@ -89,7 +90,8 @@ double row_logsumexp(const T* x, int64_t n) {
   const T top = row_max(x, n);
   if (top - top != T(0)) return double(top);  // inf, -inf or NaN
   const Vec<T> shift = top;
-  return double(top) + __builtin_log(sum_of<T>(n, [&](int64_t i, int k) MG_LAMBDA { return sv::exp(get(x + i, k) - shift); }));
+  return double(top) +
+         __builtin_log(sum_of<T>(n, [&](int64_t i, int k) MG_LAMBDA { return sv::exp(get(x + i, k) - shift); }));
 }
 
 template <class T>
@@ -107,8 +109,9 @@ void cross_entropy_row(T* dx, const T* x, const T* w, int64_t n, double lse, dou
 }
 
 extern const SoftmaxTable softmax_table;
-#define MG_ROW(T) \
-  {softmax_rows<T>, softmax_backward_rows<T>, softmax_columns<T>, softmax_backward_columns<T>, row_logsumexp<T>, row_sum<T>, cross_entropy_row<T>}
+#define MG_ROW(T)                                                                                                \
+  {softmax_rows<T>, softmax_backward_rows<T>, softmax_columns<T>, softmax_backward_columns<T>, row_logsumexp<T>, \
+   row_sum<T>,      cross_entropy_row<T>}
 constinit const SoftmaxTable softmax_table = {MG_ROW(float), MG_ROW(double)};
 
 }  // namespace mg::cpu::MG_ISA_NS

@@ -1,4 +1,5 @@
-// Leaf kernels of softmax and its relatives (softmax_isa.cpp): contiguous float or double, rows (the dim is the last) or columns.
+// Leaf kernels of softmax and its relatives (softmax_isa.cpp): contiguous float or double, rows (the dim is the last)
+// or columns.
 #pragma once
 #include <cstdint>
 
@@ -25,6 +26,7 @@ struct SoftmaxTable {
   SoftmaxFns<double> f64;
 };
 const SoftmaxTable& softmax_table();
-template <class T> const SoftmaxFns<T>& softmax_fns();
+template <class T>
+const SoftmaxFns<T>& softmax_fns();
 
 }  // namespace mg::cpu

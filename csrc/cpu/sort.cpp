@@ -1,5 +1,5 @@
-// sort, topk, order statistics, mode and binary search along one dim. Rows become integer keys with positions (sort_keys.h); results are
-// read back from the input by position. Sorting is always stable, in both directions.
+// sort, topk, order statistics, mode and binary search along one dim. Rows become integer keys with positions
+// (sort_keys.h); results are read back from the input by position. Sorting is always stable, in both directions.
 #include <memory>
 
 #include "../core/parallel.h"
@@ -36,14 +36,17 @@ struct Row {
 // f(row) for every row of (outer, size, inner), its keys in input order.
 template <class T, class K, class F>
 void for_rows_of(const DimView& v, const T* x, bool flip, int64_t cost, F f) {
-  parallel_for(0, v.outer * v.inner, std::max<int64_t>(8192 / std::max<int64_t>(v.size * cost, 1), 1), [&](int64_t b, int64_t e) {
-    const auto keys = std::make_unique_for_overwrite<K[]>(size_t(2 * v.size));
-    for (int64_t r = b; r < e; ++r) {
-      Row<T, K> row{keys.get(), keys.get() + v.size, x, v.size, r / v.inner * v.size * v.inner + r % v.inner, v.inner, r};
-      for (int64_t i = 0; i < v.size; ++i) row.keys[i] = K::make(x[row.at + i * v.inner], i, flip);
-      f(row);
-    }
-  });
+  parallel_for(
+      0, v.outer * v.inner, std::max<int64_t>(8192 / std::max<int64_t>(v.size * cost, 1), 1),
+      [&](int64_t b, int64_t e) {
+        const auto keys = std::make_unique_for_overwrite<K[]>(size_t(2 * v.size));
+        for (int64_t r = b; r < e; ++r) {
+          Row<T, K> row{
+              keys.get(), keys.get() + v.size, x, v.size, r / v.inner * v.size * v.inner + r % v.inner, v.inner, r};
+          for (int64_t i = 0; i < v.size; ++i) row.keys[i] = K::make(x[row.at + i * v.inner], i, flip);
+          f(row);
+        }
+      });
 }
 
 // Picks element type and key width: dtypes of up to 4 bytes have 32-bit keys.
@@ -52,7 +55,8 @@ void keyed_rows(const Tensor& x, DType original, const DimView& v, bool flip, in
   dispatch_key(x.dtype(), [&](auto tag) {
     using T = decltype(tag);
     if constexpr (!std::is_same_v<T, double>)
-      if (itemsize(original) <= 4 && v.size < int64_t(1) << 32) return for_rows_of<T, NarrowKey>(v, x.ptr<T>(), flip, cost, f);
+      if (itemsize(original) <= 4 && v.size < int64_t(1) << 32)
+        return for_rows_of<T, NarrowKey>(v, x.ptr<T>(), flip, cost, f);
     for_rows_of<T, WideKey>(v, x.ptr<T>(), flip, cost, f);
   });
 }
@@ -129,7 +133,8 @@ void median_cpu(Invocation& inv) {
   });
 }
 
-// _mode(input, dim, keepdim): the most frequent value, the smallest of several; its last position. NaNs are all different.
+// _mode(input, dim, keepdim): the most frequent value, the smallest of several; its last position. NaNs are all
+// different.
 void mode_cpu(Invocation& inv) {
   select_row(inv, [](auto& row) {
     sort_keys(row.keys, row.spare, row.n);
@@ -142,7 +147,10 @@ void mode_cpu(Invocation& inv) {
   });
 }
 
-template <class T> bool less_key(T a, T b) { return a < b || (b != b && a == a); }  // NaN last
+template <class T>
+bool less_key(T a, T b) {
+  return a < b || (b != b && a == a);
+}  // NaN last
 
 // _searchsorted(sorted_sequence, input, sorter?, out_int32, right)
 void searchsorted_cpu(Invocation& inv) {
@@ -164,9 +172,12 @@ void searchsorted_cpu(Invocation& inv) {
         while (low < high) {
           const int64_t middle = low + (high - low) / 2;
           int64_t k = middle;
-          if (order != nullptr) k = std::clamp<int64_t>(order[middle], 0, n - 1);  // a bad sorter gives a bad answer, not a crash
-          if (right ? !less_key(value, keys[k]) : less_key(keys[k], value)) low = middle + 1;
-          else high = middle;
+          if (order != nullptr)
+            k = std::clamp<int64_t>(order[middle], 0, n - 1);  // a bad sorter gives a bad answer, not a crash
+          if (right ? !less_key(value, keys[k]) : less_key(keys[k], value))
+            low = middle + 1;
+          else
+            high = middle;
         }
         out.ptr<int64_t>()[i] = low;
       }

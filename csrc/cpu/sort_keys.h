@@ -1,7 +1,9 @@
-// Sort keys: elements as unsigned integers in sorting order, packed with their positions, so that sorting compares integers only.
+// Sort keys: elements as unsigned integers in sorting order, packed with their positions, so that sorting compares
+// integers only.
 //
-// Order (PyTorch's): NaN above every number and equal to itself, -0 equal to 0; "flip" reverses it. Positions break ties upwards, which
-// makes every algorithm below stable. Keys of up to 32 bits share one uint64 with the position; 64-bit keys take two words.
+// Order (PyTorch's): NaN above every number and equal to itself, -0 equal to 0; "flip" reverses it. Positions break
+// ties upwards, which makes every algorithm below stable. Keys of up to 32 bits share one uint64 with the position;
+// 64-bit keys take two words.
 #pragma once
 #include <algorithm>
 #include <bit>
@@ -29,8 +31,10 @@ struct NarrowKey {
   template <class T>
   static NarrowKey make(T x, int64_t at, bool flip) {
     uint64_t bits;
-    if constexpr (std::is_same_v<T, int64_t>) bits = uint64_t(x + (int64_t(1) << 31));
-    else bits = ordered_bits(x);
+    if constexpr (std::is_same_v<T, int64_t>)
+      bits = uint64_t(x + (int64_t(1) << 31));
+    else
+      bits = ordered_bits(x);
     return {(flip ? ~bits & 0xffffffffu : bits) << 32 | uint64_t(at)};
   }
   int64_t at() const { return int64_t(word & 0xffffffffu); }
@@ -52,7 +56,8 @@ struct WideKey {
   bool operator<(WideKey o) const { return bits != o.bits ? bits < o.bits : position < o.position; }
 };
 
-// Sorts n keys that stand in order of position; `spare` has room for n more. Least significant byte first, constant bytes skipped.
+// Sorts n keys that stand in order of position; `spare` has room for n more. Least significant byte first, constant
+// bytes skipped.
 template <class K>
 void sort_keys(K* keys, K* spare, int64_t n) {
   if (n < 256) return std::sort(keys, keys + n);

@@ -1,5 +1,5 @@
-// Operands of the kernels that want contiguous memory in their compute dtype (softmax, norms, losses, scans, sort): a copy is made only
-// where the tensor is not like that already, and results are copied back converted (rounded once).
+// Operands of the kernels that want contiguous memory in their compute dtype (softmax, norms, losses, scans, sort): a
+// copy is made only where the tensor is not like that already, and results are copied back converted (rounded once).
 #pragma once
 #include "../core/tensor.h"
 
@@ -17,7 +17,10 @@ class StagedOut {
  public:
   StagedOut(const Tensor& out, DType dtype)
       : out_(out), work_(out->contiguous && out.dtype() == dtype ? out : empty(out.sizes(), dtype)) {}
-  template <class T> T* ptr() const { return work_.ptr<T>(); }
+  template <class T>
+  T* ptr() const {
+    return work_.ptr<T>();
+  }
   void commit() const {
     if (!work_.is(out_)) copy_into(out_, work_);
   }

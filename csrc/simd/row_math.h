@@ -14,8 +14,14 @@ MG_INL void each(int64_t n, F f) {
   for (; i + W <= n; i += W) f(i, W);
   if (i < n) f(i, int(n - i));
 }
-template <class T> MG_INL Vec<T> get(const T* p, int lanes) { return lanes == Vec<T>::size ? Vec<T>::load(p) : Vec<T>::load(p, lanes); }
-template <class T> MG_INL void put(T* p, Vec<T> v, int lanes) { lanes == Vec<T>::size ? v.store(p) : v.store(p, lanes); }
+template <class T>
+MG_INL Vec<T> get(const T* p, int lanes) {
+  return lanes == Vec<T>::size ? Vec<T>::load(p) : Vec<T>::load(p, lanes);
+}
+template <class T>
+MG_INL void put(T* p, Vec<T> v, int lanes) {
+  lanes == Vec<T>::size ? v.store(p) : v.store(p, lanes);
+}
 
 // The first `lanes` lanes of a, `fill` in the others.
 template <class T>

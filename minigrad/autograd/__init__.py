@@ -12,7 +12,12 @@ from minigrad import _core
 from minigrad.autograd import graph  # noqa: F401
 from minigrad.autograd.function import Function, FunctionCtx, once_differentiable  # noqa: F401
 from minigrad.autograd.modes import (  # noqa: F401
-    detect_anomaly, enable_grad, inference_mode, no_grad, set_detect_anomaly, set_grad_enabled,
+    detect_anomaly,
+    enable_grad,
+    inference_mode,
+    no_grad,
+    set_detect_anomaly,
+    set_grad_enabled,
 )  # fmt: skip
 
 Tensor = _core.Tensor

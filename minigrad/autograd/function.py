@@ -138,7 +138,7 @@ class Function:
             return out
         single = not isinstance(out, (tuple, list))
         outputs = [out] if single else list(out)
-        for k, o in enumerate(outputs):
+        for o in outputs:
             if single and not isinstance(o, Tensor):
                 raise TypeError(f"{cls.__name__}.forward: expected a Tensor or a tuple of them as output, got {type(o).__name__}")
         ctx._outputs = [(o.shape, o.dtype, o.device) if isinstance(o, Tensor) else None for o in outputs]

@@ -14,3 +14,17 @@ def expect_tensors(op: str, **arguments: Any) -> None:
             raise TypeError(
                 f"{op}: argument '{name}' must be a Tensor: got {type(value).__name__}. Try minigrad.tensor(...)."
             )
+
+
+def into(op: str, result: mg.Tensor, out: mg.Tensor | None) -> mg.Tensor:
+    """`out=` of a composite: writes the result into `out` and returns it; the result itself when out is None."""
+    if out is None:
+        return result
+    if not mg.can_cast(result.dtype, out.dtype):
+        raise RuntimeError(f"{op}: result type {result.dtype} can't be cast to the desired output type {out.dtype}")
+    if tuple(out.shape) != tuple(result.shape):
+        raise RuntimeError(
+            f"{op}: out= has the wrong shape: got {tuple(out.shape)}, expected {tuple(result.shape)}. "
+            "Try out=minigrad.empty(...) of that shape."
+        )
+    return out.copy_(result)

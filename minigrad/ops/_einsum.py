@@ -1,7 +1,7 @@
 """Products over named dimensions, made of permute, reshape and matmul: einsum and tensordot.
 
-einsum: operands are contracted from left to right; each pair becomes one (batched) matrix product (`_contract`). A label is summed as
-soon as no later operand and not the output needs it.
+einsum: operands are contracted from left to right; each pair becomes one (batched) matrix product (`_contract`).
+A label is summed as soon as no later operand and not the output needs it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _parse(equation: str, count: int) -> tuple[list[Labels], Labels | None]:
             step = 3 if text.startswith("...") else 1
             if step == 1 and not text[0].isalpha():
                 raise RuntimeError(
-                    f"einsum: invalid character {text[0]!r} in equation {equation!r}, expected letters, ',', '...' and '->'."
+                    f"einsum: invalid character {text[0]!r} in {equation!r}, expected letters, ',', '...' and '->'."
                 )
             found.append(... if step == 3 else text[0])
             text = text[step:]
@@ -83,7 +83,7 @@ def _prepare(x: Any, labels: Labels, sizes: dict[Any, int]) -> tuple[Any, Labels
             j = labels.index(label, i + 1)
             if x.shape[i] != x.shape[j]:
                 raise RuntimeError(
-                    f"einsum: subscript {label!r} is repeated for dims of sizes {x.shape[i]} and {x.shape[j]}, expected equal sizes."
+                    f"einsum: subscript {label!r} is repeated for dims of sizes {x.shape[i]} and {x.shape[j]}."
                 )
             x = x.diagonal(0, i, j)
             del labels[j], labels[i]
@@ -101,7 +101,7 @@ def _sizes(terms: list[Labels], operands: list[Any]) -> dict[Any, int]:
                 sizes[label] = n
             elif n not in (1, known):
                 raise RuntimeError(
-                    f"einsum: subscript {label!r} has size {n} in one operand and {known} in another, expected equal sizes or 1."
+                    f"einsum: subscript {label!r} has size {n} in one operand and {known} in another."
                 )
     return sizes
 
@@ -160,9 +160,9 @@ def einsum(*args: Any) -> mg.Tensor:
     """Sum of products over labelled dimensions (Einstein's notation).
 
     Args:
-        args: an equation such as "bij,bjk->bik" and its operands, tensors of one dtype (or one list of them). Letters name dimensions,
-            "..." stands for the rest, a label repeated within one operand takes its diagonal, labels missing after "->" are summed;
-            without "->" the output has the labels that occur once, in alphabetical order.
+        args: an equation such as "bij,bjk->bik" and its operands, tensors of one dtype (or one list of them). Letters
+            name dimensions, "..." stands for the rest, a label repeated within one operand takes its diagonal, labels
+            missing after "->" are summed; without "->" it has the labels that occur once, in alphabetical order.
             Or PyTorch's sublist form: einsum(a, [0, 1], b, [1, 2], [0, 2]).
     Returns:
         the tensor with the output's labels.
@@ -233,7 +233,8 @@ def tensordot(a: mg.Tensor, b: mg.Tensor, dims: Any = 2) -> mg.Tensor:
     inner = [a.shape[d] for d in da]
     if inner != [b.shape[d] for d in db]:
         raise RuntimeError(
-            f"tensordot: contracted sizes differ: got {inner} for dims {da} of a and {[b.shape[d] for d in db]} for dims {db} of b."
+            f"tensordot: contracted sizes differ: got {inner} for dims {da} of a and "
+            f"{[b.shape[d] for d in db]} for dims {db} of b."
         )
     free_a, free_b = ([d for d in range(x.dim()) if d not in summed] for x, summed in ((a, da), (b, db)))
     sa, sb, k = [a.shape[d] for d in free_a], [b.shape[d] for d in free_b], math.prod(inner)

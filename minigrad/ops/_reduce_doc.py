@@ -19,7 +19,16 @@ def returned(op: str, *fields: str) -> type:
     return cls
 
 
-def doc(summary: str, accepted: str, example: str, *, dtype: bool = False, grad: str = "", raises: str = "", source: str = "") -> str:
+def doc(
+    summary: str,
+    accepted: str,
+    example: str,
+    *,
+    dtype: bool = False,
+    grad: str = "",
+    raises: str = "",
+    source: str = "",
+) -> str:
     """Docstring of a reduction.
 
     Args:

@@ -45,7 +45,7 @@ op("leaky_relu(input, negative_slope: scalar = 0.01) -> out", meta=_F, attrs={"n
            args="negative_slope: number.", grad="negative_slope at 0."))
 
 op("threshold(input, threshold: scalar, value: scalar) -> out", meta="unary_no_bool", attrs={"threshold": (0, 1),
-   "value": (2, 7)}, namespace=_BOTH, method=False,
+   "value": (2, 7)}, namespace=_BOTH, method=False, inplace=True,
    expr=lambda input, threshold, value: m.where(input <= threshold, value, input),
    dinput=lambda g, input, threshold: mg.where(mg.le(input, threshold), 0.0, g),
    fast_grads=lambda g, input, threshold: (functions["threshold_backward"](g, input, threshold),),
@@ -72,14 +72,15 @@ op("elu(input, alpha: scalar = 1.0) -> out", meta=_F, attrs={"alpha": (1.0, 0.7)
            "mg.nn.functional.elu(mg.tensor([-1., 2.])) -> tensor([-0.6321,  2.0000])", args="alpha: number.",
            grad="alpha at 0.", source="Clevert et al. 2015, arXiv:1511.07289."))
 
-op("celu(input, alpha: scalar = 1.0) -> out", meta=_F, attrs={"alpha": (1.0, 0.7)}, namespace=_BOTH, method=False,
+op("celu(input, alpha: scalar = 1.0) -> out", meta=_F, attrs={"alpha": (1.0, 0.7)},
+   namespace=_BOTH, method=False, inplace=True,
    expr=lambda input, alpha: m.where(input > 0, input, alpha * m.expm1(m.minimum(input, 0) / alpha)),
    dinput=lambda g, input, alpha: mg.where(mg.le(input, 0), g * mg.exp(mg.clamp_max(input, 0) / alpha), g),
    doc=doc(_F, "input above 0, alpha * (exp(input / alpha) - 1) below; smooth for every alpha.",
            "mg.celu(mg.tensor([-1., 2.])) -> tensor([-0.6321,  2.0000])", args="alpha: number, not 0.",
            source="Barron 2017, arXiv:1704.07483."))
 
-op("selu(input) -> out", meta=_F, namespace=_BOTH, method=False,
+op("selu(input) -> out", meta=_F, namespace=_BOTH, method=False, inplace=True,
    expr=lambda input: SELU_SCALE * m.where(input > 0, input, SELU_ALPHA * m.expm1(m.minimum(input, 0))),
    dinput=lambda g, input: SELU_SCALE * mg.where(mg.le(input, 0), g * SELU_ALPHA * mg.exp(mg.clamp_max(input, 0)), g),
    doc=doc(_F, "Scaled elu whose constants keep zero mean and unit variance through layers.",

@@ -9,8 +9,9 @@ import math
 from typing import Any
 
 import minigrad as mg
-from minigrad.op import composite, functions, op
+from minigrad.op import composite, functions, namespaces, op
 from minigrad.ops import _expr as m
+from minigrad.ops._check import into
 from minigrad.ops._doc import doc
 
 
@@ -95,13 +96,15 @@ op("fmod(input, other: operand) -> out", meta="binary_num", expr=m.fmod, can_fai
     inplace=True, aliases=("divide",), samples="binary", domain={"other": (0.6, 4.0)},
     attrs={"rounding_mode": (None, "floor", "trunc")},
 )  # fmt: skip
-def div(input: mg.Tensor, other: mg.Tensor | float, *, rounding_mode: str | None = None) -> mg.Tensor:
+def div(input: mg.Tensor, other: mg.Tensor | float, *, rounding_mode: str | None = None,
+        out: mg.Tensor | None = None) -> mg.Tensor:
     """input / other, optionally rounded.
 
     Args:
         input: tensor or number.
         other: tensor or number.
         rounding_mode: None (true division), "trunc" (towards zero, C's integer division) or "floor" (Python's `//`).
+        out: tensor that receives the result.
     Returns:
         the broadcast shape; floating for None, else in the promoted dtype.
     Raises:
@@ -112,6 +115,8 @@ def div(input: mg.Tensor, other: mg.Tensor | float, *, rounding_mode: str | None
         >>> mg.div(mg.tensor([7, -7]), 2, rounding_mode="trunc")
         tensor([ 3, -3])
     """
+    if out is not None:
+        return into("div", div(input, other, rounding_mode=rounding_mode), out)
     if rounding_mode is None:
         return mg.true_divide(input, other)
     if rounding_mode == "floor":
@@ -125,6 +130,17 @@ def div(input: mg.Tensor, other: mg.Tensor | float, *, rounding_mode: str | None
         return mg.trunc(mg.true_divide(input, other))
     return functions["trunc_divide"](input, other)
 
+
+
+def _div_inplace(input: mg.Tensor, other: mg.Tensor | float, *, rounding_mode: str | None = None) -> mg.Tensor:
+    """In-place form of `div`: one kernel without a rounding mode, the derived twin of the composite with one."""
+    if rounding_mode is None:
+        return mg.true_divide_(input, other)
+    return _div_rounded_inplace(input, other, rounding_mode=rounding_mode)
+
+
+_div_rounded_inplace = namespaces[""]["div_"]
+mg.Tensor.div_ = mg.Tensor.divide_ = namespaces[""]["div_"] = namespaces[""]["divide_"] = _div_inplace
 
 # --- powers -----------------------------------------------------------------------------------------------------------
 def _pow_input(g: Any, input: Any, exponent: Any) -> Any:
@@ -149,6 +165,22 @@ op("pow(input: operand, exponent: operand) -> out", meta="binary_num", expr=m.po
    doc=doc("binary_num", "input ** exponent.", "mg.pow(mg.tensor([2., 3.]), 2) -> tensor([4., 9.])",
            args="exponent: RuntimeError for a negative integer number on an integer tensor.",
            grad="for input 0 where exponent is 0; for exponent 0 where input is 0 and exponent >= 0."))
+
+
+@composite(samples="binary", domain={"other": (-3.0, 3.0)})
+def ldexp(input: mg.Tensor, other: mg.Tensor) -> mg.Tensor:
+    """input * 2 ** other.
+
+    Args:
+        input: any shape and dtype.
+        other: exponents; any dtype, broadcasts with input.
+    Returns:
+        the broadcast shape; floating.
+    Example:
+        >>> mg.ldexp(mg.tensor([1., 3.]), mg.tensor([2, -1]))
+        tensor([4.0000, 1.5000])
+    """
+    return mg.mul(input, mg.exp2(other))
 
 
 @composite(samples="binary", domain={"input": (0.2, 3.0), "other": (-2.0, 2.0)})

@@ -1,4 +1,6 @@
-"""Convolutions: conv2d, its adjoint conv_transpose2d, and the gradient of the weight. Meta: csrc/core/meta_conv.cpp, kernels: csrc/cpu/conv*.cpp.
+"""Convolutions: conv2d, its adjoint conv_transpose2d, and the gradient of the weight.
+
+Meta: csrc/core/meta_conv.cpp; kernels: csrc/cpu/conv*.cpp (conv.h is their map).
 
 <dy, conv2d(x, w)> is linear in each of x, w and dy, and the three ops here are its three gradients:
     conv2d(x, w) -> y        conv_transpose2d(dy, w) -> dx        _conv2d_weight_grad(x, dy) -> dw
@@ -27,7 +29,7 @@ def _kernel(weight_shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _crop(x: Any, shape: tuple[int, ...]) -> Any:
-    """The top left part of x with the spatial sizes of `shape`: output_padding >= stride makes the adjoint look further than needed."""
+    """The top left part of x, as large as `shape`: with output_padding >= stride the adjoint yields more."""
     for dim in (-2, -1):
         if x.shape[dim] != shape[dim]:
             x = x.narrow(dim, 0, shape[dim])
@@ -48,7 +50,8 @@ def _channel_sum(g: Any) -> Any:
 
 
 op(
-    "_conv2d_weight_grad(input, grad, kernel_size: ints, stride: ints = 1, padding: ints = 0, dilation: ints = 1, groups: int = 1) -> out",
+    "_conv2d_weight_grad(input, grad, kernel_size: ints, stride: ints = 1, padding: ints = 0, dilation: ints = 1,"
+    " groups: int = 1) -> out",
     meta="conv2d_weight_grad",
     namespace=None,
     method=False,
@@ -68,11 +71,13 @@ op(
         s(s.t(2, 5, 4), s.t(3, 4, 3), 2),
         s(s.t(1, 3, 6, 6), s.t(1, 3, 2, 2), 3, 1, 0, 2, 3),
     ],
-    doc="Gradient of conv2d with respect to its weight: for input (N, C, H, W) and grad (N, O, OH, OW) of the output, (O, C / groups, k, k).",
+    doc="Gradient of conv2d with respect to its weight, (O, C / groups, kH, kW), from input (N, C, H, W) and the"
+    " gradient (N, O, OH, OW) of the output.",
 )
 
 op(
-    "conv2d(input, weight, bias? = None, stride: ints = 1, padding: ints = 0, dilation: ints = 1, groups: int = 1) -> out",
+    "conv2d(input, weight, bias? = None, stride: ints = 1, padding: ints = 0, dilation: ints = 1, groups: int = 1)"
+    " -> out",
     meta="conv2d",
     method=False,
     grad_name="Convolution",
@@ -116,8 +121,8 @@ op(
 )
 
 op(
-    "conv_transpose2d(input, weight, bias? = None, stride: ints = 1, padding: ints = 0, output_padding: ints = 0, groups: int = 1,"
-    " dilation: ints = 1) -> out",
+    "conv_transpose2d(input, weight, bias? = None, stride: ints = 1, padding: ints = 0, output_padding: ints = 0,"
+    " groups: int = 1, dilation: ints = 1) -> out",
     meta="conv_transpose2d",
     method=False,
     grad_name="Convolution",
@@ -159,7 +164,7 @@ op(
 )
 
 
-# --- 1-d forms ----------------------------------------------------------------------------------------------------------
+# --- 1-d forms --------------------------------------------------------------------------------------------------------
 def _one(v: Any) -> int:
     return v if isinstance(v, int) else v[0]
 
@@ -167,7 +172,8 @@ def _one(v: Any) -> int:
 def _check_1d(name: str, input: Any, weight: Any) -> None:
     if input.dim() not in (2, 3) or weight.dim() != 3:
         raise RuntimeError(
-            f"{name}: expected input (N, C, L) or (C, L) and a 3-d weight: got input {tuple(input.shape)} and weight {tuple(weight.shape)}."
+            f"{name}: expected input (N, C, L) or (C, L) and a 3-d weight: got input {tuple(input.shape)} and"
+            f" weight {tuple(weight.shape)}."
         )
 
 
@@ -303,9 +309,9 @@ def conv_transpose1d(
     return result.squeeze(-2)
 
 
-# --- references: the definition, tap by tap -----------------------------------------------------------------------------
-def _taps(input: Any, size: tuple[int, int], kernel: tuple[int, int], stride: Any, padding: Any, dilation: Any):  # noqa: ANN202
-    """(i, j, input seen through tap (i, j) by an output of that size), for every tap; the views alias the padded input."""
+# --- references: the definition, tap by tap ---------------------------------------------------------------------------
+def _taps(input: Any, size: tuple[int, int], kernel: tuple[int, int], stride: Any, padding: Any, dilation: Any) -> Any:
+    """(i, j, input seen through tap (i, j) by an output of that size) for every tap; views of the padded input."""
     (sh, sw), (ph, pw), (dh, dw) = _pair(stride), _pair(padding), _pair(dilation)
     padded = numpy().pad(input, ((0, 0), (0, 0), (ph, ph + sh * dh), (pw, pw + sw * dw)))
     for i in range(kernel[0]):

@@ -35,7 +35,8 @@ op("_to_dtype(input, dtype: dtype) -> out", meta="to_dtype", namespace=None, din
             returns="a copy in that dtype; floats are cut towards zero, nonzero becomes True.",
             grad="Passes through, converted back."))
 
-op("copy_(input!, src, non_blocking: bool = False) -> out", meta="copy_into", namespace=None, method=True,
+op("copy_(input!, src, non_blocking: bool = False) -> out",
+   no_torch_names_reason="PyTorch documents `src` but parses `other`", meta="copy_into", namespace=None, method=True,
    dinput=lambda g: None, dsrc=lambda g: g,
    grad_name="CopyBackwards", samples=lambda s: [s(s.t(2, 3), s.t(3)), s(s.t(2, 3), s.t(2, 3)), s(s.t(0), s.t(1))],
    ref=lambda input, src, non_blocking=False: numpy().broadcast_to(src, input.shape),

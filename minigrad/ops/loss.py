@@ -1,7 +1,8 @@
-"""Losses with kernels of their own: mse_loss, nll_loss, cross_entropy. Kernels: csrc/cpu/loss.cpp. The others are composites of
-minigrad.nn.functional.
+"""Losses with kernels of their own: mse_loss, nll_loss, cross_entropy. Kernels: csrc/cpu/loss.cpp.
+The others are composites of minigrad.nn.functional.
 
-Gradients are written over public ops; the fused kernels (`fast_grads`) are used when no graph of the gradient is wanted.
+Gradients are written over public ops; the fused kernels (`fast_grads`) are used when no graph of the
+gradient is wanted.
 Shapes: input (C), (N, C) or (N, C, *); target (), (N) or (N, *).
 """
 
@@ -44,17 +45,34 @@ def _mse_fast(g: Any, input: Any, target: Any, reduction: str, needs: tuple[bool
     return kernel(g, input, target, scale) if needs[0] else None, kernel(g, input, target, -scale) if needs[1] else None
 
 
-op("_mse_loss_backward(g, input, target, scale: float) -> dinput", meta="pair_loss_backward", namespace=None,
-   no_grad_reason="only used when no graph of the gradient is wanted; mse_loss's `grads` is its differentiable form",
-   samples=lambda s: [s(s.f(), s.f(3, 4), s.f(3, 4), 0.5), s(s.f(3, 4), s.f(3, 4), s.f(3, 4), 2.0)],
-   ref=lambda g, input, target, scale: g * scale * (input - target), doc="Gradient of mse_loss in one pass.")
+op(
+    "_mse_loss_backward(g, input, target, scale: float) -> dinput",
+    meta="pair_loss_backward",
+    namespace=None,
+    no_grad_reason="only used when no graph of the gradient is wanted; mse_loss's `grads` is its differentiable form",
+    samples=lambda s: [s(s.f(), s.f(3, 4), s.f(3, 4), 0.5), s(s.f(3, 4), s.f(3, 4), s.f(3, 4), 2.0)],
+    ref=lambda g, input, target, scale: g * scale * (input - target),
+    doc="Gradient of mse_loss in one pass.",
+)
 
-op("mse_loss(input, target, reduction: str = 'mean') -> out", meta="pair_loss", namespace="nn.functional", method=False,
-   grads=_mse_grads, fast_grads=_mse_fast,
-   samples=lambda s: [s(s.f(3, 4), s.f(3, 4)), s(s.f(5), s.f(5), "sum"), s(s.f(2, 3), s.f(2, 3), "none"), s(s.f(), s.f()), s(s.f(2, 3), s.f(3))],
-   ref=lambda input, target, reduction="mean": (
-       {"mean": _np().mean, "sum": _np().sum, "none": lambda x: x}[reduction]((input - target) ** 2)),
-   doc="""Squared difference, averaged (or summed).
+op(
+    "mse_loss(input, target, reduction: str = 'mean') -> out",
+    meta="pair_loss",
+    namespace="nn.functional",
+    method=False,
+    grads=_mse_grads,
+    fast_grads=_mse_fast,
+    samples=lambda s: [
+        s(s.f(3, 4), s.f(3, 4)),
+        s(s.f(5), s.f(5), reduction="sum"),
+        s(s.f(2, 3), s.f(2, 3), reduction="none"),
+        s(s.f(), s.f()),
+        s(s.f(2, 3), s.f(3)),
+    ],
+    ref=lambda input, target, reduction="mean": {"mean": _np().mean, "sum": _np().sum, "none": lambda x: x}[reduction](
+        (input - target) ** 2
+    ),
+    doc="""Squared difference, averaged (or summed).
 
 Args:
     input: floating tensor of any shape.
@@ -69,7 +87,8 @@ Gradient:
 Example:
     >>> mg.nn.functional.mse_loss(mg.tensor([1., 3.]), mg.tensor([1., 1.]))
     tensor(2.)
-""")
+""",
+)
 
 
 # --- negative log likelihood ------------------------------------------------------------------------------------------
@@ -88,11 +107,15 @@ def _along_classes(weight: Any, ndim: int) -> Any:
 def _sample_gradient(g: Any, total_weight: Any, reduction: int, ndim: int) -> Any:
     """Gradient of each sample's loss, broadcasting over the classes."""
     if reduction == 1:
-        return g / mg.where(total_weight == 0, 1.0, total_weight)  # nothing counts: the loss is NaN, its gradient 0 (PyTorch's)
+        return g / mg.where(
+            total_weight == 0, 1.0, total_weight
+        )  # nothing counts: the loss is NaN, its gradient 0 (PyTorch's)
     return g if reduction == 2 else g.unsqueeze(0 if ndim == 1 else 1)
 
 
-def _nll_grad(g: Any, input_shape: tuple[int, ...], target: Any, weight: Any, total_weight: Any, ignore_index: int, reduction: int) -> Any:
+def _nll_grad(
+    g: Any, input_shape: tuple[int, ...], target: Any, weight: Any, total_weight: Any, ignore_index: int, reduction: int
+) -> Any:
     ndim = len(input_shape)
     q = _one_hot(input_shape, target, ignore_index, g.dtype)
     if weight is not None:
@@ -123,7 +146,9 @@ def _np_nll(input: Any, target: Any, weight: Any, ignore_index: int, reduction: 
     return _np_reduced(-(q * input).sum(0 if input.ndim == 1 else 1), q.sum(), reduction), q.sum()
 
 
-def _np_cross_entropy(input: Any, target: Any, weight: Any, ignore_index: int, reduction: int, label_smoothing: float) -> tuple[Any, ...]:
+def _np_cross_entropy(
+    input: Any, target: Any, weight: Any, ignore_index: int, reduction: int, label_smoothing: float
+) -> tuple[Any, ...]:
     np = _np()
     dim = 0 if input.ndim == 1 else 1
     w, hot = _np_weights(input, weight), _np_one_hot(input, target, ignore_index)
@@ -132,16 +157,33 @@ def _np_cross_entropy(input: Any, target: Any, weight: Any, ignore_index: int, r
     return _np_reduced((q * (lse - input)).sum(dim), (hot * w).sum(), reduction), lse.squeeze(dim), (hot * w).sum()
 
 
-op("_nll_loss(input, target, weight?, ignore_index: int, reduction: int) -> out, total_weight", meta="nll_loss", namespace=None,
-   nondiff=("total_weight",), dinput=_nll_grad, ref=_np_nll,
-   samples=lambda s: [s(s.f(3, 5), s.index(3, high=5), None, -100, 1), s(s.f(3, 5), s.index(3, high=5), s.f(5, low=0.5), 2, 2),
-                      s(s.f(2, 4, 3), s.index(2, 3, high=4), None, -100, 0), s(s.f(4), s.index(high=4), None, -100, 1)],
-   doc="Negative log likelihood and the total weight of the samples that count; the kernel of `nll_loss`.")
+op(
+    "_nll_loss(input, target, weight?, ignore_index: int, reduction: int) -> out, total_weight",
+    meta="nll_loss",
+    namespace=None,
+    nondiff=("total_weight",),
+    dinput=_nll_grad,
+    ref=_np_nll,
+    samples=lambda s: [
+        s(s.f(3, 5), s.index(3, high=5), None, -100, 1),
+        s(s.f(3, 5), s.index(3, high=5), s.f(5, low=0.5, grad=False), 2, 2),
+        s(s.f(2, 4, 3), s.index(2, 3, high=4), None, -100, 0),
+        s(s.f(4), s.index(high=4), None, -100, 1),
+    ],
+    doc="Negative log likelihood and the total weight of the samples that count; the kernel of `nll_loss`.",
+)
 
 
 # --- cross entropy ----------------------------------------------------------------------------------------------------
 def _cross_entropy_grad(
-    g: Any, input: Any, target: Any, weight: Any, total_weight: Any, ignore_index: int, reduction: int, label_smoothing: float
+    g: Any,
+    input: Any,
+    target: Any,
+    weight: Any,
+    total_weight: Any,
+    ignore_index: int,
+    reduction: int,
+    label_smoothing: float,
 ) -> Any:
     """scale (sum(q) softmax(x) - q), q the target distribution times the class weights."""
     dim = 0 if input.dim() == 1 else 1
@@ -155,19 +197,38 @@ def _cross_entropy_grad(
     return _sample_gradient(g, total_weight, reduction, x.dim()) * (q.sum(dim, True) * x.softmax(dim) - q)
 
 
-op("_cross_entropy_backward(g, input, target, weight?, lse, total_weight, ignore_index: int, reduction: int, label_smoothing: float) -> dinput",
-   meta="cross_entropy_backward", namespace=None, no_samples_reason="tested as the fast gradient of _cross_entropy",
-   no_grad_reason="only used when no graph of the gradient is wanted; the formula of _cross_entropy is its differentiable form",
-   doc="Gradient of cross_entropy in one pass over the logits.")
+op(
+    "_cross_entropy_backward(g, input, target, weight?, lse, total_weight, ignore_index: int, reduction: int, "
+    "label_smoothing: float) -> dinput",
+    meta="cross_entropy_backward",
+    namespace=None,
+    no_samples_reason="tested as the fast gradient of _cross_entropy",
+    no_ref_reason="tested against the plain formula of _cross_entropy, which finite differences check",
+    no_grad_reason="used when no graph of the gradient is wanted; _cross_entropy's own formula is its differentiable form",
+    doc="Gradient of cross_entropy in one pass over the logits.",
+)
 
-op("_cross_entropy(input, target, weight?, ignore_index: int, reduction: int, label_smoothing: float) -> out, lse, total_weight",
-   meta="cross_entropy", namespace=None, nondiff=("lse", "total_weight"), dinput=_cross_entropy_grad,
-   fast_grads=lambda g, input, target, weight, lse, total_weight, ignore_index, reduction, label_smoothing: (functions["_cross_entropy_backward"](
-       g, input, target, weight, lse, total_weight, ignore_index, reduction, label_smoothing),),
-   samples=lambda s: [s(s.f(3, 5), s.index(3, high=5), None, -100, 1, 0.0), s(s.f(3, 5), s.index(3, high=5), s.f(5, low=0.5), 2, 1, 0.1),
-                      s(s.f(2, 4, 3), s.index(2, 3, high=4), None, -100, 0, 0.0), s(s.f(4), s.index(high=4), None, -100, 2, 0.2)],
-   ref=_np_cross_entropy,
-   doc="Cross entropy with class indices, the logsumexp of each sample and the total weight; the kernel of `cross_entropy`.")
+op(
+    "_cross_entropy(input, target, weight?, ignore_index: int, reduction: int, label_smoothing: float) "
+    "-> out, lse, total_weight",
+    meta="cross_entropy",
+    namespace=None,
+    nondiff=("lse", "total_weight"),
+    dinput=_cross_entropy_grad,
+    fast_grads=lambda g, input, target, weight, lse, total_weight, ignore_index, reduction, label_smoothing: (
+        functions["_cross_entropy_backward"](
+            g, input, target, weight, lse, total_weight, ignore_index, reduction, label_smoothing
+        ),
+    ),
+    samples=lambda s: [
+        s(s.f(3, 5), s.index(3, high=5), None, -100, 1, 0.0),
+        s(s.f(3, 5), s.index(3, high=5), s.f(5, low=0.5, grad=False), 2, 1, 0.1),
+        s(s.f(2, 4, 3), s.index(2, 3, high=4), None, -100, 0, 0.0),
+        s(s.f(4), s.index(high=4), None, -100, 2, 0.2),
+    ],
+    ref=_np_cross_entropy,
+    doc="Cross entropy with class indices, the logsumexp of each sample, the total weight; kernel of `cross_entropy`.",
+)
 
 
 def _soft_cross_entropy(input: Any, target: Any, weight: Any, reduction: str, label_smoothing: float) -> mg.Tensor:
@@ -184,10 +245,18 @@ def _soft_cross_entropy(input: Any, target: Any, weight: Any, reduction: str, la
     return -loss.sum() / batch if reduction == "mean" else -loss.sum()
 
 
-@composite(namespace="nn.functional", no_ref_reason="_cross_entropy has the reference",
-           samples=lambda s: [s(s.f(3, 5), s.index(3, high=5)), s(s.f(3, 5), s.f(3, 5, low=0.0), label_smoothing=0.1)])
+@composite(
+    namespace="nn.functional",
+    no_ref_reason="_cross_entropy has the reference",
+    samples=lambda s: [s(s.f(3, 5), s.index(3, high=5)), s(s.f(3, 5), s.f(3, 5, low=0.0), label_smoothing=0.1)],
+)
 def cross_entropy(
-    input: mg.Tensor, target: mg.Tensor, weight: Any = None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+    input: mg.Tensor,
+    target: mg.Tensor,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
 ) -> mg.Tensor:
     """Negative log likelihood of the target under softmax(input), computed from the logits in one pass.
 
@@ -216,8 +285,14 @@ def cross_entropy(
     return functions["_cross_entropy"](input, target, weight, ignore_index, code, label_smoothing)[0]
 
 
-@composite(namespace="nn.functional", no_ref_reason="_nll_loss has the reference", samples=lambda s: [s(s.f(3, 5), s.index(3, high=5))])
-def nll_loss(input: mg.Tensor, target: mg.Tensor, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> mg.Tensor:
+@composite(
+    namespace="nn.functional",
+    no_ref_reason="_nll_loss has the reference",
+    samples=lambda s: [s(s.f(3, 5), s.index(3, high=5))],
+)
+def nll_loss(
+    input: mg.Tensor, target: mg.Tensor, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
+) -> mg.Tensor:
     """Minus the log probability of the target class.
 
     Args:

@@ -1,6 +1,7 @@
-"""Matrix products: matmul and its fixed-rank forms, the fused ones with an addend, linear. Meta: csrc/core/meta_matmul.cpp.
+"""Matrix products: matmul and its fixed-rank forms, the fused ones with an addend, linear.
 
-Kernels: csrc/cpu/matmul.cpp over csrc/cpu/gemm.h. einsum, tensordot and other products made of these are in _einsum.py.
+Meta: csrc/core/meta_matmul.cpp; kernels: csrc/cpu/matmul.cpp over csrc/cpu/gemm.h.
+Products made of these: _einsum.py, _products.py.
 Legend: a (..., M, K), b (..., K, N). The engine sums a gradient over the batch dimensions that were broadcast.
 """
 
@@ -9,7 +10,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import minigrad as mg
 from minigrad.op import op
 from minigrad.ops._struct_doc import card, numpy
 
@@ -76,7 +76,7 @@ op(
         "mg.matmul(mg.tensor([[1., 2.], [3., 4.]]), mg.tensor([1., 1.])) -> tensor([3., 7.])",
         input="(K,) or (..., M, K); any dtype but bool.",
         other="(K,) or (..., K, N), of the same dtype.",
-        returns="(..., M, N) without the dims that a 1-d operand lacks; float16 and bfloat16 are summed in float32 and rounded once.",
+        returns="(..., M, N) without the dims a 1-d operand lacks; 16-bit floats are summed in float32, rounded once.",
         raises="RuntimeError when inner sizes, batch sizes or dtypes differ, or an operand is 0-d.",
         grad="dinput = g @ other.mT, dother = input.mT @ g.",
     ),

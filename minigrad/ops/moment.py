@@ -30,28 +30,51 @@ def _std_grad(g: Any, input: Any, out: Any, dim: Any, keepdim: bool, correction:
 
 
 def _moment_samples(s: Any) -> list[Any]:
-    return [s(s.t(3, 4), 1), s(s.t(5), None, False, 0.0), s(s.t(2, 3, 4), [0, 2], True), s(s.t(4, 3, layout="transposed"), 0)]
+    return [
+        s(s.t(3, 4), 1),
+        s(s.t(5), None, False, 0.0),
+        s(s.t(2, 3, 4), [0, 2], True),
+        s(s.t(4, 3, layout="transposed"), 0),
+    ]
 
 
-op("_var(input, dim: ints? = None, keepdim: bool = False, correction: float = 1.0) -> out", meta="reduce_float", namespace=None,
-   dinput=_var_grad, samples=_moment_samples,
-   ref=lambda input, dim=None, keepdim=False, correction=1.0: _np().var(input, axis=_axis(dim), keepdims=keepdim, ddof=correction),
-   doc="Variance; the kernel of `var`. Two passes: mean, then squared deviations.")
+op(
+    "_var(input, dim: ints? = None, keepdim: bool = False, correction: float = 1.0) -> out",
+    meta="reduce_float",
+    namespace=None,
+    dinput=_var_grad,
+    samples=_moment_samples,
+    ref=lambda input, dim=None, keepdim=False, correction=1.0: _np().var(
+        input, axis=_axis(dim), keepdims=keepdim, ddof=correction
+    ),
+    doc="Variance; the kernel of `var`. Two passes: mean, then squared deviations.",
+)
 
-op("_std(input, dim: ints? = None, keepdim: bool = False, correction: float = 1.0) -> out", meta="reduce_float", namespace=None,
-   dinput=_std_grad, samples=_moment_samples,
-   ref=lambda input, dim=None, keepdim=False, correction=1.0: _np().std(input, axis=_axis(dim), keepdims=keepdim, ddof=correction),
-   doc="Standard deviation; the kernel of `std`. Its gradient at a constant slice is 0.")
+op(
+    "_std(input, dim: ints? = None, keepdim: bool = False, correction: float = 1.0) -> out",
+    meta="reduce_float",
+    namespace=None,
+    dinput=_std_grad,
+    samples=_moment_samples,
+    ref=lambda input, dim=None, keepdim=False, correction=1.0: _np().std(
+        input, axis=_axis(dim), keepdims=keepdim, ddof=correction
+    ),
+    doc="Standard deviation; the kernel of `std`. Its gradient at a constant slice is 0.",
+)
 
 
 def _moment_arguments(name: str, dim: Any, unbiased: Any, keepdim: bool, correction: Any) -> tuple[Any, bool, float]:
     """PyTorch's overloads: (unbiased), (dim, unbiased, keepdim), (dim, *, correction, keepdim)."""
     if isinstance(dim, bool):
         if unbiased is not None:
-            raise TypeError(f"{name}: two values for unbiased: got dim={dim} and unbiased={unbiased}. Try {name}(x, dim=0, unbiased={unbiased}).")
+            raise TypeError(
+                f"{name}: two values for unbiased: got dim={dim} and unbiased={unbiased}. Try dim=0, unbiased={unbiased}."
+            )
         dim, unbiased = None, dim
     if unbiased is not None and correction is not None:
-        raise TypeError(f"{name}: got both unbiased and correction, expected one of them. Try correction={int(unbiased)} alone.")
+        raise TypeError(
+            f"{name}: got both unbiased and correction, expected one of them. Try correction={int(unbiased)} alone."
+        )
     if correction is None:
         correction = 1 if unbiased is None or unbiased else 0
     return dim, keepdim, float(correction)
@@ -85,8 +108,8 @@ def _declare_moments() -> None:
 
     def make(name: str, kernel: Any, mean: bool) -> Any:
         def moment(
-            input: mg.Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None,
-            out: Any = None,
+            input: mg.Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
+            correction: float | None = None, out: Any = None,
         ) -> Any:  # fmt: skip
             dim, keepdim, correction = _moment_arguments(name, dim, unbiased, keepdim, correction)
             if out is not None:
@@ -99,7 +122,13 @@ def _declare_moments() -> None:
 
     for name, kernel, word, grad, shown in (
         ("var", var_kernel, "Variance", "2 (x - mean) / (n - correction)", "tensor(7.)"),
-        ("std", std_kernel, "Standard deviation", "(x - mean) / (out (n - correction)); 0 where all elements are equal", "tensor(2.6458)"),
+        (
+            "std",
+            std_kernel,
+            "Standard deviation",
+            "(x - mean) / (out (n - correction)); 0 where all elements are equal",
+            "tensor(2.6458)",
+        ),
     ):
         both = shown.replace(")", "), tensor(3.))").replace("tensor(", "(tensor(", 1)
         for mean in (False, True):
@@ -119,15 +148,34 @@ _declare_moments()
 def _logsumexp_grad(g: Any, input: Any, out: Any, dim: Any, keepdim: bool) -> Any:
     shape = tuple(input.shape)
     out = restore(out, shape, dim, keepdim)
-    return restore(g, shape, dim, keepdim) * mg.exp(input - mg.where(out == -mg.inf, 0.0, out))  # a row of -inf: gradient 0, not NaN
+    return restore(g, shape, dim, keepdim) * mg.exp(
+        input - mg.where(out == -mg.inf, 0.0, out)
+    )  # a row of -inf: gradient 0, not NaN
 
 
-op("logsumexp(input, dim: ints, keepdim: bool = False) -> out", meta="reduce_float_default", dinput=_logsumexp_grad,
-   samples=lambda s: [s(s.t(3, 4), 1), s(s.t(5), 0, True), s(s.t(2, 3, 4), [0, 2]), s(s.t(), 0), s(s.t(4, 3, layout="transposed"), 0)],
-   ref=lambda input, dim, keepdim=False: _np().logaddexp.reduce(input, axis=_axis(dim), keepdims=keepdim)
-       if isinstance(dim, int) and input.ndim else _np().log(_np().exp(input).sum(axis=_axis(dim) if input.ndim else None, keepdims=keepdim)),
-   doc=doc("log(sum(exp(input))) over `dim`, without overflow.", "any dtype; integers are computed in the default float dtype",
-           "mg.logsumexp(mg.tensor([0., 0.]), 0) -> tensor(0.6931)", grad="softmax(input); 0 in rows of -inf."))
+op(
+    "logsumexp(input, dim: ints, keepdim: bool = False) -> out",
+    meta="reduce_float_default",
+    dinput=_logsumexp_grad,
+    samples=lambda s: [
+        s(s.t(3, 4), 1),
+        s(s.t(5), 0, True),
+        s(s.t(2, 3, 4), [0, 2]),
+        s(s.t(), 0),
+        s(s.t(4, 3, layout="transposed"), 0),
+    ],
+    ref=lambda input, dim, keepdim=False: (
+        _np().logaddexp.reduce(input, axis=_axis(dim), keepdims=keepdim)
+        if isinstance(dim, int) and input.ndim
+        else _np().log(_np().exp(input).sum(axis=_axis(dim) if input.ndim else None, keepdims=keepdim))
+    ),
+    doc=doc(
+        "log(sum(exp(input))) over `dim`, without overflow.",
+        "any dtype; integers are computed in the default float dtype",
+        "mg.logsumexp(mg.tensor([0., 0.]), 0) -> tensor(0.6931)",
+        grad="softmax(input); 0 in rows of -inf.",
+    ),
+)
 
 
 # --- norms ------------------------------------------------------------------------------------------------------------
@@ -163,16 +211,33 @@ def _np_norm(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = No
     return (a**ord).sum(axis=axis, keepdims=keepdim) ** (1 / ord)
 
 
-op("_vector_norm(input, dim: ints? = None, keepdim: bool = False, dtype: dtype? = None, ord: float = 2.0) -> out", meta="reduce_norm",
-   namespace=None, dinput=_norm_grad, ref=_np_norm,
-   samples=lambda s: [s(s.t(3, 4)), s(s.t(3, 4), 1, ord=1.0), s(s.t(2, 3, 4), [0, 2], True, ord=3.0), s(s.t(5, distinct=True), ord=mg.inf),
-                      s(s.t(4, 3, layout="transposed"), 0, ord=1.5), s(s.t(4, low=0.5), ord=-1.0), s(s.t())],
-   doc="(sum |x|^ord)^(1/ord); the kernel of `norm` and `linalg.vector_norm`.")
+op(
+    "_vector_norm(input, dim: ints? = None, keepdim: bool = False, dtype: dtype? = None, ord: float = 2.0) -> out",
+    meta="reduce_norm",
+    namespace=None,
+    dinput=_norm_grad,
+    ref=_np_norm,
+    samples=lambda s: [
+        s(s.t(3, 4)),
+        s(s.t(3, 4), 1, ord=1.0),
+        s(s.t(2, 3, 4), [0, 2], True, ord=3.0),
+        s(s.t(5, low=0.5, distinct=True), ord=mg.inf),
+        s(s.t(4, 3, layout="transposed"), 0, ord=1.5),
+        s(s.t(4, low=0.5), ord=-1.0),
+        s(s.t()),
+    ],
+    doc="(sum |x|^ord)^(1/ord); the kernel of `norm` and `linalg.vector_norm`.",
+)
 
 
-@composite(namespace="linalg", samples=lambda s: [s(s.f(3, 4)), s(s.f(3, 4), 1.0, 1), s(s.f(2, 3), mg.inf, [0, 1], True)],
-           no_ref_reason="_vector_norm has the reference")
-def vector_norm(input: mg.Tensor, ord: float = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None) -> mg.Tensor:
+@composite(
+    namespace="linalg",
+    samples=lambda s: [s(s.f(3, 4)), s(s.f(3, 4), 1.0, 1), s(s.f(2, 3), mg.inf, [0, 1], True)],
+    no_ref_reason="_vector_norm has the reference",
+)
+def vector_norm(
+    input: mg.Tensor, ord: float = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None
+) -> mg.Tensor:
     """Norm of the elements over `dim`, read as one vector.
 
     Args:
@@ -197,8 +262,13 @@ def vector_norm(input: mg.Tensor, ord: float = 2, dim: Any = None, keepdim: bool
     return kernel(*args) if out is None else kernel(*args, out=out)
 
 
-@composite(samples=lambda s: [s(s.f(3, 4)), s(s.f(3, 4), 1, 1), s(s.f(3, 4), "fro", [0, 1], True)], no_ref_reason="_vector_norm has the reference")
-def norm(input: mg.Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None) -> mg.Tensor:
+@composite(
+    samples=lambda s: [s(s.f(3, 4)), s(s.f(3, 4), 1, 1), s(s.f(3, 4), "fro", [0, 1], True)],
+    no_ref_reason="_vector_norm has the reference",
+)
+def norm(
+    input: mg.Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None
+) -> mg.Tensor:
     """Vector norm over `dim`; "fro" is the 2-norm.
 
     Args:
@@ -221,5 +291,7 @@ def norm(input: mg.Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = Fals
     if p in ("fro", None):
         p = 2
     elif isinstance(p, str):
-        raise ValueError(f"norm: unknown p: got '{p}', expected a number or 'fro'. Try minigrad.linalg.matrix_norm for matrix norms.")
+        raise ValueError(
+            f"norm: unknown p: got '{p}', expected a number or 'fro'. Try minigrad.linalg.matrix_norm for matrix norms."
+        )
     return vector_norm(input, p, dim, keepdim, dtype=dtype, out=out)

@@ -1,7 +1,7 @@
-"""Normalisation layers with fused gradients. Kernels: csrc/cpu/norm.cpp; the public functions are minigrad.nn.functional's.
+"""Normalisation layers with fused gradients. Kernels: csrc/cpu/norm.cpp; public functions: nn.functional.
 
-Every gradient is written twice: `grads` over public ops (differentiable, for double backward and compiling) and `fast_grads`, a call of the
-fused kernel, used when no graph of the gradient is wanted. The tests compare them.
+Every gradient is written twice: `grads` over public ops (differentiable, for double backward and compiling) and
+`fast_grads`, a call of the fused kernel, used when no graph of the gradient is wanted. The tests compare them.
 Shapes: x (*, D…) with D the normalised dims; (N, C, *) for batch_norm.
 """
 
@@ -27,7 +27,9 @@ def _parameter_sum(x: Any, n: int) -> Any:
     return x.sum(list(range(lead))) if lead else x
 
 
-def _layer_norm_grads(g: Any, input: Any, weight: Any, normalized_shape: Any, eps: float, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+def _layer_norm_grads(
+    g: Any, input: Any, weight: Any, normalized_shape: Any, eps: float, needs: tuple[bool, ...]
+) -> tuple[Any, ...]:
     n = len(normalized_shape)
     dims = list(range(-n, 0))
     x, g = _wide(input), _wide(g)
@@ -51,19 +53,38 @@ def _np_layer_norm(input: Any, weight: Any, bias: Any, normalized_shape: Any, ep
     return out if bias is None else out + bias, mean, rstd
 
 
-op("_layer_norm(input, weight?, bias?, normalized_shape: ints, eps: float) -> out, mean, rstd", meta="layer_norm", namespace=None,
-   nondiff=("mean", "rstd"), grads=_layer_norm_grads,
-   fast_grads=lambda g, input, mean, rstd, weight, normalized_shape:
-       functions["_layer_norm_backward"](g, input, mean, rstd, weight, len(normalized_shape)),
-   samples=lambda s: [s(s.f(3, 5), s.f(5), s.f(5), [5], 1e-5), s(s.f(2, 3, 4), None, None, [3, 4], 1e-5), s(s.f(7), s.f(7), None, [7], 0.1)],
-   ref=_np_layer_norm, doc="layer_norm and its statistics; the kernel of `layer_norm` (Ba et al., arXiv 1607.06450).")
+op(
+    "_layer_norm(input, weight?, bias?, normalized_shape: ints, eps: float) -> out, mean, rstd",
+    meta="layer_norm",
+    namespace=None,
+    nondiff=("mean", "rstd"),
+    grads=_layer_norm_grads,
+    fast_grads=lambda g, input, mean, rstd, weight, normalized_shape: functions["_layer_norm_backward"](
+        g, input, mean, rstd, weight, len(normalized_shape)
+    ),
+    samples=lambda s: [
+        s(s.f(3, 5), s.f(5), s.f(5), [5], 1e-5),
+        s(s.f(2, 3, 4), None, None, [3, 4], 1e-5),
+        s(s.f(7), s.f(7), None, [7], 0.1),
+    ],
+    ref=_np_layer_norm,
+    doc="layer_norm and its statistics; the kernel of `layer_norm` (Ba et al., arXiv 1607.06450).",
+)
 
-op("_layer_norm_backward(g, input, mean, rstd, weight?, ndim: int) -> dinput, dweight, dbias", meta="layer_norm_backward", namespace=None,
-   no_grad_reason=_NO_GRAD, no_samples_reason="tested as the fast gradient of _layer_norm",
-   doc="Gradient of layer_norm in two passes over each row.")
+op(
+    "_layer_norm_backward(g, input, mean, rstd, weight?, ndim: int) -> dinput, dweight, dbias",
+    meta="layer_norm_backward",
+    namespace=None,
+    no_grad_reason=_NO_GRAD,
+    no_samples_reason="tested as the fast gradient of _layer_norm",
+    no_ref_reason="tested against the plain formula of _layer_norm, which finite differences check",
+    doc="Gradient of layer_norm in two passes over each row.",
+)
 
 
-def _rms_norm_grads(g: Any, input: Any, weight: Any, normalized_shape: Any, eps: float, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+def _rms_norm_grads(
+    g: Any, input: Any, weight: Any, normalized_shape: Any, eps: float, needs: tuple[bool, ...]
+) -> tuple[Any, ...]:
     n = len(normalized_shape)
     dims = list(range(-n, 0))
     x, g = _wide(input), _wide(g)
@@ -79,15 +100,29 @@ def _np_rms_norm(input: Any, weight: Any, normalized_shape: Any, eps: float) -> 
     return input * rstd if weight is None else input * rstd * weight, rstd
 
 
-op("_rms_norm(input, weight?, normalized_shape: ints, eps: float) -> out, rstd", meta="layer_norm", namespace=None, nondiff=("rstd",),
-   grads=_rms_norm_grads,
-   fast_grads=lambda g, input, rstd, weight, normalized_shape:
-       functions["_rms_norm_backward"](g, input, rstd, weight, len(normalized_shape)),
-   samples=lambda s: [s(s.f(3, 5), s.f(5), [5], 1e-5), s(s.f(2, 3, 4), None, [3, 4], 1e-5)],
-   ref=_np_rms_norm, doc="x / sqrt(mean(x^2) + eps) times weight; the kernel of `rms_norm` (Zhang and Sennrich, arXiv 1910.07467).")
+op(
+    "_rms_norm(input, weight?, normalized_shape: ints, eps: float) -> out, rstd",
+    meta="layer_norm",
+    namespace=None,
+    nondiff=("rstd",),
+    grads=_rms_norm_grads,
+    fast_grads=lambda g, input, rstd, weight, normalized_shape: functions["_rms_norm_backward"](
+        g, input, rstd, weight, len(normalized_shape)
+    ),
+    samples=lambda s: [s(s.f(3, 5), s.f(5), [5], 1e-5), s(s.f(2, 3, 4), None, [3, 4], 1e-5)],
+    ref=_np_rms_norm,
+    doc="x / sqrt(mean(x^2) + eps) times weight; the kernel of `rms_norm` (Zhang and Sennrich, arXiv 1910.07467).",
+)
 
-op("_rms_norm_backward(g, input, rstd, weight?, ndim: int) -> dinput, dweight", meta="layer_norm_backward", namespace=None,
-   no_grad_reason=_NO_GRAD, no_samples_reason="tested as the fast gradient of _rms_norm", doc="Gradient of rms_norm.")
+op(
+    "_rms_norm_backward(g, input, rstd, weight?, ndim: int) -> dinput, dweight",
+    meta="layer_norm_backward",
+    namespace=None,
+    no_grad_reason=_NO_GRAD,
+    no_samples_reason="tested as the fast gradient of _rms_norm",
+    no_ref_reason="tested against the plain formula of _rms_norm, which finite differences check",
+    doc="Gradient of rms_norm.",
+)
 
 
 def _channel(x: Any, ndim: int) -> Any:
@@ -116,15 +151,33 @@ def _np_batch_norm(input: Any, weight: Any, bias: Any, eps: float) -> tuple[Any,
     return out if bias is None else out + bias.reshape(shape), mean, var
 
 
-op("_batch_norm(input, weight?, bias?, eps: float) -> out, mean, var", meta="batch_norm", namespace=None, nondiff=("mean", "var"),
-   grads=_batch_norm_grads,
-   fast_grads=lambda g, input, mean, var, weight, eps: functions["_batch_norm_backward"](g, input, mean, var, weight, eps),
-   samples=lambda s: [s(s.f(4, 3), s.f(3), s.f(3), 1e-5), s(s.f(2, 3, 4), None, None, 1e-5), s(s.f(2, 3, 2, 2), s.f(3), None, 0.1)],
-   ref=_np_batch_norm,
-   doc="batch_norm with the statistics of the batch (biased variance); the kernel of `batch_norm` in training (arXiv 1502.03167).")
+op(
+    "_batch_norm(input, weight?, bias?, eps: float) -> out, mean, var",
+    meta="batch_norm",
+    namespace=None,
+    nondiff=("mean", "var"),
+    grads=_batch_norm_grads,
+    fast_grads=lambda g, input, mean, var, weight, eps: functions["_batch_norm_backward"](
+        g, input, mean, var, weight, eps
+    ),
+    samples=lambda s: [
+        s(s.f(4, 3), s.f(3), s.f(3), 1e-5),
+        s(s.f(2, 3, 4), None, None, 1e-5),
+        s(s.f(2, 3, 2, 2), s.f(3), None, 0.1),
+    ],
+    ref=_np_batch_norm,
+    doc="batch_norm with the statistics of the batch (biased variance); the kernel of `batch_norm` in training.",
+)
 
-op("_batch_norm_backward(g, input, mean, var, weight?, eps: float) -> dinput, dweight, dbias", meta="batch_norm_backward", namespace=None,
-   no_grad_reason=_NO_GRAD, no_samples_reason="tested as the fast gradient of _batch_norm", doc="Gradient of batch_norm.")
+op(
+    "_batch_norm_backward(g, input, mean, var, weight?, eps: float) -> dinput, dweight, dbias",
+    meta="batch_norm_backward",
+    namespace=None,
+    no_grad_reason=_NO_GRAD,
+    no_samples_reason="tested as the fast gradient of _batch_norm",
+    no_ref_reason="tested against the plain formula of _batch_norm, which finite differences check",
+    doc="Gradient of batch_norm.",
+)
 
 
 # --- public forms -----------------------------------------------------------------------------------------------------
@@ -132,8 +185,14 @@ def _shape_of(normalized_shape: Any) -> Any:
     return [normalized_shape] if isinstance(normalized_shape, int) else normalized_shape
 
 
-@composite(namespace="nn.functional", no_ref_reason="_layer_norm has the reference", samples=lambda s: [s(s.f(3, 5), [5], s.f(5), s.f(5))])
-def layer_norm(input: mg.Tensor, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> mg.Tensor:
+@composite(
+    namespace="nn.functional",
+    no_ref_reason="_layer_norm has the reference",
+    samples=lambda s: [s(s.f(3, 5), [5], s.f(5), s.f(5))],
+)
+def layer_norm(
+    input: mg.Tensor, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> mg.Tensor:
     """Normalise over the last dims to mean 0 and variance 1, then scale and shift.
 
     Args:
@@ -155,7 +214,11 @@ def layer_norm(input: mg.Tensor, normalized_shape: Any, weight: Any = None, bias
     return functions["_layer_norm"](input, weight, bias, _shape_of(normalized_shape), eps)[0]
 
 
-@composite(namespace="nn.functional", no_ref_reason="_rms_norm has the reference", samples=lambda s: [s(s.f(3, 5), [5], s.f(5))])
+@composite(
+    namespace="nn.functional",
+    no_ref_reason="_rms_norm has the reference",
+    samples=lambda s: [s(s.f(3, 5), [5], s.f(5))],
+)
 def rms_norm(input: mg.Tensor, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> mg.Tensor:
     """Divide by the root mean square of the last dims, then scale.
 
@@ -185,14 +248,19 @@ def _update_running(running_mean: Any, running_var: Any, mean: Any, var: Any, co
             running_mean.mul_(1 - momentum).add_(mean.to(running_mean.dtype), alpha=momentum)
         if running_var is not None:
             unbiased = var.to(running_var.dtype)
-            running_var.mul_(1 - momentum).add_(unbiased, alpha=momentum * (count / (count - 1) if count > 1 else mg.nan))
+            running_var.mul_(1 - momentum).add_(
+                unbiased, alpha=momentum * (count / (count - 1) if count > 1 else mg.nan)
+            )
 
 
-@composite(namespace="nn.functional", no_ref_reason="_batch_norm has the reference",
-           samples=lambda s: [s(s.f(4, 3), None, None, s.f(3), s.f(3), True), s(s.f(2, 3, 4), None, None, None, None, True)])
+@composite(
+    namespace="nn.functional",
+    no_ref_reason="_batch_norm has the reference",
+    samples=lambda s: [s(s.f(4, 3), None, None, s.f(3), s.f(3), True), s(s.f(2, 3, 4), None, None, None, None, True)],
+)
 def batch_norm(
-    input: mg.Tensor, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None, training: bool = False,
-    momentum: float | None = 0.1, eps: float = 1e-5,
+    input: mg.Tensor, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None,
+    training: bool = False, momentum: float | None = 0.1, eps: float = 1e-5,
 ) -> mg.Tensor:  # fmt: skip
     """Normalise each channel over the batch, or with the running statistics when not training.
 
@@ -227,8 +295,8 @@ def batch_norm(
         raise RuntimeError(f"batch_norm: {missing} must be defined in evaluation mode. Try training=True.")
     if input.dim() < 2 or running_mean.shape != (input.shape[1],) or running_var.shape != (input.shape[1],):
         raise RuntimeError(
-            f"batch_norm: running statistics do not fit: got {tuple(running_mean.shape)} and {tuple(running_var.shape)} for input "
-            f"{tuple(input.shape)}, expected one value per channel (dim 1)"
+            f"batch_norm: running statistics do not fit: got {tuple(running_mean.shape)} and "
+            f"{tuple(running_var.shape)} for input {tuple(input.shape)}, expected one value per channel (dim 1)"
         )
     scale = (running_var + eps).rsqrt()
     if weight is not None:

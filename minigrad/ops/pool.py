@@ -1,7 +1,8 @@
-"""Pooling of images and sequences: max (with indices), average, adaptive. Meta: csrc/core/meta_pool.cpp, kernels: csrc/cpu/pool.cpp.
+"""Pooling of images: max (with indices), average, adaptive. Sequences: _pool1d.py.
 
-Max pooling remembers where each maximum stood: its gradient scatters to those places (`_pool_scatter`), whose own gradient gathers from
-them. Average pooling is linear, so its gradient is its adjoint and the other way round. 1-d forms add a dimension of size 1.
+Meta: csrc/core/meta_pool.cpp; kernels: csrc/cpu/pool.cpp. Max pooling remembers where each maximum stood: its gradient
+scatters to those places (`_pool_scatter`), whose own gradient gathers from them. Average pooling is linear, so its
+gradient is its adjoint and the other way round.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def _pair(v: Any) -> tuple[int, int]:
     return (v[0], v[0]) if len(v) == 1 else (v[0], v[1])
 
 
-# --- max ----------------------------------------------------------------------------------------------------------------
+# --- max --------------------------------------------------------------------------------------------------------------
 op(
     "_pool_scatter(grad, indices, input_size: ints) -> out",
     meta="pool_scatter",
@@ -36,7 +37,8 @@ op(
         s(s.t(2, 1, 3), s.index(2, 1, 3, high=4), (2, 2)),
         s(s.t(0, 2, 2, 2), s.index(0, 2, 2, 2, high=4), (2, 2)),
     ],
-    doc="Zeros (..., H, W) with grad (..., OH, OW) added at flat positions `indices` of each plane: the gradient of max pooling.",
+    doc="Zeros (..., H, W) with grad (..., OH, OW) added at flat positions `indices` of each plane: the gradient of max"
+    " pooling.",
 )
 
 op(
@@ -61,8 +63,8 @@ _WINDOWS = dict(
 )
 
 op(
-    "max_pool2d_with_indices(input, kernel_size: ints, stride: ints? = None, padding: ints = 0, dilation: ints = 1, ceil_mode: bool = False)"
-    " -> out, indices",
+    "max_pool2d_with_indices(input, kernel_size: ints, stride: ints? = None, padding: ints = 0, dilation: ints = 1,"
+    " ceil_mode: bool = False) -> out, indices",
     meta="max_pool2d",
     namespace=(),
     method=False,
@@ -137,10 +139,10 @@ def max_pool2d(
     return tuple(found) if return_indices else found[0]
 
 
-# --- average ------------------------------------------------------------------------------------------------------------
+# --- average ----------------------------------------------------------------------------------------------------------
 op(
-    "avg_pool2d(input, kernel_size: ints, stride: ints? = None, padding: ints = 0, ceil_mode: bool = False, count_include_pad: bool = True,"
-    " divisor_override: int? = None) -> out",
+    "avg_pool2d(input, kernel_size: ints, stride: ints? = None, padding: ints = 0, ceil_mode: bool = False,"
+    " count_include_pad: bool = True, divisor_override: int? = None) -> out",
     meta="avg_pool2d",
     namespace="nn.functional",
     method=False,
@@ -149,7 +151,7 @@ op(
             g, _plane(input_shape), kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
         )
     ),
-    ref=lambda input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None: (
+    ref=lambda input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None: (  # noqa: E501
         _reference_avg(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
     ),
     reduction=lambda input, kernel_size, *_, **__: _pair(kernel_size)[0] * _pair(kernel_size)[1],
@@ -176,8 +178,8 @@ op(
 )
 
 op(
-    "_avg_pool2d_backward(grad, input_size: ints, kernel_size: ints, stride: ints? = None, padding: ints = 0, ceil_mode: bool = False,"
-    " count_include_pad: bool = True, divisor_override: int? = None) -> out",
+    "_avg_pool2d_backward(grad, input_size: ints, kernel_size: ints, stride: ints? = None, padding: ints = 0,"
+    " ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int? = None) -> out",
     meta="avg_pool2d_backward",
     namespace=None,
     method=False,
@@ -255,7 +257,8 @@ op(
 def _sizes(input: Any, output_size: Any) -> tuple[int, int]:
     """output_size as two numbers; None keeps that side."""
     sizes = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
-    return tuple(own if n is None else n for n, own in zip(sizes, input.shape[-2:], strict=True))  # type: ignore[return-value]
+    height, width = (own if n is None else n for n, own in zip(sizes, input.shape[-2:], strict=True))
+    return height, width
 
 
 @composite(
@@ -285,7 +288,7 @@ def adaptive_max_pool2d(input: mg.Tensor, output_size: Any, return_indices: bool
 from minigrad.ops import _pool1d  # noqa: E402, F401  registers the 1-d forms
 
 
-# --- references ---------------------------------------------------------------------------------------------------------
+# --- references -------------------------------------------------------------------------------------------------------
 def _reference_scatter(grad: Any, indices: Any, input_size: Any) -> Any:
     np = numpy()
     out = np.zeros((*grad.shape[:-2], input_size[0] * input_size[1]))

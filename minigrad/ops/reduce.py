@@ -1,4 +1,4 @@
-"""Reductions: sums, products, extremes, truth, counts. Kernels: csrc/cpu/reduce.cpp, reduce_arg.cpp. Moments and norms: moment.py."""
+"""Reductions: sums, products, extremes, truth, counts. Kernels: csrc/cpu/reduce*.cpp. Moments and norms: moment.py."""
 
 from __future__ import annotations
 
@@ -42,28 +42,56 @@ def count_of(shape: tuple[int, ...], dim: Any) -> int:
 
 
 # --- sums -------------------------------------------------------------------------------------------------------------
-op("sum(input, dim: ints? = None, keepdim: bool = False, *, dtype: dtype? = None) -> out", meta="reduce_sum", samples="reduce",
-   dinput=lambda g, input_shape, dim, keepdim: restore(g, input_shape, dim, keepdim).expand(input_shape),
-   ref=lambda input, dim=None, keepdim=False, dtype=None: input.sum(axis=_axis(dim), keepdims=keepdim),
-   doc=doc("Sum of the elements over `dim` (default: all).", "any dtype; bool and integers are summed in int64",
-           "mg.sum(mg.tensor([[1., 2.], [3., 4.]]), 1) -> tensor([3., 7.])", dtype=True, grad="1 for every element."))
+op(
+    "sum(input, dim: ints? = None, keepdim: bool = False, *, dtype: dtype? = None) -> out",
+    meta="reduce_sum",
+    samples="reduce",
+    dinput=lambda g, input_shape, dim, keepdim: restore(g, input_shape, dim, keepdim).expand(input_shape),
+    ref=lambda input, dim=None, keepdim=False, dtype=None: input.sum(axis=_axis(dim), keepdims=keepdim),
+    doc=doc(
+        "Sum of the elements over `dim` (default: all).",
+        "any dtype; bool and integers are summed in int64",
+        "mg.sum(mg.tensor([[1., 2.], [3., 4.]]), 1) -> tensor([3., 7.])",
+        dtype=True,
+        grad="1 for every element.",
+    ),
+)
 
-op("nansum(input, dim: ints? = None, keepdim: bool = False, *, dtype: dtype? = None) -> out", meta="reduce_sum", samples="reduce",
-   dinput=lambda g, input, dim, keepdim: mg.where(mg.isnan(input), 0.0, restore(g, tuple(input.shape), dim, keepdim)),
-   ref=lambda input, dim=None, keepdim=False, dtype=None: _np().nansum(input, axis=_axis(dim), keepdims=keepdim),
-   doc=doc("Sum over `dim`, counting NaN as zero.", "any dtype", "mg.nansum(mg.tensor([1., mg.nan, 2.])) -> tensor(3.)",
-           dtype=True, grad="1 for every element, 0 for NaN."))
+op(
+    "nansum(input, dim: ints? = None, keepdim: bool = False, *, dtype: dtype? = None) -> out",
+    meta="reduce_sum",
+    samples="reduce",
+    dinput=lambda g, input, dim, keepdim: mg.where(mg.isnan(input), 0.0, restore(g, tuple(input.shape), dim, keepdim)),
+    ref=lambda input, dim=None, keepdim=False, dtype=None: _np().nansum(input, axis=_axis(dim), keepdims=keepdim),
+    doc=doc(
+        "Sum over `dim`, counting NaN as zero.",
+        "any dtype",
+        "mg.nansum(mg.tensor([1., mg.nan, 2.])) -> tensor(3.)",
+        dtype=True,
+        grad="1 for every element, 0 for NaN.",
+    ),
+)
 
-op("mean(input, dim: ints? = None, keepdim: bool = False, *, dtype: dtype? = None) -> out", meta="reduce_mean", samples="reduce",
-   dinput=lambda g, input_shape, dim, keepdim:
-       (restore(g, input_shape, dim, keepdim) / max_int(count_of(input_shape, dim))).expand(input_shape),
-   ref=lambda input, dim=None, keepdim=False, dtype=None: input.mean(axis=_axis(dim), keepdims=keepdim),
-   doc=doc("Mean of the elements over `dim`; NaN when there are none.", "floating, unless dtype names a floating type",
-           "mg.mean(mg.tensor([1., 2., 6.])) -> tensor(3.)", dtype=True, grad="1/n for every element.",
-           raises="RuntimeError for integers and bools."))
+op(
+    "mean(input, dim: ints? = None, keepdim: bool = False, *, dtype: dtype? = None) -> out",
+    meta="reduce_mean",
+    samples="reduce",
+    dinput=lambda g, input_shape, dim, keepdim: (
+        restore(g, input_shape, dim, keepdim) / max_int(count_of(input_shape, dim))
+    ).expand(input_shape),
+    ref=lambda input, dim=None, keepdim=False, dtype=None: input.mean(axis=_axis(dim), keepdims=keepdim),
+    doc=doc(
+        "Mean of the elements over `dim`; NaN when there are none.",
+        "floating, unless dtype names a floating type",
+        "mg.mean(mg.tensor([1., 2., 6.])) -> tensor(3.)",
+        dtype=True,
+        grad="1/n for every element.",
+        raises="RuntimeError for integers and bools.",
+    ),
+)
 
 
-@composite()
+@composite(samples=lambda s: [s(s.f(3, 4)), s(s.f(3, 4), 1), s(s.f(2, 3, 4), [0, 2], True), s(s.f(7), 0), s(s.f())])
 def nanmean(input: mg.Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> mg.Tensor:
     """Mean over `dim`, leaving NaN out.
 
@@ -101,7 +129,7 @@ def _axis(dim: Any) -> Any:
 
 # --- products ---------------------------------------------------------------------------------------------------------
 def _prod_grad(g: Any, input: Any, out: Any, dim: Any, keepdim: bool) -> Any:
-    """Product of the others: out / x without zeros; with them, the product of everything before times everything after."""
+    """Product of the others: out / x without zeros; with them, the product of those before times those after."""
     shape = tuple(input.shape)
     g = restore(g, shape, dim, keepdim)
     if not shape or not (input == 0).any().item():
@@ -115,13 +143,27 @@ def _prod_grad(g: Any, input: Any, out: Any, dim: Any, keepdim: bool) -> Any:
     return g * (before * after).reshape(shape)
 
 
-op("prod(input, dim: int? = None, keepdim: bool = False, *, dtype: dtype? = None) -> out", meta="reduce_sum",
-   dinput=_prod_grad, ref=lambda input, dim=None, keepdim=False, dtype=None: input.prod(axis=dim, keepdims=keepdim),
-   samples=lambda s: [s(s.t(3, 4)), s(s.t(3, 5), 1), s(s.t(2, 3, 4), 1, True), s(s.t()), s(s.t(0, 3), 0),
-                      s(s.t(3, 2, layout="transposed"), -1)],
-   doc=doc("Product of the elements over one dim (default: all).", "any dtype; bool and integers are multiplied in int64",
-           "mg.prod(mg.tensor([2., 3., 4.])) -> tensor(24.)", dtype=True,
-           grad="the product of the other elements; correct with zeros."))
+op(
+    "prod(input, dim: int? = None, keepdim: bool = False, *, dtype: dtype? = None) -> out",
+    meta="reduce_sum",
+    dinput=_prod_grad,
+    ref=lambda input, dim=None, keepdim=False, dtype=None: input.prod(axis=dim, keepdims=keepdim),
+    samples=lambda s: [
+        s(s.t(3, 4)),
+        s(s.t(3, 5), 1),
+        s(s.t(2, 3, 4), 1, True),
+        s(s.t()),
+        s(s.t(0, 3), 0),
+        s(s.t(3, 2, layout="transposed"), -1),
+    ],
+    doc=doc(
+        "Product of the elements over one dim (default: all).",
+        "any dtype; bool and integers are multiplied in int64",
+        "mg.prod(mg.tensor([2., 3., 4.])) -> tensor(24.)",
+        dtype=True,
+        grad="the product of the other elements; correct with zeros.",
+    ),
+)
 
 
 # --- extremes ---------------------------------------------------------------------------------------------------------
@@ -141,23 +183,46 @@ def _select_grad(g_values: Any, input_shape: tuple[int, ...], indices: Any, dim:
 
 
 for _name, _word, _shown in (("amax", "Largest", "3"), ("amin", "Smallest", "1")):
-    op(f"{_name}(input, dim: ints? = None, keepdim: bool = False) -> out", meta="reduce_extreme", dinput=_extreme_grad,
-       samples=lambda s: [s(s.t(distinct=True)), s(s.t(5, distinct=True)), s(s.t(3, 4, distinct=True), 1),
-                          s(s.t(2, 3, 4, distinct=True), [0, 2], True), s(s.t(4, 3, layout="transposed", distinct=True), 0),
-                          s(s.t(0, 3), 1)],
-       ref=lambda input, dim=None, keepdim=False, _name=_name: getattr(_np(), _name)(input, axis=_axis(dim), keepdims=keepdim),
-       doc=doc(f"{_word} element over `dim` (default: all); NaN if there is one.", "any dtype",
-               f"mg.{_name}(mg.tensor([3., 1., 2.])) -> tensor({_shown}.)",
-               grad="1, shared evenly among equal elements.", raises="RuntimeError or IndexError when there is nothing to reduce."))
+    op(
+        f"{_name}(input, dim: ints? = None, keepdim: bool = False) -> out",
+        meta="reduce_extreme",
+        dinput=_extreme_grad,
+        samples=lambda s: [
+            s(s.t(distinct=True)),
+            s(s.t(5, distinct=True)),
+            s(s.t(3, 4, distinct=True), 1),
+            s(s.t(2, 3, 4, distinct=True), [0, 2], True),
+            s(s.t(4, 3, layout="transposed", distinct=True), 0),
+            s(s.t(0, 3), 1),
+        ],
+        ref=lambda input, dim=None, keepdim=False, _name=_name: getattr(_np(), _name)(
+            input, axis=_axis(dim), keepdims=keepdim
+        ),
+        doc=doc(
+            f"{_word} element over `dim` (default: all); NaN if there is one.",
+            "any dtype",
+            f"mg.{_name}(mg.tensor([3., 1., 2.])) -> tensor({_shown}.)",
+            grad="1, shared evenly among equal elements.",
+            raises="RuntimeError or IndexError when there is nothing to reduce.",
+        ),
+    )
 
 for _name, _word in (("max", "Largest"), ("min", "Smallest")):
-    op(f"_{_name}_dim(input, dim: int, keepdim: bool = False) -> values, indices", meta="reduce_select", namespace=None,
-       nondiff=("indices",),
-       dinput=lambda g, input_shape, indices, dim, keepdim: _select_grad(g, input_shape, indices, dim, keepdim),
-       samples=lambda s: [s(s.t(3, 4, distinct=True), 1), s(s.t(2, 3, 4, distinct=True), 1, True), s(s.t(), 0),
-                          s(s.t(4, 3, layout="transposed", distinct=True), 0)],
-       ref=lambda input, dim, keepdim=False, _name=_name: _np_select(_name, input, dim, keepdim),
-       doc=f"{_word} element along one dim and its first position; the kernel of `{_name}` with a dim.")
+    op(
+        f"_{_name}_dim(input, dim: int, keepdim: bool = False) -> values, indices",
+        meta="reduce_select",
+        namespace=None,
+        nondiff=("indices",),
+        dinput=lambda g, input_shape, indices, dim, keepdim: _select_grad(g, input_shape, indices, dim, keepdim),
+        samples=lambda s: [
+            s(s.t(3, 4, distinct=True), 1),
+            s(s.t(2, 3, 4, distinct=True), 1, True),
+            s(s.t(), 0),
+            s(s.t(4, 3, layout="transposed", distinct=True), 0),
+        ],
+        ref=lambda input, dim, keepdim=False, _name=_name: _np_select(_name, input, dim, keepdim),
+        doc=f"{_word} element along one dim and its first position; the kernel of `{_name}` with a dim.",
+    )
 
 
 def _np_select(name: str, input: Any, dim: int, keepdim: bool) -> tuple[Any, Any]:
@@ -169,7 +234,9 @@ def _np_select(name: str, input: Any, dim: int, keepdim: bool) -> tuple[Any, Any
     return (value, index) if keepdim else (value.squeeze(dim), index.squeeze(dim))
 
 
-def _extreme(name: str, full: Any, along: Any, pair: Any, result: Any, input: Any, dim: Any, keepdim: bool, other: Any, out: Any) -> Any:
+def _extreme(
+    name: str, full: Any, along: Any, pair: Any, result: Any, input: Any, dim: Any, keepdim: bool, other: Any, out: Any
+) -> Any:
     if isinstance(dim, mg.Tensor):
         dim, other = None, dim
     if other is not None:
@@ -181,7 +248,8 @@ def _extreme(name: str, full: Any, along: Any, pair: Any, result: Any, input: An
     return result(*along(input, dim, keepdim))
 
 
-_SAMPLES_EXTREME = dict(samples=lambda s: [s(s.t(distinct=True)), s(s.t(3, 4, distinct=True)), s(s.t(3, 4, distinct=True), 1),
+_SAMPLES_EXTREME = dict(samples=lambda s: [s(s.t(distinct=True)), s(s.t(3, 4, distinct=True)),
+                                           s(s.t(3, 4, distinct=True), 1),
                                            s(s.t(2, 3, 4, distinct=True), 1, True)])  # fmt: skip
 
 
@@ -196,7 +264,7 @@ def max(input: mg.Tensor, dim: Any = None, keepdim: bool = False, *, other: Any 
         other: second tensor, as a keyword.
         out: tensor, or pair of tensors when dim is given, to write to.
     Returns:
-        a 0-d tensor; a named tuple (values, indices) when dim is an int; a tensor of the broadcast shape for two tensors.
+        a 0-d tensor; a named tuple (values, indices) when dim is an int; the broadcast shape for two tensors.
     Raises:
         RuntimeError or IndexError when there is nothing to reduce.
     Gradient:
@@ -219,7 +287,7 @@ def min(input: mg.Tensor, dim: Any = None, keepdim: bool = False, *, other: Any 
         other: second tensor, as a keyword.
         out: tensor, or pair of tensors when dim is given, to write to.
     Returns:
-        a 0-d tensor; a named tuple (values, indices) when dim is an int; a tensor of the broadcast shape for two tensors.
+        a 0-d tensor; a named tuple (values, indices) when dim is an int; the broadcast shape for two tensors.
     Raises:
         RuntimeError or IndexError when there is nothing to reduce.
     Gradient:
@@ -231,8 +299,13 @@ def min(input: mg.Tensor, dim: Any = None, keepdim: bool = False, *, other: Any 
     return _extreme("min", mg.amin, functions["_min_dim"], mg.minimum, min_result, input, dim, keepdim, other, out)
 
 
-@composite(samples=lambda s: [s(s.t(3, 4, distinct=True)), s(s.t(3, 4, distinct=True), dim=1, keepdim=True)],
-           ref=lambda input, dim=None, keepdim=False: (_np().amin(input, dim, keepdims=keepdim), _np().amax(input, dim, keepdims=keepdim)))
+@composite(
+    samples=lambda s: [s(s.t(3, 4, distinct=True)), s(s.t(3, 4, distinct=True), dim=1, keepdim=True)],
+    ref=lambda input, dim=None, keepdim=False: (
+        _np().amin(input, dim, keepdims=keepdim),
+        _np().amax(input, dim, keepdims=keepdim),
+    ),
+)
 def aminmax(input: mg.Tensor, *, dim: int | None = None, keepdim: bool = False) -> Any:
     """Smallest and largest element over one dim (default: all).
 
@@ -252,26 +325,56 @@ def aminmax(input: mg.Tensor, *, dim: int | None = None, keepdim: bool = False) 
 
 
 for _name, _word, _shown in (("argmax", "largest", "2"), ("argmin", "smallest", "1")):
-    op(f"{_name}(input, dim: int? = None, keepdim: bool = False) -> out", meta="reduce_index",
-       samples=lambda s: [s(s.t(distinct=True)), s(s.t(3, 4, distinct=True)), s(s.t(3, 4, distinct=True), 1, True),
-                          s(s.t(2, 3, 5, distinct=True), 1), s(s.t(4, 3, layout="transposed", distinct=True), 0)],
-       ref=lambda input, dim=None, keepdim=False, _name=_name: (
-           getattr(_np(), _name)(input, axis=dim, keepdims=keepdim) if input.ndim else _np().zeros((), _np().int64)),
-       doc=doc(f"Position of the first {_word} element over one dim (default: of the flattened tensor); of the first NaN if any.",
-               "any dtype", f"mg.{_name}(mg.tensor([2., 1., 5.])) -> tensor({_shown})",
-               raises="IndexError when there is nothing to reduce."))
+    op(
+        f"{_name}(input, dim: int? = None, keepdim: bool = False) -> out",
+        meta="reduce_index",
+        samples=lambda s: [
+            s(s.t(distinct=True)),
+            s(s.t(3, 4, distinct=True)),
+            s(s.t(3, 4, distinct=True), 1, True),
+            s(s.t(2, 3, 5, distinct=True), 1),
+            s(s.t(4, 3, layout="transposed", distinct=True), 0),
+        ],
+        ref=lambda input, dim=None, keepdim=False, _name=_name: (
+            getattr(_np(), _name)(input, axis=dim, keepdims=keepdim) if input.ndim else _np().zeros((), _np().int64)
+        ),
+        doc=doc(
+            f"Position of the first {_word} element over one dim (default: flattened); of the first NaN if any.",
+            "any dtype",
+            f"mg.{_name}(mg.tensor([2., 1., 5.])) -> tensor({_shown})",
+            raises="IndexError when there is nothing to reduce.",
+        ),
+    )
 
 # --- truth and counts -------------------------------------------------------------------------------------------------
-for _name, _word, _shown in (("any", "True where some element is nonzero", "True"), ("all", "True where every element is nonzero", "False")):
-    op(f"{_name}(input, dim: ints? = None, keepdim: bool = False) -> out", meta="reduce_bool", samples="reduce",
-       ref=lambda input, dim=None, keepdim=False, _name=_name: (
-           getattr(_np(), _name)(input, axis=dim if dim is None or isinstance(dim, int) else tuple(dim), keepdims=keepdim)),
-       doc=doc(f"{_word} over `dim` (default: all); NaN counts as nonzero.", "any dtype; uint8 gives uint8, all others bool",
-               f"mg.{_name}(mg.tensor([0, 2])) -> tensor({_shown})"))
+for _name, _word, _shown in (
+    ("any", "True where some element is nonzero", "True"),
+    ("all", "True where every element is nonzero", "False"),
+):
+    op(
+        f"{_name}(input, dim: ints? = None, keepdim: bool = False) -> out",
+        meta="reduce_bool",
+        samples="reduce",
+        ref=lambda input, dim=None, keepdim=False, _name=_name: getattr(_np(), _name)(
+            input, axis=dim if dim is None or isinstance(dim, int) else tuple(dim), keepdims=keepdim
+        ),
+        doc=doc(
+            f"{_word} over `dim` (default: all); NaN counts as nonzero.",
+            "any dtype; uint8 gives uint8, all others bool",
+            f"mg.{_name}(mg.tensor([0, 2])) -> tensor({_shown})",
+        ),
+    )
 
-op("count_nonzero(input, dim: ints? = None) -> out", meta="reduce_count",
-   samples=lambda s: [s(s.t(3, 4)), s(s.t(3, 4), 1), s(s.t(2, 3, 4), [0, 2]), s(s.t()), s(s.t(0, 3))],
-   ref=lambda input, dim=None: _np().count_nonzero(input, axis=_axis(dim)),
-   doc=doc("Number of nonzero elements over `dim` (default: all).", "any dtype", "mg.count_nonzero(mg.tensor([0, 2, 3])) -> tensor(2)"))
+op(
+    "count_nonzero(input, dim: ints? = None) -> out",
+    meta="reduce_count",
+    samples=lambda s: [s(s.t(3, 4)), s(s.t(3, 4), 1), s(s.t(2, 3, 4), [0, 2]), s(s.t()), s(s.t(0, 3))],
+    ref=lambda input, dim=None: _np().count_nonzero(input, axis=_axis(dim)),
+    doc=doc(
+        "Number of nonzero elements over `dim` (default: all).",
+        "any dtype",
+        "mg.count_nonzero(mg.tensor([0, 2, 3])) -> tensor(2)",
+    ),
+)
 
 from minigrad.ops import moment as _moment  # noqa: E402,F401  the second half of this family

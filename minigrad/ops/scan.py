@@ -18,7 +18,7 @@ def _reverse_cumsum(g: Any, dim: int) -> Any:
 
 
 def _cumprod_grad(g: Any, input: Any, out: Any, dim: int) -> Any:
-    """Without zeros reverse_cumsum(g out) / x. With them, dx[k] = (product before k) S[k], S[k] = g[k] + x[k+1] S[k+1]."""
+    """Without zeros reverse_cumsum(g out) / x. With them dx[k] = prod(x[:k]) S[k], S[k] = g[k] + x[k+1] S[k+1]."""
     if not input.dim():
         return g
     if not (input == 0).any().item():
@@ -33,7 +33,7 @@ def _cumprod_grad(g: Any, input: Any, out: Any, dim: int) -> Any:
 
 
 def _logcumsumexp_grad(g: Any, input: Any, out: Any, dim: int) -> Any:
-    """exp(x) * reverse_cumsum(g exp(-out)), in logarithms: sums of positive and negative g apart (no overflow, no cancellation of scale)."""
+    """exp(x) * reverse_cumsum(g exp(-out)), in logarithms, positive and negative g apart (no overflow)."""
     if not input.dim():
         return g
     # The log of "no gradient" is a finite lowest number: -inf would turn into NaN in the second derivative.
@@ -55,22 +55,51 @@ def _scan_samples(s: Any) -> list[Any]:
             s(s.t(4, 3, layout="transposed"), 0)]  # fmt: skip
 
 
-op("cumsum(input, dim: int, *, dtype: dtype? = None) -> out", meta="scan_sum", samples=_scan_samples, inplace=True,
-   dinput=lambda g, dim: _reverse_cumsum(g, dim),
-   ref=lambda input, dim, dtype=None: _np().cumsum(input, dim) if input.ndim else input,
-   doc=doc("Sums of the first 1, 2, … elements along a dim.", "any dtype; bool and integers are summed in int64",
-           "mg.cumsum(mg.tensor([1., 2., 3.]), 0) -> tensor([1., 3., 6.])", dtype=True, grad="the reverse cumulative sum."))
+op(
+    "cumsum(input, dim: int, *, dtype: dtype? = None) -> out",
+    meta="scan_sum",
+    samples=_scan_samples,
+    inplace=True,
+    dinput=lambda g, dim: _reverse_cumsum(g, dim),
+    ref=lambda input, dim, dtype=None: _np().cumsum(input, dim) if input.ndim else input,
+    doc=doc(
+        "Sums of the first 1, 2, … elements along a dim.",
+        "any dtype; bool and integers are summed in int64",
+        "mg.cumsum(mg.tensor([1., 2., 3.]), 0) -> tensor([1., 3., 6.])",
+        dtype=True,
+        grad="the reverse cumulative sum.",
+    ),
+)
 
-op("cumprod(input, dim: int, *, dtype: dtype? = None) -> out", meta="scan_sum", samples=_scan_samples, inplace=True,
-   dinput=_cumprod_grad, ref=lambda input, dim, dtype=None: _np().cumprod(input, dim) if input.ndim else input,
-   doc=doc("Products of the first 1, 2, … elements along a dim.", "any dtype; bool and integers are multiplied in int64",
-           "mg.cumprod(mg.tensor([1., 2., 3.]), 0) -> tensor([1., 2., 6.])", dtype=True, grad="correct with zeros."))
+op(
+    "cumprod(input, dim: int, *, dtype: dtype? = None) -> out",
+    meta="scan_sum",
+    samples=_scan_samples,
+    inplace=True,
+    dinput=_cumprod_grad,
+    ref=lambda input, dim, dtype=None: _np().cumprod(input, dim) if input.ndim else input,
+    doc=doc(
+        "Products of the first 1, 2, … elements along a dim.",
+        "any dtype; bool and integers are multiplied in int64",
+        "mg.cumprod(mg.tensor([1., 2., 3.]), 0) -> tensor([1., 2., 6.])",
+        dtype=True,
+        grad="correct with zeros.",
+    ),
+)
 
-op("logcumsumexp(input, dim: int) -> out", meta="scan_float", dinput=_logcumsumexp_grad,
-   samples=lambda s: [s(s.f(5), 0), s(s.f(3, 4), 1), s(s.f(2, 3, 4), 1), s(s.f(), 0)],
-   ref=lambda input, dim: _np().logaddexp.accumulate(input, dim) if input.ndim else input,
-   doc=doc("log of the cumulative sum of exp(input), without overflow.", "floating",
-           "mg.logcumsumexp(mg.tensor([0., 0.]), 0) -> tensor([0.0000, 0.6931])", raises="RuntimeError for integers."))
+op(
+    "logcumsumexp(input, dim: int) -> out",
+    meta="scan_float",
+    dinput=_logcumsumexp_grad,
+    samples=lambda s: [s(s.f(5), 0), s(s.f(3, 4), 1), s(s.f(2, 3, 4), 1), s(s.f(), 0)],
+    ref=lambda input, dim: _np().logaddexp.accumulate(input, dim) if input.ndim else input,
+    doc=doc(
+        "log of the cumulative sum of exp(input), without overflow.",
+        "floating",
+        "mg.logcumsumexp(mg.tensor([0., 0.]), 0) -> tensor([0.0000, 0.6931])",
+        raises="RuntimeError for integers.",
+    ),
+)
 
 
 def _cum_select_grad(g_values: Any, indices: Any, dim: int) -> Any:
@@ -90,13 +119,26 @@ def _np_cumulative(name: str, input: Any, dim: int) -> tuple[Any, Any]:
 
 
 for _name, _numpy in (("cummax", "maximum"), ("cummin", "minimum")):
-    op(f"_{_name}(input, dim: int) -> values, indices", meta="scan_select", namespace=None, nondiff=("indices",),
-       dinput=lambda g, indices, dim: _cum_select_grad(g, indices, dim),
-       samples=lambda s: [s(s.t(5, distinct=True), 0), s(s.t(3, 4, distinct=True), 1), s(s.t(2, 3, 4, distinct=True), 1), s(s.t(), 0)],
-       ref=lambda input, dim, _numpy=_numpy: _np_cumulative(_numpy, input, dim),
-       doc=f"Running extreme and its last position; the kernel of `{_name}`.")
+    op(
+        f"_{_name}(input, dim: int) -> values, indices",
+        meta="scan_select",
+        namespace=None,
+        nondiff=("indices",),
+        dinput=lambda g, indices, dim: _cum_select_grad(g, indices, dim),
+        samples=lambda s: [
+            s(s.t(5, distinct=True), 0),
+            s(s.t(3, 4, distinct=True), 1),
+            s(s.t(2, 3, 4, distinct=True), 1),
+            s(s.t(), 0),
+        ],
+        ref=lambda input, dim, _numpy=_numpy: _np_cumulative(_numpy, input, dim),
+        doc=f"Running extreme and its last position; the kernel of `{_name}`.",
+    )
 
-_SAMPLES = dict(samples=lambda s: [s(s.t(5, distinct=True), 0), s(s.t(3, 4, distinct=True), 1)], no_ref_reason="the kernel _cum… has the reference")
+_SAMPLES = dict(
+    samples=lambda s: [s(s.t(5, distinct=True), 0), s(s.t(3, 4, distinct=True), 1)],
+    no_ref_reason="the kernel _cum… has the reference",
+)
 
 
 @composite(**_SAMPLES)

@@ -37,8 +37,12 @@ def searchsorted(
     if side not in (None, "left", "right"):
         raise RuntimeError(f"searchsorted: side must be 'left' or 'right': got '{side}'")
     if side == "left" and right:
-        raise RuntimeError("searchsorted: side and right contradict: got side='left' and right=True. Try one of them alone.")
-    return functions["_searchsorted"](sorted_sequence, _values(input, sorted_sequence), sorter, out_int32, right or side == "right")
+        raise RuntimeError(
+            "searchsorted: side and right contradict: got side='left' and right=True. Try one of them alone."
+        )
+    return functions["_searchsorted"](
+        sorted_sequence, _values(input, sorted_sequence), sorter, out_int32, right or side == "right"
+    )
 
 
 @composite(no_samples_reason="needs sorted boundaries; tested in tests/test_reduce.py through _searchsorted")
@@ -59,7 +63,9 @@ def bucketize(input: Any, boundaries: mg.Tensor, *, out_int32: bool = False, rig
         tensor([0, 1, 3])
     """
     if boundaries.dim() != 1:
-        raise RuntimeError(f"bucketize: boundaries must be 1-d: got shape {tuple(boundaries.shape)}. Try minigrad.searchsorted.")
+        raise RuntimeError(
+            f"bucketize: boundaries must be 1-d: got shape {tuple(boundaries.shape)}. Try minigrad.searchsorted."
+        )
     return functions["_searchsorted"](boundaries, _values(input, boundaries), None, out_int32, right)
 
 
@@ -71,9 +77,17 @@ def _run_starts(values: mg.Tensor) -> mg.Tensor:
     return mg.cat([mg.ones((min(len(values), 1),), dtype=mg.bool, device=values.device), changed])
 
 
-@composite(no_ref_reason="compared with torch.unique in the tests", samples=lambda s: [s(s.t(5, distinct=True))])
+@composite(
+    no_ref_reason="compared with torch.unique in the tests",
+    no_grad_reason="PyTorch defines no gradient of unique either",
+    samples=lambda s: [s(s.t(5, distinct=True))],
+)
 def unique(
-    input: mg.Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+    input: mg.Tensor,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: int | None = None,
 ) -> Any:
     """The distinct elements, in ascending order.
 
@@ -94,7 +108,9 @@ def unique(
     shape = rows.shape
     keys = rows if rows.dim() == 1 else rows.reshape(shape[0], -1)
     order = mg.arange(len(keys), device=input.device)
-    for column in [keys] if keys.dim() == 1 else reversed(keys.unbind(1)):  # least significant column first, each sort stable
+    for column in (
+        [keys] if keys.dim() == 1 else reversed(keys.unbind(1))
+    ):  # least significant column first, each sort stable
         order = order[functions["_sort"](column[order], 0, False)[1]]
     keys = keys[order]
     start = _run_starts(keys)

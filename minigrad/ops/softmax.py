@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import minigrad as mg
 from minigrad.op import functions, op
 from minigrad.ops._reduce_doc import doc
 from minigrad.ops.reduce import _np
@@ -32,27 +31,56 @@ def _samples(s: Any) -> list[Any]:
             s(s.t(4, 3, layout="transposed"), 1) if not s.integer else s(s.f(4, 3), 1)]  # fmt: skip
 
 
-op("_softmax_backward(g, out, dim: int) -> grad", meta="softmax_backward", namespace=None,
-   no_grad_reason="only used when no graph of the gradient is wanted; the formula of softmax is its differentiable form",
-   samples=lambda s: [s(s.f(3, 4), s.f(3, 4), 1), s(s.f(2, 3, 4), s.f(2, 3, 4), 1)],
-   ref=lambda g, out, dim: out * (g - (g * out).sum(dim, keepdims=True)),
-   doc="Gradient of softmax in one pass: out (g - sum(g out)).")
+op(
+    "_softmax_backward(g, out, dim: int) -> grad",
+    meta="softmax_backward",
+    namespace=None,
+    no_grad_reason="used when no graph of the gradient is wanted; softmax's own formula is its differentiable form",
+    samples=lambda s: [s(s.f(3, 4), s.f(3, 4), 1), s(s.f(2, 3, 4), s.f(2, 3, 4), 1)],
+    ref=lambda g, out, dim: out * (g - (g * out).sum(dim, keepdims=True)),
+    doc="Gradient of softmax in one pass: out (g - sum(g out)).",
+)
 
-op("_log_softmax_backward(g, out, dim: int) -> grad", meta="softmax_backward", namespace=None,
-   no_grad_reason="only used when no graph of the gradient is wanted; the formula of log_softmax is its differentiable form",
-   samples=lambda s: [s(s.f(3, 4), s.f(3, 4), 1), s(s.f(2, 3, 4), s.f(2, 3, 4), 1)],
-   ref=lambda g, out, dim: g - _np().exp(out) * g.sum(dim, keepdims=True),
-   doc="Gradient of log_softmax in one pass: g - exp(out) sum(g).")
+op(
+    "_log_softmax_backward(g, out, dim: int) -> grad",
+    meta="softmax_backward",
+    namespace=None,
+    no_grad_reason="used when no graph of the gradient is wanted; log_softmax's own formula is its differentiable form",
+    samples=lambda s: [s(s.f(3, 4), s.f(3, 4), 1), s(s.f(2, 3, 4), s.f(2, 3, 4), 1)],
+    ref=lambda g, out, dim: g - _np().exp(out) * g.sum(dim, keepdims=True),
+    doc="Gradient of log_softmax in one pass: g - exp(out) sum(g).",
+)
 
-op("softmax(input, dim: int, dtype: dtype? = None) -> out", meta="softmax", samples=_samples, ref=_np_softmax,
-   dinput=_softmax_grad, fast_grads=lambda g, out, dim: (functions["_softmax_backward"](g, out, dim),),
-   doc=doc("exp(input) divided by its sum along a dim, without overflow.", "floating, unless dtype names a floating type",
-           "mg.softmax(mg.tensor([0., 0.]), 0) -> tensor([0.5000, 0.5000])", dtype=True, grad="out (g - sum(g out)).",
-           raises="NotImplementedError for integers."))
+op(
+    "softmax(input, dim: int, dtype: dtype? = None) -> out",
+    meta="softmax",
+    samples=_samples,
+    ref=_np_softmax,
+    dinput=_softmax_grad,
+    fast_grads=lambda g, out, dim: (functions["_softmax_backward"](g, out, dim),),
+    doc=doc(
+        "exp(input) divided by its sum along a dim, without overflow.",
+        "floating, unless dtype names a floating type",
+        "mg.softmax(mg.tensor([0., 0.]), 0) -> tensor([0.5000, 0.5000])",
+        dtype=True,
+        grad="out (g - sum(g out)).",
+        raises="NotImplementedError for integers.",
+    ),
+)
 
-op("log_softmax(input, dim: int, dtype: dtype? = None) -> out", meta="softmax", samples=_samples,
-   ref=lambda input, dim, dtype=None: _np_softmax(input, dim, None, True),
-   dinput=_log_softmax_grad, fast_grads=lambda g, out, dim: (functions["_log_softmax_backward"](g, out, dim),),
-   doc=doc("Logarithm of softmax: input minus its logsumexp along a dim.", "floating, unless dtype names a floating type",
-           "mg.log_softmax(mg.tensor([0., 0.]), 0) -> tensor([-0.6931, -0.6931])", dtype=True, grad="g - softmax(input) sum(g).",
-           raises="NotImplementedError for integers."))
+op(
+    "log_softmax(input, dim: int, dtype: dtype? = None) -> out",
+    meta="softmax",
+    samples=_samples,
+    ref=lambda input, dim, dtype=None: _np_softmax(input, dim, None, True),
+    dinput=_log_softmax_grad,
+    fast_grads=lambda g, out, dim: (functions["_log_softmax_backward"](g, out, dim),),
+    doc=doc(
+        "Logarithm of softmax: input minus its logsumexp along a dim.",
+        "floating, unless dtype names a floating type",
+        "mg.log_softmax(mg.tensor([0., 0.]), 0) -> tensor([-0.6931, -0.6931])",
+        dtype=True,
+        grad="g - softmax(input) sum(g).",
+        raises="NotImplementedError for integers.",
+    ),
+)

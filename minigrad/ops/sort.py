@@ -46,34 +46,82 @@ def _samples(s: Any) -> list[Any]:
             s(s.t(4, 3, layout="transposed", distinct=True), 0)]  # fmt: skip
 
 
-op("_sort(input, dim: int, descending: bool = False) -> values, indices", meta="scan_select", namespace=None, nondiff=("indices",),
-   dinput=lambda g, input_shape, indices, dim: _place(g, input_shape, indices, dim), ref=_np_sort,
-   samples=lambda s: [*_samples(s), s(s.t(3, 4, distinct=True), 1, True), s(s.t(0, 3), 1)],
-   doc="Stable sort; the kernel of `sort`, `argsort` and `msort`.")
-op("_topk(input, k: int, dim: int, largest: bool, sorted: bool) -> values, indices", meta="topk", namespace=None, nondiff=("indices",),
-   dinput=lambda g, input_shape, indices, dim: _place(g, input_shape, indices, dim),
-   samples=lambda s: [s(s.t(7, distinct=True), 3, 0, True, True), s(s.t(3, 5, distinct=True), 2, 1, False, True),
-                      s(s.t(4, 3, distinct=True), 4, 0, True, True), s(s.t(), 1, 0, True, True)],
-   ref=lambda input, k, dim, largest, sorted: tuple(
-       _np().take(a, range(k), dim) if a.ndim else a for a in _np_sort(input, dim, largest)),
-   doc="The k largest or smallest elements, in order; the kernel of `topk`.")
-op("_kth(input, dim: int, keepdim: bool, k: int) -> values, indices", meta="reduce_rank", namespace=None, nondiff=("indices",),
-   dinput=lambda g, input_shape, indices, dim, keepdim: _select_grad(g, input_shape, indices, dim, keepdim),
-   samples=lambda s: [s(s.t(7, distinct=True), 0, False, 3), s(s.t(3, 5, distinct=True), 1, True, 5), s(s.t(), 0, False, 1)],
-   ref=lambda input, dim, keepdim, k: _np_pick(input, dim, keepdim, k), doc="The k-th smallest element; the kernel of `kthvalue`.")
-op("_median(input, dim: int, keepdim: bool) -> values, indices", meta="reduce_rank", namespace=None, nondiff=("indices",),
-   dinput=lambda g, input_shape, indices, dim, keepdim: _select_grad(g, input_shape, indices, dim, keepdim),
-   samples=lambda s: [s(s.t(7, distinct=True), 0, False), s(s.t(3, 4, distinct=True), 1, True), s(s.t(), 0, False)],
-   ref=lambda input, dim, keepdim: _np_pick(input, dim, keepdim, (input.shape[dim] + 1) // 2 if input.ndim else 1),
-   doc="The lower median; the kernel of `median`.")
-op("_mode(input, dim: int, keepdim: bool) -> values, indices", meta="reduce_rank", namespace=None, nondiff=("indices",),
-   dinput=lambda g, input_shape, indices, dim, keepdim: _select_grad(g, input_shape, indices, dim, keepdim),
-   samples=lambda s: [s(s.t(7, distinct=True), 0, False), s(s.t(3, 4, distinct=True), 1, True), s(s.t(), 0, False)],
-   ref=lambda input, dim, keepdim: _np_pick(input, dim, keepdim, 1), doc="The most frequent element; the kernel of `mode`.")
-op("_searchsorted(sorted_sequence, input, sorter?, out_int32: bool, right: bool) -> out", meta="searchsorted", namespace=None,
-   samples=lambda s: [s(mg_sorted(s), s.t(7), None, False, False), s(mg_sorted(s), s.t(2, 3), None, False, True)],
-   ref=lambda sorted_sequence, input, sorter, out_int32, right: _np().searchsorted(sorted_sequence, input, "right" if right else "left"),
-   doc="Binary search; the kernel of `searchsorted` and `bucketize`.")
+op(
+    "_sort(input, dim: int, descending: bool = False) -> values, indices",
+    meta="scan_select",
+    namespace=None,
+    nondiff=("indices",),
+    dinput=lambda g, input_shape, indices, dim: _place(g, input_shape, indices, dim),
+    ref=_np_sort,
+    samples=lambda s: [*_samples(s), s(s.t(3, 4, distinct=True), 1, True), s(s.t(0, 3), 1)],
+    doc="Stable sort; the kernel of `sort`, `argsort` and `msort`.",
+)
+op(
+    "_topk(input, k: int, dim: int, largest: bool, sorted: bool) -> values, indices",
+    meta="topk",
+    namespace=None,
+    nondiff=("indices",),
+    dinput=lambda g, input_shape, indices, dim: _place(g, input_shape, indices, dim),
+    samples=lambda s: [
+        s(s.t(7, distinct=True), 3, 0, True, True),
+        s(s.t(3, 5, distinct=True), 2, 1, False, True),
+        s(s.t(4, 3, distinct=True), 4, 0, True, True),
+        s(s.t(), 1, 0, True, True),
+    ],
+    ref=lambda input, k, dim, largest, sorted: tuple(
+        _np().take(a, range(k), dim) if a.ndim else a for a in _np_sort(input, dim, largest)
+    ),
+    doc="The k largest or smallest elements, in order; the kernel of `topk`.",
+)
+op(
+    "_kth(input, dim: int, keepdim: bool, k: int) -> values, indices",
+    meta="reduce_rank",
+    namespace=None,
+    nondiff=("indices",),
+    dinput=lambda g, input_shape, indices, dim, keepdim: _select_grad(g, input_shape, indices, dim, keepdim),
+    samples=lambda s: [
+        s(s.t(7, distinct=True), 0, False, 3),
+        s(s.t(3, 5, distinct=True), 1, True, 5),
+        s(s.t(), 0, False, 1),
+    ],
+    ref=lambda input, dim, keepdim, k: _np_pick(input, dim, keepdim, k),
+    doc="The k-th smallest element; the kernel of `kthvalue`.",
+)
+op(
+    "_median(input, dim: int, keepdim: bool) -> values, indices",
+    meta="reduce_rank",
+    namespace=None,
+    nondiff=("indices",),
+    dinput=lambda g, input_shape, indices, dim, keepdim: _select_grad(g, input_shape, indices, dim, keepdim),
+    samples=lambda s: [s(s.t(7, distinct=True), 0, False), s(s.t(3, 4, distinct=True), 1, True), s(s.t(), 0, False)],
+    ref=lambda input, dim, keepdim: _np_pick(input, dim, keepdim, (input.shape[dim] + 1) // 2 if input.ndim else 1),
+    doc="The lower median; the kernel of `median`.",
+)
+op(
+    "_mode(input, dim: int, keepdim: bool) -> values, indices",
+    meta="reduce_rank",
+    namespace=None,
+    nondiff=("indices",),
+    dtypes=(
+        "float64",
+        "float32",
+        "int64",
+    ),  # few distinct values in the others: which of equal elements is named is free
+    dinput=lambda g, input_shape, indices, dim, keepdim: _select_grad(g, input_shape, indices, dim, keepdim),
+    samples=lambda s: [s(s.t(7, distinct=True), 0, False), s(s.t(3, 4, distinct=True), 1, True), s(s.t(), 0, False)],
+    ref=lambda input, dim, keepdim: _np_pick(input, dim, keepdim, 1),
+    doc="The most frequent element; the kernel of `mode`.",
+)
+op(
+    "_searchsorted(sorted_sequence, input, sorter?, out_int32: bool, right: bool) -> out",
+    meta="searchsorted",
+    namespace=None,
+    samples=lambda s: [s(mg_sorted(s), s.t(7), None, False, False), s(mg_sorted(s), s.t(2, 3), None, False, True)],
+    ref=lambda sorted_sequence, input, sorter, out_int32, right: _np().searchsorted(
+        sorted_sequence, input, "right" if right else "left"
+    ),
+    doc="Binary search; the kernel of `searchsorted` and `bucketize`.",
+)
 
 
 def mg_sorted(s: Any) -> Any:
@@ -81,7 +129,10 @@ def mg_sorted(s: Any) -> Any:
     return s.t(5, low=0, high=0)
 
 
-_SORTED = dict(samples=lambda s: [s(s.t(5, distinct=True)), s(s.t(3, 4, distinct=True), 0)], no_ref_reason="the kernel of the same family has the reference")
+_SORTED = dict(
+    samples=lambda s: [s(s.t(5, distinct=True)), s(s.t(3, 4, distinct=True), 0)],
+    no_ref_reason="the kernel of the same family has the reference",
+)
 
 
 @composite(**_SORTED)
@@ -122,7 +173,9 @@ def argsort(input: mg.Tensor, dim: int = -1, descending: bool = False, *, stable
     return functions["_sort"](input, dim, descending)[1]
 
 
-@composite(samples=lambda s: [s(s.t(5, distinct=True)), s(s.t(4, 3, distinct=True))], no_ref_reason="_sort has the reference")
+@composite(
+    samples=lambda s: [s(s.t(5, distinct=True)), s(s.t(4, 3, distinct=True))], no_ref_reason="_sort has the reference"
+)
 def msort(input: mg.Tensor) -> mg.Tensor:
     """Elements in ascending order along the first dim.
 
@@ -137,7 +190,10 @@ def msort(input: mg.Tensor) -> mg.Tensor:
     return functions["_sort"](input, 0, False)[0]
 
 
-@composite(samples=lambda s: [s(s.t(5, distinct=True), 2), s(s.t(3, 4, distinct=True), 3, 0, False)], no_ref_reason="_topk has the reference")
+@composite(
+    samples=lambda s: [s(s.t(5, distinct=True), 2), s(s.t(3, 4, distinct=True), 3, 0, False)],
+    no_ref_reason="_topk has the reference",
+)
 def topk(input: mg.Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
     """The k largest (or smallest) elements along a dim and their positions.
 
@@ -160,7 +216,10 @@ def topk(input: mg.Tensor, k: int, dim: int = -1, largest: bool = True, sorted: 
     return topk_result(*functions["_topk"](input, k, dim, largest, sorted))
 
 
-@composite(samples=lambda s: [s(s.t(5, distinct=True), 2), s(s.t(3, 4, distinct=True), 3, 0)], no_ref_reason="_kth has the reference")
+@composite(
+    samples=lambda s: [s(s.t(5, distinct=True), 2), s(s.t(3, 4, distinct=True), 3, 0)],
+    no_ref_reason="_kth has the reference",
+)
 def kthvalue(input: mg.Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     """The k-th smallest element along a dim (counted from 1) and its position.
 
@@ -180,7 +239,10 @@ def kthvalue(input: mg.Tensor, k: int, dim: int = -1, keepdim: bool = False) -> 
     return kthvalue_result(*functions["_kth"](input, dim, keepdim, k))
 
 
-@composite(samples=lambda s: [s(s.t(5, distinct=True)), s(s.t(3, 4, distinct=True), 1, True)], no_ref_reason="_median has the reference")
+@composite(
+    samples=lambda s: [s(s.t(5, distinct=True)), s(s.t(3, 4, distinct=True), 1, True)],
+    no_ref_reason="_median has the reference",
+)
 def median(input: mg.Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """Median; of an even number of elements the lower one. NaN if there is one.
 
@@ -203,7 +265,10 @@ def median(input: mg.Tensor, dim: int | None = None, keepdim: bool = False) -> A
     return functions["_median"](input.reshape(-1), 0, False)[0]
 
 
-@composite(samples=lambda s: [s(s.t(5, distinct=True)), s(s.t(3, 4, distinct=True), 1, True)], no_ref_reason="_mode has the reference")
+@composite(
+    samples=lambda s: [s(s.t(5, distinct=True)), s(s.t(3, 4, distinct=True), 1, True)],
+    no_ref_reason="_mode has the reference",
+)
 def mode(input: mg.Tensor, dim: int = -1, keepdim: bool = False) -> Any:
     """The most frequent element along a dim (the smallest of several) and its last position.
 

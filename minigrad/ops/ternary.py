@@ -7,6 +7,7 @@ from typing import Any
 import minigrad as mg
 from minigrad.op import composite, functions, namespaces, op
 from minigrad.ops import _expr as m
+from minigrad.ops._check import into
 from minigrad.ops._doc import doc
 
 # --- choice -----------------------------------------------------------------------------------------------------------
@@ -93,13 +94,17 @@ def _below(input: Any, min: Any, max: Any) -> Any:
 
 
 @composite(inplace=True, aliases=("clip",), samples="unary", attrs={"min": (-1, None, 0), "max": (1, 1, None)})
-def clamp(input: mg.Tensor, min: mg.Tensor | float | None = None, max: mg.Tensor | float | None = None) -> mg.Tensor:
+def clamp(
+    input: mg.Tensor, min: mg.Tensor | float | None = None, max: mg.Tensor | float | None = None, *,
+    out: mg.Tensor | None = None,
+) -> mg.Tensor:  # fmt: skip
     """Each element moved into [min, max].
 
     Args:
         input: any shape and dtype.
         min: tensor or number, or None for no lower bound.
         max: tensor or number, or None for no upper bound; wins where min > max.
+        out: tensor that receives the result.
     Returns:
         the broadcast shape in the promoted dtype.
     Raises:
@@ -115,6 +120,8 @@ def clamp(input: mg.Tensor, min: mg.Tensor | float | None = None, max: mg.Tensor
             "clamp: no bound given: got min=None and max=None, expected at least one. Try clamp(x, "
             "min=0)."
         )
+    if out is not None:
+        return into("clamp", clamp(input, min, max), out)
     if max is None:
         return mg.clamp_min(input, min)
     if min is None:

@@ -7,7 +7,7 @@ from typing import Any
 import minigrad as mg
 from minigrad.op import composite, functions, op
 from minigrad.ops import _expr as m
-from minigrad.ops._check import expect_tensors
+from minigrad.ops._check import expect_tensors, into
 from minigrad.ops._doc import doc
 
 
@@ -29,7 +29,7 @@ op("abs(input) -> out", meta="unary_no_bool", expr=m.abs, dinput=lambda g, input
    doc=doc("unary_no_bool", "Absolute value of each element.", "mg.abs(mg.tensor([-1, 2])) -> tensor([1, 2])",
            grad="sign(input); 0 at 0."))
 
-op("sign(input) -> out", meta="unary", expr=m.sign, dinput=_zero,
+op("sign(input) -> out", meta="unary", expr=m.sign, dinput=_zero, aliases=("sgn",),
    doc=doc("unary", "-1, 0 or 1 by the sign of each element; 0 for NaN.",
            "mg.sign(mg.tensor([-3., 0., 5.])) -> tensor([-1.,  0.,  1.])", grad="0 everywhere."))
 
@@ -56,12 +56,13 @@ op("round_even(input) -> out", meta="unary_no_bool", expr=m.round, dinput=_zero,
 
 
 @composite(inplace=True, samples="unary", attrs={"decimals": (0,)})
-def round(input: mg.Tensor, *, decimals: int = 0) -> mg.Tensor:
+def round(input: mg.Tensor, *, decimals: int = 0, out: mg.Tensor | None = None) -> mg.Tensor:
     """Nearest integer (or multiple of 10**-decimals) of each element; halves go to the even neighbour.
 
     Args:
         input: any shape, any dtype but bool.
         decimals: digits kept after the point; negative ones round to tens, hundreds …; floating input only.
+        out: tensor that receives the result.
     Returns:
         a tensor of the same shape and dtype.
     Raises:
@@ -72,6 +73,8 @@ def round(input: mg.Tensor, *, decimals: int = 0) -> mg.Tensor:
         >>> mg.round(mg.tensor([0.5, 1.5, 2.25]), decimals=1)
         tensor([0.5000, 1.5000, 2.2000])
     """
+    if out is not None:
+        return into("round", round(input, decimals=decimals), out)
     round_even = functions["round_even"]
     if decimals == 0:
         return round_even(input)

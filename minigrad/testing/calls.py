@@ -44,6 +44,11 @@ def tensors(info: Any, sample: Sample, requires_grad: bool = False) -> tuple[lis
     return args, kwargs, leaves
 
 
+def writes(info: Any) -> bool:
+    """Whether the op writes into its first argument (`x!` in the schema; a composite says so by its name)."""
+    return any(a.mutated for a in info.args) or (info.composite and info.name.endswith("_"))
+
+
 def as_tuple(result: Any) -> tuple[Any, ...]:
     """The tensors of a result, one or several."""
     if isinstance(result, mg.Tensor):

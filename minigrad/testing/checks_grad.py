@@ -9,7 +9,7 @@ from typing import Any
 import minigrad as mg
 from minigrad import _core
 from minigrad.autograd._gradcheck import GradcheckError, gradcheck, gradgradcheck
-from minigrad.testing.calls import Skip, accepted_dtypes, as_tuple, has_floating_output, same, tensors
+from minigrad.testing.calls import Skip, accepted_dtypes, as_tuple, has_floating_output, same, tensors, writes
 from minigrad.testing.compare import message
 from minigrad.testing.samples import Sample, samples
 
@@ -42,13 +42,13 @@ def _subjects(info: Any) -> list[Sample]:
 def _function_of_leaves(info: Any, sample: Sample) -> tuple[Any, list[Any]]:
     """(f, leaves): f maps the differentiable tensors to the differentiable outputs, the other arguments being fixed."""
     args, kwargs, leaves = tensors(info, sample, requires_grad=True)
-    writes = any(a.mutated for a in info.args)
+    copies = writes(info)
     position = {id(t): k for k, t in enumerate(leaves)}
 
     def f(*moved: Any) -> Any:
         def swap(v: Any) -> Any:
             if id(v) in position:  # an op that writes into its argument gets a copy: leaves are not writable
-                return moved[position[id(v)]].clone() if writes else moved[position[id(v)]]
+                return moved[position[id(v)]].clone() if copies else moved[position[id(v)]]
             return type(v)(swap(x) for x in v) if type(v) in (list, tuple) else v
 
         result = info.function(*[swap(a) for a in args], **{k: swap(v) for k, v in kwargs.items()})

@@ -1,0 +1,119 @@
+"""In-place changes of shape: squeeze_, unsqueeze_, transpose_, t_, swapaxes_, swapdims_, resize_, resize_as_.
+
+They exchange the geometry of the tensor object itself, which the graph does not record: for a tensor that takes part in
+gradients (or is
+a view, whose base would lose track of it) they raise instead of giving wrong gradients.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import minigrad as mg
+from minigrad.op import composite, functions
+from minigrad.ops._struct_doc import card
+
+
+def _replace(input: mg.Tensor, new: mg.Tensor, name: str) -> mg.Tensor:
+    if input.requires_grad or input._is_view():
+        what = "requires grad" if input.requires_grad else "is a view"
+        raise RuntimeError(f"{name}: not supported for a tensor that {what}. Try the form without the underscore.")
+    input.data = new
+    return input
+
+
+def _declare(name: str, example: str, **args: str) -> None:
+    def method(input: mg.Tensor, *positional: Any, **named: Any) -> mg.Tensor:
+        return _replace(input, functions[name](input.detach(), *positional, **named), name + "_")
+
+    method.__name__ = method.__qualname__ = name + "_"
+    method.__doc__ = card(f"`{name}` that changes the tensor itself.", example, input="changed; no view, no gradient.",
+                          **args,
+                          returns="input.", raises="RuntimeError for views and tensors that require grad.")
+    composite(namespace=(), method=True, no_samples_reason="changes the tensor object; see tests of views")(method)
+
+
+_declare("squeeze", "mg.zeros(1, 2).squeeze_().shape -> minigrad.Size([2])", dim="as for squeeze.")
+_declare("unsqueeze", "mg.zeros(2).unsqueeze_(0).shape -> minigrad.Size([1, 2])", dim="as for unsqueeze.")
+_declare("transpose", "mg.zeros(1, 2).transpose_(0, 1).shape -> minigrad.Size([2, 1])", dim0="first dimension.",
+         dim1="second dimension.")
+_declare("swapaxes", "mg.zeros(1, 2).swapaxes_(0, 1).shape -> minigrad.Size([2, 1])", axis0="first dimension.",
+         axis1="second dimension.")
+_declare("swapdims", "mg.zeros(1, 2).swapdims_(0, 1).shape -> minigrad.Size([2, 1])", dim0="first dimension.",
+         dim1="second dimension.")
+_declare("t", "mg.zeros(1, 2).t_().shape -> minigrad.Size([2, 1])")
+
+
+@composite(namespace=(), method=True, no_samples_reason="changes the tensor object; new elements are uninitialised")
+def resize_(input: mg.Tensor, *sizes: Any, memory_format: Any = None) -> mg.Tensor:
+    """Gives the tensor another shape and number of elements; the first elements stay, new ones are uninitialised.
+
+    Args:
+        input: changed; no gradient. Growing moves it to new memory, which its views do not follow.
+        sizes: as numbers or one sequence.
+        memory_format: ignored; the result is row-major.
+    Returns:
+        input.
+    Raises:
+        RuntimeError for views and tensors that require grad.
+    Example:
+        >>> mg.tensor([1, 2, 3, 4]).resize_(2)
+        tensor([1, 2])
+    """
+    shape = tuple(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
+    if tuple(input.shape) == shape:
+        return input
+    with mg.no_grad():
+        new = functions["_empty"](shape, input.dtype, input.device)
+        kept = min(new.numel(), input.numel())
+        functions["view"](new, (-1,)).narrow(0, 0, kept).copy_(input.reshape(-1).narrow(0, 0, kept))
+    return _replace(input, new, "resize_")
+
+
+@composite(namespace=(), method=True, no_samples_reason="changes the tensor object; new elements are uninitialised")
+def resize_as_(input: mg.Tensor, the_template: mg.Tensor, *, memory_format: Any = None) -> mg.Tensor:
+    """`resize_` to the shape of another tensor.
+
+    Args:
+        input: changed.
+        the_template: gives the shape.
+        memory_format: ignored.
+    Returns:
+        input.
+    Raises:
+        RuntimeError for views and tensors that require grad.
+    Example:
+        >>> mg.tensor([1, 2, 3]).resize_as_(mg.zeros(2)).shape
+        minigrad.Size([2])
+    """
+    return resize_(input, the_template.shape)
+
+
+@composite(namespace=(), method=True, no_samples_reason="writes in place; checked in tests of views")
+def fill_diagonal_(input: mg.Tensor, fill_value: float, wrap: bool = False) -> mg.Tensor:
+    """Sets the main diagonal to one value.
+
+    Args:
+        input: overwritten; at least 2 dimensions, all equal above 2.
+        fill_value: the value.
+        wrap: start again below the square part of a tall matrix.
+    Returns:
+        input.
+    Raises:
+        RuntimeError for other shapes.
+    Example:
+        >>> mg.zeros(2, 2).fill_diagonal_(1).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+    if input.dim() < 2 or (input.dim() > 2 and len(set(input.shape)) > 1):
+        raise RuntimeError(f"fill_diagonal_: expected a matrix or a tensor of equal dimensions: got shape "
+        f"{tuple(input.shape)}")
+    step, stride, shape = sum(input.stride()), input.stride(), input.shape
+    functions["as_strided"](input, (min(shape),), (step,)).fill_(fill_value)
+    if wrap and input.dim() == 2:
+        start = shape[1] + 1
+        while start < shape[0]:
+            part = functions["_slice"](input, 0, start)
+            functions["as_strided"](part, (min(part.shape),), (stride[0] + stride[1],)).fill_(fill_value)
+            start += shape[1] + 1
+    return input
