@@ -49,7 +49,8 @@ _LAZY = {
 }  # fmt: skip
 _LAZY_NAMES = {
     "seed": "minigrad.random", "initial_seed": "minigrad.random", "get_rng_state": "minigrad.random",
-    "set_rng_state": "minigrad.random", "save": "minigrad.io", "load": "minigrad.io", "finfo": "minigrad._finfo", "iinfo": "minigrad._finfo",
+    "set_rng_state": "minigrad.random", "save": "minigrad.io", "load": "minigrad.io",
+    "finfo": "minigrad._finfo", "iinfo": "minigrad._finfo",
 }  # fmt: skip
 
 
