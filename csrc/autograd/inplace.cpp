@@ -50,14 +50,14 @@ struct CopySlices final : Node {
 
 void make_view(const Op& op, const Value* args, TensorImpl& base, TensorImpl& out) {
   const ViewInfo* parent = base.autograd ? base.autograd->view.get() : nullptr;
-  auto* step = new ViewStep;
+  Ref<ViewStep> step = make_ref<ViewStep>();
   step->op = &op;
   step->args.resize(int(op.args.size()));
   for (int k = 1; k < int(op.args.size()); ++k) step->args[k] = OwnedValue(args[k]);
   if (parent != nullptr) step->previous = parent->step;
   auto info = std::make_unique<ViewInfo>();
   info->base = parent != nullptr ? parent->base : Tensor(&base);
-  info->step = Ref<ViewStep>(step);
+  info->step = std::move(step);
   info->version = out.storage->version;
   info->made_in_no_grad = !thread_state.grad_mode;
   meta_of(out).view = std::move(info);

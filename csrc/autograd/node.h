@@ -120,7 +120,7 @@ struct ViewStep : Pooled<ViewStep> {
   std::atomic<uint32_t> refs{0};
   Ref<ViewStep> previous;
   const Op* op = nullptr;
-  SmallVec<OwnedValue, 6> args;  // args[0] is left empty: the tensor viewed
+  SmallVec<OwnedValue, 5> args;  // args[0] is left empty: the tensor viewed
   static void destroy(ViewStep* s) { delete s; }
 };
 Tensor replay(const ViewStep& last, const Tensor& base);

@@ -92,7 +92,7 @@ static void like_input(const Value* args, MetaResult& r) {
 }
 
 static void check_floating(const Op& op, const TensorImpl& t) {
-  MG_CHECK(is_floating(t.dtype), Runtime, op.name, ": not implemented for ", t.dtype,
+  MG_CHECK(is_floating(t.dtype), NotImplemented, op.name, ": not implemented for ", t.dtype,
            ": expected a floating tensor. Try x.float().");
 }
 

@@ -70,6 +70,7 @@ MG_PHILOX float random_log(float u) {
   const float m = __builtin_bit_cast(float, bits - (uint32_t(e) << 23));
   const float s = (m - 1.0f) / (m + 1.0f), z = s * s;
   float p = 1.0f / 9;
+#pragma GCC unroll 8  // before the vectoriser looks at the caller's loop
   for (int k = 7; k >= 1; k -= 2) p = random_fma(p, z, 1.0f / float(k));
   return random_fma(float(e), 0x1.62E42FEFA39EFp-1f, 2.0f * s * p);
 }
@@ -79,6 +80,7 @@ MG_PHILOX double random_log(double u) {
   const double m = __builtin_bit_cast(double, bits - (uint64_t(e) << 52));
   const double s = (m - 1.0) / (m + 1.0), z = s * s;
   double p = 1.0 / 19;
+#pragma GCC unroll 16
   for (int k = 17; k >= 1; k -= 2) p = random_fma(p, z, 1.0 / k);
   return random_fma(double(e), 0x1.62E42FEFA39EFp-1, 2.0 * s * p);
 }
@@ -108,6 +110,7 @@ MG_PHILOX SinCos<double> random_sincos(uint64_t x) {
   constexpr double kCos[] = {-1 / 6402373705728000.0, 1 / 20922789888000.0, -1 / 87178291200.0, 1 / 479001600.0,
                              -1 / 3628800.0,          1 / 40320.0,          -1 / 720.0,         1 / 24.0};
   double s = kSin[0], c = kCos[0];
+#pragma GCC unroll 8
   for (int k = 1; k < 8; ++k) {
     s = random_fma(s, z, kSin[k]);
     c = random_fma(c, z, kCos[k]);

@@ -5,14 +5,19 @@ namespace mg::cpu::MG_ISA_NS {
 
 namespace {
 
+// In bits, not with `?:`, which the compiler turns into a branch per element when dst is src.
 template <class W>
 void fill(W* dst, const W* src, const bool* __restrict mask, W value, int64_t n) {
+  auto pick = [value](W old, bool on) {
+    const W keep = W(W(on) - 1);  // all ones where the mask is off
+    return W((old & keep) | (value & W(~keep)));
+  };
   if (dst == src) {
-    for (int64_t i = 0; i < n; ++i) dst[i] = mask[i] ? value : dst[i];
+    for (int64_t i = 0; i < n; ++i) dst[i] = pick(dst[i], mask[i]);
   } else {
     W* __restrict d = dst;
     const W* __restrict s = src;
-    for (int64_t i = 0; i < n; ++i) d[i] = mask[i] ? value : s[i];
+    for (int64_t i = 0; i < n; ++i) d[i] = pick(s[i], mask[i]);
   }
 }
 

@@ -3,6 +3,9 @@
 #include "random_table.h"
 
 #if defined(MG_ISA_avx512) || defined(MG_ISA_avx2)
+// GCC 12 warns about the deliberately undefined operand inside its own AVX-512 intrinsics (GCC bug 105593).
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <immintrin.h>
 #endif
 
@@ -94,6 +97,8 @@ inline void batches(int64_t n, PhiloxRange range, int64_t first, F&& f) {
   }
 }
 
+inline uint64_t u64(const uint32_t* x, int64_t i) { return uint64_t(x[2 * i + 1]) << 32 | x[2 * i]; }
+
 void bits32(uint32_t* out, int64_t n, PhiloxRange range, int64_t first) {
   batches<1>(n, range, first, [&](const uint32_t* x, int64_t at, int64_t count) {
     for (int64_t i = 0; i < count; ++i) out[at + i] = x[i];
@@ -109,25 +114,32 @@ void uniform32(float* out, int64_t n, PhiloxRange range, int64_t first, float lo
   });
 }
 
-inline uint64_t u64(const uint32_t* x, int64_t i) { return uint64_t(x[2 * i + 1]) << 32 | x[2 * i]; }
-
 void uniform64(double* out, int64_t n, PhiloxRange range, int64_t first, double lo, double hi) {
   batches<2>(n, range, first, [&](const uint32_t* x, int64_t at, int64_t count) {
     for (int64_t i = 0; i < count; ++i) out[at + i] = uniform_between(uniform(u64(x, i)), lo, hi);
   });
 }
 
-// The 32 Box-Muller pairs of 64 numbers. Split from the interleaving, so that the maths is one plain vector loop.
-inline void normal_batch(const uint32_t* x, float* __restrict z) {
-  constexpr int kPairs = kNumbers / 2;
-  alignas(64) uint32_t u[kPairs], v[kPairs];
-  alignas(64) float first[kPairs], second[kPairs];
+template <class U>
+inline U number(const uint32_t* x, int i) {
+  if constexpr (sizeof(U) == 8)
+    return u64(x, i);
+  else
+    return x[i];
+}
+
+// The Box-Muller pairs of one batch. Split from the interleaving, so that the maths is one plain vector loop.
+template <class T, class U>
+inline void normal_batch(const uint32_t* x, T* __restrict z) {
+  constexpr int kPairs = int(kNumbers * 4 / sizeof(T) / 2);
+  alignas(64) U u[kPairs], v[kPairs];
+  alignas(64) T first[kPairs], second[kPairs];
   for (int j = 0; j < kPairs; ++j) {
-    u[j] = x[2 * j];
-    v[j] = x[2 * j + 1];
+    u[j] = number<U>(x, 2 * j);
+    v[j] = number<U>(x, 2 * j + 1);
   }
   for (int j = 0; j < kPairs; ++j) {
-    const NormalPair<float> pair = normal_pair(u[j], v[j]);
+    const NormalPair<T> pair = normal_pair(u[j], v[j]);
     first[j] = pair.first;
     second[j] = pair.second;
   }
@@ -140,19 +152,15 @@ inline void normal_batch(const uint32_t* x, float* __restrict z) {
 void normal32(float* out, int64_t n, PhiloxRange range, int64_t first, float mean, float std) {
   batches<1>(n, range, first, [&](const uint32_t* x, int64_t at, int64_t count) {
     alignas(64) float z[kNumbers];
-    normal_batch(x, z);
+    normal_batch<float, uint32_t>(x, z);
     for (int64_t i = 0; i < count; ++i) out[at + i] = random_fma(z[i], std, mean);
   });
 }
 
 void normal64(double* out, int64_t n, PhiloxRange range, int64_t first, double mean, double std) {
   batches<2>(n, range, first, [&](const uint32_t* x, int64_t at, int64_t count) {
-    double z[kNumbers / 2];
-    for (int j = 0; j < kNumbers / 4; ++j) {
-      const NormalPair<double> pair = normal_pair(u64(x, 2 * j), u64(x, 2 * j + 1));
-      z[2 * j] = pair.first;
-      z[2 * j + 1] = pair.second;
-    }
+    alignas(64) double z[kNumbers / 2];
+    normal_batch<double, uint64_t>(x, z);
     for (int64_t i = 0; i < count; ++i) out[at + i] = random_fma(z[i], std, mean);
   });
 }

@@ -18,7 +18,7 @@ struct ReducePlan {
   int64_t ksize[kMaxDims + 1], kin[kMaxDims + 1], kout[kMaxDims + 1];  // strides in bytes
   int64_t rsize[kMaxDims + 1], rin[kMaxDims + 1];
   ReducePlan(const TensorImpl& x, uint64_t mask, const TensorImpl& out);
-  bool by_rows() const { return rin[nr - 1] <= kin[nk - 1] || nk == 0 || ksize[nk - 1] == 1; }
+  bool by_rows() const { return rin[nr - 1] <= kin[nk - 1] || kin[nk - 1] == 0 || ksize[nk - 1] == 1; }
   int64_t input_offset(int64_t k) const;  // of output number k, with all reduced indices 0
   int64_t output_offset(int64_t k) const;
   int64_t reduced_offset(int64_t q) const;  // q counts the reduced dims but the last

@@ -1,5 +1,5 @@
 // Leaf kernels of reduce_table.h: sums, products, extremes over contiguous rows and columns.
-#include "../simd/vec.h"
+#include "../simd/row_math.h"
 #include "../simd/vecmath_more.h"
 #include "reduce_table.h"
 
@@ -156,19 +156,6 @@ MG_INL Acc<T> fold_lanes(Vec<T> a) {
   return Acc<T>(sv::horizontal(a, [](Vec<T> x, Vec<T> y) { return R::combine(x, y); }));
 }
 
-constexpr int64_t kIota8[8] = {0, 1, 2, 3, 4, 5, 6, 7};
-constexpr int32_t kIota4[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-
-// Mask of the first n lanes.
-template <class T>
-MG_INL typename Vec<T>::M first_lanes(int n) {
-  using I = typename Vec<T>::I;
-  if constexpr (sizeof(T) == 8)
-    return I::load(kIota8) < I(int64_t(n));
-  else
-    return I::load(kIota4) < I(int32_t(n));
-}
-
 // At most 8 vectors per accumulator between two merges into the wide accumulator.
 template <class R, class T>
 MG_INL Acc<T> fold_row(const T* x, int64_t n, Vec<T> m, T p) {
@@ -193,19 +180,51 @@ MG_INL Acc<T> fold_row(const T* x, int64_t n, Vec<T> m, T p) {
     for (; i + W <= n; i += W) a = R::combine(a, R::map(V::load(x + i), m, p));
     if (i < n) {
       const int rest = int(n - i);
-      a = R::combine(a, select(first_lanes<T>(rest), R::map(V::load(x + i, rest), m, p), start));
+      a = R::combine(a, select(sv::first_lanes<T>(rest), R::map(V::load(x + i, rest), m, p), start));
     }
     total = merge<R>(total, fold_lanes<R>(a));
   }
   return total;
 }
 
+// Folds each group of N neighbouring lanes into its first lane.
+template <class R, class T, int N, int S = N / 2>
+MG_INL Vec<T> fold_groups(Vec<T> a) {
+  if constexpr (S == 0) {
+    return a;
+  } else {
+    typename Vec<T>::I::V swap;
+    for (int i = 0; i < Vec<T>::size; ++i) swap[i] = sv::IntLane<T>(i ^ S);
+    return fold_groups<R, T, N, S / 2>(R::combine(a, Vec<T>(__builtin_shuffle(a.v, swap))));
+  }
+}
+
+// Rows of N elements without gaps: several in one vector. Returns how many rows were done.
+template <class R, class T, int N>
+MG_INL int64_t fold_dense_rows(Acc<T>* out, const T* x, int64_t nrows, T p) {
+  constexpr int W = Vec<T>::size, kRows = W / N;
+  int64_t r = 0;
+  if constexpr (kRows > 1)
+    for (; r + kRows <= nrows; r += kRows) {
+      const Vec<T> a = fold_groups<R, T, N>(R::map(Vec<T>::load(x + r * N), Vec<T>(T(0)), p));
+#pragma GCC unroll 8
+      for (int k = 0; k < kRows; ++k) out[r + k] = Acc<T>(a[k * N]);
+    }
+  return r;
+}
+
 template <class R, class T>
 void fold_rows(Acc<T>* out, const T* x, int64_t nrows, int64_t ld, int64_t n, const T* m, double p) {
   const T zero = T(0);
   if (n <= Vec<T>::size && n > 0) {  // short rows: one masked load each
-    const auto mask = first_lanes<T>(int(n));
-    for (int64_t r = 0; r < nrows; ++r) {
+    const auto mask = sv::first_lanes<T>(int(n));
+    int64_t r = 0;
+    if (ld == n && m == nullptr)
+      r = n == 2   ? fold_dense_rows<R, T, 2>(out, x, nrows, T(p))
+          : n == 4 ? fold_dense_rows<R, T, 4>(out, x, nrows, T(p))
+          : n == 8 ? fold_dense_rows<R, T, 8>(out, x, nrows, T(p))
+                   : 0;
+    for (; r < nrows; ++r) {
       const Vec<T> v = R::map(Vec<T>::load(x + r * ld, int(n)), Vec<T>(m ? m[r] : zero), T(p));
       out[r] = fold_lanes<R>(select(mask, v, Vec<T>(R::identity)));
     }

@@ -36,12 +36,12 @@ class RowCursor {
 };
 
 // f(char** pointers, int64_t n): n elements of the inner dim from these pointers; strides are plan.inner_stride(k).
-// `cost`: work per element, in units of a plain copy.
+// `cost`: work per element, in units of a plain copy; pieces keep 256 elements, for whole cache lines.
 template <class F>
 void for_rows(const LoopPlan& plan, F&& f, int64_t cost = 1) {
   if (plan.numel == 0) return;
   const int64_t inner = plan.inner(), rows = plan.rows(),
-                grain = std::max<int64_t>(kRowGrain / std::max<int64_t>(cost, 1), 1);
+                grain = std::max<int64_t>(kRowGrain / std::max<int64_t>(cost, 1), 256);
   if (inner > 1 && inner >= grain / 2) {  // cut each row
     const int64_t pieces = (inner - 1) / grain + 1;
     parallel_for(0, rows * pieces, 1, [&](int64_t begin, int64_t end) {

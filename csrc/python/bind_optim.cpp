@@ -3,24 +3,8 @@
 #include <cmath>
 
 #include "../core/parallel.h"
-#include "../cpu/isa.h"
 #include "../cpu/optim.h"
 #include "py.h"
-
-namespace mg::cpu {
-namespace portable { extern const OptimTable optim_table; }
-#if MG_MULTI_ISA
-namespace avx2 { extern const OptimTable optim_table; }
-namespace avx512 { extern const OptimTable optim_table; }
-#endif
-const OptimTable& optim_table() {
-#if MG_MULTI_ISA
-  if (isa() == Isa::Avx512) return avx512::optim_table;
-  if (isa() == Isa::Avx2) return avx2::optim_table;
-#endif
-  return portable::optim_table;
-}
-}  // namespace mg::cpu
 
 namespace mg::python {
 

@@ -23,14 +23,23 @@ MG_INL void put(T* p, Vec<T> v, int lanes) {
   lanes == Vec<T>::size ? v.store(p) : v.store(p, lanes);
 }
 
+constexpr int64_t kIota8[8] = {0, 1, 2, 3, 4, 5, 6, 7};
+constexpr int32_t kIota4[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+// Mask of the first n lanes.
+template <class T>
+MG_INL typename Vec<T>::M first_lanes(int n) {
+  using I = typename Vec<T>::I;
+  if constexpr (sizeof(T) == 8)
+    return I::load(kIota8) < I(int64_t(n));
+  else
+    return I::load(kIota4) < I(int32_t(n));
+}
+
 // The first `lanes` lanes of a, `fill` in the others.
 template <class T>
 MG_INL Vec<T> keep(Vec<T> a, int lanes, T fill) {
-  if (lanes == Vec<T>::size) return a;
-  alignas(64) T t[Vec<T>::size];
-  a.store(t);
-  for (int k = lanes; k < Vec<T>::size; ++k) t[k] = fill;
-  return Vec<T>::load(t);
+  return lanes == Vec<T>::size ? a : select(first_lanes<T>(lanes), a, Vec<T>(fill));
 }
 
 // Sum over i of f(i, lanes) (zero in the missing lanes): float within 64 vectors, double across.

@@ -158,3 +158,70 @@ def _digamma(x: float) -> float:
 def digamma(x: Any) -> Any:
     """Derivative of lgamma; -inf at +0, NaN at the negative integers, as PyTorch defines it."""
     return _elementwise(_digamma, x)
+
+
+# --- composites: the same function, written directly in NumPy ---------------------------------------------------------
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
+    """Quotient, rounded as asked; integers stay integers when it is."""
+    import numpy as np
+
+    quotient = np.true_divide(input, other)
+    if rounding_mode is None:
+        return quotient
+    exact = np.floor_divide(input, other)
+    if rounding_mode == "floor":
+        return exact
+    return np.trunc(quotient)
+
+
+def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
+    """Clip to [min, max]; max wins where they cross."""
+    import numpy as np
+
+    low = input if min is None else np.maximum(input, min)
+    return low if max is None else np.minimum(low, max)
+
+
+def logit(input: Any, eps: float | None = None) -> Any:
+    """log(p) - log1p(-p), of the clamped input."""
+    import numpy as np
+
+    p = input if eps is None else np.clip(input, eps, 1 - eps)
+    return np.log(p) - np.log1p(-p)
+
+
+def polygamma(n: int, input: Any) -> Any:
+    """digamma for n = 0; else (-1)**(n+1) n! sum over k of 1 / (input + k)**(n+1), with an integral for the far end."""
+    import numpy as np
+
+    if n == 0:
+        return digamma(input)
+    k = np.arange(4000, dtype=np.float64)
+    x = np.asarray(input, dtype=np.float64)[..., None]
+    head = ((x + k) ** -(n + 1)).sum(-1)
+    end = x[..., 0] + 4000
+    tail = end**-n / n + 0.5 * end ** -(n + 1) + (n + 1) / 12 * end ** -(n + 2)
+    return (-1) ** (n + 1) * math.factorial(n) * (head + tail)
+
+
+def gelu(input: Any, approximate: str = "none") -> Any:
+    """x times the normal distribution function, or its tanh approximation."""
+    import numpy as np
+
+    if approximate == "none":
+        return 0.5 * input * erfc(-input * math.sqrt(0.5))
+    return 0.5 * input * (1 + np.tanh(math.sqrt(2 / math.pi) * (input + 0.044715 * input**3)))
+
+
+def prelu(input: Any, weight: Any) -> Any:
+    """x above 0, weight * x below, weight per channel."""
+    import numpy as np
+
+    channel = weight.size > 1
+    shape = (1, -1) + (1,) * (input.ndim - 2) if channel else (1,) * input.ndim
+    return np.where(input > 0, input, weight.reshape(shape) * input)
+
+
+def nan_to_num(input: Any, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> Any:
+    """Samples hold no NaN and no infinity, where the result depends on the dtype's limits."""
+    return input + 0

@@ -128,7 +128,8 @@ op("gelu_tanh(input) -> out", meta=_F, namespace=None, dinput=_gelu_tanh_grad,
            'mg.nn.functional.gelu(mg.tensor([-1., 2.]), approximate="tanh") -> tensor([-0.1588,  1.9546])'))
 
 
-@composite(namespace="nn.functional", method=False, samples="unary", attrs={"approximate": ("none", "tanh")})
+@composite(namespace="nn.functional", method=False, samples="unary", ref="gelu",
+           attrs={"approximate": ("none", "tanh")})
 def gelu(input: mg.Tensor, approximate: str = "none") -> mg.Tensor:
     """Gaussian error linear unit: input times the normal distribution function at input.
 
@@ -231,7 +232,7 @@ op("softshrink(input, lambd: scalar = 0.5) -> out", meta=_F, attrs={"lambd": (0.
 
 
 @composite(
-    namespace=("", "nn.functional"),
+    namespace=("", "nn.functional"), ref="prelu",
     samples=lambda s: [s(s.t(*shape), s.t(n)) for shape, n in (((), 1), ((7,), 1), ((2, 3), 3), ((2, 3, 4), 3), ((0,
     3), 3))],
 )  # fmt: skip

@@ -38,7 +38,7 @@ op("mul(input: operand, other: operand) -> out", meta="binary", aliases=("multip
    doc=doc("binary", "input * other.", "mg.mul(mg.tensor([1., 2.]), 10) -> tensor([10., 20.])"))
 
 
-@composite(samples="binary", attrs={"alpha": (1, 2)})
+@composite(samples="binary", attrs={"alpha": (1, 2)}, ref=lambda input, other, alpha=1: other - alpha * input)
 def rsub(input: mg.Tensor, other: mg.Tensor | float, *, alpha: float = 1) -> mg.Tensor:
     """other - alpha * input: subtraction with the operands swapped.
 
@@ -93,7 +93,9 @@ op("fmod(input, other: operand) -> out", meta="binary_num", expr=m.fmod, can_fai
 
 
 @composite(
-    inplace=True, aliases=("divide",), samples="binary", domain={"other": (0.6, 4.0)},
+    inplace=True, aliases=("divide",), samples="binary", ref="div", domain={"other": (0.6, 4.0)},
+    # bools divide, but not with a rounding mode
+    dtypes=("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8"),
     attrs={"rounding_mode": (None, "floor", "trunc")},
 )  # fmt: skip
 def div(input: mg.Tensor, other: mg.Tensor | float, *, rounding_mode: str | None = None,
@@ -167,7 +169,7 @@ op("pow(input: operand, exponent: operand) -> out", meta="binary_num", expr=m.po
            grad="for input 0 where exponent is 0; for exponent 0 where input is 0 and exponent >= 0."))
 
 
-@composite(samples="binary", domain={"other": (-3.0, 3.0)})
+@composite(samples="binary", domain={"other": (-3.0, 3.0)}, ref=lambda input, other: input * 2.0**other)
 def ldexp(input: mg.Tensor, other: mg.Tensor) -> mg.Tensor:
     """input * 2 ** other.
 
@@ -183,7 +185,8 @@ def ldexp(input: mg.Tensor, other: mg.Tensor) -> mg.Tensor:
     return mg.mul(input, mg.exp2(other))
 
 
-@composite(samples="binary", domain={"input": (0.2, 3.0), "other": (-2.0, 2.0)})
+@composite(samples="binary", domain={"input": (0.2, 3.0), "other": (-2.0, 2.0)},
+           ref=lambda input, exponent: (input * 1.0) ** exponent)
 def float_power(input: mg.Tensor | float, exponent: mg.Tensor | float) -> mg.Tensor:
     """input ** exponent, computed in float64 whatever the dtypes.
 

@@ -1,4 +1,4 @@
-"""Variance, standard deviation, norms and logsumexp. Kernels: csrc/cpu/reduce.cpp. `reduce.py` imports this file."""
+"""Variance, standard deviation, norms and logsumexp. Kernels: csrc/cpu/reduce.cpp."""
 
 from __future__ import annotations
 

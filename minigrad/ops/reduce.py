@@ -376,5 +376,3 @@ op(
         "mg.count_nonzero(mg.tensor([0, 2, 3])) -> tensor(2)",
     ),
 )
-
-from minigrad.ops import moment as _moment  # noqa: E402,F401  the second half of this family

@@ -1,4 +1,4 @@
-"""searchsorted, bucketize and unique. `sort.py` imports this file; the kernels are in csrc/cpu/sort.cpp."""
+"""searchsorted, bucketize and unique. Kernels: csrc/cpu/sort.cpp."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def _values(input: Any, like: mg.Tensor) -> mg.Tensor:
     return input if isinstance(input, mg.Tensor) else mg.tensor(input, device=like.device)
 
 
-@composite(no_samples_reason="needs sorted sequences; tested in tests/test_reduce.py through _searchsorted")
+@composite(no_samples_reason="needs sorted sequences; tested in tests/test_reduce.py")
 def searchsorted(
     sorted_sequence: mg.Tensor, input: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None,
     sorter: mg.Tensor | None = None,
@@ -45,7 +45,7 @@ def searchsorted(
     )
 
 
-@composite(no_samples_reason="needs sorted boundaries; tested in tests/test_reduce.py through _searchsorted")
+@composite(no_samples_reason="needs sorted boundaries; tested in tests/test_reduce.py")
 def bucketize(input: Any, boundaries: mg.Tensor, *, out_int32: bool = False, right: bool = False) -> mg.Tensor:
     """Number of the bucket each value falls into.
 

@@ -285,6 +285,3 @@ def mode(input: mg.Tensor, dim: int = -1, keepdim: bool = False) -> Any:
         tensor(2.)
     """
     return mode_result(*functions["_mode"](input, dim, keepdim))
-
-
-from minigrad.ops import search as _search  # noqa: E402,F401  unique, searchsorted, bucketize

@@ -93,7 +93,10 @@ def _below(input: Any, min: Any, max: Any) -> Any:
     return mg.logical_and(mg.lt(input, min), inside)
 
 
-@composite(inplace=True, aliases=("clip",), samples="unary", attrs={"min": (-1, None, 0), "max": (1, 1, None)})
+@composite(inplace=True, aliases=("clip",), samples="unary", ref="clamp",
+           # a negative bound wraps in uint8, as in PyTorch
+           dtypes=("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "bool"),
+           attrs={"min": (-1, None, 0), "max": (1, 1, None)})
 def clamp(
     input: mg.Tensor, min: mg.Tensor | float | None = None, max: mg.Tensor | float | None = None, *,
     out: mg.Tensor | None = None,

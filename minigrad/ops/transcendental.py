@@ -138,7 +138,7 @@ def _hurwitz(s: int, x: Any) -> Any:
 
 
 @composite(
-    namespace=("", "special"), method=False, torch_tol={"float64": 1e-9},  # PyTorch stops the series early
+    namespace=("", "special"), method=False, ref="polygamma", torch_tol={"float64": 1e-9},  # PyTorch stops the series early
     samples=lambda s: [s(n, s.f(*shape, low=0.3, high=4)) for n in (0, 1, 2) for shape in ((), (0,), (7,), (3, 5))],
 )  # fmt: skip
 def polygamma(n: int, input: mg.Tensor) -> mg.Tensor:
@@ -188,7 +188,8 @@ op("sinc(input) -> out", meta=_F, dinput=_sinc_grad, namespace=("", "special"),
            grad="0 at 0."))
 
 
-@composite(namespace=("", "special"), inplace=True, samples="unary", domain=(0.05, 0.95), attrs={"eps": (None, 0.2)})
+@composite(namespace=("", "special"), inplace=True, samples="unary", ref="logit", domain=(0.05, 0.95),
+           attrs={"eps": (None, 0.2)})
 def logit(input: mg.Tensor, eps: float | None = None) -> mg.Tensor:
     """Inverse of sigmoid: log(input / (1 - input)); NaN outside [0, 1].
 

@@ -55,7 +55,8 @@ op("round_even(input) -> out", meta="unary_no_bool", expr=m.round, dinput=_zero,
            "mg.round(mg.tensor([0.5, 1.5])) -> tensor([0., 2.])", grad="0 everywhere."))
 
 
-@composite(inplace=True, samples="unary", attrs={"decimals": (0,)})
+@composite(inplace=True, samples="unary", attrs={"decimals": (0,)},
+           ref=lambda input, decimals: m.round(input))
 def round(input: mg.Tensor, *, decimals: int = 0, out: mg.Tensor | None = None) -> mg.Tensor:
     """Nearest integer (or multiple of 10**-decimals) of each element; halves go to the even neighbour.
 
@@ -137,7 +138,7 @@ op("bitwise_not(input) -> out", meta="bitwise", expr=m.bit_not, no_grad_reason="
            "mg.bitwise_not(mg.tensor([0, 5])) -> tensor([-1, -6])"))
 
 
-@composite(samples="unary", no_grad_reason=_STEP)
+@composite(samples="unary", no_grad_reason=_STEP, ref=lambda input: input == m.inf)
 def isposinf(input: mg.Tensor) -> mg.Tensor:
     """Whether each element is +inf.
 
@@ -152,7 +153,7 @@ def isposinf(input: mg.Tensor) -> mg.Tensor:
     return mg.logical_and(mg.isinf(input), mg.gt(input, 0))
 
 
-@composite(samples="unary", no_grad_reason=_STEP)
+@composite(samples="unary", no_grad_reason=_STEP, ref=lambda input: input == -m.inf)
 def isneginf(input: mg.Tensor) -> mg.Tensor:
     """Whether each element is -inf.
 
@@ -167,7 +168,7 @@ def isneginf(input: mg.Tensor) -> mg.Tensor:
     return mg.logical_and(mg.isinf(input), mg.lt(input, 0))
 
 
-@composite(inplace=True, samples="unary")
+@composite(inplace=True, samples="unary", ref="nan_to_num")
 def nan_to_num(
     input: mg.Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
 ) -> mg.Tensor:
