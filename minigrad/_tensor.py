@@ -9,39 +9,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from minigrad import _core
+from minigrad._layout import (  # noqa: F401  re-exported
+    channels_last, channels_last_3d, contiguous_format, layout, memory_format, preserve_format, strided,
+)  # fmt: skip
 
 Tensor = _core.Tensor
 dtype, device = _core.dtype, _core.device
-
-
-class layout:
-    """Memory layout tag; dense tensors are `strided`."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __repr__(self) -> str:
-        return f"minigrad.{self._name}"
-
-    def __reduce__(self) -> str:
-        return self._name
-
-
-class memory_format(str):
-    """Order of dimensions in memory: contiguous_format (NCHW), channels_last (NHWC) or preserve_format. A str, so that schemas take it."""
-
-    def __repr__(self) -> str:
-        return f"minigrad.{str.__str__(self)}"
-
-    def __reduce__(self) -> str:
-        return str.__str__(self)
-
-
-strided = layout("strided")
-contiguous_format = memory_format("contiguous_format")
-channels_last = memory_format("channels_last")
-channels_last_3d = memory_format("channels_last_3d")
-preserve_format = memory_format("preserve_format")
 
 
 def is_tensor(obj: Any) -> bool:
