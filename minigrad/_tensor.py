@@ -10,7 +10,13 @@ from typing import Any
 
 from minigrad import _core
 from minigrad._layout import (  # noqa: F401  re-exported
-    channels_last, channels_last_3d, contiguous_format, layout, memory_format, preserve_format, strided,
+    channels_last,
+    channels_last_3d,
+    contiguous_format,
+    layout,
+    memory_format,
+    preserve_format,
+    strided,
 )  # fmt: skip
 
 Tensor = _core.Tensor

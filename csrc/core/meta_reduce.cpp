@@ -63,9 +63,9 @@ static void meta_reduce_select(const Op& op, const Value* args, MetaResult& r) {
 }
 
 static void meta_reduce_index(const Op& op, const Value* args, MetaResult& r) {
-  check_not_empty(op, args, set_shape(op, args, r), ErrorKind::Index);
-  MG_CHECK(r.compute != DType::Bool, Runtime, public_name(op),
+  MG_CHECK(args[0].t->dtype != DType::Bool, Runtime, public_name(op),
            ": does not support bool input. Try x.to(minigrad.uint8).");
+  check_not_empty(op, args, set_shape(op, args, r), ErrorKind::Index);
   r.out[0].dtype = DType::Int64;
 }
 
