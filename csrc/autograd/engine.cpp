@@ -14,9 +14,23 @@ namespace mg {
 
 static OpRef add_op{"add"};
 
+// A vector whose memory the next backward of this thread uses again: small graphs would spend their time in malloc.
+template <class T>
+struct Reused : std::vector<T> {
+  Reused() { this->swap(spare()); }
+  ~Reused() {
+    this->clear();
+    if (this->capacity() > spare().capacity()) this->swap(spare());
+  }
+  static std::vector<T>& spare() {
+    static thread_local std::vector<T> v;
+    return v;
+  }
+};
+
 struct GraphTask {
   BackwardOptions options;
-  std::vector<Node*> nodes;                       // everything reachable
+  Reused<Node*> nodes;                            // everything reachable
   std::vector<Node*> ready;                       // heap by seq
   std::vector<std::pair<Edge, int>> captures;     // edge of input k -> position in results
   std::vector<Tensor> results;
@@ -28,8 +42,8 @@ struct GraphTask {
     std::vector<Tensor> buffer;
   };
   std::vector<Stashed> stashed;
-  std::vector<Ref<Node>> roots;
-  std::vector<Tensor> scratch;
+  Reused<Ref<Node>> roots;
+  Reused<Tensor> scratch;
 
   ~GraphTask() {  // also after an exception: leave no node marked
     for (Node* n : nodes) {
@@ -165,12 +179,12 @@ struct GraphTask {
   }
 };
 
-std::vector<Tensor> backward(const std::vector<Tensor>& roots, std::vector<Tensor> grads, const std::vector<Tensor>& inputs,
+std::vector<Tensor> backward(std::span<const Tensor> roots, std::span<Tensor> grads, std::span<const Tensor> inputs,
                              const BackwardOptions& options) {
   GraphTask task;
   task.options = options;
   task.results.resize(inputs.size());
-  std::vector<Edge> starts;
+  Reused<Edge> starts;
   for (size_t i = 0; i < roots.size(); ++i) {
     MG_CHECK(needs_grad(*roots[i]), Runtime, "backward: element ", i,
              " of tensors does not require grad and does not have a grad_fn. Try requires_grad_() on what it was computed from.");

@@ -71,6 +71,7 @@ Tensor initial_gradient(const Tensor& root, const Tensor& given) {
 }
 
 void AccumulateGrad::apply(Tensor* grads, Tensor*) {
+  if (variable == nullptr) return;
   AutogradMeta& m = meta_of(*variable);
   Tensor g = std::move(grads[0]);
   if (m.hooks)
@@ -90,7 +91,7 @@ void AccumulateGrad::apply(Tensor* grads, Tensor*) {
     m.grad = invoke(add_op, m.grad, g);
   }
   if (m.post_accumulate)
-    for (auto& [id, hook] : std::vector(m.post_accumulate->hooks)) hook(variable);
+    for (auto& [id, hook] : std::vector(m.post_accumulate->hooks)) hook(Tensor(variable));
 }
 
 }  // namespace mg

@@ -49,18 +49,17 @@ struct CopySlices final : Node {
 };
 
 void make_view(const Op& op, const Value* args, TensorImpl& base, TensorImpl& out) {
-  const ViewInfo* parent = base.autograd ? base.autograd->view.get() : nullptr;
+  const ViewInfo* parent = base.autograd && base.autograd->view ? &*base.autograd->view : nullptr;
   Ref<ViewStep> step = make_ref<ViewStep>();
   step->op = &op;
   step->args.resize(int(op.args.size()));
   for (int k = 1; k < int(op.args.size()); ++k) step->args[k] = OwnedValue(args[k]);
   if (parent != nullptr) step->previous = parent->step;
-  auto info = std::make_unique<ViewInfo>();
-  info->base = parent != nullptr ? parent->base : Tensor(&base);
-  info->step = std::move(step);
-  info->version = out.storage->version;
-  info->made_in_no_grad = !thread_state.grad_mode;
-  meta_of(out).view = std::move(info);
+  ViewInfo& info = meta_of(out).view.emplace();
+  info.base = parent != nullptr ? parent->base : Tensor(&base);
+  info.step = std::move(step);
+  info.version = out.storage->version;
+  info.made_in_no_grad = !thread_state.grad_mode;
 }
 
 void before_write(const Op& op, TensorImpl& t, bool needs) { check_leaf_write(op.name.c_str(), t, needs); }
@@ -75,7 +74,7 @@ void check_leaf_write(const char* op, TensorImpl& t, bool needs) {
              " Try `with minigrad.no_grad():` for parameter updates, or x.clone() first.");
     return;
   }
-  const ViewInfo* view = t.autograd->view.get();
+  const ViewInfo* view = t.autograd->view ? &*t.autograd->view : nullptr;
   MG_CHECK(!(t.requires_grad && !t.autograd->grad_fn && view == nullptr), Runtime, op,
            ": a leaf Variable that requires grad is being used in an in-place operation."
            " Try `with minigrad.no_grad():` for parameter updates, or x.clone() first.");

@@ -36,6 +36,16 @@ Tensor viewed(const Tensor& t, const Dims& sizes) {
 
 Tensor expanded(const Tensor& t, const Dims& sizes) {
   if (thread_state.grad_mode) return invoke(expand_op, t, sizes);
+  // A small constant is cheaper to write out than to broadcast in every op that meets it.
+  if (t.numel() == 1 && t.dtype() == DType::Float32 && t.device().type == DeviceType::CPU) {
+    int64_t n = 1;
+    for (int64_t s : sizes) n *= s;
+    if (n <= 1024) {
+      Tensor full = empty(sizes, DType::Float32);
+      std::fill_n(full.ptr<float>(), n, *t.ptr<float>());
+      return full;
+    }
+  }
   return alias(*t, sizes, broadcast_strides(t.sizes(), t.strides(), sizes), t->offset);
 }
 

@@ -1,11 +1,12 @@
 // The backward graph: Node (one per recorded op), Edge (where a gradient goes), AutogradMeta (what a tensor knows about its history).
 //
-// An edge points at (node, output number). Leaves have an AccumulateGrad node, made on demand and held weakly by the tensor. Gradients
+// An edge points at (node, output number). A leaf owns its AccumulateGrad node, made on demand. Gradients
 // flow into a node's `buffer`, one slot per forward output; apply() turns them into one gradient per edge. Saved tensors are checked
 // against the storage version on use. Read next: record.cpp (how nodes are made), engine.cpp (backward), inplace.cpp (views, rebasing).
 #pragma once
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -108,8 +109,7 @@ using NativeFormula = bool (*)(OpNode& node, Tensor* grads, Tensor* result);  //
 NativeFormula find_native_formula(std::string_view op);
 
 struct AccumulateGrad final : Node, Pooled<AccumulateGrad> {
-  Tensor variable;
-  ~AccumulateGrad() override;
+  TensorImpl* variable = nullptr;  // owns this node; null once it is gone (nobody could read its .grad any more)
   std::string name() const override { return "AccumulateGrad"; }
   void apply(Tensor* grads, Tensor* result) override;
   bool is_leaf_sink() const override { return true; }
@@ -125,7 +125,7 @@ struct ViewStep : Pooled<ViewStep> {
 };
 Tensor replay(const ViewStep& last, const Tensor& base);
 
-struct ViewInfo : Pooled<ViewInfo> {
+struct ViewInfo {
   Tensor base;
   Ref<ViewStep> step;
   uint32_t version = 0;      // of the storage when grad_fn was derived
@@ -135,8 +135,8 @@ struct ViewInfo : Pooled<ViewInfo> {
 struct AutogradMeta : Pooled<AutogradMeta> {
   Tensor grad;
   Edge grad_fn;                       // undefined for leaves
-  AccumulateGrad* accumulator = nullptr;  // weak
-  std::unique_ptr<ViewInfo> view;
+  Ref<Node> accumulator;              // leaves: their AccumulateGrad
+  std::optional<ViewInfo> view;
   std::shared_ptr<HookList> hooks;    // leaf: run before accumulating; non-leaf: registered on grad_fn too
   std::shared_ptr<HookList> post_accumulate;
   std::shared_ptr<AutogradMeta*> grad_sink;  // set by retain_grad(): where the hook stores
@@ -167,7 +167,7 @@ struct BackwardOptions {
   bool retain_graph = false, create_graph = false, accumulate = true, allow_unused = false;
   bool has_inputs = false;
 };
-std::vector<Tensor> backward(const std::vector<Tensor>& roots, std::vector<Tensor> grads, const std::vector<Tensor>& inputs,
+std::vector<Tensor> backward(std::span<const Tensor> roots, std::span<Tensor> grads, std::span<const Tensor> inputs,
                              const BackwardOptions& options);
 
 // Anomaly mode: set by csrc/python. current_line() names the user's Python line.

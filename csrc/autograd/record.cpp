@@ -50,26 +50,22 @@ void set_grad_fn(TensorImpl& t, Ref<Node> node, uint32_t output) {
   t.requires_grad = true;
 }
 
-AccumulateGrad::~AccumulateGrad() {
-  if (variable.defined() && variable->autograd != nullptr) variable->autograd->accumulator = nullptr;
-}
-
 static Ref<Node> accumulator_of(TensorImpl& t) {
   AutogradMeta& m = meta_of(t);
-  if (m.accumulator != nullptr) return Ref<Node>(m.accumulator);
+  if (m.accumulator) return m.accumulator;
   auto* node = new AccumulateGrad;
+  m.accumulator = Ref<Node>(node);
   node->seq = UINT64_MAX;
   node->outputs.resize(1);
   node->buffer.resize(1);
   node->outputs[0] = {t.sizes, t.dtype, t.device};
-  node->variable = Tensor(&t);
-  m.accumulator = node;
-  return Ref<Node>(node);
+  node->variable = &t;
+  return m.accumulator;
 }
 
 // A view whose storage was written since derives its grad_fn anew from the base (see inplace.cpp).
 static void refresh_view(TensorImpl& t) {
-  ViewInfo* view = t.autograd ? t.autograd->view.get() : nullptr;
+  ViewInfo* view = t.autograd && t.autograd->view ? &*t.autograd->view : nullptr;
   if (view == nullptr || view->version == t.storage->version) return;
   if (!needs_grad(*view->base)) return;
   GradModeGuard on(true);
@@ -87,7 +83,7 @@ Edge gradient_edge(TensorImpl& t) {
 }
 
 static bool needs_grad_slow(const TensorImpl& t) {
-  return t.autograd->view != nullptr && needs_grad(*t.autograd->view->base);
+  return t.autograd->view && needs_grad(*t.autograd->view->base);
 }
 
 static Edge edge_or_none(TensorImpl* t) { return t != nullptr && needs_grad(*t) ? gradient_edge(*t) : Edge{}; }
@@ -110,8 +106,8 @@ static void save_argument(const Op& op, OpNode& node, const Value* args, int k, 
 }
 
 static Node* prepare(const Op& op, const Value* args, Write mode) {
-  auto* node = new OpNode;
-  Ref<Node> guard(node);
+  Ref<OpNode> guard = make_ref<OpNode>();
+  OpNode* node = guard.get();
   node->op = &op;
   node->seq = next_sequence();
   const int n = int(op.args.size());
@@ -172,7 +168,7 @@ static void finish(Node* raw, const Op& op, const Value*, Tensor* outs, Write mo
       node->out_version[k] = outs[k]->storage->version;
     }
   }
-  if (mode == Write::Inplace && outs[0]->autograd != nullptr && outs[0]->autograd->view != nullptr) {
+  if (mode == Write::Inplace && outs[0]->autograd != nullptr && outs[0]->autograd->view) {
     rebase_view_history(*outs[0], *node);
     return;
   }
@@ -180,8 +176,10 @@ static void finish(Node* raw, const Op& op, const Value*, Tensor* outs, Write mo
     if ((op.grad_outputs >> k & 1) && is_floating(outs[k].dtype())) set_grad_fn(*outs[k], owner, uint32_t(k));
 }
 
-// An accumulator keeps its variable alive, so none can exist when the variable's meta dies.
-static void destroy_meta(AutogradMeta* m) { delete m; }
+static void destroy_meta(AutogradMeta* m) {
+  if (m->accumulator) static_cast<AccumulateGrad*>(m->accumulator.get())->variable = nullptr;
+  delete m;
+}
 
 void install_autograd_hooks() {
   hooks.needs_grad_slow = needs_grad_slow;

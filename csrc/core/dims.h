@@ -81,13 +81,15 @@ class Dims {
  private:
   void assign(const int64_t* v, int n) {
     resize_uninitialized(n);
-    std::memcpy(data(), v, size_t(n) * sizeof(int64_t));
+    int64_t* to = data();
+    for (int i = 0; i < n; ++i) to[i] = v[i];
   }
   void steal(Dims& o) {
     size_ = o.size_;
     capacity_ = o.capacity_;
     heap_ = o.heap_;
-    if (!heap_) std::memcpy(inline_, o.inline_, size_t(size_) * sizeof(int64_t));
+    if (!heap_)
+      for (int i = 0; i < size_; ++i) inline_[i] = o.inline_[i];
     o.heap_ = nullptr;
     o.size_ = o.capacity_ = 0;
   }

@@ -5,9 +5,15 @@
 
 namespace mg::cpu {
 
-namespace avx512 { extern const ReduceTable reduce_table; }
-namespace avx2 { extern const ReduceTable reduce_table; }
-namespace portable { extern const ReduceTable reduce_table; }
+namespace avx512 {
+extern const ReduceTable reduce_table;
+}
+namespace avx2 {
+extern const ReduceTable reduce_table;
+}
+namespace portable {
+extern const ReduceTable reduce_table;
+}
 
 const ReduceTable& reduce_table() {
 #if MG_MULTI_ISA

@@ -200,7 +200,7 @@ std::vector<Tensor> run_backward(std::vector<Tensor> roots, std::vector<Tensor> 
   o.accumulate = accumulate;
   o.allow_unused = allow_unused;
   o.has_inputs = has_inputs;
-  return backward(roots, std::move(grads), inputs, o);
+  return backward(roots, grads, inputs, o);
 }
 
 }  // namespace
@@ -216,7 +216,9 @@ PyObject* tensor_backward(PyObject* self, PyObject* const* args, Py_ssize_t n, P
   }
   return guarded([&]() -> PyObject* {
     BackwardLock lock;
-    backward({tensor_of(self)}, {Tensor()}, {}, BackwardOptions{});
+    const Tensor root[] = {tensor_of(self)};
+    Tensor grad[1];
+    backward(root, grad, {}, BackwardOptions{});
     Py_RETURN_NONE;
   });
 }
@@ -236,7 +238,7 @@ void bind_autograd(py::module_& m) {
       .def_property_readonly("variable", [](const NodeHandle& h) {
         auto* a = dynamic_cast<AccumulateGrad*>(h.node.get());
         MG_CHECK(a != nullptr, Runtime, h.node->name(), " has no variable: it is no AccumulateGrad node");
-        return a->variable;
+        return Tensor(a->variable);
       })
       .def("register_prehook", [](const NodeHandle& h, py::function fn) {
         auto list = std::make_shared<HookList>();
@@ -291,7 +293,7 @@ void bind_autograd(py::module_& m) {
     return std::exchange(thread_state.anomaly, on);
   });
   m.def("user_line", &user_line);
-  m.def("is_view", [](Tensor t) { return t->autograd != nullptr && t->autograd->view != nullptr; });
+  m.def("is_view", [](Tensor t) { return t->autograd != nullptr && t->autograd->view.has_value(); });
   m.def("view_base", [](Tensor t) { return t->autograd && t->autograd->view ? t->autograd->view->base : Tensor(); });
   // Hot enough to be raw: used by no_grad() on every optimizer step.
   static PyMethodDef raw[] = {{"set_grad_enabled",

@@ -107,15 +107,11 @@ def _along_classes(weight: Any, ndim: int) -> Any:
 def _sample_gradient(g: Any, total_weight: Any, reduction: int, ndim: int) -> Any:
     """Gradient of each sample's loss, broadcasting over the classes."""
     if reduction == 1:
-        return g / mg.where(
-            total_weight == 0, 1.0, total_weight
-        )  # nothing counts: the loss is NaN, its gradient 0 (PyTorch's)
+        return g / mg.where(total_weight == 0, 1.0, total_weight)  # nothing counts: the loss is NaN, its gradient 0 (PyTorch's)
     return g if reduction == 2 else g.unsqueeze(0 if ndim == 1 else 1)
 
 
-def _nll_grad(
-    g: Any, input_shape: tuple[int, ...], target: Any, weight: Any, total_weight: Any, ignore_index: int, reduction: int
-) -> Any:
+def _nll_grad(g: Any, input_shape: tuple[int, ...], target: Any, weight: Any, total_weight: Any, ignore_index: int, reduction: int) -> Any:
     ndim = len(input_shape)
     q = _one_hot(input_shape, target, ignore_index, g.dtype)
     if weight is not None:
@@ -146,9 +142,7 @@ def _np_nll(input: Any, target: Any, weight: Any, ignore_index: int, reduction: 
     return _np_reduced(-(q * input).sum(0 if input.ndim == 1 else 1), q.sum(), reduction), q.sum()
 
 
-def _np_cross_entropy(
-    input: Any, target: Any, weight: Any, ignore_index: int, reduction: int, label_smoothing: float
-) -> tuple[Any, ...]:
+def _np_cross_entropy(input: Any, target: Any, weight: Any, ignore_index: int, reduction: int, label_smoothing: float) -> tuple[Any, ...]:
     np = _np()
     dim = 0 if input.ndim == 1 else 1
     w, hot = _np_weights(input, weight), _np_one_hot(input, target, ignore_index)
@@ -209,16 +203,13 @@ op(
 )
 
 op(
-    "_cross_entropy(input, target, weight?, ignore_index: int, reduction: int, label_smoothing: float) "
-    "-> out, lse, total_weight",
+    "_cross_entropy(input, target, weight?, ignore_index: int, reduction: int, label_smoothing: float) -> out, lse, total_weight",
     meta="cross_entropy",
     namespace=None,
     nondiff=("lse", "total_weight"),
     dinput=_cross_entropy_grad,
     fast_grads=lambda g, input, target, weight, lse, total_weight, ignore_index, reduction, label_smoothing: (
-        functions["_cross_entropy_backward"](
-            g, input, target, weight, lse, total_weight, ignore_index, reduction, label_smoothing
-        ),
+        functions["_cross_entropy_backward"](g, input, target, weight, lse, total_weight, ignore_index, reduction, label_smoothing),
     ),
     samples=lambda s: [
         s(s.f(3, 5), s.index(3, high=5), None, -100, 1, 0.0),
@@ -290,9 +281,7 @@ def cross_entropy(
     no_ref_reason="_nll_loss has the reference",
     samples=lambda s: [s(s.f(3, 5), s.index(3, high=5))],
 )
-def nll_loss(
-    input: mg.Tensor, target: mg.Tensor, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
-) -> mg.Tensor:
+def nll_loss(input: mg.Tensor, target: mg.Tensor, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> mg.Tensor:
     """Minus the log probability of the target class.
 
     Args:

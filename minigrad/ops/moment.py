@@ -44,9 +44,7 @@ op(
     namespace=None,
     dinput=_var_grad,
     samples=_moment_samples,
-    ref=lambda input, dim=None, keepdim=False, correction=1.0: _np().var(
-        input, axis=_axis(dim), keepdims=keepdim, ddof=correction
-    ),
+    ref=lambda input, dim=None, keepdim=False, correction=1.0: _np().var(input, axis=_axis(dim), keepdims=keepdim, ddof=correction),
     doc="Variance; the kernel of `var`. Two passes: mean, then squared deviations.",
 )
 
@@ -56,9 +54,7 @@ op(
     namespace=None,
     dinput=_std_grad,
     samples=_moment_samples,
-    ref=lambda input, dim=None, keepdim=False, correction=1.0: _np().std(
-        input, axis=_axis(dim), keepdims=keepdim, ddof=correction
-    ),
+    ref=lambda input, dim=None, keepdim=False, correction=1.0: _np().std(input, axis=_axis(dim), keepdims=keepdim, ddof=correction),
     doc="Standard deviation; the kernel of `std`. Its gradient at a constant slice is 0.",
 )
 
@@ -67,14 +63,10 @@ def _moment_arguments(name: str, dim: Any, unbiased: Any, keepdim: bool, correct
     """PyTorch's overloads: (unbiased), (dim, unbiased, keepdim), (dim, *, correction, keepdim)."""
     if isinstance(dim, bool):
         if unbiased is not None:
-            raise TypeError(
-                f"{name}: two values for unbiased: got dim={dim} and unbiased={unbiased}. Try dim=0, unbiased={unbiased}."
-            )
+            raise TypeError(f"{name}: two values for unbiased: got dim={dim} and unbiased={unbiased}. Try dim=0, unbiased={unbiased}.")
         dim, unbiased = None, dim
     if unbiased is not None and correction is not None:
-        raise TypeError(
-            f"{name}: got both unbiased and correction, expected one of them. Try correction={int(unbiased)} alone."
-        )
+        raise TypeError(f"{name}: got both unbiased and correction, expected one of them. Try correction={int(unbiased)} alone.")
     if correction is None:
         correction = 1 if unbiased is None or unbiased else 0
     return dim, keepdim, float(correction)
@@ -148,9 +140,7 @@ _declare_moments()
 def _logsumexp_grad(g: Any, input: Any, out: Any, dim: Any, keepdim: bool) -> Any:
     shape = tuple(input.shape)
     out = restore(out, shape, dim, keepdim)
-    return restore(g, shape, dim, keepdim) * mg.exp(
-        input - mg.where(out == -mg.inf, 0.0, out)
-    )  # a row of -inf: gradient 0, not NaN
+    return restore(g, shape, dim, keepdim) * mg.exp(input - mg.where(out == -mg.inf, 0.0, out))  # a row of -inf: gradient 0, not NaN
 
 
 op(
@@ -266,9 +256,7 @@ def vector_norm(
     samples=lambda s: [s(s.f(3, 4)), s(s.f(3, 4), 1, 1), s(s.f(3, 4), "fro", [0, 1], True)],
     no_ref_reason="_vector_norm has the reference",
 )
-def norm(
-    input: mg.Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None
-) -> mg.Tensor:
+def norm(input: mg.Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None) -> mg.Tensor:
     """Vector norm over `dim`; "fro" is the 2-norm.
 
     Args:
@@ -291,7 +279,5 @@ def norm(
     if p in ("fro", None):
         p = 2
     elif isinstance(p, str):
-        raise ValueError(
-            f"norm: unknown p: got '{p}', expected a number or 'fro'. Try minigrad.linalg.matrix_norm for matrix norms."
-        )
+        raise ValueError(f"norm: unknown p: got '{p}', expected a number or 'fro'. Try minigrad.linalg.matrix_norm for matrix norms.")
     return vector_norm(input, p, dim, keepdim, dtype=dtype, out=out)

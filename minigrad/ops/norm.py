@@ -27,9 +27,7 @@ def _parameter_sum(x: Any, n: int) -> Any:
     return x.sum(list(range(lead))) if lead else x
 
 
-def _layer_norm_grads(
-    g: Any, input: Any, weight: Any, normalized_shape: Any, eps: float, needs: tuple[bool, ...]
-) -> tuple[Any, ...]:
+def _layer_norm_grads(g: Any, input: Any, weight: Any, normalized_shape: Any, eps: float, needs: tuple[bool, ...]) -> tuple[Any, ...]:
     n = len(normalized_shape)
     dims = list(range(-n, 0))
     x, g = _wide(input), _wide(g)
@@ -82,9 +80,7 @@ op(
 )
 
 
-def _rms_norm_grads(
-    g: Any, input: Any, weight: Any, normalized_shape: Any, eps: float, needs: tuple[bool, ...]
-) -> tuple[Any, ...]:
+def _rms_norm_grads(g: Any, input: Any, weight: Any, normalized_shape: Any, eps: float, needs: tuple[bool, ...]) -> tuple[Any, ...]:
     n = len(normalized_shape)
     dims = list(range(-n, 0))
     x, g = _wide(input), _wide(g)
@@ -157,9 +153,7 @@ op(
     namespace=None,
     nondiff=("mean", "var"),
     grads=_batch_norm_grads,
-    fast_grads=lambda g, input, mean, var, weight, eps: functions["_batch_norm_backward"](
-        g, input, mean, var, weight, eps
-    ),
+    fast_grads=lambda g, input, mean, var, weight, eps: functions["_batch_norm_backward"](g, input, mean, var, weight, eps),
     samples=lambda s: [
         s(s.f(4, 3), s.f(3), s.f(3), 1e-5),
         s(s.f(2, 3, 4), None, None, 1e-5),
@@ -190,9 +184,7 @@ def _shape_of(normalized_shape: Any) -> Any:
     no_ref_reason="_layer_norm has the reference",
     samples=lambda s: [s(s.f(3, 5), [5], s.f(5), s.f(5))],
 )
-def layer_norm(
-    input: mg.Tensor, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
-) -> mg.Tensor:
+def layer_norm(input: mg.Tensor, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> mg.Tensor:
     """Normalise over the last dims to mean 0 and variance 1, then scale and shift.
 
     Args:
@@ -248,9 +240,7 @@ def _update_running(running_mean: Any, running_var: Any, mean: Any, var: Any, co
             running_mean.mul_(1 - momentum).add_(mean.to(running_mean.dtype), alpha=momentum)
         if running_var is not None:
             unbiased = var.to(running_var.dtype)
-            running_var.mul_(1 - momentum).add_(
-                unbiased, alpha=momentum * (count / (count - 1) if count > 1 else mg.nan)
-            )
+            running_var.mul_(1 - momentum).add_(unbiased, alpha=momentum * (count / (count - 1) if count > 1 else mg.nan))
 
 
 @composite(

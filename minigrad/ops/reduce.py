@@ -76,9 +76,9 @@ op(
     "mean(input, dim: ints? = None, keepdim: bool = False, *, dtype: dtype? = None) -> out",
     meta="reduce_mean",
     samples="reduce",
-    dinput=lambda g, input_shape, dim, keepdim: (
-        restore(g, input_shape, dim, keepdim) / max_int(count_of(input_shape, dim))
-    ).expand(input_shape),
+    dinput=lambda g, input_shape, dim, keepdim: (restore(g, input_shape, dim, keepdim) / max_int(count_of(input_shape, dim))).expand(
+        input_shape
+    ),
     ref=lambda input, dim=None, keepdim=False, dtype=None: input.mean(axis=_axis(dim), keepdims=keepdim),
     doc=doc(
         "Mean of the elements over `dim`; NaN when there are none.",
@@ -195,9 +195,7 @@ for _name, _word, _shown in (("amax", "Largest", "3"), ("amin", "Smallest", "1")
             s(s.t(4, 3, layout="transposed", distinct=True), 0),
             s(s.t(0, 3), 1),
         ],
-        ref=lambda input, dim=None, keepdim=False, _name=_name: getattr(_np(), _name)(
-            input, axis=_axis(dim), keepdims=keepdim
-        ),
+        ref=lambda input, dim=None, keepdim=False, _name=_name: getattr(_np(), _name)(input, axis=_axis(dim), keepdims=keepdim),
         doc=doc(
             f"{_word} element over `dim` (default: all); NaN if there is one.",
             "any dtype",
@@ -234,9 +232,7 @@ def _np_select(name: str, input: Any, dim: int, keepdim: bool) -> tuple[Any, Any
     return (value, index) if keepdim else (value.squeeze(dim), index.squeeze(dim))
 
 
-def _extreme(
-    name: str, full: Any, along: Any, pair: Any, result: Any, input: Any, dim: Any, keepdim: bool, other: Any, out: Any
-) -> Any:
+def _extreme(name: str, full: Any, along: Any, pair: Any, result: Any, input: Any, dim: Any, keepdim: bool, other: Any, out: Any) -> Any:
     if isinstance(dim, mg.Tensor):
         dim, other = None, dim
     if other is not None:

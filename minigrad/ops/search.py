@@ -37,12 +37,8 @@ def searchsorted(
     if side not in (None, "left", "right"):
         raise RuntimeError(f"searchsorted: side must be 'left' or 'right': got '{side}'")
     if side == "left" and right:
-        raise RuntimeError(
-            "searchsorted: side and right contradict: got side='left' and right=True. Try one of them alone."
-        )
-    return functions["_searchsorted"](
-        sorted_sequence, _values(input, sorted_sequence), sorter, out_int32, right or side == "right"
-    )
+        raise RuntimeError("searchsorted: side and right contradict: got side='left' and right=True. Try one of them alone.")
+    return functions["_searchsorted"](sorted_sequence, _values(input, sorted_sequence), sorter, out_int32, right or side == "right")
 
 
 @composite(no_samples_reason="needs sorted boundaries; tested in tests/test_reduce.py")
@@ -63,9 +59,7 @@ def bucketize(input: Any, boundaries: mg.Tensor, *, out_int32: bool = False, rig
         tensor([0, 1, 3])
     """
     if boundaries.dim() != 1:
-        raise RuntimeError(
-            f"bucketize: boundaries must be 1-d: got shape {tuple(boundaries.shape)}. Try minigrad.searchsorted."
-        )
+        raise RuntimeError(f"bucketize: boundaries must be 1-d: got shape {tuple(boundaries.shape)}. Try minigrad.searchsorted.")
     return functions["_searchsorted"](boundaries, _values(input, boundaries), None, out_int32, right)
 
 
@@ -108,9 +102,7 @@ def unique(
     shape = rows.shape
     keys = rows if rows.dim() == 1 else rows.reshape(shape[0], -1)
     order = mg.arange(len(keys), device=input.device)
-    for column in (
-        [keys] if keys.dim() == 1 else reversed(keys.unbind(1))
-    ):  # least significant column first, each sort stable
+    for column in [keys] if keys.dim() == 1 else reversed(keys.unbind(1)):  # least significant column first, each sort stable
         order = order[functions["_sort"](column[order], 0, False)[1]]
     keys = keys[order]
     start = _run_starts(keys)

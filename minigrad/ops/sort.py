@@ -68,9 +68,7 @@ op(
         s(s.t(4, 3, distinct=True), 4, 0, True, True),
         s(s.t(), 1, 0, True, True),
     ],
-    ref=lambda input, k, dim, largest, sorted: tuple(
-        _np().take(a, range(k), dim) if a.ndim else a for a in _np_sort(input, dim, largest)
-    ),
+    ref=lambda input, k, dim, largest, sorted: tuple(_np().take(a, range(k), dim) if a.ndim else a for a in _np_sort(input, dim, largest)),
     doc="The k largest or smallest elements, in order; the kernel of `topk`.",
 )
 op(
@@ -117,9 +115,7 @@ op(
     meta="searchsorted",
     namespace=None,
     samples=lambda s: [s(mg_sorted(s), s.t(7), None, False, False), s(mg_sorted(s), s.t(2, 3), None, False, True)],
-    ref=lambda sorted_sequence, input, sorter, out_int32, right: _np().searchsorted(
-        sorted_sequence, input, "right" if right else "left"
-    ),
+    ref=lambda sorted_sequence, input, sorter, out_int32, right: _np().searchsorted(sorted_sequence, input, "right" if right else "left"),
     doc="Binary search; the kernel of `searchsorted` and `bucketize`.",
 )
 
@@ -173,9 +169,7 @@ def argsort(input: mg.Tensor, dim: int = -1, descending: bool = False, *, stable
     return functions["_sort"](input, dim, descending)[1]
 
 
-@composite(
-    samples=lambda s: [s(s.t(5, distinct=True)), s(s.t(4, 3, distinct=True))], no_ref_reason="_sort has the reference"
-)
+@composite(samples=lambda s: [s(s.t(5, distinct=True)), s(s.t(4, 3, distinct=True))], no_ref_reason="_sort has the reference")
 def msort(input: mg.Tensor) -> mg.Tensor:
     """Elements in ascending order along the first dim.
 
