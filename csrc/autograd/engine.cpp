@@ -9,24 +9,11 @@
 #include <algorithm>
 
 #include "node.h"
+#include "reused.h"
 
 namespace mg {
 
 static OpRef add_op{"add"};
-
-// A vector whose memory the next backward of this thread uses again: small graphs would spend their time in malloc.
-template <class T>
-struct Reused : std::vector<T> {
-  Reused() { this->swap(spare()); }
-  ~Reused() {
-    this->clear();
-    if (this->capacity() > spare().capacity()) this->swap(spare());
-  }
-  static std::vector<T>& spare() {
-    static thread_local std::vector<T> v;
-    return v;
-  }
-};
 
 struct GraphTask {
   BackwardOptions options;
@@ -101,9 +88,7 @@ struct GraphTask {
       slot = std::move(grad);
     } else if (!thread_state.grad_mode && slot.use_count() == 1 && slot->storage.use_count() == 1 && slot->contiguous &&
                slot->storage->release == nullptr) {
-      Value args[] = {Value(slot), Value(grad), Value(1)};
-      Tensor outs[kMaxOutputs];
-      call(*add_op, args, outs, Write::Inplace);
+      add_in_place(slot, grad);
     } else {
       slot = invoke(add_op, slot, grad);
     }

@@ -159,6 +159,7 @@ struct GradModeGuard {
 Tensor fit_gradient(Tensor grad, const OutputInfo& want, const Node& producer);
 Tensor zeros_like_output(const OutputInfo& info);
 Tensor initial_gradient(const Tensor& root, const Tensor& given);  // ones for a scalar root without a given gradient
+void add_in_place(const Tensor& target, const Tensor& grad);
 void apply_checked(Node* n, std::vector<Tensor>& out);             // anomaly mode: errors name the forward line, NaN raises
 
 // The engine. roots[i] with gradient grads[i] (undefined: ones, scalars only). Without `inputs`, gradients accumulate into leaves;

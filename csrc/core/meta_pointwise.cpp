@@ -86,6 +86,16 @@ static void broadcast_all(const Op& op, const Value* args, OutSpec& out, const T
   }
 }
 
+// Shapes are short: a loop beats the library call behind operator==.
+static bool same_sizes(const Dims& a, const Dims& b) {
+  const int n = a.size();
+  if (n != b.size()) return false;
+  const int64_t *x = a.data(), *y = b.data();
+  for (int i = 0; i < n; ++i)
+    if (x[i] != y[i]) return false;
+  return true;
+}
+
 // Fills sizes, device and the promoted dtype (in r.compute). Returns that dtype.
 static DType infer(const Op& op, const Value* args, MetaResult& r) {
   const int n = int(op.args.size());
@@ -96,7 +106,7 @@ static DType infer(const Op& op, const Value* args, MetaResult& r) {
     const Value& v = args[k];
     if (v.is_tensor()) {
       if (first == nullptr) first = v.t;
-      else plain = plain && v.t->dtype == first->dtype && v.t->device == first->device && v.t->sizes == first->sizes;
+      else plain = plain && v.t->dtype == first->dtype && v.t->device == first->device && same_sizes(v.t->sizes, first->sizes);
       plain = plain && v.t->contiguous;
     } else if (v.is_number() && op.args[k].kind == ArgKind::Operand) {
       plain = plain && first && category(first->dtype) >= (v.kind == Kind::Float ? 2 : v.kind == Kind::Int ? 1 : 0);

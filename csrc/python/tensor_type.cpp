@@ -84,19 +84,25 @@ void destroy_pyobj(TensorImpl* t) {  // the impl dies and owned its wrapper
 
 // ---- operators --------------------------------------------------------------------------------------------------------------
 
+PyObject* call_binary(const Op& op, Value* args, Write mode) {
+  const int n = int(op.args.size());
+  for (int k = 2; k < n; ++k) args[k] = op.args[size_t(k)].default_value;
+  Tensor outs[kMaxOutputs];
+  call(op, args, outs, mode);
+  return wrap(std::move(outs[0]));
+}
+
 PyObject* binary(OpRef& ref, PyObject* a, PyObject* b, Write mode = Write::Fresh) {
   return guarded([&]() -> PyObject* {
-    ArgBuffer buffer;
     ValueArray args;
-    if (is_tensor(a)) [[likely]] args[0] = Value(impl_of(a));
-    else if (!convert_operand(a, args[0], buffer)) Py_RETURN_NOTIMPLEMENTED;
-    if (is_tensor(b)) [[likely]] args[1] = Value(impl_of(b));
-    else if (!convert_operand(b, args[1], buffer)) Py_RETURN_NOTIMPLEMENTED;
-    const Op& op = *ref;
-    for (size_t k = 2; k < op.args.size(); ++k) args[k] = op.args[k].default_value;
-    Tensor outs[kMaxOutputs];
-    call(op, args, outs, mode);
-    return wrap(std::move(outs[0]));
+    if (is_tensor(a) && is_tensor(b)) [[likely]] {
+      args[0] = Value(impl_of(a));
+      args[1] = Value(impl_of(b));
+      return call_binary(*ref, args, mode);
+    }
+    ArgBuffer buffer;
+    if (!convert_operand(a, args[0], buffer) || !convert_operand(b, args[1], buffer)) Py_RETURN_NOTIMPLEMENTED;
+    return call_binary(*ref, args, mode);
   });
 }
 
