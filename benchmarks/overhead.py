@@ -99,12 +99,19 @@ def numpy_workloads() -> dict[str, Workload]:
     }
 
 
-def time_once(fn: Workload, target_s: float = 0.004) -> float:
-    """Seconds per call over a batch of about `target_s`."""
-    start = time.perf_counter()
+def time_once(fn: Workload, target_s: float = 0.01) -> float:
+    """Seconds per call over a batch of about `target_s`, after enough calls to warm caches and branch predictors again."""
     fn()
-    one = max(time.perf_counter() - start, 1e-8)
-    n = max(3, int(target_s / one))
+    warm = 1
+    while True:  # the first calls after another library's turn are several times slower: they must not size the batch
+        start = time.perf_counter()
+        for _ in range(warm):
+            fn()
+        spent = time.perf_counter() - start
+        if spent > target_s / 10:
+            break
+        warm *= 2
+    n = max(3, int(target_s * warm / spent))
     start = time.perf_counter()
     for _ in range(n):
         fn()
