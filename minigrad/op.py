@@ -17,6 +17,11 @@ from minigrad import _core
 
 Tensor = _core.Tensor
 
+if sys.argv[:1] == ["-m"]:  # `python -m minigrad.op` runs this file a second time as __main__, on purpose (see main)
+    import warnings
+
+    warnings.filterwarnings("ignore", message="'minigrad.op' found in sys.modules")
+
 
 class ArgInfo:
     """One argument of a schema: name, kind, optional, keyword_only, mutated, variadic, has_default, default."""
