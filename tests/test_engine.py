@@ -269,6 +269,15 @@ def test_reentrant_backward_in_custom_function():
     np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy())
 
 
+def test_hook_may_drop_the_last_reference_to_its_leaf():
+    """Removing a leaf from its own hook must not free it under the engine's feet."""
+    box = [leaf(mg, [1.0, 2.0])]
+    seen = []
+    box[0].register_hook(lambda g: seen.append(g.tolist()) or box.clear())
+    (box[0] + 1).sum().backward()  # add saves nothing: only `box` holds the leaf
+    assert seen == [[1.0, 1.0]] and not box
+
+
 def test_reentrant_backward_over_the_same_graph():
     """A hook that walks nodes of the outer pass leaves the outer pass intact."""
     x = leaf(mg, [3.0])
