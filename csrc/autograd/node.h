@@ -165,7 +165,7 @@ void apply_checked(Node* n, std::vector<Tensor>& out);             // anomaly mo
 // The engine. roots[i] with gradient grads[i] (undefined: ones, scalars only). Without `inputs`, gradients accumulate into leaves;
 // with `inputs` they are returned instead (or accumulated only there when `accumulate`).
 struct BackwardOptions {
-  bool retain_graph = false, create_graph = false, accumulate = true, allow_unused = false;
+  bool retain_graph = false, create_graph = false, accumulate = true;
   bool has_inputs = false;
 };
 std::vector<Tensor> backward(std::span<const Tensor> roots, std::span<Tensor> grads, std::span<const Tensor> inputs,

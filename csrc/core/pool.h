@@ -1,4 +1,4 @@
-// A freelist per type and thread for the small objects of the hot path (TensorImpl, Storage, Node): ~3 ns against ~20 for malloc.
+// A freelist per type and thread for the small objects of the hot path (TensorImpl, Storage, Node): no trip through malloc.
 // Objects may die on another thread than they were born on: they join the list of the thread that frees them.
 #pragma once
 #include <cstddef>

@@ -45,7 +45,7 @@ class Ref {
   }
   void release() {
     if (p_ == nullptr) return;
-    // The sole owner needs no locked instruction (5 ns each): nobody else can be taking a reference.
+    // The sole owner needs no locked instruction: nobody else can be taking a reference.
     if (p_->refs.load(std::memory_order_acquire) == 1 || p_->refs.fetch_sub(1, std::memory_order_acq_rel) == 1) T::destroy(p_);
   }
   T* p_ = nullptr;

@@ -191,14 +191,13 @@ std::string last_write(const Storage* s) {
 }
 
 std::vector<Tensor> run_backward(std::vector<Tensor> roots, std::vector<Tensor> grads, std::vector<Tensor> inputs, bool has_inputs,
-                                 bool retain, bool create, bool accumulate, bool allow_unused) {
+                                 bool retain, bool create, bool accumulate) {
   BackwardLock lock;
   grads.resize(roots.size());
   BackwardOptions o;
   o.retain_graph = retain;
   o.create_graph = create;
   o.accumulate = accumulate;
-  o.allow_unused = allow_unused;
   o.has_inputs = has_inputs;
   return backward(roots, grads, inputs, o);
 }

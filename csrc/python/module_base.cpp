@@ -1,6 +1,6 @@
 // ModuleBase: the two hot paths of nn.Module in C. The readable definition of both is minigrad/nn/modules/_base.py.
 //
-//   attribute: type -> instance __dict__ -> _parameters -> _buffers -> _modules (PyTorch's order, 40 ns instead of 250 through __getattr__)
+//   attribute: type -> instance __dict__ -> _parameters -> _buffers -> _modules (PyTorch's order, without a Python-level __getattr__)
 //   call:      forward(*args) directly while `_has_hooks` is false, else _call_impl(*args)
 #include "py.h"
 

@@ -1,4 +1,4 @@
-// minigrad.Tensor: a raw CPython heap type (0.1 µs an op instead of 1 µs as a pybind11 class, see docs/architecture.md).
+// minigrad.Tensor: a raw CPython heap type (why not a pybind11 class: docs/architecture.md).
 //
 // Life of a wrapper: impl->pyobj caches it, so one tensor has one Python identity. When the last Python reference goes but the impl
 // lives on (in a graph, as .grad) and the wrapper carries attributes, ownership flips: the impl keeps the wrapper, until it is handed out

@@ -63,9 +63,9 @@ def backward(
     if inputs is not None and not targets:
         raise RuntimeError("backward: inputs argument to backward() cannot be empty")
     if inputs is None:
-        _core.run_backward(roots, grads, [], False, retain, create_graph, True, True)
+        _core.run_backward(roots, grads, [], False, retain, create_graph, True)
         return
-    found = _core.run_backward(roots, grads, targets, True, retain, create_graph, True, True)
+    found = _core.run_backward(roots, grads, targets, True, retain, create_graph, True)
     for target, gradient in zip(targets, found):  # non-leaf targets receive theirs here, leaves got it from the engine
         if not target.is_leaf and gradient is not None:
             target.grad = gradient if target.grad is None else target.grad + gradient
@@ -106,7 +106,7 @@ def grad(
     if len(grads) != len(roots):
         raise RuntimeError(f"grad: got {len(roots)} outputs and {len(grads)} gradients")
     retain = create_graph if retain_graph is None else retain_graph
-    found = _core.run_backward(roots, grads, targets, True, retain, create_graph, False, True)
+    found = _core.run_backward(roots, grads, targets, True, retain, create_graph, False)
     if materialize_grads:
         import minigrad
 
