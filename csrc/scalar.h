@@ -9,7 +9,8 @@
 //   MG_DIV2 is MG_OP2 whose second operand must not be 0 for integers (the kernel reports it). MG_WHERE's first operand is a bool mask.
 //   `name_unit` is the form used when the last operand (alpha, value) is 1. Attributes (alpha, negative_slope …) are operands like any
 //   other, in the order of the op's signature. NaN propagates unless a line says otherwise.
-// Adding an op: one line here, one declaration in minigrad/ops/.
+// Adding an op: one line here, one declaration in minigrad/ops/. Long scalar functions (Bessel, zeta …) are rows of
+// cpu/pointwise_special.cpp instead.
 
 #ifndef MG_OP1
 #define MG_OP1(...)
@@ -35,6 +36,9 @@ MG_OP1(neg, A, SAME, x, -x)
 MG_OP1(positive, A, SAME, x, x)
 MG_OP1(abs, A, SAME, x, abs(x))
 MG_OP1(sign, A, SAME, x, select(x > T(0), T(1), select(x < T(0), T(-1), T(0))))  // NaN gives 0, as in PyTorch
+MG_OP1(sgn, A, SAME, x, select(x > T(0), T(1), select(x < T(0), T(-1), T(0))))
+MG_OP1(conj_physical, A, SAME, x, x)
+MG_OP1(angle, F, SAME, x, select(isnan(x), x, select(x < T(0), T(3.14159265358979323846), T(0))))
 MG_OP1(square, A, SAME, x, x * x)
 MG_OP1(cube, A, SAME, x, x * x * x)  // x ** 3
 MG_OP1(sqrt, F, SAME, x, sqrt(x))
@@ -80,6 +84,8 @@ MG_OP1(erfc, F, SAME, x, erfc(x))
 MG_OP1(erfinv, F, SAME, x, erfinv(x))
 MG_OP1(lgamma, F, SAME, x, lgamma(x))
 MG_OP1(digamma, F, SAME, x, digamma(x))
+MG_OP1(entr, F, SAME, x, select(x > T(0), -x * log(x), select(x < T(0), T(-__builtin_inf()), x * T(0))))
+MG_OP1(ndtr, F, SAME, x, normal_cdf(x))
 MG_OP1(sinc, F, SAME, x, select(x == T(0), T(1), sin(x * T(3.14159265358979323846)) / (x * T(3.14159265358979323846))))
 
 // --- activations ------------------------------------------------------------------------------------------------------------------
@@ -129,6 +135,7 @@ MG_OP2(nextafter, F, SAME, x, y, nextafter(x, y))
 MG_OP2(logaddexp, F, SAME, x, y, select(x == y, x + T(0.69314718055994530942), maximum(x, y) + log1p(exp(-abs(x - y)))))
 MG_OP2(logaddexp2, F, SAME, x, y, select(x == y, x + T(1), maximum(x, y) + log1p(exp2(-abs(x - y))) * T(1.44269504088896340736)))
 MG_OP2(xlogy, F, SAME, x, y, select(isnan(y), y, select(x == T(0), T(0), x * log(y))))
+MG_OP2(xlog1py, F, SAME, x, y, select(isnan(y), y, select(x == T(0), T(0), x * log1p(y))))
 MG_OP2(heaviside, A, SAME, x, values, select(isnan(x), x, select(x == T(0), values, select(x > T(0), T(1), T(0)))))
 MG_OP2(eq, A, BOOL, x, y, x == y)
 MG_OP2(ne, A, BOOL, x, y, x != y)
@@ -144,6 +151,8 @@ MG_OP2(bitwise_or, I, SAME, x, y, x | y)
 MG_OP2(bitwise_xor, I, SAME, x, y, x ^ y)
 MG_OP2(bitwise_left_shift, I, SAME, x, y, shift_left(x, y))    // amounts < 0 or >= width: 0
 MG_OP2(bitwise_right_shift, I, SAME, x, y, shift_right(x, y))  // amounts < 0 or >= width: the sign, -1 or 0
+MG_OP2(gcd, I, SAME, x, y, gcd(x, y))
+MG_OP2(lcm, I, SAME, x, y, lcm(x, y))
 
 // --- three and four operands --------------------------------------------------------------------------------------------------------
 MG_WHERE(where, A, SAME, mask, x, y, select(mask, x, y))

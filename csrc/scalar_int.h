@@ -130,6 +130,19 @@ MG_HD Int<T> pow(Int<T> base, Int<T> exponent) {  // negative exponents: the exa
   return r;
 }
 template <class T>
+MG_HD Int<T> gcd(Int<T> a, Int<T> b) {  // of the magnitudes; gcd(0, 0) is 0
+  a = abs(a), b = abs(b);
+  while (b.v != T(0)) {
+    const Int<T> r = fmod(a, b);
+    a = b, b = r;
+  }
+  return abs(a);
+}
+template <class T>
+MG_HD Int<T> lcm(Int<T> a, Int<T> b) {
+  return abs(trunc_divide(a, gcd(a, b)) * b);
+}
+template <class T>
 MG_HD Int<T> shift_left(Int<T> a, Int<T> n) {
   using S = typename Int<T>::Signed;
   const bool outside = (S(n.v) < 0) | (S(n.v) >= Int<T>::width);

@@ -20,8 +20,8 @@ except ImportError:  # started in a source checkout: take the compiled core of t
     except ImportError as error:
         raise ImportError("minigrad: the C++ core is not built. Try `pip install .` in the checkout.") from error
 from minigrad._core import (
-    Generator, OutOfMemoryError, Size, Tensor, bfloat16, bool, can_cast, default_generator, device, dtype, empty_cache,
-    float16, float32, float64, from_numpy, get_default_dtype, get_num_threads, int8, int16, int32, int64, is_grad_enabled,
+    Generator, OutOfMemoryError, Size, Tensor, bfloat16, bool, can_cast, complex64, complex128, default_generator, device,
+    dtype, empty_cache, float16, float32, float64, from_numpy, get_default_dtype, get_num_threads, int8, int16, int32, int64, is_grad_enabled,
     is_inference_mode_enabled, manual_seed, memory_snapshot, memory_stats, promote_types, result_type, set_default_dtype,
     set_memory_limit, set_num_threads, tensor, uint8,
 )  # fmt: skip
@@ -30,9 +30,12 @@ from minigrad._tensor import (
     layout, memory_format, numel, preserve_format, set_printoptions, strided,
 )  # fmt: skip
 
+from minigrad import _array_namespace  # attaches __array_namespace__ and to_device
+
 __version__ = "0.1.0"
 
 half, float, double = float16, float32, float64
+cfloat, cdouble = complex64, complex128
 short, int, long = int16, int32, int64
 inf, nan, pi, e = 1e999, 1e999 - 1e999, 3.141592653589793, 2.718281828459045
 newaxis = None
@@ -45,12 +48,13 @@ globals().update(_namespaces[""])
 reshape = Tensor.reshape
 
 _LAZY = {
-    "nn", "optim", "data", "io", "utils", "autograd", "testing", "linalg", "special", "random", "indexing",
+    "array_api", "nn", "optim", "data", "io", "utils", "autograd", "testing", "linalg", "special", "random", "indexing", "masked",
+    "fft", "signal", "func",
 }  # fmt: skip
 _LAZY_NAMES = {
     "seed": "minigrad.random", "initial_seed": "minigrad.random", "get_rng_state": "minigrad.random",
     "set_rng_state": "minigrad.random", "save": "minigrad.io", "load": "minigrad.io",
-    "finfo": "minigrad._finfo", "iinfo": "minigrad._finfo",
+    "vmap": "minigrad.func", "finfo": "minigrad._finfo", "iinfo": "minigrad._finfo",
 }  # fmt: skip
 
 
@@ -63,4 +67,5 @@ def __getattr__(name: str):
         value = getattr(importlib.import_module(_LAZY_NAMES[name]), name)
         globals()[name] = value
         return value
-    raise AttributeError(f"module 'minigrad' has no attribute '{name}'")
+    remedy = ": complex32 is not supported. Try minigrad.complex64." if name in ("complex32", "chalf") else ""
+    raise AttributeError(f"module 'minigrad' has no attribute '{name}'{remedy}")

@@ -14,10 +14,10 @@ def _name(dtype: _core.dtype) -> str:
 
 
 class finfo:
-    """Limits of a floating dtype.
+    """Limits of a floating dtype; of the parts of a complex one.
 
     Args:
-        type: a floating dtype (the default dtype when None).
+        type: a floating or complex dtype (the default dtype when None).
     Attributes:
         bits, eps (spacing above 1), max, min (= -max), tiny = smallest_normal, resolution (of decimal digits),
         dtype (name).
@@ -29,7 +29,7 @@ class finfo:
     """
 
     def __init__(self, type: _core.dtype | None = None) -> None:
-        name = _name(_core.get_default_dtype() if type is None else type)
+        name = _name(_core.get_default_dtype() if type is None else type.to_real())
         if name not in _FORMATS:
             raise TypeError(
                 f"finfo: not a floating dtype: got {type}, expected one of {', '.join(_FORMATS)}. Try iinfo."

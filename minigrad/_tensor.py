@@ -5,6 +5,7 @@ Everything here is attached to the C type at import. Printing is in `printing.py
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -94,6 +95,10 @@ def stack_nested(data: Any) -> Tensor:
 
 def tensor_repr(self: Tensor) -> str:
     """`repr(x)`, PyTorch's format."""
+    if _core.is_dataless(self):
+        from minigrad.func._vmap import batched_repr
+
+        return batched_repr(self)
     from minigrad.printing import tensor_text
 
     return tensor_text(self)
@@ -130,7 +135,7 @@ def _parse_to(args: tuple, kwargs: dict[str, Any]) -> tuple[Any, Any, bool, Any]
         raise TypeError(f"to() got an unexpected keyword argument '{next(iter(kwargs))}'")
     flags = []
     for a in args:
-        if isinstance(a, dtype) or a in (float, int, bool):
+        if isinstance(a, dtype) or a in (float, int, bool, complex):
             target_dtype = a
         elif isinstance(a, bool):
             flags.append(a)
@@ -158,13 +163,15 @@ def _to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     if target_dtype is not None:
         target_dtype = _PYTHON_TYPES.get(target_dtype, target_dtype)
         if target_dtype != out.dtype:
+            if out.is_complex() and not target_dtype.is_complex and target_dtype is not _core.bool:
+                warnings.warn("Casting complex values to real discards the imaginary part", UserWarning, stacklevel=2)
             out = functions["_to_dtype"](out, target_dtype)
     if copy and out is self:
         out = out.clone()
     return out.contiguous(memory_format=fmt) if fmt is channels_last else out
 
 
-_PYTHON_TYPES = {float: _core.float64, int: _core.int64, bool: _core.bool}
+_PYTHON_TYPES = {float: _core.float64, int: _core.int64, bool: _core.bool, complex: _core.complex128}
 
 
 def contiguous_format_copy(self: Tensor, fmt: memory_format) -> Tensor:
@@ -193,7 +200,7 @@ def _type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
 _TYPE_NAMES = {
     "float32": "FloatTensor", "float64": "DoubleTensor", "float16": "HalfTensor", "bfloat16": "BFloat16Tensor",
     "uint8": "ByteTensor", "int8": "CharTensor", "int16": "ShortTensor", "int32": "IntTensor", "int64": "LongTensor",
-    "bool": "BoolTensor",
+    "bool": "BoolTensor", "complex64": "ComplexFloatTensor", "complex128": "ComplexDoubleTensor",
 }  # fmt: skip
 
 
@@ -357,6 +364,7 @@ def _attach() -> None:
     names = {
         "float": "float32", "double": "float64", "half": "float16", "bfloat16": "bfloat16", "int": "int32",
         "long": "int64", "short": "int16", "char": "int8", "byte": "uint8", "bool": "bool",
+        "cfloat": "complex64", "cdouble": "complex128",
     }  # fmt: skip
     for name, target in names.items():
         setattr(Tensor, name, converter(getattr(_core, target), name))
@@ -368,10 +376,10 @@ def _attach() -> None:
     }  # fmt: skip
     for name, method in methods.items():
         setattr(Tensor, name, method)
+    Tensor.__complex__ = lambda self: complex(self.item())
     Tensor.tolist = lambda self: _core.to_list(self)
     Tensor.retain_grad = lambda self: _core.retain_grad(self)
     Tensor.type_as = lambda self, other: self.to(other.dtype)
-    Tensor.is_complex = lambda self: False
     Tensor.get_device = lambda self: -1 if self.device.type == "cpu" else self.device.index
     Tensor.layout = property(lambda self: strided)
     Tensor._is_view = lambda self: _core.is_view(self)

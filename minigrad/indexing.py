@@ -38,6 +38,8 @@ def _as_index(part: Any) -> Any:
         made = _core.tensor(list(part))
         return made.to(_core.int64) if made.numel() == 0 else made
     if isinstance(part, Tensor):
+        if _core.is_dataless(part):  # inside vmap: an index per slice
+            return part
         return part if part.dim() or part.dtype not in _INTEGERS else int(
             part.item())  # a 0-d integer tensor is a number
     if isinstance(part, (str, bytes)):
@@ -186,4 +188,4 @@ def setitem(x: Tensor, key: Any, value: Any) -> None:
 
 def _keeps(value: Any, x: Tensor) -> bool:
     """masked_fill_ refuses to cut a float for an integer tensor; assignment cuts it."""
-    return not isinstance(value, float) or x.is_floating_point()
+    return not isinstance(value, float) or x.is_floating_point() or x.is_complex()

@@ -42,7 +42,7 @@ class OpInfo:
     """Everything declared about one op; see `op()` for the fields."""
 
     def __init__(self, name: str, **fields: Any) -> None:
-        self.name = name
+        self.name = self.public = name
         self.schema = ""
         self.doc = ""
         self.meta: str | None = None
@@ -78,6 +78,18 @@ functions: dict[str, Callable[..., Any]] = {}  # every op by name, internal ones
 namespaces: dict[str, dict[str, Callable[..., Any]]] = {"": {}, "nn.functional": {}, "linalg": {}, "special": {}}
 
 
+# What composites and formulas may ask inside function transforms (minigrad.func), where a tensor stands for a batch without a value.
+is_dataless = _core.is_dataless  # does it?
+all_values = _core.all_values  # its elements in all slices, for checks that only raise; an ordinary tensor as it is
+fresh_variable = _core.func_variable  # the same values as a tensor to differentiate by; outer levels keep their history
+inner_needs_grad = _core.inner_needs_grad  # is a gradient wanted from outside of the innermost vmap?
+
+
+def batched_as(made: Tensor, value: Any) -> Tensor:
+    """`made` as a tensor that `value` can be written into: a batch when `value` is one."""
+    return _core.spread_like(made, value) if is_dataless(value) else made
+
+
 def _caller() -> str:
     frame = sys._getframe(2)
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
@@ -108,6 +120,7 @@ def op(
     samples: Any = None,
     aliases: tuple[str, ...] = (),
     can_fail: bool = False,
+    holomorphic: bool = True,
     **extra: Any,
 ) -> Callable[..., Any]:
     """Declare an op with its own kernel and return its function.
@@ -122,6 +135,8 @@ def op(
         namespace: "" = `mg.` and method, "nn.functional", …, a tuple of them, or None for internal ops.
         inplace: make the `name_` twin (default: pointwise ops with a method).
         can_fail: the kernel may raise half-way (integer division by zero), so in-place forms go through a temporary.
+        holomorphic: for complex outputs the formulas are those of real numbers and the engine evaluates conj(f(conj(g))); False:
+            the formulas are written for complex g themselves (abs, sgn, eigenvectors ...). Formulas that save no tensor get g as it is.
         extra: anything else is kept in `info` (skip reasons, tolerances, …).
     Returns:
         the function.
@@ -130,7 +145,7 @@ def op(
     for name in formulas:
         del extra["d" + name]
     name, args, outputs, pointwise = _core.register_op(
-        schema, meta, formulas, grads, fast_grads, view, list(nondiff), can_fail
+        schema, meta, formulas, grads, fast_grads, view, list(nondiff), can_fail, holomorphic
     )
     spaces = () if namespace is None else (namespace,) if isinstance(namespace, str) else tuple(namespace)
     method = "" in spaces if method is None else method
@@ -163,9 +178,13 @@ def composite(
     samples: Any = None,
     ref: Callable | str | None = None,
     name: str | None = None,
+    public: str | None = None,
     **extra: Any,
 ) -> Callable[[Callable], Callable]:
-    """Register a Python function made of other ops; the arguments mean what they mean in `op()`."""
+    """Register a Python function made of other ops; the arguments mean what they mean in `op()`.
+
+    `public` is its name for users where the registry needs another one (linalg.norm and norm).
+    """
 
     def register(function: Callable) -> Callable:
         spaces = (namespace,) if isinstance(namespace, str) else tuple(namespace)
@@ -173,15 +192,15 @@ def composite(
         is_method = "" in spaces if method is None else method
         info = OpInfo(
             label, doc=function.__doc__ or "", composite=True, namespace=spaces, method=is_method, inplace=inplace,
-            samples=samples, ref=ref, aliases=aliases, info=extra, where=_caller(), function=function,
+            samples=samples, ref=ref, aliases=aliases, info=extra, where=_caller(), function=function, public=public or label,
         )  # fmt: skip
         registry[label] = info
         functions[label] = function
-        for public in (label, *aliases):
-            _publish(info, public, function, function if is_method else None)
+        for known in (info.public, *aliases):
+            _publish(info, known, function, function if is_method else None)
             if inplace:
-                twin = _inplace_twin(function, public)
-                _publish(info, public + "_", twin, twin)
+                twin = _inplace_twin(function, known)
+                _publish(info, known + "_", twin, twin)
         return function
 
     return register
@@ -190,7 +209,8 @@ def composite(
 def _inplace_twin(function: Callable, name: str) -> Callable:
     def twin(input: Any, *args: Any, **kwargs: Any) -> Any:
         # Formulas may have saved the input, which copy_ is about to overwrite: they get a copy of their own.
-        source = input.clone() if input.requires_grad and _core.is_grad_enabled() else input
+        needs = input.requires_grad or any(isinstance(a, Tensor) and a.requires_grad for a in (*args, *kwargs.values()))
+        source = input.clone() if needs and _core.is_grad_enabled() else input
         result = function(source, *args, **kwargs)
         if not _core.can_cast(result.dtype, input.dtype):
             raise RuntimeError(f"{name}_: result type {result.dtype} can't be cast to the desired output type {input.dtype}")

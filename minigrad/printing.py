@@ -43,6 +43,19 @@ def get_printoptions() -> dict[str, Any]:
     return dict(_options)
 
 
+class _ComplexFormatter:
+    """Two formatters, for the real and the imaginary parts."""
+
+    def __init__(self, values: list[complex]) -> None:
+        self.real = _Formatter([v.real for v in values], True)
+        self.imag = _Formatter([v.imag for v in values], True)
+        self.width = self.real.width + self.imag.width + 1
+
+    def __call__(self, v: complex) -> str:
+        imag = self.imag(v.imag).lstrip()
+        return self.real(v.real) + (imag if imag[0] in "+-" else "+" + imag) + "j"
+
+
 class _Formatter:
     """Column width and number style for all values that will be shown."""
 
@@ -124,7 +137,7 @@ def _suffixes(x: Tensor) -> list[str]:
         out.append(f"device='{x.device}'")
     if x.numel() == 0 and x.dim() != 1:
         out.append(f"size={tuple(x.shape)}")
-    has_default = x.dtype in (_core.get_default_dtype(), _core.int64, _core.bool)
+    has_default = x.dtype in (_core.get_default_dtype(), _core.get_default_dtype().to_complex(), _core.int64, _core.bool)
     if (x.numel() == 0 and x.dtype != _core.get_default_dtype()) or (x.numel() > 0 and not has_default):
         out.append(f"dtype={x.dtype}")
     if x.grad_fn is not None:
@@ -147,7 +160,8 @@ def tensor_text(self: Tensor) -> str:
             summarise = x.numel() > _options["threshold"]
             sample = _summarised(x) if summarise else x
             flat = sample.reshape(-1).tolist()
-            body = _nested(x, indent, summarise, _Formatter(flat, x.is_floating_point()))
+            style = _ComplexFormatter(flat) if x.is_complex() else _Formatter(flat, x.is_floating_point())
+            body = _nested(x, indent, summarise, style)
     finally:
         _core.set_grad_enabled(before)
     suffixes = _suffixes(self)

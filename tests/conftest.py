@@ -9,6 +9,9 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the exhaustive sweeps (marker `slow`)")
+    levels = ("core", "main", "all")
+    parser.addoption("--conformance", choices=levels, default="core", help="how much of op_db: tier 1 in float64, all ops, all dtypes")
+    parser.addoption("--conformance-jobs", type=int, default=2, help="op_db entries run at a time")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -20,7 +20,7 @@ from minigrad.op import registry
 from minigrad.testing.calls import ALL_DTYPES, accepted_dtypes, as_tuple, writes
 from minigrad.testing.checks import SPECIAL
 from minigrad.testing.compare import dtype_name, to_numpy, worst
-from minigrad.testing.samples import FLOATS, Sample, Sampler, Spec, build, samples
+from minigrad.testing.samples import COMPLEX, FLOATS, Sample, Sampler, Spec, build, samples
 from minigrad.testing.tolerances import EPS, GRAD_F64, GRADGRAD_F64, Tolerance, tolerance
 
 torch = pytest.importorskip("torch", reason="PyTorch is the reference of these tests")
@@ -31,7 +31,7 @@ def torch_function(info: Any) -> Callable[..., Any] | None:
     """PyTorch's function of the same name and namespace."""
     spaces = {"": torch, "nn.functional": torch.nn.functional, "linalg": torch.linalg, "special": torch.special}
     for space in info.namespace:
-        found = getattr(spaces.get(space), info.name, None)
+        found = getattr(spaces.get(space), info.public, None)
         if callable(found):
             return found
     method = getattr(torch.Tensor, info.name, None) if info.method and not info.name.startswith("_") else None
@@ -63,7 +63,7 @@ def same_call(
 
         def make(spec: Spec, module: Any = module, leaves: list[Any] = leaves) -> Any:
             t = build(spec, module)
-            if grad and spec.grad and spec.dtype in FLOATS:
+            if grad and spec.grad and spec.dtype in (*FLOATS, *COMPLEX):
                 leaves.append(t.requires_grad_())
                 return t.clone() if copies else t  # leaves that require grad are not writable
             return t
@@ -83,7 +83,7 @@ def same_call(
 def values_of(t: Any) -> np.ndarray:
     if isinstance(t, torch.Tensor):
         t = t.detach()
-        t = t.double() if t.is_floating_point() else t if t.dtype == torch.bool else t.long()
+        t = t.double() if t.is_floating_point() else t.resolve_conj().resolve_neg().to(torch.complex128) if t.is_complex() else t if t.dtype == torch.bool else t.long()
         return t.numpy(force=True)
     return to_numpy(t)
 
@@ -160,7 +160,10 @@ def seeded(module: Any, outputs: tuple[Any, ...], requires_grad: bool = False) -
     rng = np.random.default_rng(7)
     seeds = []
     for y in outputs:
-        w = module.from_numpy(rng.uniform(-1, 1, tuple(y.shape))).to(y.dtype)
+        values = rng.uniform(-1, 1, tuple(y.shape))
+        if y.is_complex():
+            values = values + 1j * rng.uniform(-1, 1, tuple(y.shape))
+        w = module.from_numpy(np.asarray(values)).to(y.dtype)
         seeds.append(w.requires_grad_() if requires_grad else w)
     return seeds
 
@@ -169,9 +172,9 @@ def differentiable(outputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(y for y in outputs if y.requires_grad)
 
 
-def small_samples(info: Any, limit: int) -> list[Sample]:
+def small_samples(info: Any, limit: int, dtype: str = "float64") -> list[Sample]:
     found = [
-        s for s in samples(info) if any(x.grad for x in s.specs()) and all(x.values.size <= 200 for x in s.specs())
+        s for s in samples(info, dtype) if any(x.grad for x in s.specs()) and all(x.values.size <= 200 for x in s.specs())
     ]
     return found[:: max(1, -(-len(found) // limit))]
 
@@ -199,7 +202,7 @@ def compare_gradients(info: Any, reference: Callable[..., Any], sample: Sample, 
     for k, (a, e) in enumerate(zip(*grads, strict=True)):
         if a is None or e is None:  # None equals zeros
             other = e if a is None else a
-            silent = other is None or not values_of(other).any()
+            silent = other is None or np.abs(values_of(other)).max(initial=0) < 1e-12  # rounding of what is 0
             assert silent, f"{info.name}{sample!r}: gradient {k} is None on one side only"
             continue
         own = info.info.get("torch_tol", {}).get("gradient")
@@ -253,6 +256,7 @@ def test_gradient_conventions_at_kinks(name: str) -> None:
         got, want = values_of(a), values_of(e)
         with np.errstate(invalid="ignore"):
             bad = np.isfinite(want) & ~(np.abs(got - want) <= rtol * np.abs(want) + 1e-12)
+            bad &= np.abs(want) < 1e24  # at a pole (trigamma of -1) PyTorch's number is the reciprocal of a rounding error
         rows = grid[bad][:5].tolist()
         assert not bad.any(), f"{name}: gradient {k} at {rows}: got {got[bad][:5]}, PyTorch {want[bad][:5]}"
 

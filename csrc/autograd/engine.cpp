@@ -8,8 +8,8 @@
 // puts their state aside and restores it at its end, so re-entrance works. One backward runs at a time (csrc/python holds a lock).
 #include <algorithm>
 
+#include "inline_vec.h"
 #include "node.h"
-#include "reused.h"
 
 namespace mg {
 
@@ -17,8 +17,8 @@ static OpRef add_op{"add"};
 
 struct GraphTask {
   BackwardOptions options;
-  Reused<Node*> nodes;                            // everything reachable
-  std::vector<Node*> ready;                       // heap by seq
+  InlineVec<Node*, 24> nodes;                     // everything reachable
+  InlineVec<Node*, 8> ready;                      // heap by seq
   std::vector<std::pair<Edge, int>> captures;     // edge of input k -> position in results
   std::vector<Tensor> results;
   struct Stashed {
@@ -29,15 +29,16 @@ struct GraphTask {
     std::vector<Tensor> buffer;
   };
   std::vector<Stashed> stashed;
-  Reused<Ref<Node>> roots;
-  Reused<Tensor> scratch;
+  bool finished = false;
+  SmallVec<Edge, 1> roots;
 
   ~GraphTask() {  // also after an exception: leave no node marked
     for (Node* n : nodes) {
       n->task = nullptr;
       n->dependencies = 0;
       n->needed = true;
-      for (Tensor& t : n->buffer) t.reset();
+      if (!finished)
+        for (Tensor& t : n->buffer) t.reset();
     }
     for (Stashed& s : stashed) {
       s.node->task = s.task;
@@ -60,7 +61,7 @@ struct GraphTask {
   }
 
   void discover() {
-    for (auto& r : roots) claim(r.get());
+    for (Edge& r : roots) claim(r.node.get());
     for (size_t at = 0; at < nodes.size(); ++at) {  // `nodes` doubles as the queue
       for (Edge& e : nodes[at]->edges) {
         if (!e) continue;
@@ -72,7 +73,7 @@ struct GraphTask {
 
   // With `inputs`: only what lies on a path to one of them is worth computing. Producers are older than consumers.
   void mark_needed() {
-    std::vector<Node*> order = nodes;
+    std::vector<Node*> order(nodes.begin(), nodes.end());
     auto age = [](const Node* n) { return n->is_leaf_sink() ? 0 : n->seq; };
     std::sort(order.begin(), order.end(), [&](Node* a, Node* b) { return age(a) < age(b); });
     for (Node* n : order) {
@@ -82,11 +83,13 @@ struct GraphTask {
     }
   }
 
-  void accumulate(Edge& e, Tensor grad) {
+  void accumulate(Edge& e, Tensor grad, const Node& producer) {
+    const OutputInfo& want = e.node->outputs[int(e.output)];
+    if (!fits(grad, want)) grad = fit_gradient(std::move(grad), want, producer);
     Tensor& slot = e.node->buffer[int(e.output)];
     if (!slot.defined()) {
       slot = std::move(grad);
-    } else if (!thread_state.grad_mode && slot.use_count() == 1 && slot->storage.use_count() == 1 && slot->contiguous &&
+    } else if (!thread_state.grad_mode && !handlers_exist() && slot.use_count() == 1 && slot->storage.use_count() == 1 && slot->contiguous &&
                slot->storage->release == nullptr) {
       add_in_place(slot, grad);
     } else {
@@ -123,16 +126,15 @@ struct GraphTask {
       return;
     }
     const int edges = n->edges.size();
-    std::vector<Tensor> out;
-    out.swap(scratch);  // nested backward inside apply() has its own task
-    out.assign(size_t(edges), Tensor());
+    SmallVec<Tensor, 4> out;
+    out.resize(edges);
     bool forward = any;
     if (options.has_inputs) {
       forward = false;
       for (Edge& e : n->edges) forward |= any && e && e.node->needed;
     }
     if (forward) {
-      if (thread_state.anomaly) apply_checked(n, out);
+      if (thread_state.anomaly) apply_checked(n, {out.data(), size_t(edges)});
       else n->apply(n->buffer.data(), out.data());
     }
     for (Tensor& t : n->buffer) t.reset();
@@ -140,20 +142,25 @@ struct GraphTask {
     for (int e = 0; e < edges; ++e) {
       Edge& edge = n->edges[e];
       if (!edge) continue;
-      if (out[size_t(e)].defined() && edge.node->needed)
-        accumulate(edge, fit_gradient(std::move(out[size_t(e)]), edge.node->outputs[int(edge.output)], *n));
+      const bool wanted = out[e].defined() && edge.node->needed;
+      if (wanted && edge.node->leaf_sink && edge.node->dependencies == 1 && !options.has_inputs && !edge.node->extras &&
+          !edge.node->buffer[0].defined() && fits(out[e], edge.node->outputs[0])) {  // the leaf's only gradient: no stop in its buffer
+        edge.node->dependencies = 0;
+        edge.node->apply(&out[e], nullptr);
+        continue;
+      }
+      if (wanted) accumulate(edge, std::move(out[e]), *n);
       arrive(edge.node.get());
     }
-    out.clear();
-    scratch.swap(out);
   }
 
   void run() {
-    for (auto& r : roots)
-      if (r->dependencies == 0 && std::find(ready.begin(), ready.end(), r.get()) == ready.end()) {
-        r->dependencies = 1;
-        arrive(r.get());
-      }
+    for (Edge& r : roots) {
+      Node* n = r.node.get();
+      if (n->dependencies != 0 || std::find(ready.begin(), ready.end(), n) != ready.end()) continue;
+      n->dependencies = 1;
+      arrive(n);
+    }
     auto younger = [](Node* a, Node* b) { return a->seq < b->seq; };
     while (!ready.empty()) {
       std::pop_heap(ready.begin(), ready.end(), younger);
@@ -161,6 +168,7 @@ struct GraphTask {
       ready.pop_back();
       run_node(n);
     }
+    finished = true;
   }
 };
 
@@ -169,12 +177,11 @@ std::vector<Tensor> backward(std::span<const Tensor> roots, std::span<Tensor> gr
   GraphTask task;
   task.options = options;
   task.results.resize(inputs.size());
-  Reused<Edge> starts;
+  task.roots.resize(int(roots.size()));
   for (size_t i = 0; i < roots.size(); ++i) {
     MG_CHECK(needs_grad(*roots[i]), Runtime, "backward: element ", i,
              " of tensors does not require grad and does not have a grad_fn. Try requires_grad_() on what it was computed from.");
-    starts.push_back(gradient_edge(*roots[i]));
-    task.roots.push_back(starts.back().node);
+    task.roots[int(i)] = gradient_edge(*roots[i]);
     grads[i] = initial_gradient(roots[i], grads[i]);
   }
   for (size_t k = 0; k < inputs.size(); ++k) {
@@ -184,10 +191,7 @@ std::vector<Tensor> backward(std::span<const Tensor> roots, std::span<Tensor> gr
   task.discover();
   if (options.has_inputs) task.mark_needed();
   GradModeGuard mode(options.create_graph);
-  for (size_t i = 0; i < roots.size(); ++i) {
-    Node& node = *starts[i].node;
-    task.accumulate(starts[i], fit_gradient(std::move(grads[i]), node.outputs[int(starts[i].output)], node));
-  }
+  for (size_t i = 0; i < roots.size(); ++i) task.accumulate(task.roots[int(i)], std::move(grads[i]), *task.roots[int(i)].node);
   task.run();
   return std::move(task.results);
 }

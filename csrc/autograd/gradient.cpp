@@ -7,16 +7,16 @@ namespace mg {
 
 static OpRef add_op{"add"}, sum_op{"sum"}, cast_op{"_to_dtype"}, clone_op{"clone"};
 
-// target += grad, for buffers that nobody differentiates through. Tiny ones skip call(): (a*b).sum().backward() went from 1031
-// to 868 ns with it (benchmarks/overhead.py). Traced code takes the door like everything else.
+// target += grad, for buffers that nobody differentiates through. Small ones run add's plain kernel without call():
+// (a*b).sum().backward() went from 1031 to 868 ns with it (benchmarks/overhead.py). Data-less tensors take the door like everything else.
 void add_in_place(const Tensor& target, const Tensor& grad) {
   TensorImpl &t = *target, &g = *grad;
-  const bool tiny = t.numel <= 256 && t.contiguous && g.contiguous && t.dtype == DType::Float32 && g.dtype == DType::Float32 &&
-                    t.device == Device{} && g.device == Device{} && t.sizes == g.sizes;
-  if (tiny && !thread_state.tracing) {
-    float* to = t.ptr<float>();
-    const float* from = g.ptr<float>();
-    for (int64_t i = 0; i < t.numel; ++i) to[i] += from[i];
+  const PlainKernels* plain = (*add_op).plain;
+  const auto fn = plain != nullptr && !handlers_exist() ? plain->fn[int(t.dtype)] : nullptr;
+  if (fn != nullptr && t.numel <= 4096 && t.dtype == g.dtype && t.contiguous && g.contiguous && t.device == Device{} &&
+      g.device == Device{} && t.sizes == g.sizes) {
+    const void* in[] = {t.data(), g.data()};
+    fn(t.data(), in, t.numel);
     if (!t.untracked_version) ++t.storage->version;
     return;
   }
@@ -50,14 +50,14 @@ Tensor fit_gradient(Tensor grad, const OutputInfo& want, const Node& producer) {
 }
 
 static bool has_nan(const Tensor& t) {
-  if (!t.defined() || !is_floating(t.dtype()) || t.device().type != DeviceType::CPU) return false;
-  Tensor wide = to_contiguous(*t, DType::Float64);
-  const double* v = wide.ptr<double>();
-  return std::any_of(v, v + wide.numel(), [](double x) { return x != x; });
+  if (!t.defined() || t->dataless || !is_inexact(t.dtype()) || t.device().type != DeviceType::CPU) return false;
+  Tensor wide = to_contiguous(*t, DType::Complex128);
+  const complex128* v = wide.ptr<complex128>();
+  return std::any_of(v, v + wide.numel(), [](complex128 x) { return x.re != x.re || x.im != x.im; });
 }
 
 // Anomaly mode: errors name the forward line that recorded the node, and a gradient that turns NaN is an error.
-void apply_checked(Node* n, std::vector<Tensor>& out) {
+void apply_checked(Node* n, std::span<Tensor> out) {
   const std::string where = n->extras && !n->extras->trace.empty() ? "\n  recorded by the forward at:  " + n->extras->trace : "";
   bool clean = true;
   for (Tensor& g : n->buffer) clean &= !has_nan(g);
@@ -75,6 +75,8 @@ Tensor initial_gradient(const Tensor& root, const Tensor& given) {
   if (!given.defined()) {
     MG_CHECK(root.numel() == 1, Runtime, "backward: grad can be implicitly created only for scalar outputs: got shape ",
              root.sizes(), ". Try .sum().backward() or pass gradient=.");
+    MG_CHECK(!is_complex(root.dtype()), Runtime, "backward: grad can be implicitly created only for real scalar outputs but got ",
+             root.dtype(), ". Try .abs().backward() or pass gradient=.");
     MG_CHECK(is_floating(root.dtype()), Runtime, "backward: only floating outputs have gradients: got ", root.dtype());
     Tensor one = empty(root.sizes(), root.dtype(), root.device());
     static OpRef fill_op{"fill_"};

@@ -58,13 +58,11 @@ Tensor rows(const Tensor& t) {  // all leading dims as one
 
 // An argument that is a tensor (saved, checked) or a number.
 Tensor times(const Tensor& g, OpNode& n, int arg) {
-  const Value& v = n.args[arg].value;
-  if (v.kind == Kind::Tensor || v.none()) return invoke(mul_op, g, n.saved_input(arg));
-  return invoke(mul_op, g, v);
+  return invoke(mul_op, g, n.saved_value(arg));
 }
 
 const Value& attribute(const OpNode& n, int arg) { return n.args[arg].value; }
-bool is_one(const Value& v) { return v.is_number() && v.as_double() == 1.0; }
+bool is_one(const Value& v) { return v.is_number() && v.kind != Kind::Complex && v.as_double() == 1.0; }
 
 bool add(OpNode& n, Tensor* g, Tensor* r) {
   if (needs(n, 0)) r[0] = g[0];
@@ -88,8 +86,7 @@ bool mul(OpNode& n, Tensor* g, Tensor* r) {
 
 bool true_divide(OpNode& n, Tensor* g, Tensor* r) {
   if (needs(n, 1)) return false;
-  const Value& v = attribute(n, 1);
-  r[0] = v.is_number() ? invoke(div_op, g[0], v) : invoke(div_op, g[0], n.saved_input(1));
+  r[0] = invoke(div_op, g[0], n.saved_value(1));
   return true;
 }
 
@@ -157,7 +154,7 @@ bool matmul(OpNode& n, Tensor* g, Tensor* r) {
 
 bool linear(OpNode& n, Tensor* g, Tensor* r) {
   if (g[0].dim() < 2) return false;
-  if (needs(n, 0)) r[0] = invoke(matmul_op, g[0], n.saved_input(1));
+  if (needs(n, 0)) r[0] = invoke(matmul_op, g[0], n.saved_value(1));
   if (needs(n, 1)) r[1] = invoke(matmul_op, transposed(rows(g[0]), 0, 1), rows(n.saved_input(0)));
   if (needs(n, 2)) r[2] = invoke(sum_op, rows(g[0]), Dims{0});
   return true;

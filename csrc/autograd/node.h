@@ -12,6 +12,7 @@
 
 #include "../core/op.h"
 #include "../core/small_vec.h"
+#include "handler.h"
 
 namespace mg {
 
@@ -40,6 +41,7 @@ struct HookList {
 struct Node {
   std::atomic<uint32_t> refs{0};
   bool released = false;       // saved tensors were freed by an earlier backward
+  bool leaf_sink = false;      // AccumulateGrad: where gradients end
   uint64_t seq = 0;            // creation order: the engine runs the youngest ready node first
   SmallVec<Edge, 3> edges;     // one per differentiable tensor input (undefined edges stay in place)
   SmallVec<OutputInfo, 1> outputs;
@@ -52,7 +54,10 @@ struct Node {
   void* pyobj = nullptr;       // borrowed Python view of this node (grad_fn)
 
   // Engine's scratch, valid while `task` is set.
-  GraphTask* task = nullptr;
+  union {
+    GraphTask* task = nullptr;
+    Node* next_dead;  // destroy()'s list
+  };
   int32_t dependencies = 0;
   bool needed = true;
   SmallVec<Tensor, 1> buffer;
@@ -62,7 +67,7 @@ struct Node {
   // grads: one per output, undefined where nothing arrived. result: one slot per edge.
   virtual void apply(Tensor* grads, Tensor* result) = 0;
   virtual void release_saved() {}
-  virtual bool is_leaf_sink() const { return false; }
+  bool is_leaf_sink() const { return leaf_sink; }
   Extras& extra() {
     if (!extras) extras = std::make_unique<Extras>();
     return *extras;
@@ -90,7 +95,8 @@ struct OpNode final : Node, Pooled<OpNode> {
   void apply(Tensor* grads, Tensor* result) override;
   void release_saved() override;
   int slot(int arg) const;                       // first edge of that argument
-  Tensor saved_input(int arg) const;             // checks the version
+  Value saved_value(int arg) const;              // checks the version
+  Tensor saved_input(int arg) const;             // the same, kept alive
   Tensor saved_output(int k);                    // with history when gradients are being recorded
   Dims input_sizes(int arg, int item = 0) const;
 };
@@ -109,13 +115,13 @@ using NativeFormula = bool (*)(OpNode& node, Tensor* grads, Tensor* result);  //
 NativeFormula find_native_formula(std::string_view op);
 
 struct AccumulateGrad final : Node, Pooled<AccumulateGrad> {
+  AccumulateGrad() { leaf_sink = true; }
   TensorImpl* variable = nullptr;  // owns this node; null once it is gone (nobody could read its .grad any more)
   std::string name() const override { return "AccumulateGrad"; }
   void apply(Tensor* grads, Tensor* result) override;
-  bool is_leaf_sink() const override { return true; }
 };
 
-// One step of a view chain, shared by all views that continue it.
+// Where a view lies in its base's storage. A view of another dtype is not an as_strided of its base: it remembers its ops instead.
 struct ViewStep : Pooled<ViewStep> {
   std::atomic<uint32_t> refs{0};
   Ref<ViewStep> previous;
@@ -123,31 +129,34 @@ struct ViewStep : Pooled<ViewStep> {
   SmallVec<OwnedValue, 5> args;  // args[0] is left empty: the tensor viewed
   static void destroy(ViewStep* s) { delete s; }
 };
-Tensor replay(const ViewStep& last, const Tensor& base);
-
-struct ViewInfo {
-  Tensor base;
-  Ref<ViewStep> step;
-  uint32_t version = 0;      // of the storage when grad_fn was derived
-  bool made_in_no_grad = false;
+struct ViewGeometry {
+  Dims sizes, strides;
+  int64_t offset = 0;       // from the base's first element
+  Ref<ViewStep> last_step;  // null: as_strided says it all
+  explicit ViewGeometry(const TensorImpl& view);
+  Tensor of(const Tensor& base) const;  // the same view of another tensor laid out like the base, differentiable
 };
 
+// What only leaves with a gradient and tensors with hooks have.
 struct AutogradMeta : Pooled<AutogradMeta> {
   Tensor grad;
-  Edge grad_fn;                       // undefined for leaves
   Ref<Node> accumulator;              // leaves: their AccumulateGrad
-  std::optional<ViewInfo> view;
   std::shared_ptr<HookList> hooks;    // leaf: run before accumulating; non-leaf: registered on grad_fn too
   std::shared_ptr<HookList> post_accumulate;
   std::shared_ptr<AutogradMeta*> grad_sink;  // set by retain_grad(): where the hook stores
+  Ref<ViewStep> last_step;            // views of another dtype than their base
   bool retain_grad = false;
+  std::unique_ptr<Standin> standin;   // data-less tensors: what their values are (handler.h)
 };
 
 AutogradMeta& meta_of(TensorImpl& t);           // makes it when absent
 Edge gradient_edge(TensorImpl& t);              // undefined edge when no gradient is needed; refreshes stale views
 void set_grad_fn(TensorImpl& t, Ref<Node> node, uint32_t output);
+void clear_grad_fn(TensorImpl& t);
 void check_leaf_write(const char* op, TensorImpl& t, bool needs_grad);
 void rebase_view_history(TensorImpl& view, OpNode& node);  // inplace.cpp
+void take_geometry(const char* op, TensorImpl& t, TensorImpl& view);
+void resize_tensor(TensorImpl& t, const Dims& sizes);
 
 struct GradModeGuard {
   bool before = thread_state.grad_mode;
@@ -157,10 +166,11 @@ struct GradModeGuard {
 
 // Sums and casts a gradient to what the forward value looked like (undoes broadcasting and promotion).
 Tensor fit_gradient(Tensor grad, const OutputInfo& want, const Node& producer);
+inline bool fits(const Tensor& grad, const OutputInfo& want) { return grad.dtype() == want.dtype && grad.sizes() == want.sizes; }
 Tensor zeros_like_output(const OutputInfo& info);
 Tensor initial_gradient(const Tensor& root, const Tensor& given);  // ones for a scalar root without a given gradient
 void add_in_place(const Tensor& target, const Tensor& grad);
-void apply_checked(Node* n, std::vector<Tensor>& out);             // anomaly mode: errors name the forward line, NaN raises
+void apply_checked(Node* n, std::span<Tensor> out);                // anomaly mode: errors name the forward line, NaN raises
 
 // The engine. roots[i] with gradient grads[i] (undefined: ones, scalars only). Without `inputs`, gradients accumulate into leaves;
 // with `inputs` they are returned instead (or accumulated only there when `accumulate`).
@@ -181,5 +191,6 @@ extern AnomalyHooks anomaly_hooks;
 
 void install_autograd_hooks();
 void install_inplace_hooks();
+void install_handler_hooks();
 
 }  // namespace mg

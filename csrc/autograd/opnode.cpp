@@ -53,19 +53,24 @@ int OpNode::slot(int arg) const {
        " Try retain_graph=True in the first call.");
 }
 
-Tensor OpNode::saved_input(int k) const {
-  if (released) already_freed(*this);
+Value OpNode::saved_value(int k) const {
+  if (released) [[unlikely]] already_freed(*this);
   const Saved& s = args[k];
-  if (s.value.kind != Kind::Tensor) return {};
-  if (s.value.t->storage->version != s.version) stale(*this, "argument '" + op->args[size_t(k)].name + "'", *s.value.t, s.version);
-  return Tensor(s.value.t);
+  if (s.value.kind == Kind::Tensor && s.value.t->storage->version != s.version) [[unlikely]]
+    stale(*this, "argument '" + op->args[size_t(k)].name + "'", *s.value.t, s.version);
+  return s.value;
+}
+
+Tensor OpNode::saved_input(int k) const {
+  const Value v = saved_value(k);
+  return v.is_tensor() ? Tensor(v.t) : Tensor();
 }
 
 Tensor OpNode::saved_output(int k) {
   if (released) already_freed(*this);
   const Tensor& t = saved_out[k];
   if (t->storage->version != out_version[k]) stale(*this, "result '" + op->outputs[size_t(k)] + "'", *t, out_version[k]);
-  if (!thread_state.grad_mode || !(op->grad_outputs >> k & 1) || !is_floating(t.dtype())) return t;
+  if (!thread_state.grad_mode || !(op->grad_outputs >> k & 1) || !is_inexact(t.dtype())) return t;
   Tensor with_history = alias(*t);
   set_grad_fn(*with_history, Ref<Node>(this), uint32_t(k));
   return with_history;

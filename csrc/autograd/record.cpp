@@ -24,19 +24,17 @@ void HookList::remove(uint64_t id) {
 }
 
 void Node::destroy(Node* n) {
-  static thread_local std::vector<Node*>* pending = nullptr;
-  if (pending != nullptr) {
-    pending->push_back(n);
-    return;
+  static constinit thread_local Node* pending [[gnu::tls_model("initial-exec")]] = nullptr;
+  static constinit thread_local bool busy [[gnu::tls_model("initial-exec")]] = false;
+  n->next_dead = pending;
+  pending = n;
+  if (busy) return;
+  busy = true;
+  while (pending != nullptr) {
+    Node* dead = std::exchange(pending, pending->next_dead);
+    delete dead;  // its edges may add more
   }
-  std::vector<Node*> queue{n};
-  pending = &queue;
-  while (!queue.empty()) {
-    Node* next = queue.back();
-    queue.pop_back();
-    delete next;  // its edges may push more
-  }
-  pending = nullptr;
+  busy = false;
 }
 
 AutogradMeta& meta_of(TensorImpl& t) {
@@ -45,10 +43,13 @@ AutogradMeta& meta_of(TensorImpl& t) {
 }
 
 void set_grad_fn(TensorImpl& t, Ref<Node> node, uint32_t output) {
-  AutogradMeta& m = meta_of(t);
-  m.grad_fn = Edge{std::move(node), output};
+  if (t.grad_fn != nullptr) clear_grad_fn(t);
+  t.grad_fn = node.detach();
+  t.grad_output = output;
   t.requires_grad = true;
 }
+
+void clear_grad_fn(TensorImpl& t) { Ref<Node>::adopt(std::exchange(t.grad_fn, nullptr)).reset(); }
 
 static Ref<Node> accumulator_of(TensorImpl& t) {
   AutogradMeta& m = meta_of(t);
@@ -65,28 +66,19 @@ static Ref<Node> accumulator_of(TensorImpl& t) {
 
 // A view whose storage was written since derives its grad_fn anew from the base (see inplace.cpp).
 static void refresh_view(TensorImpl& t) {
-  ViewInfo* view = t.autograd && t.autograd->view ? &*t.autograd->view : nullptr;
-  if (view == nullptr || view->version == t.storage->version) return;
-  if (!needs_grad(*view->base)) return;
+  if (!t.base || t.view_version == t.storage->version || !t.base->requires_grad) return;
   GradModeGuard on(true);
-  Tensor again = replay(*view->step, view->base);
-  t.autograd->grad_fn = again->autograd->grad_fn;
-  t.requires_grad = true;
-  view->version = t.storage->version;
+  Tensor again = ViewGeometry(t).of(Tensor(t.base));
+  set_grad_fn(t, Ref<Node>::adopt(std::exchange(again->grad_fn, nullptr)), again->grad_output);
+  t.view_version = t.storage->version;
 }
 
 Edge gradient_edge(TensorImpl& t) {
   refresh_view(t);
-  if (t.autograd != nullptr && t.autograd->grad_fn) return t.autograd->grad_fn;
+  if (t.grad_fn != nullptr) return Edge{Ref<Node>(t.grad_fn), t.grad_output};
   if (t.requires_grad) return Edge{accumulator_of(t), 0};
   return {};
 }
-
-static bool needs_grad_slow(const TensorImpl& t) {
-  return t.autograd->view && needs_grad(*t.autograd->view->base);
-}
-
-static Edge edge_or_none(TensorImpl* t) { return t != nullptr && needs_grad(*t) ? gradient_edge(*t) : Edge{}; }
 
 static void save_argument(const Op& op, OpNode& node, const Value* args, int k, Write mode) {
   Saved& s = node.args[k];
@@ -105,53 +97,61 @@ static void save_argument(const Op& op, OpNode& node, const Value* args, int k, 
   }
 }
 
-static Node* prepare(const Op& op, const Value* args, Write mode) {
-  Ref<OpNode> guard = make_ref<OpNode>();
-  OpNode* node = guard.get();
-  node->op = &op;
-  node->seq = next_sequence();
-  const int n = int(op.args.size());
-  uint32_t save = 0;
-  int edges = 0;
-  for (int k = 0; k < n; ++k) {
-    if (!(op.grad_inputs >> k & 1)) continue;
-    edges += args[k].kind == Kind::Tensors ? args[k].len : 1;
-    bool needed = args[k].is_tensor() && needs_grad(*args[k].t);
-    if (args[k].kind == Kind::Tensors)
-      for (int j = 0; j < args[k].len; ++j) needed |= args[k].tensors[j] && needs_grad(*args[k].tensors[j]);
-    if (!needed) continue;
-    node->needs |= 1u << k;
-    save |= op.formula->save_args[k] | op.formula->save_shapes[k];
+// One edge per tensor of a list argument. True when some element needs a gradient.
+static bool add_list_edges(OpNode& node, const Value& list, int first_edge) {
+  bool needed = false;
+  for (int j = 0; j < list.len; ++j) {
+    TensorImpl* t = list.tensors[j];
+    if (t == nullptr || !needs_grad(*t)) continue;
+    node.edges[first_edge + j] = gradient_edge(*t);
+    needed = true;
   }
-  node->args.resize(n);
-  node->edges.resize(edges);
-  for (int k = 0, e = 0; k < n; ++k) {
-    if (op.grad_inputs >> k & 1) {
-      if (args[k].kind == Kind::Tensors) {
-        for (int j = 0; j < args[k].len; ++j) node->edges[e++] = edge_or_none(args[k].tensors[j]);
-      } else {
-        if (args[k].is_tensor()) node->edges[e] = edge_or_none(args[k].t);
-        ++e;
-      }
-    }
-    if (!(save >> k & 1)) continue;
-    uint32_t data = 0;
-    for (int i = 0; i < n; ++i)
-      if (node->needs >> i & 1) data |= op.formula->save_args[i];
-    if (data >> k & 1) save_argument(op, *node, args, k, mode);
-    else if (args[k].is_tensor()) node->args[k].value = OwnedValue(Value(args[k].t->sizes));  // shape only
-    else if (args[k].kind == Kind::Tensors && mode == Write::Fresh) save_argument(op, *node, args, k, mode);
-  }
-  if (thread_state.anomaly && anomaly_hooks.current_line) node->extra().trace = anomaly_hooks.current_line();
-  return static_cast<Node*>(guard.detach());
+  return needed;
 }
 
-static void discard(Node* node) { Ref<Node>::adopt(node).reset(); }
+static Node* prepare(const Op& op, const Value* args, Write mode) {
+  Ref<OpNode> guard = make_ref<OpNode>();
+  OpNode& node = *guard;
+  node.op = &op;
+  node.seq = next_sequence();
+  const Formula& formula = *op.formula;
+  int edges = std::popcount(op.grad_inputs);
+  for (uint32_t lists = op.grad_inputs & op.has_lists; lists != 0; lists &= lists - 1)
+    edges += args[std::countr_zero(lists)].len - 1;
+  node.edges.resize(edges);
+  uint32_t data = 0, shapes = 0;
+  int e = 0;
+  for (uint32_t rest = op.grad_inputs; rest != 0; rest &= rest - 1) {
+    const int k = std::countr_zero(rest);
+    bool needed = false;
+    if (args[k].kind == Kind::Tensors) {
+      needed = add_list_edges(node, args[k], e);
+      e += args[k].len;
+    } else {
+      needed = args[k].is_tensor() && needs_grad(*args[k].t);
+      if (needed) node.edges[e] = gradient_edge(*args[k].t);
+      ++e;
+    }
+    if (!needed) continue;
+    node.needs |= 1u << k;
+    data |= formula.save_args[k];
+    shapes |= formula.save_shapes[k];
+  }
+  node.args.resize(op.n_args);
+  for (uint32_t rest = data | shapes; rest != 0; rest &= rest - 1) {
+    const int k = std::countr_zero(rest);
+    if ((data >> k & 1) || (args[k].kind == Kind::Tensors && mode == Write::Fresh)) save_argument(op, node, args, k, mode);
+    else if (args[k].is_tensor() && !(node.needs >> k & 1))  // only its shape; an edge knows the shape already
+      node.args[k].value = OwnedValue(Value(args[k].t->sizes));
+  }
+  if (thread_state.anomaly && anomaly_hooks.current_line) node.extra().trace = anomaly_hooks.current_line();
+  return static_cast<Node*>(guard.detach());
+}
 
 static void finish(Node* raw, const Op& op, const Value*, Tensor* outs, Write mode) {
   Ref<Node> owner = Ref<Node>::adopt(raw);
   auto* node = static_cast<OpNode*>(raw);
-  const int n = op.n_outputs();
+  const int n = op.n_out;
   uint32_t save = 0;
   for (uint32_t rest = node->needs; rest != 0; rest &= rest - 1) save |= op.formula->save_outs[std::countr_zero(rest)];
   node->outputs.resize(n);
@@ -168,13 +168,16 @@ static void finish(Node* raw, const Op& op, const Value*, Tensor* outs, Write mo
       node->out_version[k] = outs[k]->storage->version;
     }
   }
-  if (mode == Write::Inplace && outs[0]->autograd != nullptr && outs[0]->autograd->view) {
-    rebase_view_history(*outs[0], *node);
+  if (mode == Write::Inplace && outs[0]->base) {
+    if (is_inexact(outs[0].dtype())) rebase_view_history(*outs[0], *node);  // an integer view gets no history
     return;
   }
-  for (int k = 0; k < n; ++k)
-    if ((op.grad_outputs >> k & 1) && is_floating(outs[k].dtype())) set_grad_fn(*outs[k], owner, uint32_t(k));
+  for (int k = 1; k < n; ++k)
+    if ((op.grad_outputs >> k & 1) && is_inexact(outs[k].dtype())) set_grad_fn(*outs[k], owner, uint32_t(k));
+  if ((op.grad_outputs & 1) && is_inexact(outs[0].dtype())) set_grad_fn(*outs[0], std::move(owner), 0);
 }
+
+static void drop_node(Node* n) { Ref<Node>::adopt(n).reset(); }
 
 static void destroy_meta(AutogradMeta* m) {
   if (m->accumulator) static_cast<AccumulateGrad*>(m->accumulator.get())->variable = nullptr;
@@ -182,12 +185,13 @@ static void destroy_meta(AutogradMeta* m) {
 }
 
 void install_autograd_hooks() {
-  hooks.needs_grad_slow = needs_grad_slow;
   hooks.prepare = prepare;
   hooks.finish = finish;
-  hooks.discard = discard;
+  hooks.discard = drop_node;
+  hooks.drop_node = drop_node;
   hooks.destroy_meta = destroy_meta;
   install_inplace_hooks();
+  install_handler_hooks();
 }
 
 }  // namespace mg

@@ -21,10 +21,14 @@ class Dims {
   }
   Dims(std::initializer_list<int64_t> v) { assign(v.begin(), int(v.size())); }
   Dims(std::span<const int64_t> v) { assign(v.data(), int(v.size())); }
-  Dims(const Dims& o) { assign(o.data(), o.size_); }
+  Dims(const Dims& o) {
+    if (o.heap_ == nullptr) [[likely]] copy_inline(o);
+    else assign(o.heap_, o.size_);
+  }
   Dims(Dims&& o) noexcept { steal(o); }
   Dims& operator=(const Dims& o) {
-    if (this != &o) assign(o.data(), o.size_);
+    if (heap_ == nullptr && o.heap_ == nullptr) [[likely]] copy_inline(o);
+    else if (this != &o) assign(o.data(), o.size_);
     return *this;
   }
   Dims& operator=(Dims&& o) noexcept {
@@ -49,7 +53,13 @@ class Dims {
   int64_t& back() { return data()[size_ - 1]; }
   int64_t back() const { return data()[size_ - 1]; }
   operator std::span<const int64_t>() const { return {data(), size_t(size_)}; }
-  bool operator==(const Dims& o) const { return size_ == o.size_ && std::equal(begin(), end(), o.begin()); }
+  bool operator==(const Dims& o) const {  // shapes are short: a loop beats memcmp
+    if (size_ != o.size_) return false;
+    const int64_t *a = data(), *b = o.data();
+    for (int i = 0; i < size_; ++i)
+      if (a[i] != b[i]) return false;
+    return true;
+  }
   bool operator==(std::span<const int64_t> o) const {
     return size_t(size_) == o.size() && std::equal(begin(), end(), o.begin());
   }
@@ -79,6 +89,10 @@ class Dims {
   void clear() { size_ = 0; }
 
  private:
+  void copy_inline(const Dims& o) {  // all of it: six moves without a loop
+    size_ = o.size_;
+    std::memmove(inline_, o.inline_, sizeof(inline_));
+  }
   void assign(const int64_t* v, int n) {
     resize_uninitialized(n);
     int64_t* to = data();
@@ -88,8 +102,7 @@ class Dims {
     size_ = o.size_;
     capacity_ = o.capacity_;
     heap_ = o.heap_;
-    if (!heap_)
-      for (int i = 0; i < size_; ++i) inline_[i] = o.inline_[i];
+    if (heap_ == nullptr) std::memcpy(inline_, o.inline_, sizeof(inline_));
     o.heap_ = nullptr;
     o.size_ = o.capacity_ = 0;
   }

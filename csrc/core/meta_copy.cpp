@@ -97,6 +97,8 @@ static void meta_roll(const Op& op, const Value* args, MetaResult& r) {
   MG_CHECK(shifts > 0, Runtime, op.name, ": `shifts` required");
   MG_CHECK(shifts == dims || (dims == 0 && shifts == 1), Runtime, op.name, ": shifts and dimensions must align: got ",
            shifts, " shifts and ", dims, " dims");
+  MG_CHECK(dims == 0 || t.dim() > 0, Index, op.name, ": dimension specified as ", args[2].ints[0],
+           " but the tensor has no dimensions");
   for (int i = 0; i < dims; ++i) wrap_dim(args[2].ints[i], t.dim(), op.name.c_str());
 }
 

@@ -18,7 +18,10 @@ static void place(const Op& op, const Value& dtype, DType otherwise, const Value
 }
 
 static DType number_dtype(const Value& v) {
-  return v.kind == Kind::Bool ? DType::Bool : v.kind == Kind::Int ? DType::Int64 : default_dtype;
+  return v.kind == Kind::Bool      ? DType::Bool
+         : v.kind == Kind::Int     ? DType::Int64
+         : v.kind == Kind::Complex ? to_complex(default_dtype)
+                                   : default_dtype;
 }
 
 // (size: ints, dtype: dtype?, device: device?)
@@ -71,7 +74,9 @@ static void meta_arange(const Op& op, const Value* args, MetaResult& r) {
 static void meta_linspace(const Op& op, const Value* args, MetaResult& r) {
   MG_CHECK(args[2].as_int() >= 0, Runtime, op.name, ": number of steps must be non-negative: got ", args[2].as_int());
   r.out[0].sizes = Dims{args[2].as_int()};
-  place(op, args[3], default_dtype, args[4], r);
+  const bool complex = args[0].kind == Kind::Complex || args[1].kind == Kind::Complex;
+  place(op, args[3], complex ? to_complex(default_dtype) : default_dtype, args[4], r);
+  MG_CHECK(!complex || is_complex(r.out[0].dtype), Runtime, op.name, ": complex ends need a complex dtype: got ", r.out[0].dtype);
 }
 
 // (n: int, m: int, dtype: dtype?, device: device?)
@@ -99,7 +104,7 @@ static void check_floating(const Op& op, const TensorImpl& t) {
 // (input!, from: float, to: float)
 static void meta_uniform(const Op& op, const Value* args, MetaResult& r) {
   like_input(args, r);
-  check_floating(op, *args[0].t);
+  if (!is_complex(args[0].t->dtype)) check_floating(op, *args[0].t);
   const double from = args[1].as_double(), to = args[2].as_double();
   MG_CHECK(from <= to, Runtime, op.name, ": expects to return a [from, to) range, but found from=", from, " > to=", to);
   MG_CHECK(std::isfinite(to - from), Runtime, op.name, ": the range to - from must be finite: got from=", from,
@@ -109,8 +114,20 @@ static void meta_uniform(const Op& op, const Value* args, MetaResult& r) {
 // (input!, mean: float, std: float); log_normal_ alike
 static void meta_normal(const Op& op, const Value* args, MetaResult& r) {
   like_input(args, r);
+  if (!is_complex(args[0].t->dtype)) check_floating(op, *args[0].t);
+  const bool log = op.name == "log_normal_";
+  MG_CHECK(args[2].as_double() >= 0 && (!log || args[2].as_double() > 0), Runtime, op.name, ": expects std ",
+           log ? ">" : ">=", " 0.0, but found std=", args[2].as_double());
+}
+
+// (count, prob): broadcast, floating, of one dtype
+static void meta_binomial(const Op& op, const Value* args, MetaResult& r) {
+  like_input(args, r);
   check_floating(op, *args[0].t);
-  MG_CHECK(args[2].as_double() >= 0, Runtime, op.name, ": expects std >= 0.0, but found std ", args[2].as_double());
+  MG_CHECK(args[1].t->dtype == args[0].t->dtype, Runtime, op.name, ": count and prob must have one dtype: got ",
+           args[0].t->dtype, " and ", args[1].t->dtype);
+  MG_CHECK(broadcast_into(r.out[0].sizes, args[1].t->sizes), Runtime, op.name, ": count of shape ", args[0].t->sizes,
+           " and prob of shape ", args[1].t->sizes, " cannot be broadcast together");
 }
 
 // (input!, lambd: float)
@@ -220,6 +237,7 @@ MG_META("linspace", meta_linspace);
 MG_META("eye", meta_eye);
 MG_META("uniform", meta_uniform);
 MG_META("normal", meta_normal);
+MG_META("binomial", meta_binomial);
 MG_META("exponential", meta_exponential);
 MG_META("cauchy", meta_cauchy);
 MG_META("geometric", meta_geometric);

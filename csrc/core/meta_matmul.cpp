@@ -98,8 +98,9 @@ void with_addend(const Op& op, const Value* args, int da, int db, MetaResult& r)
   Dims shape = r.out[0].sizes;
   MG_CHECK(broadcast_into(shape, input.sizes) && shape == r.out[0].sizes, Runtime, op.name, ": ", op.args[0].name, " ",
            input.sizes, " does not expand to the shape ", r.out[0].sizes, " of the product, need sizes equal or 1.");
-  for (int i = 3; i < 5; ++i)
-    MG_CHECK(is_floating(input.dtype) || args[i].kind != Kind::Float, Runtime, op.name, ": ", op.args[i].name,
+  // PyTorch checks the numbers in addmm alone; its kin cut them to integers.
+  for (int i = 3; i < 5 && op.name == "addmm"; ++i)
+    MG_CHECK(is_inexact(input.dtype) || args[i].kind != Kind::Float, Runtime, op.name, ": ", op.args[i].name,
              " must be an integer for integer tensors: got ", args[i].f, " with dtype ", input.dtype, ".");
 }
 void meta_addmm(const Op& op, const Value* args, MetaResult& r) { with_addend(op, args, 2, 2, r); }

@@ -18,26 +18,36 @@ void Promotion::add(const Value& v) {
     so_far = seen ? promote(so_far, t.dtype) : t.dtype;
     seen = true;
   } else if (v.is_number()) {
-    DType d = v.kind == Kind::Bool ? DType::Bool : v.kind == Kind::Int ? DType::Int64 : default_dtype;
+    DType d = v.kind == Kind::Bool      ? DType::Bool
+              : v.kind == Kind::Int     ? DType::Int64
+              : v.kind == Kind::Complex ? to_complex(default_dtype)
+                                        : default_dtype;
     number = has_number ? promote(number, d) : d;
     has_number = true;
   }
 }
 
-static int category(DType d) { return d == DType::Bool ? 0 : is_floating(d) ? 2 : 1; }
+static int category(DType d) { return d == DType::Bool ? 0 : is_complex(d) ? 3 : is_floating(d) ? 2 : 1; }
+static int category(const Value& number) {
+  return number.kind == Kind::Complex ? 3 : number.kind == Kind::Float ? 2 : number.kind == Kind::Int ? 1 : 0;
+}
 
-// A lower-priority class only matters when its category (bool < int < float) is higher.
+// `low` of a higher category lends it to `high`; the width of floating and complex values is that of `high`.
+static DType lend(DType high, DType low) {
+  if (category(low) <= category(high)) return high;
+  return is_floating(high) ? to_complex(high) : promote(high, low);
+}
+
+// A lower-priority class only matters when its category (bool < int < float < complex) is higher.
 DType Promotion::result() const {
   DType d = dim;
   bool have = has_dim;
   if (has_zero) {
-    if (!have) d = zero;
-    else if (category(zero) > category(d)) d = promote(d, zero);
+    d = have ? lend(d, zero) : zero;
     have = true;
   }
   if (has_number) {
-    if (!have) d = number;
-    else if (category(number) > category(d)) d = promote(d, category(number) == 2 ? default_dtype : number);
+    d = have ? lend(d, category(number) == 3 ? to_complex(default_dtype) : category(number) == 2 ? default_dtype : number) : number;
   }
   return d;
 }
@@ -86,16 +96,6 @@ static void broadcast_all(const Op& op, const Value* args, OutSpec& out, const T
   }
 }
 
-// Shapes are short: a loop beats the library call behind operator==.
-static bool same_sizes(const Dims& a, const Dims& b) {
-  const int n = a.size();
-  if (n != b.size()) return false;
-  const int64_t *x = a.data(), *y = b.data();
-  for (int i = 0; i < n; ++i)
-    if (x[i] != y[i]) return false;
-  return true;
-}
-
 // Fills sizes, device and the promoted dtype (in r.compute). Returns that dtype.
 static DType infer(const Op& op, const Value* args, MetaResult& r) {
   const int n = int(op.args.size());
@@ -106,10 +106,10 @@ static DType infer(const Op& op, const Value* args, MetaResult& r) {
     const Value& v = args[k];
     if (v.is_tensor()) {
       if (first == nullptr) first = v.t;
-      else plain = plain && v.t->dtype == first->dtype && v.t->device == first->device && same_sizes(v.t->sizes, first->sizes);
+      else plain = plain && v.t->dtype == first->dtype && v.t->device == first->device && v.t->sizes == first->sizes;
       plain = plain && v.t->contiguous;
     } else if (v.is_number() && op.args[k].kind == ArgKind::Operand) {
-      plain = plain && first && category(first->dtype) >= (v.kind == Kind::Float ? 2 : v.kind == Kind::Int ? 1 : 0);
+      plain = plain && first && category(first->dtype) >= category(v);
     }
   }
   MG_CHECK(first != nullptr, Type, op.name, ": expected at least one Tensor among the operands, got only numbers");
@@ -129,12 +129,27 @@ static DType infer(const Op& op, const Value* args, MetaResult& r) {
 
 static void check_integer_alpha(const Op& op, const Value* args, DType d) {
   for (size_t k = 0; k < op.args.size(); ++k)
-    if (op.args[k].kind == ArgKind::Scalar && args[k].kind == Kind::Float && !is_floating(d)) [[unlikely]]
+    if (op.args[k].kind == ArgKind::Scalar && args[k].kind == Kind::Float && !is_inexact(d)) [[unlikely]]
       fail(ErrorKind::Runtime, op.name, ": for integral input tensors, argument ", op.args[k].name,
            " must not be a floating point number: got ", args[k].f);
+    else if (op.args[k].kind == ArgKind::Scalar && args[k].kind == Kind::Complex && !is_complex(d)) [[unlikely]]
+      fail(ErrorKind::Runtime, op.name, ": for non-complex input tensors, argument ", op.args[k].name,
+           " must not be a complex number");
 }
 
 static void meta_unary(const Op& op, const Value* args, MetaResult& r) { r.out[0].dtype = infer(op, args, r); }
+
+// abs: the modulus of a complex tensor is real, everything else keeps its dtype.
+static void meta_unary_modulus(const Op& op, const Value* args, MetaResult& r) {
+  r.out[0].dtype = to_real(infer(op, args, r));
+  MG_CHECK(r.compute != DType::Bool, Runtime, op.name, ": not supported for bool tensors.");
+}
+
+static void meta_unary_float(const Op& op, const Value* args, MetaResult& r);
+static void meta_unary_float_modulus(const Op& op, const Value* args, MetaResult& r) {
+  meta_unary_float(op, args, r);
+  r.out[0].dtype = to_real(r.compute);
+}
 
 static void meta_unary_no_bool(const Op& op, const Value* args, MetaResult& r) {
   r.out[0].dtype = infer(op, args, r);
@@ -143,7 +158,7 @@ static void meta_unary_no_bool(const Op& op, const Value* args, MetaResult& r) {
 
 static void meta_unary_float(const Op& op, const Value* args, MetaResult& r) {
   infer(op, args, r);
-  if (!is_floating(r.compute)) {
+  if (!is_inexact(r.compute)) {
     r.compute = default_dtype;
     r.plain = false;
   }
@@ -152,7 +167,7 @@ static void meta_unary_float(const Op& op, const Value* args, MetaResult& r) {
 
 static void meta_unary_float_only(const Op& op, const Value* args, MetaResult& r) {
   r.out[0].dtype = infer(op, args, r);
-  MG_CHECK(is_floating(r.compute), Runtime, op.name, ": not implemented for ", r.compute,
+  MG_CHECK(is_inexact(r.compute), Runtime, op.name, ": not implemented for ", r.compute,
            ": expected a floating tensor. Try x.float().");
 }
 
@@ -182,7 +197,7 @@ static void meta_compare(const Op& op, const Value* args, MetaResult& r) {
 
 static void meta_bitwise(const Op& op, const Value* args, MetaResult& r) {
   r.out[0].dtype = infer(op, args, r);
-  MG_CHECK(!is_floating(r.compute), Runtime, op.name, ": not implemented for ", r.compute,
+  MG_CHECK(!is_inexact(r.compute), Runtime, op.name, ": not implemented for ", r.compute,
            ": expected an integer or bool tensor");
 }
 
@@ -210,7 +225,7 @@ static void meta_no_bool_result(const Op& op, const Value* args, MetaResult& r) 
 
 static void meta_float_result(const Op& op, const Value* args, MetaResult& r) {
   r.out[0].dtype = infer(op, args, r);
-  MG_CHECK(is_floating(r.compute), Runtime, op.name, ": not implemented for ", r.compute,
+  MG_CHECK(is_inexact(r.compute), Runtime, op.name, ": not implemented for ", r.compute,
            ": expected floating tensors. Try x.float().");
 }
 
@@ -224,7 +239,21 @@ static void meta_unary_square(const Op& op, const Value* args, MetaResult& r) {
   r.out[0].dtype = r.compute;
 }
 
+// frexp(input) -> mantissa, exponent
+static void meta_frexp(const Op& op, const Value* args, MetaResult& r) {
+  const TensorImpl& x = *args[0].t;
+  MG_CHECK(is_floating(x.dtype), Runtime, op.name, ": not implemented for ", x.dtype, ": expected a floating tensor. Try x.float().");
+  for (int k = 0; k < 2; ++k) {
+    r.out[k].sizes = x.sizes;
+    r.out[k].device = x.device;
+    r.out[k].dtype = k == 0 ? x.dtype : DType::Int32;
+  }
+}
+
+MG_META("frexp", meta_frexp);
 MG_META_POINTWISE("unary", meta_unary);
+MG_META_POINTWISE("unary_modulus", meta_unary_modulus);
+MG_META_POINTWISE("unary_float_modulus", meta_unary_float_modulus);
 MG_META_POINTWISE("unary_no_bool", meta_unary_no_bool);
 MG_META_POINTWISE("unary_float", meta_unary_float);
 MG_META_POINTWISE("unary_float_only", meta_unary_float_only);

@@ -41,14 +41,14 @@ static void meta_reduce_sum(const Op& op, const Value* args, MetaResult& r) {
   set_shape(op, args, r);
   const DType in = args[0].t->dtype;
   const bool named = op.args.size() > 3 && !args[3].none();
-  r.out[0].dtype = r.compute = named ? args[3].dtype : is_floating(in) ? in : DType::Int64;
+  r.out[0].dtype = r.compute = named ? args[3].dtype : is_inexact(in) ? in : DType::Int64;
 }
 
 static void meta_reduce_mean(const Op& op, const Value* args, MetaResult& r) {
   set_shape(op, args, r);
   const bool named = !args[3].none();
   const DType dtype = named ? args[3].dtype : args[0].t->dtype;
-  MG_CHECK(is_floating(dtype), Runtime, public_name(op), ": needs a floating dtype: got ", dtype,
+  MG_CHECK(is_inexact(dtype), Runtime, public_name(op), ": needs a floating dtype: got ", dtype,
            ". Try x.float() or the argument dtype=minigrad.float32.");
   r.out[0].dtype = r.compute = dtype;
 }
@@ -80,15 +80,17 @@ static void meta_reduce_count(const Op& op, const Value* args, MetaResult& r) {
   r.out[0].dtype = DType::Int64;
 }
 
+// The variance of complex numbers is real.
 static void meta_reduce_float(const Op& op, const Value* args, MetaResult& r) {
   set_shape(op, args, r);
-  MG_CHECK(is_floating(args[0].t->dtype), Runtime, public_name(op), ": needs a floating tensor: got ", args[0].t->dtype,
+  r.out[0].dtype = to_real(r.compute);
+  MG_CHECK(is_inexact(args[0].t->dtype), Runtime, public_name(op), ": needs a floating tensor: got ", args[0].t->dtype,
            ". Try x.float().");
 }
 
 static void meta_reduce_float_default(const Op& op, const Value* args, MetaResult& r) {
   set_shape(op, args, r);
-  if (!is_floating(args[0].t->dtype)) r.out[0].dtype = r.compute = default_dtype;
+  if (!is_inexact(args[0].t->dtype)) r.out[0].dtype = r.compute = default_dtype;
 }
 
 // _vector_norm(input, dim, keepdim, dtype, ord)
@@ -96,14 +98,17 @@ static void meta_reduce_norm(const Op& op, const Value* args, MetaResult& r) {
   const uint64_t mask = set_shape(op, args, r);
   const TensorImpl& x = *args[0].t;
   const DType dtype = args[3].none() ? x.dtype : args[3].dtype;
-  MG_CHECK(is_floating(x.dtype) && is_floating(dtype), Runtime, public_name(op),
-           ": needs a floating tensor and dtype: got ", is_floating(x.dtype) ? dtype : x.dtype, ". Try x.float().");
+  MG_CHECK(is_inexact(x.dtype) && is_inexact(dtype), Runtime, public_name(op),
+           ": needs a floating tensor and dtype: got ", is_inexact(x.dtype) ? dtype : x.dtype, ". Try x.float().");
+  MG_CHECK(is_complex(x.dtype) == is_complex(dtype), Runtime, public_name(op), ": dtype ", dtype, " does not fit an input of ",
+           x.dtype, ": expected both complex or both real");
   const double ord = args[4].as_double();
   bool empty = false;
   for (int d = 0; d < x.dim(); ++d) empty |= (mask >> d & 1) && x.sizes[d] == 0;
   MG_CHECK(!empty || (ord >= 0 && ord < 1.0 / 0.0), Runtime, public_name(op), ": the ", ord,
            " norm of nothing is undefined: got shape ", x.sizes, ", expected non-zero sizes in the reduced dims");
-  r.out[0].dtype = r.compute = dtype;
+  r.compute = dtype;
+  r.out[0].dtype = to_real(dtype);
 }
 
 MG_META("reduce_sum", meta_reduce_sum);

@@ -20,7 +20,7 @@ static void meta_scan_sum(const Op& op, const Value* args, MetaResult& r) {
   same_shape(op, args, r);
   const DType in = args[0].t->dtype;
   wrap_dim(args[1].as_int(), args[0].t->dim(), public_name(op));
-  r.out[0].dtype = r.compute = !args[2].none() ? args[2].dtype : is_floating(in) ? in : DType::Int64;
+  r.out[0].dtype = r.compute = !args[2].none() ? args[2].dtype : is_inexact(in) ? in : DType::Int64;
 }
 
 // cummax, cummin, sort (input, dim, …) -> values, indices
@@ -34,7 +34,7 @@ static void meta_scan_select(const Op& op, const Value* args, MetaResult& r) {
 static void meta_scan_float(const Op& op, const Value* args, MetaResult& r) {
   same_shape(op, args, r);
   wrap_dim(args[1].as_int(), args[0].t->dim(), public_name(op));
-  MG_CHECK(is_floating(r.compute), Runtime, public_name(op), ": needs a floating tensor: got ", r.compute,
+  MG_CHECK(is_inexact(r.compute), Runtime, public_name(op), ": needs a floating tensor: got ", r.compute,
            ". Try x.float().");
 }
 

@@ -19,10 +19,12 @@ namespace mg {
 
 constinit thread_local ThreadState thread_state [[gnu::tls_model("initial-exec")]];
 Hooks hooks;
+std::atomic<int> handlers_alive{0};
 
-KernelFn find_kernel(std::string_view op, DeviceType device) {
+KernelFn find_kernel(std::string_view op, DeviceType device, bool complex) {
   for (auto p = __start_mg_kernels; p != __stop_mg_kernels; ++p)
-    if ((*p)->device == device && op == (*p)->op) return (*p)->fn;
+    if ((*p)->device == device && (*p)->complex == complex && op == (*p)->op)
+      return complex && (*p)->fn == nullptr ? find_kernel(op, device) : (*p)->fn;
   return nullptr;
 }
 
@@ -60,6 +62,8 @@ Op& register_op(std::string_view schema, std::string_view family) {
   for (int d = 0; d < kDeviceTypes; ++d) {
     op->kernels[d] = find_kernel(op->name, DeviceType(d));
     if (op->kernels[d] == nullptr && op->is_pointwise) op->kernels[d] = find_kernel("pointwise", DeviceType(d));
+    op->complex_kernels[d] = find_kernel(op->name, DeviceType(d), true);
+    if (op->complex_kernels[d] == nullptr && op->is_pointwise) op->complex_kernels[d] = find_kernel("pointwise", DeviceType(d), true);
   }
   Op& ref = *op;
   order().push_back(op.get());
@@ -92,21 +96,30 @@ Device common_device(const Op& op, const Value* args) {
   return first ? first->device : Device{};
 }
 
-Tensor invoke_values(OpRef& ref, const Value* leading, int n) {
-  const Op& op = *ref;
-  ValueArray args;
-  const int total = int(op.args.size());
-  MG_INTERNAL(n <= total, "too many arguments for ", op.name);
-  for (int k = 0; k < total; ++k) args[k] = k < n ? leading[k] : Value(op.args[k].default_value);
+static Tensor call_one(const Op& op, const Value* args) {
+  if (op.n_out == 1) [[likely]] {
+    Tensor out;
+    call(op, args, &out);
+    return out;
+  }
   Tensor outs[kMaxOutputs];
   call(op, args, outs);
   return std::move(outs[0]);
 }
 
+Tensor invoke_values(OpRef& ref, const Value* leading, int n) {
+  const Op& op = *ref;
+  if (n == op.n_args) return call_one(op, leading);
+  MG_INTERNAL(n < op.n_args, "too many arguments for ", op.name);
+  ValueArray args;
+  for (int k = 0; k < n; ++k) args[k] = leading[k];
+  for (int k = n; k < op.n_args; ++k) args[k] = op.defaults[k];
+  return call_one(op, args);
+}
+
 static bool any_needs_grad(const Op& op, const Value* args) {
-  const int n = int(op.args.size());
-  for (int k = 0; k < n; ++k) {
-    if (!(op.grad_inputs >> k & 1)) continue;
+  for (uint32_t rest = op.grad_inputs; rest != 0; rest &= rest - 1) {
+    const int k = std::countr_zero(rest);
     if (args[k].is_tensor()) {
       if (needs_grad(*args[k].t)) return true;
     } else if (args[k].kind == Kind::Tensors) {
@@ -117,11 +130,14 @@ static bool any_needs_grad(const Op& op, const Value* args) {
   return false;
 }
 
+// The caller has set the MemoryTag.
 static void run_kernel(const Op& op, const Value* args, Tensor* outs, const MetaResult& r, Device device) {
   KernelFn kernel = op.kernels[int(device.type)];
+  if (is_complex(std::max(r.compute, r.out[0].dtype))) [[unlikely]]
+    kernel = op.complex_kernels[int(device.type)];
   if (kernel == nullptr) [[unlikely]]
-    fail(ErrorKind::NotImplemented, op.name, ": no ", device_type_name(device.type), " kernel for ", r.compute);
-  MemoryTag tag(op.name.c_str());
+    fail(ErrorKind::NotImplemented, op.name, ": no ", device_type_name(device.type), " kernel for ",
+         std::max(r.compute, r.out[0].dtype));
   Invocation inv{op, args, outs, r.compute, r.plain};
   kernel(inv);
 }
@@ -134,8 +150,7 @@ static bool same_layout(const TensorImpl& a, const TensorImpl& b) {
   return a.offset == b.offset && a.dtype == b.dtype && a.sizes == b.sizes && a.strides == b.strides;
 }
 
-// What may be written, PyTorch's rules; raises before anything changes.
-static void check_target(const Op& op, const OutSpec& want, TensorImpl& target, bool resize) {
+void check_target(const Op& op, const OutSpec& want, TensorImpl& target, bool resize) {
   MG_CHECK(can_cast(want.dtype, target.dtype), Runtime, op.name, ": result type ", want.dtype,
            " can't be cast to the desired output type ", target.dtype);
   MG_CHECK(target.device == want.device, Runtime, op.name, ": the result lives on ", want.device, ", the output on ",
@@ -187,8 +202,25 @@ struct Writer {
     }
   }
 
+  // out= that must change its size while an argument shares its storage (or is the same tensor): the argument would
+  // change under the kernel.
+  bool resize_hits_argument() const {
+    for (int k = 0; k < op.n_outputs(); ++k) {
+      if (outs[k].sizes() == r.out[k].sizes) continue;
+      const Storage* storage = outs[k]->storage.get();
+      for (size_t a = 0; a < op.args.size(); ++a) {
+        if (args[a].is_tensor() && args[a].t->storage.get() == storage) return true;
+        if (args[a].kind == Kind::Tensors)
+          for (int j = 0; j < args[a].len; ++j)
+            if (args[a].tensors[j] && args[a].tensors[j]->storage.get() == storage) return true;
+      }
+    }
+    return false;
+  }
+
   bool can_run_directly() const {
-    if (op.can_fail && !is_floating(r.compute)) return false;
+    if (op.can_fail && !is_inexact(r.compute)) return false;
+    if (mode == Write::Out && resize_hits_argument()) return false;
     for (int k = 0; k < op.n_outputs(); ++k)
       if (outs[k].dtype() != r.out[k].dtype) return false;
     for (size_t k = 0; k < op.args.size(); ++k) {
@@ -206,6 +238,8 @@ struct Writer {
       shield_arguments();
       run_kernel(op, shielded, outs, r, device);
     } else if (can_run_directly()) {
+      for (int k = 0; mode == Write::Out && k < op.n_outputs(); ++k)
+        if (outs[k].sizes() != r.out[k].sizes) resize(*outs[k], r.out[k].sizes);
       run_kernel(op, args, outs, r, device);
     } else {
       Tensor temps[kMaxOutputs];
@@ -225,22 +259,22 @@ struct Writer {
   }
 
   void call() {
+    MemoryTag tag(op.name.c_str());
     if (mode == Write::Inplace) outs[0] = Tensor(args[op.mutated >= 0 ? op.mutated : 0].t);
     if (op.mutated >= 0 && mode == Write::Fresh) outs[0] = Tensor(args[op.mutated].t);
     const bool resizable = mode == Write::Out;
     for (int k = 0; k < op.n_outputs(); ++k) {
       check_target(op, r.out[k], *outs[k], resizable);
+      MG_CHECK(!is_complex(r.compute) || resizable || !is_floating(r.out[k].dtype) || !is_complex(outs[k].dtype()) || op.mutated >= 0,
+               Runtime, op.name, "_: in-place ", op.name, " is not supported for complex tensors: the result is real.");
       MG_CHECK(!(resizable && (grads || (thread_state.grad_mode && needs_grad(*outs[k])))), Runtime, op.name,
                ": functions with out=... arguments don't support automatic differentiation, but one of the arguments"
                " requires grad. Try the form without out=, or mg.no_grad().");
       if (!resizable) hooks.before_write(op, *outs[k], grads);
     }
-    MG_CHECK(op.differentiable || !thread_state.grad_mode || resizable || !is_floating(outs[0].dtype()) || !needs_grad(*outs[0]),
+    MG_CHECK(op.differentiable || !thread_state.grad_mode || resizable || !is_inexact(outs[0].dtype()) || !needs_grad(*outs[0]),
              Runtime, op.name, ": has no gradient, so it cannot overwrite a tensor that requires grad. Try x.detach() or no_grad().");
     Node* node = grads ? hooks.prepare(op, args, Write::Inplace) : nullptr;
-    if (resizable)
-      for (int k = 0; k < op.n_outputs(); ++k)
-        if (outs[k].sizes() != r.out[k].sizes) resize(*outs[k], r.out[k].sizes);
     try {
       run();
     } catch (...) {
@@ -255,29 +289,71 @@ struct Writer {
 
 }  // namespace
 
+void mark_view(const Op& op, const Value* args, TensorImpl& input, TensorImpl& out) {
+  out.base = input.base ? input.base : Ref<TensorImpl>(&input);
+  out.view_version = out.storage->version;
+  out.view_in_no_grad = !thread_state.grad_mode;
+  if (out.dtype != out.base->dtype || input.dataless) [[unlikely]] hooks.note_view_step(op, args, input, out);
+}
+
 static void call_view(const Op& op, const Value* args, Tensor* outs, MetaResult& r, bool grads) {
-  TensorImpl& base = *args[0].t;
+  TensorImpl& input = *args[0].t;
   OutSpec& s = r.out[0];
-  outs[0] = Tensor(alias(base, std::move(s.sizes), std::move(s.strides), s.offset));
-  outs[0]->dtype = s.dtype;
-  if (thread_state.inference_mode || base.untracked_version) return;
+  outs[0] = alias(input, s.sizes, s.strides, s.offset);
+  TensorImpl& out = *outs[0];
+  out.dtype = s.dtype;
+  if (thread_state.inference_mode || input.untracked_version) return;
   if (grads) hooks.finish(hooks.prepare(op, args, Write::Fresh), op, args, outs, Write::Fresh);
-  hooks.make_view(op, args, base, *outs[0]);
+  mark_view(op, args, input, out);
+}
+
+// The short way for PlainKernels. False: go the long way, nothing was done. Meta would say the same (tests/test_plain_calls.py).
+static bool call_plain(const Op& op, const PlainKernels& plain, const Value* args, Tensor* outs) {
+  constexpr int64_t kMaxNumel = 4096, kMaxConstant = 64, kMaxExact = int64_t(1) << 53;
+  if (!args[0].is_tensor()) return false;
+  const TensorImpl& first = *args[0].t;
+  const DType dtype = first.dtype;
+  const auto fn = plain.fn[int(dtype)];
+  if (fn == nullptr || !first.contiguous || first.numel > kMaxNumel || first.device.type != DeviceType::CPU) return false;
+  if (plain.unit_last && !(args[plain.operands].kind == Kind::Int && args[plain.operands].i == 1)) return false;
+  const void* in[3] = {first.data()};
+  alignas(8) char constant[kMaxConstant * 8];
+  bool grads = needs_grad(first);
+  for (int k = 1; k < plain.operands; ++k) {
+    const Value& v = args[k];
+    if (v.is_tensor()) {
+      const TensorImpl& t = *v.t;
+      if (t.dtype != dtype || !t.contiguous || t.device.type != DeviceType::CPU || !(t.sizes == first.sizes)) return false;
+      in[k] = t.data();
+      grads |= needs_grad(t);
+    } else {
+      const bool exact = v.kind == Kind::Float || (v.kind == Kind::Int && v.i > -kMaxExact && v.i < kMaxExact);
+      if (!exact || k + 1 != plain.operands || first.numel > kMaxConstant) return false;
+      if (dtype == DType::Float32) std::fill_n(reinterpret_cast<float*>(constant), first.numel, float(v.as_double()));
+      else std::fill_n(reinterpret_cast<double*>(constant), first.numel, v.as_double());
+      in[k] = constant;
+    }
+  }
+  outs[0] = empty_contiguous_like(first, plain.boolean ? DType::Bool : dtype);
+  fn(outs[0]->data(), in, first.numel);
+  if (thread_state.inference_mode) [[unlikely]] outs[0]->inference = true;
+  if (grads && op.differentiable && thread_state.grad_mode)
+    hooks.finish(hooks.prepare(op, args, Write::Fresh), op, args, outs, Write::Fresh);
+  return true;
 }
 
 void call(const Op& op, const Value* args, Tensor* outs, Write mode) {
+  if (op.plain != nullptr && mode == Write::Fresh && !handlers_exist() && call_plain(op, *op.plain, args, outs)) return;
   MetaResult r(op.n_out);
   op.meta(op, args, r);
   const bool grads = op.differentiable && thread_state.grad_mode && any_needs_grad(op, args);
-  if (thread_state.tracing) [[unlikely]]
-    return hooks.trace(op, args, r, outs, mode);
+  if (handlers_exist()) [[unlikely]]
+    if (hooks.handle(op, args, r, outs, mode)) return;
   if (op.is_view) return call_view(op, args, outs, r, grads);
   if (mode != Write::Fresh || op.mutated >= 0) return Writer{op, args, outs, mode, r, grads, {}, {}, {}}.call();
   const int n = op.n_outputs();
-  {
-    MemoryTag tag(op.name.c_str());
-    for (int k = 0; k < n; ++k) outs[k] = allocate(r.out[k]);
-  }
+  MemoryTag tag(op.name.c_str());
+  for (int k = 0; k < n; ++k) outs[k] = allocate(r.out[k]);
   run_kernel(op, args, outs, r, outs[0].device());
   if (thread_state.inference_mode) [[unlikely]]
     for (int k = 0; k < n; ++k) outs[k]->inference = true;

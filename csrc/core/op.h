@@ -6,6 +6,7 @@
 // in minigrad/ops/*.py (register_op); kernels register beside their code with MG_KERNEL. Autograd and the tracer hang on through `hooks`,
 // so core knows neither. Read next: meta.h (shape/dtype rules), ../autograd/engine.cpp (backward), ../python/tensor_type.cpp (parsing).
 #pragma once
+#include <atomic>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -77,13 +78,30 @@ struct Invocation {
 };
 using KernelFn = void (*)(Invocation& inv);
 
+// A pointwise op on small contiguous tensors of one shape and floating dtype: most calls of a small model. call() then needs neither
+// meta nor loop plan. The CPU driver (csrc/cpu/pointwise.cpp) says at the op's first call whether it has one.
+struct PlainKernels {
+  int (*fn[kDTypes])(void* out, const void* const* in, int64_t n) = {};  // null: not in this dtype
+  int operands = 0;         // leading arguments; numbers allowed from the second on
+  bool unit_last = false;   // one more argument, which has to be the number 1 (alpha)
+  bool boolean = false;     // comparisons
+};
+
 struct Op {
   std::string name;
   std::vector<Arg> args;
   std::vector<std::string> outputs;
   MetaFn meta = nullptr;
   KernelFn kernels[kDeviceTypes] = {};
+  KernelFn complex_kernels[kDeviceTypes] = {};  // run when the compute or output dtype is complex
   const void* pointwise = nullptr;  // what the CPU driver found out at the op's first call (csrc/cpu/pointwise.cpp)
+  const PlainKernels* plain = nullptr;
+  // What every call reads, gathered from `args`.
+  int n_args = 0, max_positional = 0;
+  ArgKind kinds[kMaxArgs] = {};
+  Value defaults[kMaxArgs];
+  uint32_t defaulted = 0;    // bit k: argument k may be left out
+  uint32_t has_lists = 0;    // bit k: argument k is a list of tensors
   bool is_view = false;
   bool is_pointwise = false;
   bool can_fail = false;     // the kernel may raise half-way (integer division by zero): in-place forms run into a temporary
@@ -125,8 +143,14 @@ struct OpRef {
 
 enum class Write : uint8_t { Fresh, Inplace, Out };
 
+// What may be written, PyTorch's rules; raises before anything changes.
+void check_target(const Op& op, const OutSpec& want, TensorImpl& target, bool resize);
+
 // Runs `op`. Fresh: outs are filled. Inplace: args[0] is overwritten and returned in outs[0]. Out: outs hold the caller's tensors.
 void call(const Op& op, const Value* args, Tensor* outs, Write mode = Write::Fresh);
+
+// Tells autograd that `out` is a view of `input`.
+void mark_view(const Op& op, const Value* args, TensorImpl& input, TensorImpl& out);
 
 // Calls an op by handle with its leading arguments; the others take their defaults. Returns the first output.
 Tensor invoke_values(OpRef& ref, const Value* leading, int n);
@@ -140,28 +164,35 @@ Tensor invoke(OpRef& ref, const A&... args) {
 struct ThreadState {
   bool grad_mode = true;
   bool inference_mode = false;
-  bool tracing = false;
   bool anomaly = false;
 };
+// How many data-less tensors and active handlers exist, in all threads: call() looks for one among the arguments only when there are any.
+extern std::atomic<int> handlers_alive;
+inline bool handlers_exist() { return handlers_alive.load(std::memory_order_relaxed) != 0; }
+
 extern constinit thread_local ThreadState thread_state [[gnu::tls_model("initial-exec")]];
 
 // What autograd and the tracer plug in. All are set once at start.
 struct Hooks {
-  bool (*needs_grad_slow)(const TensorImpl& t) = nullptr;  // views whose base may have begun to require grad
   void (*before_write)(const Op& op, TensorImpl& target, bool needs_grad) = nullptr;  // raises: leaf, overlapping view …
   // Recording has two halves, so that inputs are saved before a kernel may overwrite them and a failed kernel leaves no trace.
   Node* (*prepare)(const Op& op, const Value* args, Write mode) = nullptr;
   void (*finish)(Node* node, const Op& op, const Value* args, Tensor* outs, Write mode) = nullptr;
   void (*discard)(Node* node) = nullptr;
-  void (*make_view)(const Op& op, const Value* args, TensorImpl& base, TensorImpl& out) = nullptr;
+  void (*note_view_step)(const Op& op, const Value* args, TensorImpl& input, TensorImpl& out) = nullptr;  // not an as_strided of its base
+  void (*drop_node)(Node* node) = nullptr;
   void (*destroy_meta)(AutogradMeta* meta) = nullptr;
   void (*destroy_pyobj)(TensorImpl* t) = nullptr;
-  void (*trace)(const Op& op, const Value* args, const MetaResult& r, Tensor* outs, Write mode) = nullptr;
+  // Data-less tensors (csrc/autograd/handler.h). handle: does the whole call when an argument has a handler, else returns false.
+  bool (*handle)(const Op& op, const Value* args, MetaResult& r, Tensor* outs, Write mode) = nullptr;
+  void (*alias_dataless)(const TensorImpl& base, TensorImpl& out) = nullptr;
+  std::string (*why_dataless)(const TensorImpl& t) = nullptr;
 };
 extern Hooks hooks;
 
+// A view of what began to require grad by an in-place write needs it too; its grad_fn is derived when asked for (record.cpp).
 inline bool needs_grad(const TensorImpl& t) {
-  return t.requires_grad || (t.autograd != nullptr && hooks.needs_grad_slow(t));
+  return t.requires_grad || (t.base && t.base->requires_grad);
 }
 
 // Kernels: one constant-initialised entry per (op, device), gathered by the linker, so no static constructors run.
@@ -169,14 +200,19 @@ struct KernelEntry {
   const char* op;
   DeviceType device;
   KernelFn fn;
+  bool complex;
 };
-KernelFn find_kernel(std::string_view op, DeviceType device);
+KernelFn find_kernel(std::string_view op, DeviceType device, bool complex = false);
 
 }  // namespace mg
 
 #define MG_CAT_(a, b) a##b
 #define MG_CAT(a, b) MG_CAT_(a, b)
-#define MG_KERNEL(op_name, device, fn)                                                                             \
-  static constinit const ::mg::KernelEntry MG_CAT(mg_kernel_entry_, __LINE__) = {op_name, ::mg::DeviceType::device, fn}; \
+// MG_KERNEL serves real dtypes; the same or another function must be registered with MG_KERNEL_COMPLEX for complex compute or output
+// dtypes (a null function: the real kernel, because it only moves bytes).
+#define MG_KERNEL(op_name, device, fn) MG_KERNEL_ENTRY(op_name, device, fn, false)
+#define MG_KERNEL_COMPLEX(op_name, device, fn) MG_KERNEL_ENTRY(op_name, device, fn, true)
+#define MG_KERNEL_ENTRY(op_name, device, fn, complex)                                                              \
+  static constinit const ::mg::KernelEntry MG_CAT(mg_kernel_entry_, __LINE__) = {op_name, ::mg::DeviceType::device, fn, complex}; \
   [[gnu::section("mg_kernels"), gnu::used]] static constinit const ::mg::KernelEntry* const MG_CAT(mg_kernel_ptr_, __LINE__) = \
       &MG_CAT(mg_kernel_entry_, __LINE__)

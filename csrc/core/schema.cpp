@@ -116,8 +116,17 @@ void parse_schema(std::string_view schema, Op& op) {
   }
   for (std::string_view part : split(schema.substr(arrow + 2))) op.outputs.emplace_back(part);
   op.n_out = int(op.outputs.size());
+  op.n_args = int(op.args.size());
   MG_CHECK(op.args.size() <= kMaxArgs && !op.outputs.empty() && op.n_outputs() <= kMaxOutputs, Value, "register_op: ", op.name,
            " needs at most ", kMaxArgs, " arguments and 1 to ", kMaxOutputs, " outputs");
+  for (int k = 0; k < op.n_args; ++k) {
+    const Arg& a = op.args[size_t(k)];
+    op.kinds[k] = a.kind;
+    if (!a.keyword_only) op.max_positional = k + 1;
+    op.defaults[k] = a.default_value;
+    if (a.has_default || a.optional) op.defaulted |= 1u << k;
+    if (a.kind == ArgKind::Tensors) op.has_lists |= 1u << k;
+  }
 }
 
 }  // namespace mg

@@ -7,6 +7,9 @@
 
 namespace mg {
 
+void fail_complex_dispatch(DType d) { fail(ErrorKind::NotImplemented, "not implemented for ", d, ": expected a real dtype"); }
+
+
 DeviceBackend& backend(DeviceType type) {
   static constinit DeviceBackend table[kDeviceTypes] = {};
   return table[int(type)];
@@ -71,7 +74,13 @@ void Storage::destroy(Storage* s) {
   delete s;
 }
 
+// Kernels and loop plans keep kMaxDims entries on the stack: no tensor may have more.
+[[noreturn, gnu::cold]] static void fail_dims(int n) {
+  fail(ErrorKind::Runtime, "tensors have at most ", kMaxDims, " dimensions: got ", n, ". Try reshape() to fewer.");
+}
+
 void TensorImpl::set_contiguous(const Dims& new_sizes) {
+  if (new_sizes.size() > kMaxDims) [[unlikely]] fail_dims(new_sizes.size());
   sizes = new_sizes;
   const int n = sizes.size();
   strides.resize_uninitialized(n);
@@ -85,15 +94,23 @@ void TensorImpl::set_contiguous(const Dims& new_sizes) {
   contiguous = true;
 }
 
-void TensorImpl::set_layout(Dims new_sizes, Dims new_strides) {
-  sizes = std::move(new_sizes);
-  strides = std::move(new_strides);
-  numel = 1;
-  for (int64_t s : sizes) numel *= s;
-  contiguous = is_contiguous(sizes, strides);
+void TensorImpl::set_layout(const Dims& new_sizes, const Dims& new_strides) {
+  if (new_sizes.size() > kMaxDims) [[unlikely]] fail_dims(new_sizes.size());
+  sizes = new_sizes;
+  strides = new_strides;
+  const int64_t *size = sizes.data(), *stride = strides.data();
+  int64_t count = 1;
+  bool dense = true;
+  for (int i = sizes.size() - 1; i >= 0; --i) {  // the stride of a dim of size 1 does not matter, PyTorch's rule
+    dense &= size[i] == 1 || stride[i] == count;
+    count *= size[i];
+  }
+  numel = count;
+  contiguous = dense || count == 0;
 }
 
 void TensorImpl::destroy(TensorImpl* t) {
+  if (t->grad_fn != nullptr) hooks.drop_node(t->grad_fn);
   if (t->autograd != nullptr) hooks.destroy_meta(t->autograd);
   if (t->owns_pyobj) hooks.destroy_pyobj(t);
   delete t;
@@ -129,6 +146,25 @@ Tensor empty(Dims sizes, DType dtype, Device device) {
   return t;
 }
 
+Tensor empty_contiguous_like(const TensorImpl& like, DType dtype) {
+  Tensor t(make_ref<TensorImpl>());
+  TensorImpl& impl = *t;
+  impl.sizes = like.sizes;
+  const int n = impl.sizes.size();
+  impl.strides.resize_uninitialized(n);
+  const int64_t* size = impl.sizes.data();
+  int64_t* stride = impl.strides.data();
+  for (int64_t i = n - 1, step = 1; i >= 0; --i) {
+    stride[i] = step;
+    step *= std::max<int64_t>(size[i], 1);
+  }
+  impl.numel = like.numel;
+  impl.dtype = dtype;
+  impl.device = like.device;
+  impl.storage = Storage::allocate(size_t(impl.nbytes()), like.device);
+  return t;
+}
+
 Tensor empty_strided(const Dims& sizes, const Dims& strides, DType dtype, Device device) {
   checked_numel(sizes, "empty_strided");
   int64_t last = 0;
@@ -151,7 +187,7 @@ Tensor empty_strided(const Dims& sizes, const Dims& strides, DType dtype, Device
   return t;
 }
 
-Tensor alias(const TensorImpl& base, Dims sizes, Dims strides, int64_t offset) {
+Tensor alias(const TensorImpl& base, const Dims& sizes, const Dims& strides, int64_t offset) {
   Tensor t(make_ref<TensorImpl>());
   t->dtype = base.dtype;
   t->device = base.device;
@@ -159,14 +195,21 @@ Tensor alias(const TensorImpl& base, Dims sizes, Dims strides, int64_t offset) {
   t->offset = offset;
   t->inference = base.inference;
   t->untracked_version = base.untracked_version;
-  t->set_layout(std::move(sizes), std::move(strides));
+  t->set_layout(sizes, strides);
+  if (base.dataless) [[unlikely]] hooks.alias_dataless(base, *t);
   return t;
+}
+
+void fail_dataless(const TensorImpl& t, const char* what) {
+  fail(ErrorKind::Runtime, what, ": ", hooks.why_dataless(t));
 }
 
 Tensor alias(const TensorImpl& base) { return alias(base, base.sizes, base.strides, base.offset); }
 
 void copy_into(const Tensor& dst, const Tensor& src) {
   MG_INTERNAL(dst.sizes() == src.sizes(), "copy_into of different shapes");
+  require_data(*dst, "copy");
+  require_data(*src, "copy");
   if (dst.numel() == 0) return;
   Device d = dst.device().type != DeviceType::CPU ? dst.device() : src.device();
   backend(d.type).strided_copy(*dst, *src);
@@ -177,12 +220,14 @@ Tensor contiguous(const Tensor& t) { return t->contiguous ? t : to_contiguous(*t
 Tensor cast(const Tensor& t, DType dtype) { return t.dtype() == dtype ? t : to_contiguous(*t, dtype); }
 
 Tensor to_contiguous(const TensorImpl& t, DType dtype) {
+  require_data(t, "copy");
   Tensor out = empty(t.sizes, dtype, t.device);
   if (t.numel != 0) backend(t.device.type).strided_copy(*out, t);
   return out;
 }
 
 void fill_zero(const Tensor& t) {
+  require_data(*t, "fill");
   if (t.numel() == 0) return;
   if (t->contiguous && t.device().type == DeviceType::CPU) {
     std::memset(t->data(), 0, size_t(t->nbytes()));
@@ -196,6 +241,7 @@ void fill_zero(const Tensor& t) {
 
 template <class T>
 static T read_element(const TensorImpl& t, int64_t element_offset) {
+  require_data(t, "item");
   const char* p = t.data() + element_offset * itemsize(t.dtype);
   char host[8];
   if (t.device.type != DeviceType::CPU) {

@@ -16,6 +16,7 @@
 namespace mg {
 
 struct AutogradMeta;
+struct Node;
 
 struct TensorImpl : Pooled<TensorImpl> {
   std::atomic<uint32_t> refs{0};
@@ -27,18 +28,25 @@ struct TensorImpl : Pooled<TensorImpl> {
   bool untracked_version = false;  // `.data`: writes do not bump the version, as in PyTorch
   bool is_wrapped_number = false;  // 0-d tensor that came from a Python number: takes part in promotion as a number
   bool owns_pyobj = false;       // the wrapper outlived its last Python reference and lives as long as this impl
+  bool dataless = false;         // only shape and dtype: a Handler computes for it (vmap, tracing; csrc/autograd/handler.h)
   Ref<Storage> storage;
   int64_t offset = 0;  // in elements
   int64_t numel = 0;
   Dims sizes, strides;  // strides in elements
-  AutogradMeta* autograd = nullptr;
+  // History (csrc/autograd/node.h): the op that made this tensor, and for a view the tensor, itself no view, whose storage it shows.
+  Node* grad_fn = nullptr;           // counted
+  uint32_t grad_output = 0;          // which output of grad_fn
+  uint32_t view_version = 0;         // of the storage when grad_fn was derived (views)
+  bool view_in_no_grad = false;
+  Ref<TensorImpl> base;
+  AutogradMeta* autograd = nullptr;  // what few tensors have: .grad, hooks …
   void* pyobj = nullptr;  // the one Python wrapper, borrowed unless owns_pyobj
 
   char* data() const { return static_cast<char*>(storage->data) + offset * itemsize(dtype); }
   template <class T> T* ptr() const { return reinterpret_cast<T*>(data()); }
   int dim() const { return sizes.size(); }
   int64_t nbytes() const { return numel * itemsize(dtype); }
-  void set_layout(Dims new_sizes, Dims new_strides);
+  void set_layout(const Dims& new_sizes, const Dims& new_strides);
   void set_contiguous(const Dims& new_sizes);
   static void destroy(TensorImpl* t);
 };
@@ -71,11 +79,18 @@ class Tensor {
   Ref<TensorImpl> impl_;
 };
 
+// Raises when `t` is data-less, naming what wanted its elements and the remedy.
+[[noreturn]] void fail_dataless(const TensorImpl& t, const char* what);
+inline void require_data(const TensorImpl& t, const char* what) {
+  if (t.dataless) [[unlikely]] fail_dataless(t, what);
+}
+
 // Uninitialised, contiguous (or with the given strides). Overflowing sizes raise before anything is allocated.
 Tensor empty(Dims sizes, DType dtype, Device device = {});
+Tensor empty_contiguous_like(const TensorImpl& like, DType dtype);  // same sizes; they cannot overflow
 Tensor empty_strided(const Dims& sizes, const Dims& strides, DType dtype, Device device = {});
 // A new impl on the same storage. No autograd history. Bounds are the caller's (meta's) duty; see check_in_bounds in layout.h.
-Tensor alias(const TensorImpl& base, Dims sizes, Dims strides, int64_t offset);
+Tensor alias(const TensorImpl& base, const Dims& sizes, const Dims& strides, int64_t offset);
 Tensor alias(const TensorImpl& base);
 
 // On-device copies without autograd; `copy_into` converts dtype and layout, the shapes must be equal.

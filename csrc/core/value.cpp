@@ -2,9 +2,9 @@
 
 namespace mg {
 
-OwnedValue::OwnedValue(const Value& v) : Value(v) {
+void OwnedValue::copy_payload() {
+  const Value v = *this;
   switch (kind) {
-    case Kind::Tensor: Tensor(v.t).detach_ref(); break;  // adds one reference
     case Kind::Ints: {
       int64_t* copy = new int64_t[size_t(len)];
       std::copy_n(v.ints, len, copy);
@@ -22,9 +22,15 @@ OwnedValue::OwnedValue(const Value& v) : Value(v) {
       str = static_cast<const char*>(std::memcpy(new char[n], v.str, n));
       break;
     }
+    case Kind::Complex: z = new mg::complex128(*v.z); break;
     case Kind::Generator: kind = Kind::None; break;  // a past draw is not an attribute
     default: break;
   }
+}
+
+void Value::fail_not_real(mg::complex128 z) {
+  fail(ErrorKind::Runtime, "value cannot be converted to a real number without dropping its imaginary part: got (", z.re,
+       z.im < 0 ? "" : "+", z.im, "j)");
 }
 
 void OwnedValue::release() {
@@ -36,6 +42,7 @@ void OwnedValue::release() {
       delete[] tensors;
       break;
     case Kind::Str: delete[] str; break;
+    case Kind::Complex: delete z; break;
     default: break;
   }
   kind = Kind::None;

@@ -10,7 +10,7 @@ namespace mg {
 
 struct Generator;
 
-enum class Kind : uint8_t { None, Tensor, Bool, Int, Float, DType, Device, Ints, Tensors, Str, Generator };
+enum class Kind : uint8_t { None, Tensor, Bool, Int, Float, DType, Device, Ints, Tensors, Str, Generator, Complex };
 
 struct Value {
   Kind kind = Kind::None;
@@ -26,6 +26,7 @@ struct Value {
     mg::Device device;
     const char* str;
     mg::Generator* generator;
+    const mg::complex128* z;  // a Python complex number: does not fit, so it lies elsewhere like a list
   };
 
   Value() : i(0) {}
@@ -39,6 +40,7 @@ struct Value {
   Value(std::span<const int64_t> v) : kind(Kind::Ints), len(int32_t(v.size())), ints(v.data()) {}
   Value(mg::DType v) : kind(Kind::DType), i(0) { dtype = v; }
   Value(mg::Device v) : kind(Kind::Device), i(0) { device = v; }
+  Value(const mg::complex128* v) : kind(Kind::Complex), z(v) {}
   Value(const char* v) : kind(Kind::Str), str(v) {}
   static Value list(TensorImpl* const* v, int n) {
     Value r;
@@ -50,16 +52,28 @@ struct Value {
 
   bool none() const { return kind == Kind::None; }
   bool is_tensor() const { return kind == Kind::Tensor; }
-  bool is_number() const { return kind == Kind::Bool || kind == Kind::Int || kind == Kind::Float; }
-  double as_double() const { return kind == Kind::Float ? f : kind == Kind::Bool ? double(b) : double(i); }
-  int64_t as_int() const { return kind == Kind::Float ? int64_t(f) : kind == Kind::Bool ? int64_t(b) : i; }
+  bool is_number() const { return kind == Kind::Bool || kind == Kind::Int || kind == Kind::Float || kind == Kind::Complex; }
+  double as_double() const { return kind == Kind::Float ? f : kind == Kind::Bool ? double(b) : double(real_i()); }
+  int64_t as_int() const { return kind == Kind::Float ? int64_t(f) : kind == Kind::Bool ? int64_t(b) : real_i(); }
+  mg::complex128 as_complex() const { return kind == Kind::Complex ? *z : mg::complex128{as_double(), 0}; }
   Dims as_dims() const { return kind == Kind::Ints ? Dims(std::span(ints, size_t(len))) : Dims{}; }
+
+ private:
+  int64_t real_i() const {
+    if (kind == Kind::Complex) [[unlikely]]
+      fail_not_real(*z);
+    return i;
+  }
+  [[noreturn]] static void fail_not_real(mg::complex128 z);  // code that reads a real number never drops an imaginary part
 };
 
 // 16 bytes as well: numbers inline, tensors counted, lists and strings on the heap. Usable wherever a Value is.
 struct OwnedValue : Value {
   OwnedValue() = default;
-  explicit OwnedValue(const Value& v);
+  explicit OwnedValue(const Value& v) : Value(v) {
+    if (kind == Kind::Tensor) t->refs.fetch_add(1, std::memory_order_relaxed);
+    else if (kind >= Kind::Ints) [[unlikely]] copy_payload();
+  }
   OwnedValue(const OwnedValue& o) : OwnedValue(static_cast<const Value&>(o)) {}
   OwnedValue(OwnedValue&& o) noexcept : Value(o) { o.kind = Kind::None; }
   OwnedValue& operator=(OwnedValue o) noexcept {
@@ -71,6 +85,7 @@ struct OwnedValue : Value {
   }
 
  private:
+  void copy_payload();
   void release();
 };
 

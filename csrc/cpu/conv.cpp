@@ -10,17 +10,35 @@ namespace mg::cpu {
 
 namespace {
 
-struct Pair {
-  int64_t h, w;
-  explicit Pair(const Dims& d) : h(d[0]), w(d.back()) {}
+// One value per spatial dim; a shorter list of `dims` values gets `fill` in front, a single value counts for all dims.
+struct Triple {
+  int64_t d, h, w;
+  Triple(const Dims& v, int dims, int64_t fill) {
+    const auto at = [&](int i) { return i < 3 - dims ? fill : v.size() == 1 ? v[0] : v[i - (3 - dims)]; };
+    d = at(0), h = at(1), w = at(2);
+  }
 };
 
-// `big` is the image side of the convolution (its input), `small` the pixel side (its output); `w` the kernel.
-// An unbatched image is a batch of one.
-ConvShape shape_of(Dims big, Dims small, Pair kernel, Pair stride, Pair padding, Pair dilation, int64_t groups) {
-  if (big.size() == 3) big.insert(0, 1), small.insert(0, 1);
-  return {big[0],   big[1],   big[2],    big[3],    small[1],   groups,     kernel.h, kernel.w,
-          stride.h, stride.w, padding.h, padding.w, dilation.h, dilation.w, small[2], small[3]};
+struct Windows {
+  Triple stride, padding, dilation;
+  Windows(const Dims& s, const Dims& p, const Dims& d, int dims)
+      : stride(s, dims, 1), padding(p, dims, 0), dilation(d, dims, 1) {}
+};
+
+// (N, C, D, H, W) of a tensor with that many spatial dims. An unbatched image is a batch of one.
+Dims volume(Dims sizes, int dims) {
+  if (sizes.size() == dims + 1) sizes.insert(0, 1);
+  while (sizes.size() < 5) sizes.insert(2, 1);
+  return sizes;
+}
+
+// `big` is the image side of the convolution (its input), `small` the pixel side (its output).
+ConvShape shape_of(const Dims& big_sizes, const Dims& small_sizes, const Triple& k, const Windows& w, int dims,
+                   int64_t groups) {
+  const Dims big = volume(big_sizes, dims), small = volume(small_sizes, dims);
+  return {big[0],     big[1],     big[2],      big[3],      big[4],      small[1],     groups,       k.d,
+          k.h,        k.w,        w.stride.d,  w.stride.h,  w.stride.w,  w.padding.d,  w.padding.h,  w.padding.w,
+          w.dilation.d, w.dilation.h, w.dilation.w, small[2], small[3], small[4]};
 }
 
 // Runs body(T{}, in, out) with contiguous tensors of a type that the kernels take; `out` is copied back if it is not
@@ -49,36 +67,43 @@ const T* data_or_null(const Tensor& t) {
   return t.defined() ? t.ptr<T>() : nullptr;
 }
 
-Pair kernel_of(const Tensor& w) { return Pair({w.size(2), w.size(3)}); }
+int spatial(const Tensor& weight) { return weight.dim() - 2; }
+Triple kernel_of(const Tensor& w) { return Triple(Dims(std::span(w.sizes()).subspan(2)), spatial(w), 1); }
 
-void conv2d_cpu(Invocation& inv) {
+// (input, weight, bias?, stride, padding, dilation, groups)
+void conv_cpu(Invocation& inv) {
   with_layout(inv, 3, [&]<class T>(T, Tensor* in, const Tensor& out) {
-    const ConvShape s = shape_of(in[0].sizes(), out.sizes(), kernel_of(in[1]), Pair(inv.ints(3)), Pair(inv.ints(4)),
-                                 Pair(inv.ints(5)), inv.i(6));
+    const int dims = spatial(in[1]);
+    const Windows w(inv.ints(3), inv.ints(4), inv.ints(5), dims);
+    const ConvShape s = shape_of(in[0].sizes(), out.sizes(), kernel_of(in[1]), w, dims, inv.i(6));
     conv_forward<T>(s, in[0].ptr<T>(), in[1].ptr<T>(), data_or_null<T>(in[2]), out.ptr<T>());
   });
 }
 
-void conv_transpose2d_cpu(Invocation& inv) {
+// (input, weight, bias?, stride, padding, output_padding, groups, dilation)
+void conv_transpose_cpu(Invocation& inv) {
   with_layout(inv, 3, [&]<class T>(T, Tensor* in, const Tensor& out) {
-    const ConvShape s = shape_of(out.sizes(), in[0].sizes(), kernel_of(in[1]), Pair(inv.ints(3)), Pair(inv.ints(4)),
-                                 Pair(inv.ints(7)), inv.i(6));
+    const int dims = spatial(in[1]);
+    const Windows w(inv.ints(3), inv.ints(4), inv.ints(7), dims);
+    const ConvShape s = shape_of(out.sizes(), in[0].sizes(), kernel_of(in[1]), w, dims, inv.i(6));
     conv_data<T>(s, in[0].ptr<T>(), in[1].ptr<T>(), data_or_null<T>(in[2]), out.ptr<T>());
   });
 }
 
-void conv2d_weight_grad_cpu(Invocation& inv) {
+// (input, grad, kernel_size, stride, padding, dilation, groups)
+void conv_weight_grad_cpu(Invocation& inv) {
   with_layout(inv, 2, [&]<class T>(T, Tensor* in, const Tensor& out) {
-    const ConvShape s = shape_of(in[0].sizes(), in[1].sizes(), Pair(inv.ints(2)), Pair(inv.ints(3)), Pair(inv.ints(4)),
-                                 Pair(inv.ints(5)), inv.i(6));
+    const int dims = spatial(out);
+    const Windows w(inv.ints(3), inv.ints(4), inv.ints(5), dims);
+    const ConvShape s = shape_of(in[0].sizes(), in[1].sizes(), kernel_of(out), w, dims, inv.i(6));
     conv_weight<T>(s, in[0].ptr<T>(), in[1].ptr<T>(), out.ptr<T>());
   });
 }
 
 }  // namespace
 
-MG_KERNEL("conv2d", CPU, conv2d_cpu);
-MG_KERNEL("conv_transpose2d", CPU, conv_transpose2d_cpu);
-MG_KERNEL("_conv2d_weight_grad", CPU, conv2d_weight_grad_cpu);
+MG_KERNEL("_conv", CPU, conv_cpu);
+MG_KERNEL("_conv_transpose", CPU, conv_transpose_cpu);
+MG_KERNEL("_conv_weight_grad", CPU, conv_weight_grad_cpu);
 
 }  // namespace mg::cpu

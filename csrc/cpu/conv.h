@@ -1,8 +1,9 @@
-// 2-d convolution and its two adjoints on contiguous NCHW float or double data; conv.cpp wraps them as ops.
+// Convolution of 1 to 3 spatial dims and its two adjoints on contiguous (N, C, D, H, W) float or double data; conv.cpp
+// wraps them as ops and gives sequences and images leading dims of size 1.
 //
-// Legend: N images, C input and O output channels, G groups (Cg = C / G, Og = O / G), H W input and OH OW output sizes,
-// KH KW kernel, SH SW stride, PH PW padding, DH DW dilation. P = Cg*KH*KW is the length of a patch; tap p = (c, kh,
-// kw); Q = N*OH*OW output pixels. All three run as matrix products over patches that are read in place from a
+// Legend: N images, C input and O output channels, G groups (Cg = C / G, Og = O / G), D H W input and OD OH OW output
+// sizes, K* kernel, S* stride, P* padding, D* dilation of each dim. P = Cg*KD*KH*KW is the length of a patch; tap p =
+// (c, kd, kh, kw); Q = N*OD*OH*OW output pixels. All three run as matrix products over patches that are read in place from a
 // zero-padded copy of the image, never from an im2col matrix:
 //   forward   y[o, q]  = sum_p w[o, p] patch[p, q]            (conv_forward.cpp; few channels a group:
 //   conv_depthwise.cpp) data      dx      += w^T dy scattered back, or, for stride 1, forward with flipped weights
@@ -16,19 +17,21 @@
 namespace mg::cpu {
 
 struct ConvShape {
-  int64_t N, C, H, W, O, G, KH, KW, SH, SW, PH, PW, DH, DW, OH, OW;
+  int64_t N, C, D, H, W, O, G, KD, KH, KW, SD, SH, SW, PD, PH, PW, DD, DH, DW, OD, OH, OW;
   int64_t Cg() const { return C / G; }
   int64_t Og() const { return O / G; }
-  int64_t taps() const { return Cg() * KH * KW; }
-  int64_t pixels() const { return OH * OW; }
-  // Rows and columns of input that the outputs look at, padding included.
+  int64_t kernel() const { return KD * KH * KW; }
+  int64_t taps() const { return Cg() * kernel(); }
+  int64_t pixels() const { return OD * OH * OW; }
+  // Slices, rows and columns of input that the outputs look at, padding included.
+  int64_t seen_d() const { return (OD - 1) * SD + (KD - 1) * DD + 1; }
   int64_t seen_h() const { return (OH - 1) * SH + (KH - 1) * DH + 1; }
   int64_t seen_w() const { return (OW - 1) * SW + (KW - 1) * DW + 1; }
 };
 
 template <class T>
 void conv_forward(const ConvShape& s, const T* x, const T* w, const T* bias, T* y);  // bias may be null
-// dx[N, C, H, W] from dy[N, O, OH, OW]; bias[C] (or null) is added, which makes this the transposed convolution.
+// dx[N, C, D, H, W] from dy[N, O, OD, OH, OW]; bias[C] (or null) is added, which makes this the transposed convolution.
 template <class T>
 void conv_data(const ConvShape& s, const T* dy, const T* w, const T* bias, T* dx);
 template <class T>

@@ -16,12 +16,15 @@ constexpr int64_t kPixels = 384;
 template <class T>
 void flipped(const ConvShape& s, const T* dy, const T* w, const T* bias, T* dx) {
   ConvShape f = s;
-  f.C = s.O, f.O = s.C, f.H = s.OH, f.W = s.OW, f.OH = s.H, f.OW = s.W;
+  f.C = s.O, f.O = s.C;
+  f.D = s.OD, f.H = s.OH, f.W = s.OW;
+  f.OD = s.D, f.OH = s.H, f.OW = s.W;
+  f.PD = s.DD * (s.KD - 1) - s.PD;
   f.PH = s.DH * (s.KH - 1) - s.PH;
   f.PW = s.DW * (s.KW - 1) - s.PW;
-  const Tensor weight = empty({s.C * s.Og() * s.KH * s.KW}, dtype_of<T>());
+  const Tensor weight = empty({s.C * s.Og() * s.kernel()}, dtype_of<T>());
   T* dst = weight.ptr<T>();
-  const int64_t area = s.KH * s.KW;
+  const int64_t area = s.kernel();
   for (int64_t c = 0; c < s.C; ++c)
     for (int64_t o = 0; o < s.Og(); ++o, dst += area) {
       const T* src = w + ((c / s.Cg() * s.Og() + o) * s.Cg() + c % s.Cg()) * area;
@@ -35,13 +38,13 @@ struct Scatter {
   const ConvShape& s;
   const T *dy, *w, *bias;
   T* dx;
-  int64_t h, w_, plane;  // of the padded image
+  Extent e;  // of the padded image
 
   // Channels [c0, c1) of one group of image n.
   void task(int64_t n, int64_t group, int64_t c0, int64_t c1) const {
-    const int64_t area = s.KH * s.KW, rows = (c1 - c0) * area;
-    T* image = scratch<T>(ScratchSlot::Image, (c1 - c0) * plane);
-    std::fill_n(image, (c1 - c0) * plane, T(0));
+    const int64_t area = s.kernel(), rows = (c1 - c0) * area;
+    T* image = scratch<T>(ScratchSlot::Image, (c1 - c0) * e.channel());
+    std::fill_n(image, (c1 - c0) * e.channel(), T(0));
     const T* weights = w + group * s.Og() * s.taps() + c0 * area;
     for (int64_t q0 = 0; q0 < s.pixels(); q0 += kPixels) {
       const int64_t q1 = std::min(q0 + kPixels, s.pixels());
@@ -55,25 +58,28 @@ struct Scatter {
 
   void add_patches(int64_t channels, int64_t q0, int64_t q1, const T* grad, T* image) const {
     for (int64_t c = 0; c < channels; ++c)
-      for (int64_t i = 0; i < s.KH; ++i)
-        for (int64_t j = 0; j < s.KW; ++j, grad += q1 - q0) {
-          const T* src = grad;
-          for_runs(s, 0, w_, q0, q1, [&](PatchRun r) {
-            T* d = image + c * plane + i * s.DH * w_ + j * s.DW + r.source;
-            for (int x = 0; x < r.length; ++x) d[x * s.SW] += src[x];
-            src += r.length;
-          });
-        }
+      for (int64_t z = 0; z < s.KD; ++z)
+        for (int64_t i = 0; i < s.KH; ++i)
+          for (int64_t j = 0; j < s.KW; ++j, grad += q1 - q0) {
+            const T* src = grad;
+            T* tap = image + ((c * e.d + z * s.DD) * e.h + i * s.DH) * e.w + j * s.DW;
+            for_runs(s, 0, e, q0, q1, [&](PatchRun r) {
+              T* d = tap + r.source;
+              for (int x = 0; x < r.length; ++x) d[x * s.SW] += src[x];
+              src += r.length;
+            });
+          }
   }
 
   void crop(int64_t n, int64_t channel, int64_t channels, const T* image) const {
     for (int64_t c = 0; c < channels; ++c) {
       const T b = bias == nullptr ? T(0) : bias[channel + c];
-      for (int64_t i = 0; i < s.H; ++i) {
-        const T* src = image + c * plane + (i + s.PH) * w_ + s.PW;
-        T* d = dx + ((n * s.C + channel + c) * s.H + i) * s.W;
-        for (int64_t j = 0; j < s.W; ++j) d[j] = src[j] + b;
-      }
+      T* d = dx + (n * s.C + channel + c) * s.D * s.H * s.W;
+      for (int64_t z = 0; z < s.D; ++z)
+        for (int64_t i = 0; i < s.H; ++i, d += s.W) {
+          const T* src = image + ((c * e.d + z + s.PD) * e.h + i + s.PH) * e.w + s.PW;
+          for (int64_t j = 0; j < s.W; ++j) d[j] = src[j] + b;
+        }
     }
   }
 
@@ -81,7 +87,7 @@ struct Scatter {
     const int64_t work = s.N * s.O * s.pixels() * s.taps();
     const int64_t wanted = std::min<int64_t>(2 * get_num_threads(), ceil_div(work, kTaskFma));
     // A padded image per task in L2 (64k floats) unless that would make the products very thin.
-    const int64_t fitting = std::max<int64_t>(ceil_div(32, s.KH * s.KW), 64 * 1024 / plane);
+    const int64_t fitting = std::max<int64_t>(ceil_div(32, s.kernel()), 64 * 1024 / e.channel());
     const int64_t parts =
         std::clamp<int64_t>(std::max(ceil_div(wanted, s.N * s.G), ceil_div(s.Cg(), fitting)), 1, s.Cg());
     parallel_chunks(s.N * s.G * parts, [&](int64_t i) {
@@ -95,11 +101,11 @@ struct Scatter {
 
 template <class T>
 void conv_data(const ConvShape& s, const T* dy, const T* w, const T* bias, T* dx) {
-  if (s.N * s.C * s.H * s.W == 0) return;
-  if (s.SH == 1 && s.SW == 1 && s.PH <= s.DH * (s.KH - 1) && s.PW <= s.DW * (s.KW - 1))
-    return flipped(s, dy, w, bias, dx);
-  const int64_t h = std::max(s.PH + s.H, s.seen_h()), w_ = std::max(s.PW + s.W, s.seen_w());
-  Scatter<T>{s, dy, w, bias, dx, h, w_, h * w_}.run();
+  if (s.N * s.C * s.D * s.H * s.W == 0) return;
+  const bool fits = s.PD <= s.DD * (s.KD - 1) && s.PH <= s.DH * (s.KH - 1) && s.PW <= s.DW * (s.KW - 1);
+  if (s.SD == 1 && s.SH == 1 && s.SW == 1 && fits) return flipped(s, dy, w, bias, dx);
+  const Extent e{std::max(s.PD + s.D, s.seen_d()), std::max(s.PH + s.H, s.seen_h()), std::max(s.PW + s.W, s.seen_w())};
+  Scatter<T>{s, dy, w, bias, dx, e}.run();
 }
 
 template void conv_data(const ConvShape&, const float*, const float*, const float*, float*);

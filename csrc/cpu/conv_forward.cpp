@@ -29,7 +29,7 @@ struct Forward {
   Forward(const ConvShape& shape, const T* x, const T* w, const T* b, T* out)
       : s(shape),
         images(shape, x),
-        taps(tap_offsets(shape, images.h, images.w)),
+        taps(tap_offsets(shape, images.size)),
         bias(b),
         y(out),
         blocks(ceil_div(shape.taps(), kMaxKBlock)),
@@ -48,9 +48,10 @@ struct Forward {
   void pack_panel(int64_t group, int64_t p0, int64_t count, int64_t q0, int64_t q1, T* dst, int64_t width) const {
     PatchRun runs[64];  // at most one per pixel of a panel, and panels have at most 48
     int n = 0;
-    for_runs(s, s.C * images.plane, images.w, q0, q1, [&](PatchRun r) { runs[n++] = r; });
-    conv_table<T>().pack_patches(count, taps.data() + p0, images.data + group * s.Cg() * images.plane, runs, n, s.SW,
-                                 dst, width);
+    const int64_t channel = images.size.channel();
+    for_runs(s, s.C * channel, images.size, q0, q1, [&](PatchRun r) { runs[n++] = r; });
+    conv_table<T>().pack_patches(count, taps.data() + p0, images.data + group * s.Cg() * channel, runs, n, s.SW, dst,
+                                 width);
   }
 
   // Output channels [o0, o1) of `group`, pixels [q0, q1).

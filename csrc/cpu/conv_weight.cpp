@@ -26,7 +26,7 @@ struct Weight {
   Weight(const ConvShape& shape, const T* x, const T* gradient)
       : s(shape),
         images(shape, x),
-        taps(tap_offsets(shape, images.h, images.w)),
+        taps(tap_offsets(shape, images.size)),
         dy(gradient),
         tap_block(kTapPanels * g.nr),
         tap_tasks(ceil_div(shape.taps(), tap_block)),
@@ -43,11 +43,12 @@ struct Weight {
     }
     PatchRun runs[kPixels];
     int n = 0;
-    for_runs(s, s.C * images.plane, images.w, q0, q1, [&](PatchRun r) { runs[n++] = r; });
+    const int64_t channel = images.size.channel();
+    for_runs(s, s.C * channel, images.size, q0, q1, [&](PatchRun r) { runs[n++] = r; });
     for (int64_t i = 0; i < panels; ++i) {
       const int64_t v0 = panel_start(i, vectors, panels) * g.lanes, v1 = panel_start(i + 1, vectors, panels) * g.lanes;
       conv_table<T>().pack_patches_transposed(std::min(v1, p1 - p0) - v0, taps.data() + p0 + v0,
-                                              images.data + group * s.Cg() * images.plane, runs, n, s.SW,
+                                              images.data + group * s.Cg() * channel, runs, n, s.SW,
                                               b + v0 * count, v1 - v0);
     }
   }

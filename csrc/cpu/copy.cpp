@@ -2,6 +2,7 @@
 // sides are read and written in whole cache lines; anything else -> row by row over the merged plan.
 #include "copy.h"
 
+#include "convert.h"
 #include "rows.h"
 #include "stage.h"
 
@@ -42,6 +43,8 @@ RowFn same_copier(DType d) {
       return copy_row<uint16_t>;
     case 4:
       return copy_row<uint32_t>;
+    case 16:
+      return copy_row<complex128>;
     default:
       return copy_row<uint64_t>;
   }
@@ -178,6 +181,23 @@ void fill(const TensorImpl& dst, double real, int64_t integer) {
     plan.finish();
     plan_copy(plan, dst.dtype, DType::Int64);
   }
+}
+
+void fill(const TensorImpl& dst, const Value& number) {
+  if (is_complex(dst.dtype) || number.kind == Kind::Complex) {
+    if (dst.numel == 0) return;
+    MG_CHECK(is_complex(dst.dtype) || number.z->im == 0, Runtime, "value cannot be converted to ", dst.dtype,
+             " without overflow: it has the imaginary part ", number.z->im);
+    const complex128 z = number.as_complex();
+    LoopPlan plan(dst.sizes);
+    plan.add(dst);
+    plan.add_scalar(&z);
+    plan.finish();
+    return plan_copy(plan, dst.dtype, DType::Complex128);
+  }
+  if (number.kind == Kind::Float)
+    return fill(dst, number.f, dst.dtype == DType::Bool ? int64_t(number.f != 0) : convert<int64_t>(number.f));
+  fill(dst, number.as_double(), number.as_int());
 }
 
 }  // namespace mg::cpu

@@ -1,6 +1,7 @@
 // Copies between any two layouts and dtypes of equal shape. Everything that moves elements on the CPU ends here.
 #pragma once
 #include "../core/layout.h"
+#include "../core/value.h"
 
 namespace mg::cpu {
 
@@ -11,5 +12,6 @@ RowFn row_copier(DType dst, DType src);
 void strided_copy(const TensorImpl& dst, const TensorImpl& src);  // equal sizes
 void plan_copy(LoopPlan& plan, DType dst, DType src);             // operand 0 <- operand 1 of a finished plan
 void fill(const TensorImpl& dst, double real, int64_t integer);   // `real` for floating dst, else `integer`
+void fill(const TensorImpl& dst, const Value& number);            // a boxed Python number, of any kind
 
 }  // namespace mg::cpu

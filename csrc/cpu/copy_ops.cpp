@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "../core/op.h"
-#include "convert.h"
 #include "copy.h"
 #include "rows.h"
 
@@ -30,10 +29,8 @@ static void fill_value(const TensorImpl& out, const Value& v) {
   if (v.is_tensor()) {
     Tensor value = overlap(out, *v.t) ? to_contiguous(*v.t, v.t->dtype) : Tensor(v.t);
     strided_copy(out, *alias(*value, out.sizes, Dims(out.dim()), value->offset));
-  } else if (v.kind == Kind::Float) {
-    fill(out, v.f, out.dtype == DType::Bool ? int64_t(v.f != 0) : convert<int64_t>(v.f));
   } else {
-    fill(out, v.as_double(), v.as_int());
+    fill(out, v);
   }
 }
 
@@ -43,7 +40,7 @@ static void zero_cpu(Invocation& inv) { fill_zero(inv.outs[0]); }
 // _full(size, value, dtype, device)
 static void full_cpu(Invocation& inv) {
   const Value& v = inv.args[1];
-  if (v.as_double() == 0 && !std::signbit(v.as_double())) return fill_zero(inv.outs[0]);
+  if (v.kind != Kind::Complex && v.as_double() == 0 && !std::signbit(v.as_double())) return fill_zero(inv.outs[0]);
   fill_value(inv.out(), v);
 }
 
@@ -121,7 +118,7 @@ static void triangle_cpu(Invocation& inv) {
   if (in.numel == 0) return;
   const RowFn copy = row_copier(out.dtype, in.dtype);
   const int64_t os = out.strides[n - 1] * itemsize(out.dtype), is = in.strides[n - 1] * item;
-  static constexpr uint64_t kZero = 0;
+  static constexpr complex128 kZero = {};
   LoopPlan plan(Dims(
       std::span(in.sizes.begin(), size_t(n - 1))));  // one item per matrix row; never merged, so rows() is in order
   plan.add(out.data(), Dims(std::span(out.sizes.begin(), size_t(n - 1))),

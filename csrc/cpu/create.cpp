@@ -13,9 +13,10 @@ template <class F>
 static void generate(const TensorImpl& out, F&& f) {
   if (out.numel == 0) return;
   const int64_t step = out.strides[0];
+  char* const base = out.data();
   dispatch(out.dtype, [&](auto tag) {
     using T = decltype(tag);
-    T* data = out.ptr<T>();
+    T* data = reinterpret_cast<T*>(base);
     parallel_for(0, out.numel, kRowGrain, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) data[i * step] = convert<T>(f(i));
     });

@@ -54,6 +54,7 @@ void gather_cpu(Invocation& inv) {
   const auto row = item == 1   ? gather_row<uint8_t>
                    : item == 2 ? gather_row<uint16_t>
                    : item == 4 ? gather_row<uint32_t>
+                   : item == 16 ? gather_row<complex128>
                                : gather_row<uint64_t>;
   for_rows(plan, [&](char** p, int64_t n) {
     row(p[0], plan.inner_stride(0), p[1], plan.inner_stride(1), p[2], plan.inner_stride(2), dim_step, n);
@@ -121,13 +122,8 @@ struct ScatterPass {
 enum class Mode : uint8_t { Assign, Add, Mul, Mean, Max, Min };
 
 Mode mode_of(const Value& v) {
-  if (v.none()) return Mode::Assign;
   const std::string_view s = v.str;
-  return s == "add" || s == "sum"         ? Mode::Add
-         : s == "multiply" || s == "prod" ? Mode::Mul
-         : s == "mean"                    ? Mode::Mean
-         : s == "amax"                    ? Mode::Max
-                                          : Mode::Min;
+  return s == "sum" ? Mode::Add : s == "prod" ? Mode::Mul : s == "mean" ? Mode::Mean : s == "amax" ? Mode::Max : Mode::Min;
 }
 
 Reduce reduce_of(Mode m) {
@@ -169,7 +165,7 @@ void divide_by_counts(TensorImpl& target, const ScatterPass& pass, bool with_sel
   plan.add(target);
   plan.add(*counts);
   plan.finish();
-  dispatch(target.dtype, [&](auto tag) {
+  dispatch_any(target.dtype, [&](auto tag) {
     using T = decltype(tag);
     for_rows(plan, [&](char** p, int64_t n) {
       for (int64_t i = 0; i < n; ++i) {
@@ -202,10 +198,7 @@ void scatter_into(Invocation& inv, Mode mode, bool include_self) {
   if (v.is_tensor())
     src = at_least_1d(*cast(Tensor(v.t), target.dtype()));
   else
-    constant = constant_of(target.dtype(), v.as_double(),
-                           v.kind != Kind::Float           ? v.as_int()
-                           : target.dtype() == DType::Bool ? v.f != 0
-                                                           : convert<int64_t>(v.f));
+    fill(*(constant = empty(Dims{}, target.dtype())), v);
   const ScatterPass pass{*target, *index, src.get(), constant ? constant->data() : nullptr, d};
   if (mode != Mode::Assign && !include_self) {
     const Tensor identity = identity_of(mode, target.dtype());
@@ -216,8 +209,8 @@ void scatter_into(Invocation& inv, Mode mode, bool include_self) {
   if (widen) strided_copy(out, *wide);
 }
 
-// _scatter(input, dim, index, src: operand, reduce?)
-void scatter_cpu(Invocation& inv) { scatter_into(inv, mode_of(inv.args[4]), true); }
+// _scatter(input, dim, index, src: operand)
+void scatter_cpu(Invocation& inv) { scatter_into(inv, Mode::Assign, true); }
 // scatter_add(input, dim, index, src)
 void scatter_add_cpu(Invocation& inv) { scatter_into(inv, Mode::Add, true); }
 // scatter_reduce(input, dim, index, src, reduce, include_self)

@@ -2,6 +2,7 @@
 // slab engine (slabs.h).
 #include "../core/index_plan.h"
 #include "convert.h"
+#include "complex_math.h"
 #include "copy.h"
 #include "indices.h"
 #include "rows.h"
@@ -76,6 +77,7 @@ void index_source(Invocation& inv, Reduce reduce, double scale) {
   Offsets offsets = offsets_along(inv, inv.in(0), d, inv.in(2));  // raises before anything is written
   TensorImpl& out = start_from_input(inv);
   if (out.numel == 0 || source.numel() == 0) return;
+  if (out.dtype == DType::Bool && scale == 0) return;  // adds nothing: factors of bools are not multiplied in
   const bool widen = reduce != Reduce::Assign && sums_in_float(out.dtype);
   const Tensor target = widen ? to_contiguous(out, DType::Float32) : inv.outs[0];
   if (widen) source = cast(source, DType::Float32);
@@ -92,10 +94,7 @@ void index_copy_cpu(Invocation& inv) { index_source(inv, Reduce::Assign, 1); }
 Tensor scalar_of(const Value& v, DType dtype) {
   if (v.is_tensor()) return to_contiguous(*v.t, dtype);
   const Tensor one = empty(Dims{}, dtype);
-  fill(*one, v.as_double(),
-       v.kind != Kind::Float  ? v.as_int()
-       : dtype == DType::Bool ? int64_t(v.f != 0)
-                              : convert<int64_t>(v.f));
+  fill(*one, v);
   return one;
 }
 
@@ -230,7 +229,7 @@ void embedding_backward_cpu(Invocation& inv) {
     if (inv.b(4)) {
       std::vector<int64_t> count(size_t(rows), 0);
       for (int64_t k = 0; k < offsets.n; ++k) ++count[size_t(index[k])];
-      dispatch(wide, [&](auto tag) {
+      dispatch_any(wide, [&](auto tag) {
         using T = decltype(tag);
         for (int64_t r = 0; r < rows; ++r)
           for (int64_t c = 0; c < width && count[size_t(r)] > 1; ++c) {

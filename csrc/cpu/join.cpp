@@ -1,6 +1,7 @@
 // cat and stack, and the ops whose result is zeros (or a copy) with one region overwritten: the gradients of select,
 // slice, diagonal.
 #include "../core/copy_regions.h"
+#include "complex_math.h"
 #include "copy.h"
 #include "rows.h"
 
@@ -56,7 +57,7 @@ static void add_serial(const TensorImpl& dst, const TensorImpl& src) {
   plan.add(dst);
   plan.add(src);
   const int64_t ds = plan.inner_stride(0), ss = plan.inner_stride(1), n = plan.inner(), rows = plan.rows();
-  dispatch(dst.dtype, [&](auto tag) {
+  dispatch_any(dst.dtype, [&](auto tag) {
     using T = decltype(tag);
     RowCursor cursor(plan, 0);
     for (int64_t r = 0; r < rows; ++r, cursor.next()) {

@@ -86,6 +86,10 @@ void fill_dense(uint64_t* d, const uint64_t* s, const bool* m, uint64_t v, int64
   mask_table().fill64(d, s, m, v, n);
 }
 
+void fill_dense(complex128* d, const complex128* s, const bool* m, complex128 v, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) d[i] = m[i] ? v : s[i];
+}
+
 template <class W>
 void masked_row(char* dst, int64_t ds, const char* src, int64_t ss, const char* mask, int64_t ms, W value, int64_t n) {
   if (ds == int64_t(sizeof(W)) && ss == ds && ms == 1)
@@ -100,13 +104,12 @@ void masked_fill_cpu(Invocation& inv) {
   TensorImpl& out = inv.out();
   const Value& v = inv.args[2];
   Tensor value = empty(Dims{}, out.dtype);
+  MG_CHECK(!v.is_tensor() || !is_complex(v.t->dtype) || is_complex(out.dtype), Runtime, inv.op.name,
+           ": a complex value cannot be converted to ", out.dtype, " without overflow");
   if (v.is_tensor())
     strided_copy(*value, *v.t);
   else
-    fill(*value, v.as_double(),
-         v.kind != Kind::Float      ? v.as_int()
-         : out.dtype == DType::Bool ? int64_t(v.f != 0)
-                                    : convert<int64_t>(v.f));
+    fill(*value, v);
   LoopPlan plan(out.sizes);
   plan.add(out);
   plan.add(inv.in(0));
@@ -125,6 +128,8 @@ void masked_fill_cpu(Invocation& inv) {
       return run.operator()<uint16_t>();
     case 4:
       return run.operator()<uint32_t>();
+    case 16:
+      return run.operator()<complex128>();
     default:
       return run.operator()<uint64_t>();
   }

@@ -29,6 +29,7 @@ struct Entry {
   const PointwiseKernel* row = nullptr;
   const PointwiseKernel* unit = nullptr;  // for a last operand of 1: add_unit for add
   const PointwiseKernel* powers[5] = {};  // pow only: kernels for the exponents of kPowers
+  const Entry* complex = nullptr;         // the same for complex operands
   int inputs = 0;
   int arg[kMaxInputs];
 };
@@ -40,13 +41,36 @@ struct Power {
 };
 constexpr Power kPowers[5] = {{2, "square"}, {3, "cube"}, {0.5, "sqrt"}, {-0.5, "rsqrt"}, {-1, "reciprocal"}};
 
+void fill_rows(Entry& e, const Op& op, const PointwiseKernel* (*find)(const char*)) {
+  e.row = find(op.name.c_str());
+  e.unit = find((op.name + "_unit").c_str());
+  if (op.name == "pow")
+    for (int k = 0; k < 5; ++k) e.powers[k] = find(kPowers[k].name);
+}
+
+// Operands first, then at most an alpha of 1; float and double, where meta gives the operands' dtype or bool.
+const PlainKernels* plain_kernels(const Op& op, const Entry& e) {
+  const bool alpha = e.unit != nullptr;
+  const int operands = e.inputs - alpha;
+  if (e.row->mask || e.powers[0] != nullptr || op.n_args != e.inputs || op.n_out != 1 || operands > 3) return nullptr;
+  for (int k = 0; k < op.n_args; ++k) {
+    const bool scalar = op.kinds[k] == ArgKind::Scalar, last = k + 1 == op.n_args;
+    if (e.arg[k] != k || (scalar && !last) || (alpha && last && !scalar)) return nullptr;
+  }
+  const PointwiseKernel& row = alpha ? *e.unit : *e.row;
+  auto* plain = new PlainKernels;
+  plain->fn[int(DType::Float32)] = row.fn[int(DType::Float32)];
+  plain->fn[int(DType::Float64)] = row.fn[int(DType::Float64)];
+  plain->operands = operands;
+  plain->unit_last = alpha;
+  plain->boolean = row.result == PointwiseResult::BOOL;
+  return plain;
+}
+
 const Entry& make_entry(const Op& op) {
   auto* e = new Entry;  // lives as long as the op: for ever
-  e->row = find_pointwise(op.name.c_str());
+  fill_rows(*e, op, find_pointwise);
   MG_CHECK(e->row != nullptr, NotImplemented, op.name, ": no cpu kernel: csrc/scalar.h has no line for it");
-  e->unit = find_pointwise((op.name + "_unit").c_str());
-  if (op.name == "pow")
-    for (int k = 0; k < 5; ++k) e->powers[k] = find_pointwise(kPowers[k].name);
   for (size_t k = 0; k < op.args.size(); ++k) {
     const ArgKind kind = op.args[k].kind;
     if (kind != ArgKind::Tensor && kind != ArgKind::Operand && kind != ArgKind::Scalar) continue;
@@ -55,6 +79,10 @@ const Entry& make_entry(const Op& op) {
   }
   MG_INTERNAL(e->inputs == e->row->arity, op.name, " has ", e->inputs, " operands, its line in csrc/scalar.h ",
               int(e->row->arity));
+  auto* complex = new Entry(*e);
+  fill_rows(*complex, op, find_complex_pointwise);
+  e->complex = complex;
+  if (const PlainKernels* plain = plain_kernels(op, *e)) const_cast<Op&>(op).plain = plain;
   // Two threads may both get here; they store equal entries.
   __atomic_store_n(const_cast<const void**>(&op.pointwise), e, __ATOMIC_RELEASE);
   return *e;
@@ -75,6 +103,7 @@ struct Operand {
   union {
     double real;
     int64_t whole;
+    const complex128* parts;
   };
 };
 
@@ -95,7 +124,11 @@ struct Job {
   const char* constant_block[kMaxInputs];  // filled for Route::Constant
 
   DType wanted(int k) const { return row->mask && k == 0 ? DType::Bool : compute; }
-  DType out_dtype() const { return row->result == PointwiseResult::BOOL ? DType::Bool : compute; }
+  DType out_dtype() const {
+    return row->result == PointwiseResult::SAME ? compute
+           : row->result == PointwiseResult::BOOL ? DType::Bool
+                                                  : to_real(compute);
+  }
   int64_t grain() const { return std::max<int64_t>(kGrain / (row->cost * (staged ? 2 : 1)), block) / block * block; }
 
   void check(int result) const {
@@ -106,8 +139,9 @@ struct Job {
 
 void set_number(Operand& o, const Value& v) {
   o.route = Route::Constant;
-  o.dtype = v.kind == Kind::Float ? DType::Float64 : DType::Int64;
+  o.dtype = v.kind == Kind::Float ? DType::Float64 : v.kind == Kind::Complex ? DType::Complex128 : DType::Int64;
   if (v.kind == Kind::Float) o.real = v.f;
+  else if (v.kind == Kind::Complex) o.parts = v.z;
   else o.whole = v.as_int();
 }
 
@@ -130,10 +164,10 @@ void set_tensor(Operand& o, TensorImpl& t, DType wanted, const TensorImpl& out) 
 const PointwiseKernel* choose_row(const Entry& e, const Value* args, DType compute) {
   if (e.unit == nullptr && e.powers[0] == nullptr) return e.row;
   const Value& last = args[e.arg[e.inputs - 1]];
-  if (!last.is_number()) return e.row;
+  if (!last.is_number() || last.kind == Kind::Complex) return e.row;
   const double x = last.as_double();
   if (e.unit != nullptr) return x == 1 ? e.unit : e.row;
-  if (x < 0 && !is_floating(compute)) [[unlikely]]
+  if (x < 0 && !is_inexact(compute)) [[unlikely]]
     fail(ErrorKind::Runtime, "pow: Integers to negative integer powers are not allowed. Try x.float() ** ", x, ".");
   for (int k = 0; k < 5; ++k)
     if (kPowers[k].exponent == x) return e.powers[k];
@@ -145,7 +179,9 @@ void fill_constants(Job& job, char (*buffers)[kBlockBytes]) {
   for (int k = 0; k < job.inputs; ++k) {
     const Operand& o = job.in[k];
     if (o.route != Route::Constant) continue;
-    const char* source = o.tensor != nullptr ? o.data : reinterpret_cast<const char*>(&o.whole);
+    const char* source = o.tensor != nullptr                ? o.data
+                         : o.dtype == DType::Complex128 ? reinterpret_cast<const char*>(o.parts)
+                                                        : reinterpret_cast<const char*>(&o.whole);
     const DType wanted = job.wanted(k);
     stage_fn(wanted, o.dtype)(buffers[k], itemsize(wanted), source, 0, std::min(job.n, job.block));
     job.constant_block[k] = buffers[k];
@@ -289,7 +325,8 @@ void run_staged(Job& job, const TensorImpl& out) {
 }
 
 [[noreturn, gnu::cold]] void fail_dtype(const Invocation& inv) {
-  fail(ErrorKind::Runtime, inv.op.name, ": not implemented on the cpu for ", inv.compute,
+  fail(is_complex(inv.compute) ? ErrorKind::NotImplemented : ErrorKind::Runtime, inv.op.name,
+       ": not implemented on the cpu for ", inv.compute,
        ". Try converting with .to(dtype).");
 }
 [[noreturn, gnu::cold]] void fail_none(const Invocation& inv, int arg) {
@@ -326,8 +363,7 @@ bool run_small(Invocation& inv, const Entry& e, const PointwiseKernel* row, Poin
   return true;
 }
 
-void pointwise(Invocation& inv) {
-  const Entry& e = entry_of(inv.op);
+void run_pointwise(Invocation& inv, const Entry& e) {
   const TensorImpl& out = inv.out();
   const bool low = inv.compute == DType::Float16 || inv.compute == DType::BFloat16;
   const DType compute = low ? DType::Float32 : inv.compute;
@@ -355,7 +391,16 @@ void pointwise(Invocation& inv) {
   parallel_for(0, job.n, job.grain(), [&](int64_t begin, int64_t end) { run_direct(job, begin, end); });
 }
 
+void pointwise(Invocation& inv) { run_pointwise(inv, entry_of(inv.op)); }
+
+void complex_pointwise(Invocation& inv) {
+  const Entry& e = *entry_of(inv.op).complex;
+  if (e.row == nullptr) fail_dtype(inv);
+  run_pointwise(inv, e);
+}
+
 MG_KERNEL("pointwise", CPU, pointwise);
+MG_KERNEL_COMPLEX("pointwise", CPU, complex_pointwise);
 
 }  // namespace
 

@@ -13,6 +13,7 @@ namespace mg::cpu {
 MG_DECLARE_TABLES(portable)
 MG_DECLARE_TABLES(avx2)
 MG_DECLARE_TABLES(avx512)
+extern const PointwiseKernel special_table[];  // pointwise_special.cpp: the same for every instruction set
 
 PointwiseTables pointwise_tables(Isa i) {
 #if MG_HAVE_avx512
@@ -27,7 +28,7 @@ PointwiseTables pointwise_tables(Isa i) {
 
 const PointwiseKernel* find_pointwise(const char* name) {
   const PointwiseTables tables = pointwise_tables(isa());
-  for (const PointwiseKernel* row : {tables.unary, tables.binary, tables.ternary})
+  for (const PointwiseKernel* row : {tables.unary, tables.binary, tables.ternary, static_cast<const PointwiseKernel*>(special_table)})
     for (; row->name != nullptr; ++row)
       if (std::strcmp(row->name, name) == 0) return row;
   return nullptr;

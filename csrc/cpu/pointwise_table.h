@@ -12,7 +12,7 @@ namespace mg::cpu {
 
 using PointwiseFn = int (*)(void* out, const void* const* in, int64_t n);
 
-enum class PointwiseResult : uint8_t { SAME, BOOL };
+enum class PointwiseResult : uint8_t { SAME, BOOL, REAL };  // REAL: the parts' dtype of a complex one
 
 struct PointwiseKernel {
   const char* name;
@@ -26,6 +26,7 @@ struct PointwiseKernel {
 
 // The row for this machine's instruction set (see isa.h), or null.
 const PointwiseKernel* find_pointwise(const char* name);
+const PointwiseKernel* find_complex_pointwise(const char* name);  // complex_pointwise.cpp
 
 // One table per source file and instruction set, each ended by a row without a name.
 struct PointwiseTables {

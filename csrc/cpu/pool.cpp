@@ -1,9 +1,11 @@
-// Pooling over the last two dims: max (with indices), average, their adaptive forms, and the adjoints.
+// Pooling over the last 1 to 3 dims: max (with indices), average, their adaptive and fractional forms, and the adjoints.
 //
-// A plane is one (H, W) image of one channel; planes are independent and are what threads share out. half and bfloat16
-// are compared and summed in float. PoolAxis (../core/pool_axis.h) maps output positions to input ranges. Meta:
+// A plane is the spatial part of one channel, seen as (D, H, W) with leading sizes of 1 for images and sequences;
+// planes are independent and are what threads share out. Each dim's windows are worked out once per call (Axis).
+// half and bfloat16 are compared and summed in float. PoolAxis (../core/pool_axis.h) has the window rules. Meta:
 // ../core/meta_pool.cpp.
 #include <limits>
+#include <vector>
 
 #include "../core/op.h"
 #include "../core/parallel.h"
@@ -14,32 +16,60 @@ namespace mg::cpu {
 
 namespace {
 
-struct Axes {
-  PoolAxis h, w;
-  int64_t in() const { return h.size * w.size; }
-  int64_t out() const { return h.out * w.out; }
+// The windows of one dim: input positions [first, last) in steps of `dilation`; `span` counts padding as well.
+struct Axis {
+  int64_t size = 1, dilation = 1;
+  std::vector<int64_t> first{0}, last{1}, span{1};
+
+  Axis() = default;
+  explicit Axis(const PoolAxis& a) : size(a.size), dilation(a.dilation), first(0), last(0), span(0) {
+    for (int64_t i = 0; i < a.out; ++i) {
+      first.push_back(a.first(i));
+      last.push_back(a.last(i));
+      span.push_back(a.stop(i) - a.start(i));
+    }
+  }
+  int64_t out() const { return int64_t(first.size()); }
 };
 
-PoolAxis axis_of(int d, int64_t size, int64_t out, const Dims& kernel, const Dims& stride, const Dims& padding,
-                 const Dims& dilation) {
-  const auto at = [d](const Dims& v) { return v[v.size() == 1 ? 0 : d]; };
-  PoolAxis a{size, at(kernel), at(stride.empty() ? kernel : stride), at(padding), at(dilation), false};
-  a.out = out;
-  return a;
-}
-Axes windows(const TensorImpl& big, const TensorImpl& small, const Dims& kernel, const Dims& stride,
+struct Axes {
+  Axis d, h, w;
+  Axis& operator[](int i) { return i == 0 ? d : i == 1 ? h : w; }
+  int64_t in() const { return d.size * h.size * w.size; }
+  int64_t out() const { return d.out() * h.out() * w.out(); }
+  int64_t window() const { return (d.last[0] - d.first[0]) * (h.last[0] - h.first[0]) * (w.last[0] - w.first[0]); }
+  int64_t cost() const { return out() == 0 ? in() : out() * window() + in() / 4; }
+};
+
+int64_t at(const Dims& v, int d) { return v[v.size() == 1 ? 0 : d]; }
+
+// `big` is the side that windows look at, `small` holds one element per window.
+Axes windows(const TensorImpl& big, const TensorImpl& small, int dims, const Dims& kernel, const Dims& step,
              const Dims& padding, const Dims& dilation) {
-  const int d = big.dim() - 2;
-  return {axis_of(0, big.sizes[d], small.sizes[d], kernel, stride, padding, dilation),
-          axis_of(1, big.sizes[d + 1], small.sizes[d + 1], kernel, stride, padding, dilation)};
-}
-Axes adaptive(const TensorImpl& big, const TensorImpl& small) {
-  const int d = big.dim() - 2;
-  Axes a{{big.sizes[d], 1, 1, 0, 1, false}, {big.sizes[d + 1], 1, 1, 0, 1, false}};
-  a.h.out = small.sizes[d], a.w.out = small.sizes[d + 1];
-  a.h.adaptive = a.w.adaptive = true;
+  const Dims& stride = step.empty() ? kernel : step;
+  Axes a;
+  for (int i = 0; i < dims; ++i) {
+    const int d = big.dim() - dims + i;
+    PoolAxis p{big.sizes[d], at(kernel, i), at(stride, i), at(padding, i), at(dilation, i), false};
+    p.out = small.sizes[d];
+    a[3 - dims + i] = Axis(p);
+  }
   return a;
 }
+Axes adaptive(const TensorImpl& big, const TensorImpl& small, int dims) {
+  Axes a;
+  for (int i = 0; i < dims; ++i) {
+    const int d = big.dim() - dims + i;
+    PoolAxis p{big.sizes[d], 1, 1, 0, 1, false};
+    p.out = small.sizes[d];
+    p.adaptive = true;
+    a[3 - dims + i] = Axis(p);
+  }
+  return a;
+}
+
+// Number of spatial dims: that of the list argument k.
+int dims_of(const Invocation& inv, int k) { return inv.args[k].len; }
 
 // The type that half and bfloat16 are computed in.
 template <class T>
@@ -80,80 +110,55 @@ T lowest() {
   return Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
 }
 
+// Position and value of the maximum of one window; as PyTorch, the first of equals, but the last NaN.
+template <class T>
+void max_window(const Axes& a, int64_t od, int64_t oh, int64_t ow, const T* x, T* y, int64_t* index) {
+  const int64_t d0 = a.d.first[od], d1 = a.d.last[od], h0 = a.h.first[oh], h1 = a.h.last[oh], w0 = a.w.first[ow],
+                w1 = a.w.last[ow], H = a.h.size, W = a.w.size;
+  if (d0 >= d1 || h0 >= h1 || w0 >= w1) {  // a dilated window can step over a tiny input: no maximum
+    *y = T(lowest<Wide<T>>());
+    *index = 0;
+    return;
+  }
+  int64_t best = (d0 * H + h0) * W + w0;
+  Wide<T> top = x[best];
+  for (int64_t d = d0; d < d1; d += a.d.dilation)
+    for (int64_t h = h0; h < h1; h += a.h.dilation) {
+      const int64_t row = (d * H + h) * W;
+      for (int64_t w = w0; w < w1; w += a.w.dilation) {
+        const Wide<T> v = x[row + w];
+        if (v > top || v != v) top = v, best = row + w;
+      }
+    }
+  *y = T(top);
+  *index = best;
+}
+
 template <class T>
 void max_plane(const Axes& a, const T* x, T* y, int64_t* index) {
-  for (int64_t i = 0; i < a.h.out; ++i) {
-    const int64_t h0 = a.h.first(i), h1 = a.h.last(i);
-    for (int64_t j = 0; j < a.w.out; ++j, ++y, ++index) {
-      const int64_t w0 = a.w.first(j), w1 = a.w.last(j);
-      if (h0 >= h1 || w0 >= w1) {  // a dilated window can step over a tiny input: nothing to take a maximum of
-        *y = T(lowest<Wide<T>>());
-        *index = 0;
-        continue;
-      }
-      int64_t best = h0 * a.w.size + w0;
-      Wide<T> top = x[best];
-      for (int64_t h = h0; h < h1; h += a.h.dilation)
-        for (int64_t w = w0; w < w1; w += a.w.dilation) {
-          const Wide<T> v = x[h * a.w.size + w];
-          if (v > top || v != v) top = v, best = h * a.w.size + w;  // as PyTorch: the first maximum, the last NaN
-        }
-      *y = T(top);
-      *index = best;
-    }
-  }
+  for (int64_t od = 0; od < a.d.out(); ++od)
+    for (int64_t oh = 0; oh < a.h.out(); ++oh)
+      for (int64_t ow = 0; ow < a.w.out(); ++ow) max_window(a, od, oh, ow, x, y++, index++);
 }
 
 void max_pool(Invocation& inv, const Axes& a) {
+  if (inv.out().numel == 0) return;
   const Target out(inv.outs[0]), indices(inv.outs[1]);
   const Tensor x = contiguous(inv.tensor(0));
   const int64_t planes = out.out.numel() / a.out();
   dispatch(x.dtype(), [&]<class T>(T) {
-    over_planes(planes, a.out() * a.h.kernel * a.w.kernel + a.in() / 4, [&](int64_t p) {
+    over_planes(planes, a.cost(), [&](int64_t p) {
       max_plane(a, x.ptr<T>() + p * a.in(), out.out.ptr<T>() + p * a.out(), indices.out.ptr<int64_t>() + p * a.out());
     });
   });
   out.finish();
   indices.finish();
 }
-void max_pool2d_cpu(Invocation& inv) {
-  max_pool(inv, windows(inv.in(0), inv.out(), inv.ints(1), inv.ints(2), inv.ints(3), inv.ints(4)));
+void max_pool_cpu(Invocation& inv) {
+  max_pool(inv,
+           windows(inv.in(0), inv.out(), dims_of(inv, 1), inv.ints(1), inv.ints(2), inv.ints(3), inv.ints(4)));
 }
-void adaptive_max_pool2d_cpu(Invocation& inv) { max_pool(inv, adaptive(inv.in(0), inv.out())); }
-
-// What a window's sum is divided by: PyTorch counts padding (but not what ceil_mode adds beyond it) unless told
-// otherwise.
-struct Divisor {
-  bool count_padding = false;
-  int64_t fixed = 0;
-  int64_t operator()(const Axes& a, int64_t i, int64_t j) const {
-    if (fixed != 0) return fixed;
-    if (count_padding) return (a.h.stop(i) - a.h.start(i)) * (a.w.stop(j) - a.w.start(j));
-    return (a.h.last(i) - a.h.first(i)) * (a.w.last(j) - a.w.first(j));
-  }
-};
-
-template <class T>
-void average_plane(const Axes& a, const Divisor& divisor, const T* x, T* y) {
-  for (int64_t i = 0; i < a.h.out; ++i)
-    for (int64_t j = 0; j < a.w.out; ++j) {
-      Wide<T> sum = 0;
-      for (int64_t h = a.h.first(i); h < a.h.last(i); ++h)
-        for (int64_t w = a.w.first(j); w < a.w.last(j); ++w) sum += Wide<T>(x[h * a.w.size + w]);
-      *y++ = T(sum / Wide<T>(divisor(a, i, j)));
-    }
-}
-
-// The adjoint: every output's gradient is spread evenly over its window. `dx` starts at zero.
-template <class T>
-void spread_plane(const Axes& a, const Divisor& divisor, const T* g, Wide<T>* dx) {
-  for (int64_t i = 0; i < a.h.out; ++i)
-    for (int64_t j = 0; j < a.w.out; ++j) {
-      const Wide<T> share = Wide<T>(*g++) / Wide<T>(divisor(a, i, j));
-      for (int64_t h = a.h.first(i); h < a.h.last(i); ++h)
-        for (int64_t w = a.w.first(j); w < a.w.last(j); ++w) dx[h * a.w.size + w] += share;
-    }
-}
+void adaptive_max_pool_cpu(Invocation& inv) { max_pool(inv, adaptive(inv.in(0), inv.out(), dims_of(inv, 1))); }
 
 template <class F>
 void dispatch_floating(DType d, F&& f) {
@@ -171,27 +176,127 @@ void dispatch_floating(DType d, F&& f) {
   }
 }
 
-void average(Invocation& inv, const Axes& a, const Divisor& divisor) {
-  const Target out(inv.outs[0]);
-  const Tensor x = contiguous(inv.tensor(0));
+// Windows of a fractional pool: all of one size, placed by a random number per plane and dim (Graham,
+// arXiv:1412.6071); `sample` in [0, 1), the arithmetic in T as in PyTorch.
+template <class T>
+Axis fractional_axis(T sample, int64_t size, int64_t out, int64_t kernel) {
+  Axis a;
+  a.size = size;
+  a.first.assign(size_t(out), 0);
+  const T alpha = out > 1 ? T(size - kernel) / T(out - 1) : T(0);
+  for (int64_t i = 0; i + 1 < out; ++i) {
+    const int64_t start = int64_t((T(i) + sample) * alpha) - int64_t(sample * alpha);
+    a.first[size_t(i)] = std::clamp<int64_t>(start, 0, size - kernel);
+  }
+  a.first.back() = size - kernel;
+  a.last = a.span = a.first;
+  for (int64_t& last : a.last) last += kernel;
+  return a;
+}
+
+// (input, kernel_size, output_size, random_samples) -> out, indices
+void fractional_max_pool_cpu(Invocation& inv) {
+  if (inv.out().numel == 0) return;
+  const Target out(inv.outs[0]), indices(inv.outs[1]);
+  const Tensor x = contiguous(inv.tensor(0)), samples = contiguous(inv.tensor(3));
+  const int dims = dims_of(inv, 1);
+  const Dims kernel = inv.ints(1), in_sizes(std::span(x.sizes()).last(size_t(dims))), sizes = inv.ints(2);
+  int64_t in = 1, small = 1;
+  for (int d = 0; d < dims; ++d) in *= in_sizes[d], small *= at(sizes, d);
   dispatch_floating(x.dtype(), [&]<class T>(T) {
-    over_planes(out.out.numel() / a.out(), a.out() * a.h.kernel * a.w.kernel + a.in(),
-                [&](int64_t p) { average_plane(a, divisor, x.ptr<T>() + p * a.in(), out.out.ptr<T>() + p * a.out()); });
+    over_planes(out.out.numel() / small, 4 * in, [&](int64_t p) {
+      Axes a;
+      for (int d = 0; d < dims; ++d) {  // PyTorch's order of the samples: last dim first for images, first for volumes
+        const int64_t k = dims == 2 ? 1 - d : d;
+        a[3 - dims + d] = fractional_axis(Wide<T>(samples.ptr<T>()[p * dims + k]), in_sizes[d], at(sizes, d), at(kernel, d));
+      }
+      max_plane(a, x.ptr<T>() + p * in, out.out.ptr<T>() + p * small, indices.out.ptr<int64_t>() + p * small);
+    });
   });
   out.finish();
+  indices.finish();
+}
+
+// What a window's sum is divided by: PyTorch counts padding (but not what ceil_mode adds beyond it) unless told
+// otherwise.
+struct Divisor {
+  bool count_padding = false;
+  int64_t fixed = 0;
+  int64_t operator()(const Axes& a, int64_t od, int64_t oh, int64_t ow) const {
+    if (fixed != 0) return fixed;
+    if (count_padding) return a.d.span[od] * a.h.span[oh] * a.w.span[ow];
+    return (a.d.last[od] - a.d.first[od]) * (a.h.last[oh] - a.h.first[oh]) * (a.w.last[ow] - a.w.first[ow]);
+  }
+};
+
+// f(first element of a run of the window, its length) for every row of window (od, oh, ow).
+template <class F>
+void for_window_rows(const Axes& a, int64_t od, int64_t oh, int64_t ow, F&& f) {
+  for (int64_t d = a.d.first[od]; d < a.d.last[od]; ++d)
+    for (int64_t h = a.h.first[oh]; h < a.h.last[oh]; ++h)
+      f((d * a.h.size + h) * a.w.size + a.w.first[ow], a.w.last[ow] - a.w.first[ow]);
+}
+
+template <class T>
+void average_plane(const Axes& a, const Divisor& divisor, const T* x, T* y) {
+  for (int64_t od = 0; od < a.d.out(); ++od)
+    for (int64_t oh = 0; oh < a.h.out(); ++oh)
+      for (int64_t ow = 0; ow < a.w.out(); ++ow) {
+        Wide<T> sum = 0;
+        for_window_rows(a, od, oh, ow, [&](int64_t from, int64_t n) {
+          for (int64_t i = 0; i < n; ++i) sum += Wide<T>(x[from + i]);
+        });
+        *y++ = T(sum / Wide<T>(divisor(a, od, oh, ow)));
+      }
+}
+
+// The adjoint: every output's gradient is spread evenly over its window. `dx` starts at zero.
+template <class T>
+void spread_plane(const Axes& a, const Divisor& divisor, const T* g, Wide<T>* dx) {
+  for (int64_t od = 0; od < a.d.out(); ++od)
+    for (int64_t oh = 0; oh < a.h.out(); ++oh)
+      for (int64_t ow = 0; ow < a.w.out(); ++ow) {
+        const Wide<T> share = Wide<T>(*g++) / Wide<T>(divisor(a, od, oh, ow));
+        for_window_rows(a, od, oh, ow, [&](int64_t from, int64_t n) {
+          for (int64_t i = 0; i < n; ++i) dx[from + i] += share;
+        });
+      }
+}
+
+void average(Invocation& inv, const Axes& a, const Divisor& divisor) {
+  if (inv.out().numel == 0) return;
+  const Target out(inv.outs[0]);
+  const Tensor x = contiguous(inv.tensor(0));
+  const auto run = [&]<class T>(T) {
+    over_planes(out.out.numel() / a.out(), a.cost(),
+                [&](int64_t p) { average_plane(a, divisor, x.ptr<T>() + p * a.in(), out.out.ptr<T>() + p * a.out()); });
+  };
+  if (x.dtype() == DType::Int64)
+    run(int64_t{});
+  else
+    dispatch_floating(x.dtype(), run);
+  out.finish();
+}
+
+// Fills every plane of the output with sums that add(plane, sums) collects, in the wide type.
+template <class T, class F>
+void sum_planes(const Tensor& out, int64_t size, int64_t cost, F&& add) {
+  if (out.numel() == 0) return;
+  over_planes(out.numel() / size, cost, [&](int64_t p) {
+    Wide<T>* sums = scratch<Wide<T>>(ScratchSlot::Image, size);
+    std::fill_n(sums, size, Wide<T>(0));
+    add(p, sums);
+    T* dx = out.ptr<T>() + p * size;
+    for (int64_t i = 0; i < size; ++i) dx[i] = T(sums[i]);
+  });
 }
 
 void spread(Invocation& inv, const Axes& a, const Divisor& divisor) {
   const Target out(inv.outs[0]);
   const Tensor g = contiguous(inv.tensor(0));
   dispatch_floating(g.dtype(), [&]<class T>(T) {
-    over_planes(out.out.numel() / a.in(), a.out() * a.h.kernel * a.w.kernel + a.in(), [&](int64_t p) {
-      Wide<T>* sums = scratch<Wide<T>>(ScratchSlot::Image, a.in());
-      std::fill_n(sums, a.in(), Wide<T>(0));
-      spread_plane(a, divisor, g.ptr<T>() + p * a.out(), sums);
-      T* dx = out.out.ptr<T>() + p * a.in();
-      for (int64_t i = 0; i < a.in(); ++i) dx[i] = T(sums[i]);
-    });
+    sum_planes<T>(out.out, a.in(), a.cost(),
+                  [&](int64_t p, Wide<T>* sums) { spread_plane(a, divisor, g.ptr<T>() + p * a.out(), sums); });
   });
   out.finish();
 }
@@ -199,57 +304,64 @@ void spread(Invocation& inv, const Axes& a, const Divisor& divisor) {
 Divisor divisor_of(const Invocation& inv, int count_padding) {
   return {inv.b(count_padding), inv.has(count_padding + 1) ? inv.i(count_padding + 1) : 0};
 }
-void avg_pool2d_cpu(Invocation& inv) {
-  average(inv, windows(inv.in(0), inv.out(), inv.ints(1), inv.ints(2), inv.ints(3), Dims{1}), divisor_of(inv, 5));
+void avg_pool_cpu(Invocation& inv) {
+  average(inv, windows(inv.in(0), inv.out(), dims_of(inv, 1), inv.ints(1), inv.ints(2), inv.ints(3), Dims{1}),
+          divisor_of(inv, 5));
 }
-void avg_pool2d_backward_cpu(Invocation& inv) {
-  spread(inv, windows(inv.out(), inv.in(0), inv.ints(2), inv.ints(3), inv.ints(4), Dims{1}), divisor_of(inv, 6));
+void avg_pool_backward_cpu(Invocation& inv) {
+  spread(inv, windows(inv.out(), inv.in(0), dims_of(inv, 1), inv.ints(2), inv.ints(3), inv.ints(4), Dims{1}),
+         divisor_of(inv, 6));
 }
-void adaptive_avg_pool2d_cpu(Invocation& inv) { average(inv, adaptive(inv.in(0), inv.out()), {}); }
-void adaptive_avg_pool2d_backward_cpu(Invocation& inv) { spread(inv, adaptive(inv.out(), inv.in(0)), {}); }
+void adaptive_avg_pool_cpu(Invocation& inv) { average(inv, adaptive(inv.in(0), inv.out(), dims_of(inv, 1)), {}); }
+void adaptive_avg_pool_backward_cpu(Invocation& inv) {
+  spread(inv, adaptive(inv.out(), inv.in(0), dims_of(inv, 1)), {});
+}
 
-struct FlatPlanes {
-  int64_t big, small, planes;
-  FlatPlanes(const TensorImpl& b, const TensorImpl& s) : big(plane(b)), small(plane(s)), planes(1) {
-    for (int d = 0; d + 2 < b.dim(); ++d) planes *= b.sizes[d];
-  }
-  static int64_t plane(const TensorImpl& t) { return t.sizes[t.dim() - 2] * t.sizes[t.dim() - 1]; }
-};
+// Elements of the last `dims` dims, and of all dims before them.
+int64_t plane_size(const TensorImpl& t, int dims) {
+  int64_t n = 1;
+  for (int d = t.dim() - dims; d < t.dim(); ++d) n *= t.sizes[d];
+  return n;
+}
+int64_t plane_count(const TensorImpl& t, int dims) {
+  int64_t n = 1;
+  for (int d = 0; d + dims < t.dim(); ++d) n *= t.sizes[d];
+  return n;
+}
 
-int64_t checked(int64_t index, int64_t size, const char* op) {
-  MG_CHECK(index >= 0 && index < size, Index, op, ": index ", index, " is out of range for a plane of ", size,
-           " elements.");
+int64_t checked(int64_t index, int64_t size) {
+  MG_CHECK(index >= 0 && index < size, Index, "max_pool gradient: index ", index, " is out of range for a plane of ",
+           size, " elements.");
   return index;
 }
 
+// (grad, indices, input_size): zeros with grad added at flat positions of each plane.
 void pool_scatter_cpu(Invocation& inv) {
   const Target out(inv.outs[0]);
   const Tensor g = contiguous(inv.tensor(0)), indices = contiguous(inv.tensor(1));
-  const FlatPlanes f(inv.out(), inv.in(0));
+  const int64_t big = plane_size(inv.out(), dims_of(inv, 2)), small = plane_size(inv.in(0), dims_of(inv, 2));
   dispatch_floating(g.dtype(), [&]<class T>(T) {
-    over_planes(f.planes, f.big + f.small, [&](int64_t p) {
-      Wide<T>* sums = scratch<Wide<T>>(ScratchSlot::Image, f.big);
-      std::fill_n(sums, f.big, Wide<T>(0));
-      const int64_t* index = indices.ptr<int64_t>() + p * f.small;
-      const T* src = g.ptr<T>() + p * f.small;
-      for (int64_t i = 0; i < f.small; ++i) sums[checked(index[i], f.big, "max_pool2d gradient")] += Wide<T>(src[i]);
-      T* dx = out.out.ptr<T>() + p * f.big;
-      for (int64_t i = 0; i < f.big; ++i) dx[i] = T(sums[i]);
+    sum_planes<T>(out.out, big, big + small, [&](int64_t p, Wide<T>* sums) {
+      const int64_t* index = indices.ptr<int64_t>() + p * small;
+      const T* src = g.ptr<T>() + p * small;
+      for (int64_t i = 0; i < small; ++i) sums[checked(index[i], big)] += Wide<T>(src[i]);
     });
   });
   out.finish();
 }
 
+// (input, indices, dims): the elements of each plane at flat positions.
 void pool_gather_cpu(Invocation& inv) {
   const Target out(inv.outs[0]);
   const Tensor x = contiguous(inv.tensor(0)), indices = contiguous(inv.tensor(1));
-  const FlatPlanes f(inv.in(0), inv.in(1));
+  const int dims = int(inv.i(2));
+  const int64_t big = plane_size(inv.in(0), dims), small = plane_size(inv.in(1), dims);
   dispatch(x.dtype(), [&]<class T>(T) {
-    over_planes(f.planes, f.small, [&](int64_t p) {
-      const int64_t* index = indices.ptr<int64_t>() + p * f.small;
-      const T* src = x.ptr<T>() + p * f.big;
-      T* y = out.out.ptr<T>() + p * f.small;
-      for (int64_t i = 0; i < f.small; ++i) y[i] = src[checked(index[i], f.big, "max_pool2d gradient")];
+    over_planes(plane_count(inv.in(0), dims), small, [&](int64_t p) {
+      const int64_t* index = indices.ptr<int64_t>() + p * small;
+      const T* src = x.ptr<T>() + p * big;
+      T* y = out.out.ptr<T>() + p * small;
+      for (int64_t i = 0; i < small; ++i) y[i] = src[checked(index[i], big)];
     });
   });
   out.finish();
@@ -257,12 +369,13 @@ void pool_gather_cpu(Invocation& inv) {
 
 }  // namespace
 
-MG_KERNEL("max_pool2d_with_indices", CPU, max_pool2d_cpu);
-MG_KERNEL("adaptive_max_pool2d_with_indices", CPU, adaptive_max_pool2d_cpu);
-MG_KERNEL("avg_pool2d", CPU, avg_pool2d_cpu);
-MG_KERNEL("_avg_pool2d_backward", CPU, avg_pool2d_backward_cpu);
-MG_KERNEL("adaptive_avg_pool2d", CPU, adaptive_avg_pool2d_cpu);
-MG_KERNEL("_adaptive_avg_pool2d_backward", CPU, adaptive_avg_pool2d_backward_cpu);
+MG_KERNEL("_max_pool", CPU, max_pool_cpu);
+MG_KERNEL("_adaptive_max_pool", CPU, adaptive_max_pool_cpu);
+MG_KERNEL("_fractional_max_pool", CPU, fractional_max_pool_cpu);
+MG_KERNEL("_avg_pool", CPU, avg_pool_cpu);
+MG_KERNEL("_avg_pool_backward", CPU, avg_pool_backward_cpu);
+MG_KERNEL("_adaptive_avg_pool", CPU, adaptive_avg_pool_cpu);
+MG_KERNEL("_adaptive_avg_pool_backward", CPU, adaptive_avg_pool_backward_cpu);
 MG_KERNEL("_pool_scatter", CPU, pool_scatter_cpu);
 MG_KERNEL("_pool_gather", CPU, pool_gather_cpu);
 

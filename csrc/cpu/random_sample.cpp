@@ -127,6 +127,57 @@ double poisson_draw(double rate, ElementStream stream) {
   return std::floor(rate);
 }
 
+// Successes among `count` trials. Few expected successes: the gaps between them are geometric. Many: transformed
+// rejection, BTRS. Source: W. Hörmann, "The generation of binomial random variates", J. Stat. Comput. Simul. 46, 1993.
+double binomial_draw(double count, double prob, ElementStream stream) {
+  if (std::isnan(count) || std::isnan(prob)) return NAN;
+  if (count <= 0 || prob <= 0) return 0;
+  if (prob >= 1) return count;
+  if (prob > 0.5) return count - binomial_draw(count, 1 - prob, stream);
+  if (count * prob < 10) {
+    const double scale = 1 / std::log1p(-prob);
+    double trials = 0, hits = 0;
+    for (;; ++hits) {
+      trials += std::floor(std::log(stream.next()) * scale) + 1;
+      if (trials > count) return hits;
+    }
+  }
+  const double deviation = std::sqrt(count * prob * (1 - prob)), b = 1.15 + 2.53 * deviation;
+  const double a = -0.0873 + 0.0248 * b + 0.01 * prob, c = count * prob + 0.5, v_r = 0.92 - 4.2 / b;
+  const double odds = prob / (1 - prob), alpha = (2.83 + 5.1 / b) * deviation, mode = std::floor((count + 1) * prob);
+  for (int tries = 0; tries < 100000; ++tries) {
+    const double u = stream.next() - 0.5, v = stream.next(), us = 0.5 - std::abs(u);
+    const double k = std::floor((2 * a / us + b) * u + c);
+    if (us >= 0.07 && v <= v_r) return k;
+    if (k < 0 || k > count) continue;
+    // log of the ratio of the probabilities of k and of the mode
+    const double ratio = (k - mode) * std::log(odds) + std::lgamma(mode + 1) + std::lgamma(count - mode + 1) -
+                         std::lgamma(k + 1) - std::lgamma(count - k + 1);
+    if (std::log(v * alpha / (a / (us * us) + b)) <= ratio) return k;
+  }
+  return mode;
+}
+
+Tensor broadcast_double(const TensorImpl& t, const Dims& sizes) {
+  return to_contiguous(*alias(t, sizes, broadcast_strides(t.sizes, t.strides, sizes), t.offset), DType::Float64);
+}
+
+// binomial(count, prob, generator)
+void binomial_cpu(Invocation& inv) {
+  const Tensor count = broadcast_double(inv.in(0), inv.out().sizes), prob = broadcast_double(inv.in(1), inv.out().sizes);
+  const double *n = count.ptr<double>(), *p = prob.ptr<double>();
+  for (int64_t i = 0; i < count.numel(); ++i)
+    MG_CHECK(!(n[i] < 0) && !(p[i] < 0) && !(p[i] > 1), Runtime, inv.op.name,
+             ": expects count >= 0 and 0 <= prob <= 1: got count=", n[i], " and prob=", p[i], " at position ", i);
+  const PhiloxRange range = generator_of(inv, 2).reserve(uint64_t(count.numel()) * 4);
+  const Tensor out = empty(inv.out().sizes, DType::Float64);
+  double* drawn = out.ptr<double>();
+  parallel_for(0, out.numel(), 1024, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) drawn[i] = binomial_draw(std::floor(n[i]), p[i], ElementStream{range, uint64_t(i)});
+  });
+  strided_copy(inv.out(), *out);
+}
+
 // poisson(input, generator)
 void poisson_cpu(Invocation& inv) {
   const Tensor rate = to_contiguous(inv.in(0), DType::Float64);
@@ -145,5 +196,6 @@ void poisson_cpu(Invocation& inv) {
 MG_KERNEL("_randperm", CPU, randperm_cpu);
 MG_KERNEL("multinomial", CPU, multinomial_cpu);
 MG_KERNEL("poisson", CPU, poisson_cpu);
+MG_KERNEL("binomial", CPU, binomial_cpu);
 
 }  // namespace mg::cpu

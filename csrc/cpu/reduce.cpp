@@ -13,10 +13,23 @@ static uint64_t mask_of(const Invocation& inv, bool empty_is_all = true) {
   return reduce_mask(public_name(inv.op), inv.op.args.size() > 1 ? inv.args[1] : none, inv.in(0).dim(), empty_is_all);
 }
 
+// Everything of a short contiguous float tensor: one leaf call, the same one the plan would lead to.
+template <class Post>
+static bool fold_small(const TensorImpl& x, const TensorImpl& out, Fold f, double power, Post& post) {
+  if (out.numel != 1 || x.numel == 0 || x.numel > 1024 || !x.contiguous || x.dtype != DType::Float32 || out.dtype != x.dtype)
+    return false;
+  double acc;
+  fold_fns<float>(f).rows(&acc, x.ptr<float>(), 1, 0, x.numel, nullptr, power);
+  post(&acc, 1, x.numel);
+  *out.ptr<float>() = float(acc);
+  return true;
+}
+
 // One fold, then post(acc, n, length).
 template <class Post>
 static void fold_with(const TensorImpl& x, const TensorImpl& out, uint64_t mask, DType compute, Fold f, double power,
                       Post post) {
+  if (fold_small(x, out, f, power, post)) return;
   const ReducePlan plan(x, mask, out);
   dispatch_accumulate(compute, [&](auto tag) {
     using T = decltype(tag);

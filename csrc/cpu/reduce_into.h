@@ -1,5 +1,7 @@
 // target (reduce)= value for one element; shared by the scatter kernels. NaN wins in Max and Min, as in PyTorch's amax.
 #pragma once
+#include "../core/error.h"
+#include "complex_math.h"
 #include "convert.h"
 #include "slabs.h"
 
@@ -44,10 +46,18 @@ void dispatch_reduce(DType dtype, Reduce reduce, F&& f) {
         return f.template operator()<uint16_t, Reduce::Assign>();
       case 4:
         return f.template operator()<uint32_t, Reduce::Assign>();
+      case 16:
+        return f.template operator()<complex128, Reduce::Assign>();
       default:
         return f.template operator()<uint64_t, Reduce::Assign>();
     }
   }
+  if (is_complex(dtype))
+    return dispatch_complex(dtype, [&](auto tag) {
+      if (reduce == Reduce::Add) return f.template operator()<decltype(tag), Reduce::Add>();
+      MG_CHECK(reduce == Reduce::Mul, NotImplemented, "scatter: complex numbers have no order: expected sum or prod");
+      return f.template operator()<decltype(tag), Reduce::Mul>();
+    });
   dispatch(dtype, [&](auto tag) {
     using T = decltype(tag);
     switch (reduce) {

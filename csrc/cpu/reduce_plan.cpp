@@ -218,7 +218,7 @@ void Folder<T>::column_block(Fold f, const char* p, int64_t nrows, int64_t n, co
     // Narrow and dense: several rows side by side make one wide row.
     const int64_t wide = group * n, whole = nrows / group, rest = nrows - whole * group;
     Acc<T> sums[kFoldColumns];
-    T means[kFoldColumns];
+    T means[kFoldColumns] = {};
     for (int64_t c = 0; m != nullptr && c < wide; ++c) means[c] = m[c % n];
     const T* x = reinterpret_cast<const T*>(p);
     fns.columns(sums, x, whole, wide, wide, m ? means : nullptr, power);

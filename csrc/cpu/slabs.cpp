@@ -67,6 +67,8 @@ void gather_by_width(int64_t item, char* dst, const char* src, const int64_t* of
       return gather_elements<uint16_t>(dst, src, offsets, begin, end, step);
     case 4:
       return gather_elements<uint32_t>(dst, src, offsets, begin, end, step);
+    case 16:
+      return gather_elements<complex128>(dst, src, offsets, begin, end, step);
     default:
       return gather_elements<uint64_t>(dst, src, offsets, begin, end, step);
   }
@@ -106,14 +108,12 @@ void slab_gather(LoopPlan plan, const int64_t* offsets, int64_t n, int64_t step,
   if (plan.numel == 0 || n == 0) return;
   prefer_index_inner(plan, 0, step);
   const int64_t inner = plan.inner(), ds = plan.inner_stride(0), ss = plan.inner_stride(1);
-  const RowFn copy = row_copier(item == 1   ? DType::UInt8
-                                : item == 2 ? DType::Int16
-                                : item == 4 ? DType::Int32
-                                            : DType::Int64,
-                                item == 1   ? DType::UInt8
-                                : item == 2 ? DType::Int16
-                                : item == 4 ? DType::Int32
-                                            : DType::Int64);
+  const DType same_width = item == 1    ? DType::UInt8
+                           : item == 2  ? DType::Int16
+                           : item == 4  ? DType::Int32
+                           : item == 16 ? DType::Complex128
+                                        : DType::Int64;
+  const RowFn copy = row_copier(same_width, same_width);
   const int64_t piece = std::max<int64_t>(kRowGrain / inner, 1), pieces = (n - 1) / piece + 1;
   const int64_t cost = inner * std::min(n, piece);
   parallel_for(0, plan.rows() * pieces, std::max<int64_t>(kRowGrain / cost, 1), [&](int64_t begin, int64_t end) {

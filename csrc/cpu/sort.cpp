@@ -133,6 +133,18 @@ void median_cpu(Invocation& inv) {
   });
 }
 
+// _nanmedian(input, dim, keepdim): the lower median of what is not NaN; NaN only where there is nothing else. NaNs sort
+// last, so they are out of reach.
+void nanmedian_cpu(Invocation& inv) {
+  select_row(inv, [](auto& row) {
+    int64_t numbers = 0;
+    for (int64_t i = 0; i < row.n; ++i) numbers += row.value(i) == row.value(i);
+    const int64_t middle = numbers ? (numbers - 1) / 2 : 0;
+    std::nth_element(row.keys, row.keys + middle, row.keys + row.n);
+    return middle;
+  });
+}
+
 // _mode(input, dim, keepdim): the most frequent value, the smallest of several; its last position. NaNs are all
 // different.
 void mode_cpu(Invocation& inv) {
@@ -192,6 +204,7 @@ MG_KERNEL("_sort", CPU, sort_cpu);
 MG_KERNEL("_topk", CPU, topk_cpu);
 MG_KERNEL("_kth", CPU, kth_cpu);
 MG_KERNEL("_median", CPU, median_cpu);
+MG_KERNEL("_nanmedian", CPU, nanmedian_cpu);
 MG_KERNEL("_mode", CPU, mode_cpu);
 MG_KERNEL("_searchsorted", CPU, searchsorted_cpu);
 

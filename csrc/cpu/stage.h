@@ -14,6 +14,7 @@ namespace mg::cpu {
 // strides are equal.
 using StageFn = void (*)(char* dst, int64_t dst_stride, const char* src, int64_t src_stride, int64_t n);
 StageFn stage_fn(DType dst, DType src);
+StageFn complex_stage_fn(DType dst, DType src);  // stage_complex.cpp: one of them is complex
 
 struct StageTable {
   StageFn fn[kDTypes][kDTypes];  // [dst][src]

@@ -2,7 +2,9 @@
 #include <pybind11/functional.h>
 #include <pybind11/stl.h>
 
+#include <condition_variable>
 #include <mutex>
+#include <thread>
 #include <unordered_map>
 
 #include "../autograd/node.h"
@@ -12,18 +14,32 @@ namespace mg::python {
 
 namespace {
 
-// One backward at a time; waiting for it must not hold the interpreter.
+// One backward at a time. Its state is read and written with the interpreter lock held; waiting lets go of it.
 struct BackwardLock {
-  static std::recursive_mutex& mutex() {
-    static std::recursive_mutex m;
-    return m;
-  }
+  static inline std::thread::id owner;
+  static inline int depth = 0;
+  static inline std::mutex mutex;
+  static inline std::condition_variable released;
   BackwardLock() {
-    if (mutex().try_lock()) return;
-    Py_BEGIN_ALLOW_THREADS mutex().lock();
-    Py_END_ALLOW_THREADS
+    const auto self = std::this_thread::get_id();
+    while (depth != 0 && owner != self) wait();
+    owner = self;
+    ++depth;
   }
-  ~BackwardLock() { mutex().unlock(); }
+  ~BackwardLock() {
+    if (--depth == 0 && waiting != 0) released.notify_all();
+  }
+
+ private:
+  static inline std::atomic<int> waiting = 0;
+  [[gnu::cold]] static void wait() {
+    ++waiting;
+    Py_BEGIN_ALLOW_THREADS;
+    std::unique_lock hold(mutex);
+    released.wait_for(hold, std::chrono::milliseconds(1));  // a notification may come before the wait: look again soon
+    Py_END_ALLOW_THREADS;
+    --waiting;
+  }
 };
 
 struct NodeHandle {
@@ -125,7 +141,7 @@ py::list attach_function(py::object ctx, std::string label, py::list inputs, py:
     }
     Tensor t = tensor_of(outputs[k].ptr());
     node->outputs[int(k)] = {t.sizes(), t.dtype(), t.device()};
-    const bool floating = differentiable[k] && is_floating(t.dtype());
+    const bool floating = differentiable[k] && is_inexact(t.dtype());
     if (dirty[k]) {
       check_leaf_write(node->label.c_str(), *t, true);
     } else {
@@ -153,7 +169,7 @@ Tensor unpack(const SavedVariable& s, py::object node) {
            ": one of the variables needed for gradient computation has been modified by an inplace operation: a ",
            s.tensor.dtype(), " tensor of shape ", s.tensor.sizes(), " is at version ", s.tensor->storage->version,
            "; expected version ", s.version, " instead. Try clone() before the in-place operation.");
-  if (s.output < 0 || node.is_none() || !thread_state.grad_mode || !is_floating(s.tensor.dtype())) return s.tensor;
+  if (s.output < 0 || node.is_none() || !thread_state.grad_mode || !is_inexact(s.tensor.dtype())) return s.tensor;
   Tensor t = alias(*s.tensor);
   set_grad_fn(*t, node.cast<NodeHandle&>().node, uint32_t(s.output));
   return t;
@@ -269,7 +285,7 @@ void bind_autograd(py::module_& m) {
     if (t->autograd && t->autograd->hooks) t->autograd->hooks->remove(id);
   });
   m.def("add_post_accumulate_hook", [](Tensor t, py::function fn) {
-    MG_CHECK(t->requires_grad && !(t->autograd && t->autograd->grad_fn), Runtime,
+    MG_CHECK(t->requires_grad && t->grad_fn == nullptr, Runtime,
              "register_post_accumulate_grad_hook: post accumulate grad hooks cannot be registered on non-leaf tensors");
     AutogradMeta& meta = meta_of(*t);
     if (!meta.post_accumulate) meta.post_accumulate = std::make_shared<HookList>();
@@ -292,8 +308,10 @@ void bind_autograd(py::module_& m) {
     return std::exchange(thread_state.anomaly, on);
   });
   m.def("user_line", &user_line);
-  m.def("is_view", [](Tensor t) { return t->autograd != nullptr && t->autograd->view.has_value(); });
-  m.def("view_base", [](Tensor t) { return t->autograd && t->autograd->view ? t->autograd->view->base : Tensor(); });
+  m.def("is_view", [](Tensor t) { return bool(t->base); });
+  m.def("view_base", [](Tensor t) { return Tensor(t->base); });
+  m.def("take_geometry", [](const std::string& op, Tensor t, Tensor view) { take_geometry(op.c_str(), *t, *view); });
+  m.def("resize_tensor", [](Tensor t, const std::vector<int64_t>& sizes) { resize_tensor(*t, Dims(std::span(sizes))); });
   // Hot enough to be raw: used by no_grad() on every optimizer step.
   static PyMethodDef raw[] = {{"set_grad_enabled",
                                [](PyObject*, PyObject* on) -> PyObject* {

@@ -27,7 +27,7 @@ bool fits(PyObject* list, const TensorImpl* p, Py_ssize_t k, bool may_be_none) {
   if (o == Py_None) return may_be_none;
   if (!is_tensor(o)) return false;
   const TensorImpl& t = *impl_of(o);
-  return t.contiguous && t.device.type == DeviceType::CPU && t.dtype == p->dtype && t.sizes == p->sizes;
+  return t.contiguous && !t.dataless && t.device.type == DeviceType::CPU && t.dtype == p->dtype && t.sizes == p->sizes;
 }
 
 bool suitable(PyObject* params, std::initializer_list<std::pair<PyObject*, bool>> others) {

@@ -18,5 +18,7 @@ PYBIND11_MODULE(_core, m) {
   bind_autograd(m);
   bind_registry(m);
   bind_optim(m);
+  bind_func(m);
   bind_system(m);
+  bind_linalg(m);
 }

@@ -15,7 +15,7 @@ namespace {
 
 struct Scan {  // first pass: shape and the widest kind of number
   Dims shape;
-  int kind = -1;  // 0 bool, 1 int, 2 float
+  int kind = -1;  // 0 bool, 1 int, 2 float, 3 complex
   bool has_arrays = false;
 };
 
@@ -49,6 +49,7 @@ void scan(PyObject* o, int depth, Scan& s) {
   if (PyBool_Check(o)) s.kind = std::max(s.kind, 0);
   else if (PyLong_Check(o)) s.kind = std::max(s.kind, 1);
   else if (PyFloat_Check(o)) s.kind = std::max(s.kind, 2);
+  else if (PyComplex_Check(o)) s.kind = std::max(s.kind, 3);
   else if (PyObject_HasAttrString(o, "__array_interface__")) s.has_arrays = true;
   else if (PyUnicode_Check(o) || PyBytes_Check(o)) fail(ErrorKind::Type, "tensor: new(): invalid data type '", Py_TYPE(o)->tp_name, "'");
   else if (PyObject_HasAttrString(o, "__len__") && PyObject_HasAttrString(o, "__getitem__")) s.has_arrays = true;
@@ -59,7 +60,11 @@ void scan(PyObject* o, int depth, Scan& s) {
 }
 
 template <class T> void store(PyObject* o, T& out) {
-  if constexpr (std::is_floating_point_v<T>) {
+  if constexpr (std::is_same_v<T, complex64> || std::is_same_v<T, complex128>) {
+    const Py_complex v = PyComplex_AsCComplex(o);
+    if (v.real == -1 && PyErr_Occurred()) throw PythonError{};
+    out = T(decltype(T::re)(v.real), decltype(T::re)(v.imag));
+  } else if constexpr (std::is_floating_point_v<T>) {
     const double v = PyFloat_AsDouble(o);
     if (v == -1 && PyErr_Occurred()) throw PythonError{};
     out = T(v);
@@ -126,11 +131,12 @@ void drop_object(void* o) {
 DType dtype_from_typestr(const std::string& s) {
   static const std::pair<const char*, DType> names[] = {
       {"|b1", DType::Bool},  {"|u1", DType::UInt8},   {"|i1", DType::Int8},    {"<i2", DType::Int16},  {"<i4", DType::Int32},
-      {"<i8", DType::Int64}, {"<f2", DType::Float16}, {"<f4", DType::Float32}, {"<f8", DType::Float64}};
+      {"<i8", DType::Int64}, {"<f2", DType::Float16}, {"<f4", DType::Float32}, {"<f8", DType::Float64},
+      {"<c8", DType::Complex64}, {"<c16", DType::Complex128}};
   for (const auto& [name, d] : names)
     if (s == name) return d;
   fail(ErrorKind::Type, "from_numpy: can't convert an array with typestr '", s,
-       "'; supported: bool, uint8, int8, int16, int32, int64, float16, float32, float64 in native byte order");
+       "'; supported: bool, uint8, int8, int16, int32, int64, float16, float32, float64, complex64, complex128 in native byte order");
 }
 
 Tensor copy_of(const Tensor& t, DType dtype) { return to_contiguous(*t, dtype); }
@@ -183,17 +189,26 @@ Tensor tensor_from_python(PyObject* data, DType* dtype, Device device) {
     Tensor t = tensor_of(f(py::reinterpret_borrow<py::object>(data)).release().ptr());
     return to_device(copy_of(t, dtype ? *dtype : t.dtype()), device);
   }
-  const DType d = dtype ? *dtype : s.kind == 2 ? default_dtype : s.kind == 1 ? DType::Int64 : s.kind == 0 ? DType::Bool : default_dtype;
+  const DType d = dtype ? *dtype : s.kind == 3 ? to_complex(default_dtype) : s.kind == 2 ? default_dtype : s.kind == 1 ? DType::Int64 : s.kind == 0 ? DType::Bool : default_dtype;
   Tensor t = empty(s.shape, d);
-  dispatch(d, [&](auto tag) {
+  const auto store_all = [&](auto tag) {
     using T = decltype(tag);
     T* out = t.ptr<T>();
     if (t.numel() != 0) fill(data, 0, s.shape, out);
-  });
+  };
+  if (is_complex(d)) dispatch_complex(d, store_all);
+  else dispatch(d, store_all);
   return to_device(t, device);
 }
 
+complex128 read_complex(const TensorImpl& t, int64_t element_offset) {
+  const Tensor one = to_contiguous(*alias(t, Dims{}, Dims{}, t.offset + element_offset), DType::Complex128);
+  return *one.ptr<complex128>();
+}
+
 namespace {
+
+py::object complex_object(complex128 z) { return py::reinterpret_steal<py::object>(checked(PyComplex_FromDoubles(z.re, z.im))); }
 
 py::list nested_list(const TensorImpl& t, int dim, int64_t offset) {
   py::list out(size_t(t.sizes[dim]));
@@ -201,6 +216,7 @@ py::list nested_list(const TensorImpl& t, int dim, int64_t offset) {
     const int64_t at = offset + k * t.strides[dim];
     if (dim + 1 < t.dim()) out[size_t(k)] = nested_list(t, dim + 1, at);
     else if (is_floating(t.dtype)) out[size_t(k)] = py::float_(read_double(t, at));
+    else if (is_complex(t.dtype)) out[size_t(k)] = complex_object(read_complex(t, at));
     else if (t.dtype == DType::Bool) out[size_t(k)] = py::bool_(read_int(t, at) != 0);
     else out[size_t(k)] = py::int_(read_int(t, at));
   }
@@ -211,13 +227,15 @@ py::object to_list(const Tensor& input) {
   Tensor t = to_device(input, Device{});
   if (t.dim() > 0) return nested_list(*t, 0, 0);
   if (is_floating(t.dtype())) return py::float_(read_double(*t));
+  if (is_complex(t.dtype())) return complex_object(read_complex(*t));
   if (t.dtype() == DType::Bool) return py::bool_(read_int(*t) != 0);
   return py::int_(read_int(*t));
 }
 
 // NumPy makes the array from this; the capsule-free way: an object that carries __array_interface__ and the tensor.
 py::dict array_interface(const Tensor& t) {
-  static const char* typestr[kDTypes] = {"|b1", "|u1", "|i1", "<i2", "<i4", "<i8", "<f2", nullptr, "<f4", "<f8"};
+  require_data(*t, "numpy");
+  static const char* typestr[kDTypes] = {"|b1", "|u1", "|i1", "<i2", "<i4", "<i8", "<f2", nullptr, "<f4", "<f8", "<c8", "<c16"};
   MG_CHECK(t.dtype() != DType::BFloat16, Type, "numpy: NumPy has no bfloat16. Try x.float().numpy().");
   MG_CHECK(t.device().type == DeviceType::CPU, Type, "numpy: can't convert a ", t.device(), " tensor. Try x.cpu() first.");
   py::dict d;
@@ -270,7 +288,7 @@ struct Export {
 
 DLDataType dl_dtype(DType d) {
   const uint8_t bits = uint8_t(itemsize(d) * 8);
-  const uint8_t code = d == DType::Bool ? 6 : d == DType::UInt8 ? 1 : d == DType::BFloat16 ? 4 : is_floating(d) ? 2 : 0;
+  const uint8_t code = d == DType::Bool ? 6 : d == DType::UInt8 ? 1 : d == DType::BFloat16 ? 4 : is_complex(d) ? 5 : is_floating(d) ? 2 : 0;
   return {code, bits, 1};
 }
 
@@ -283,6 +301,7 @@ DType from_dl_dtype(DLDataType t) {
 }
 
 template <class Managed> py::object export_dlpack(const Tensor& t, const char* name) {
+  require_data(*t, "__dlpack__");
   auto* ex = new Export{t, t.sizes(), t.strides()};
   auto* m = new Managed{};
   m->tensor = {t->data(), {t.device().type == DeviceType::CPU ? 1 : 2, t.device().index}, t.dim(), dl_dtype(t.dtype()),
@@ -341,7 +360,7 @@ void bind_construct(py::module_& m) {
     check_device(dev);
     Tensor t = tensor_from_python(data.ptr(), dtype.is_none() ? nullptr : &d, dev);
     if (requires_grad) {
-      MG_CHECK(is_floating(t.dtype()), Runtime, "tensor: only Tensors of floating point dtype can require gradients: got ", t.dtype());
+      MG_CHECK(is_inexact(t.dtype()), Runtime, "tensor: only Tensors of floating point dtype can require gradients: got ", t.dtype());
       t->requires_grad = true;
     }
     return t;
@@ -362,6 +381,7 @@ void bind_construct(py::module_& m) {
     return empty(sizes, d, dev);
   }, py::arg("size"), py::arg("dtype") = py::none(), py::arg("device") = py::none());
   m.def("to_bytes", [](const Tensor& t) {
+    require_data(*t, "save");
     Tensor c = contiguous(to_device(t, Device{}));
     return py::bytes(c->data(), size_t(c->nbytes()));
   });

@@ -14,30 +14,30 @@ bool is_basic(PyObject* k) {
   return (PyLong_Check(k) && !PyBool_Check(k)) || PySlice_Check(k) || k == Py_None || k == Py_Ellipsis;
 }
 
-Tensor apply_slice(const Tensor& t, int dim, PyObject* key) {
+Tensor apply_slice(TensorImpl& t, int dim, PyObject* key) {
   Py_ssize_t start, stop, step;
   if (PySlice_Unpack(key, &start, &stop, &step) < 0) throw PythonError{};
   MG_CHECK(step > 0, Value, "slice: step must be greater than zero: got ", step, ". Try flip().");
   MG_CHECK(dim < t.dim(), Index, "index: too many indices for a tensor of dimension ", t.dim());
-  const int64_t size = t.size(dim);
+  const int64_t size = t.sizes[dim];
   PySlice_AdjustIndices(Py_ssize_t(size), &start, &stop, step);
   if (stop < start) stop = start;
-  if (start == 0 && stop >= size && step == 1) return t;
-  return invoke(slice_op, t, dim, int64_t(start), int64_t(stop), int64_t(step));
+  if (start == 0 && stop >= size && step == 1) return Tensor(&t);
+  return invoke(slice_op, &t, dim, int64_t(start), int64_t(stop), int64_t(step));
 }
 
-Tensor apply_int(const Tensor& t, int dim, PyObject* key) {
+Tensor apply_int(TensorImpl& t, int dim, PyObject* key) {
   const int64_t k = PyLong_AsLongLong(key);
   if (k == -1 && PyErr_Occurred()) throw PythonError{};
   MG_CHECK(t.dim() > 0, Index, "index: invalid index of a 0-dim tensor. Use tensor.item() to convert a 0-dim tensor to a Python number");
   MG_CHECK(dim < t.dim(), Index, "index: too many indices for a tensor of dimension ", t.dim());
-  const int64_t size = t.size(dim);
+  const int64_t size = t.sizes[dim];
   MG_CHECK(k >= -size && k < size, Index, "index ", k, " is out of bounds for dimension ", dim, " with size ", size);
-  return invoke(select_op, t, dim, k);
+  return invoke(select_op, &t, dim, k);
 }
 
 // False when some part of the key is not basic.
-bool basic_index(const Tensor& t, PyObject* key, Tensor& out) {
+bool basic_index(TensorImpl& t, PyObject* key, Tensor& out) {
   if (PyLong_Check(key) && !PyBool_Check(key)) {
     out = apply_int(t, 0, key);
     return true;
@@ -49,7 +49,7 @@ bool basic_index(const Tensor& t, PyObject* key, Tensor& out) {
   }
   if (!PyTuple_Check(key)) {
     if (!is_basic(key)) return false;
-    out = key == Py_None ? invoke(unsqueeze_op, t, int64_t(0)) : t;
+    out = key == Py_None ? invoke(unsqueeze_op, &t, int64_t(0)) : Tensor(&t);
     return true;
   }
   const Py_ssize_t n = PyTuple_GET_SIZE(key);
@@ -62,14 +62,14 @@ bool basic_index(const Tensor& t, PyObject* key, Tensor& out) {
   }
   MG_CHECK(ellipses <= 1, Index, "index: only one Ellipsis is allowed");
   MG_CHECK(consumed <= t.dim(), Index, "index: too many indices for tensor of dimension ", t.dim(), ": got ", consumed);
-  out = t;
+  out = Tensor(&t);
   int dim = 0;
   for (Py_ssize_t k = 0; k < n; ++k) {
     PyObject* item = PyTuple_GET_ITEM(key, k);
     if (item == Py_None) out = invoke(unsqueeze_op, out, dim++);
     else if (item == Py_Ellipsis) dim += t.dim() - consumed;
-    else if (PySlice_Check(item)) out = apply_slice(out, dim++, item);
-    else out = apply_int(out, dim, item);
+    else if (PySlice_Check(item)) out = apply_slice(*out, dim++, item);
+    else out = apply_int(*out, dim, item);
   }
   return true;
 }
@@ -78,8 +78,10 @@ bool basic_index(const Tensor& t, PyObject* key, Tensor& out) {
 
 PyObject* tensor_getitem(PyObject* self, PyObject* key) {
   return guarded([&]() -> PyObject* {
-    Tensor t = tensor_of(self), out;
-    if (basic_index(t, key, out)) return wrap(out.is(t) ? invoke(alias_op, t) : std::move(out));
+    Tensor out;
+    TensorImpl& t = *impl_of(self);
+    if (PyLong_CheckExact(key)) return wrap(apply_int(t, 0, key));
+    if (basic_index(t, key, out)) return wrap(out.get() == &t ? invoke(alias_op, &t) : std::move(out));
     PyObject* f = checked(python_helper("minigrad.indexing", "getitem"));
     return checked(PyObject_CallFunctionObjArgs(f, self, key, nullptr));
   });
@@ -89,7 +91,7 @@ int tensor_setitem(PyObject* self, PyObject* key, PyObject* value) {
   return guarded_int([&]() -> int {
     MG_CHECK(value != nullptr, Type, "Tensor does not support deleting items");
     Tensor t = tensor_of(self), part;
-    if (!basic_index(t, key, part)) {
+    if (!basic_index(*t, key, part)) {
       PyObject* f = checked(python_helper("minigrad.indexing", "setitem"));
       Py_DECREF(checked(PyObject_CallFunctionObjArgs(f, self, key, value, nullptr)));
       return 0;
@@ -102,8 +104,7 @@ int tensor_setitem(PyObject* self, PyObject* key, PyObject* value) {
         return 0;
       }
     } else {
-      buffer.keep.push_back(tensor_from_python(value, nullptr, t.device()));
-      v = Value(buffer.keep.back());
+      v = Value(buffer.hold(tensor_from_python(value, nullptr, t.device())));
     }
     Tensor source(v.t);  // leading dims of size 1 are dropped, as NumPy and PyTorch do
     while (source.dim() > part.dim() && source.sizes()[0] == 1) source = invoke(select_op, source, int64_t(0), int64_t(0));

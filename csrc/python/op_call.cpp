@@ -13,7 +13,7 @@ int64_t* ArgBuffer::take_ints(int n) {
     used_ints += n;
     return ints + used_ints - n;
   }
-  return more_ints.emplace_back(new int64_t[size_t(n)]).get();
+  return extra().ints.emplace_back(new int64_t[size_t(n)]).get();
 }
 
 TensorImpl** ArgBuffer::take_tensors(int n) {
@@ -21,7 +21,7 @@ TensorImpl** ArgBuffer::take_tensors(int n) {
     used_tensors += n;
     return tensors + used_tensors - n;
   }
-  return more_tensors.emplace_back(new TensorImpl*[size_t(n)]).get();
+  return extra().tensors.emplace_back(new TensorImpl*[size_t(n)]).get();
 }
 
 [[noreturn, gnu::cold]] static void wrong_type(const Op& op, const Arg& arg, const char* expected, PyObject* o) {
@@ -32,7 +32,7 @@ static int64_t to_int(const Op& op, const Arg& arg, PyObject* o, const char* exp
   if (PyFloat_Check(o)) wrong_type(op, arg, expected, o);
   if (is_tensor(o)) {
     TensorImpl* t = impl_of(o);
-    if (t->numel != 1 || is_floating(t->dtype)) wrong_type(op, arg, expected, o);
+    if (t->numel != 1 || is_inexact(t->dtype) || t->dtype == DType::Bool) wrong_type(op, arg, expected, o);
     return read_int(*t);
   }
   PyObject* index = PyLong_Check(o) ? Py_NewRef(o) : PyNumber_Index(o);
@@ -47,7 +47,9 @@ static int64_t to_int(const Op& op, const Arg& arg, PyObject* o, const char* exp
   return v;
 }
 
-static bool convert_number(PyObject* o, Value& out) {
+static Value boxed(complex128 z, ArgBuffer& buffer) { return Value(new (buffer.take_ints(2)) complex128(z)); }
+
+static bool convert_number(PyObject* o, Value& out, ArgBuffer& buffer) {
   if (PyFloat_Check(o)) {
     out = Value(PyFloat_AS_DOUBLE(o));
     return true;
@@ -63,14 +65,18 @@ static bool convert_number(PyObject* o, Value& out) {
     out = Value(v);
     return true;
   }
-  if (Py_TYPE(o)->tp_as_number == nullptr || PyComplex_Check(o) || PyObject_HasAttrString(o, "__array_interface__") == 0) return false;
-  // NumPy scalars (0-d): bool_, integer, floating
+  if (PyComplex_Check(o)) {
+    out = boxed({PyComplex_RealAsDouble(o), PyComplex_ImagAsDouble(o)}, buffer);
+    return true;
+  }
+  if (Py_TYPE(o)->tp_as_number == nullptr || PyObject_HasAttrString(o, "__array_interface__") == 0) return false;
+  // NumPy scalars (0-d): bool_, integer, floating, complex
   PyObject* item = PyObject_CallMethod(o, "item", nullptr);
   if (item == nullptr) {
     PyErr_Clear();
     return false;
   }
-  const bool ok = (PyFloat_Check(item) || PyLong_Check(item)) && convert_number(item, out);
+  const bool ok = (PyFloat_Check(item) || PyLong_Check(item) || PyComplex_Check(item)) && convert_number(item, out, buffer);
   Py_DECREF(item);
   return ok;
 }
@@ -85,18 +91,17 @@ bool convert_operand(PyObject* o, Value& out, ArgBuffer& buffer) {
     return true;
   }
   if (o == Py_None || PyUnicode_Check(o) || PyList_Check(o) || PyTuple_Check(o)) return false;
-  if (PyFloat_Check(o) || PyLong_Check(o)) return convert_number(o, out);
+  if (PyFloat_Check(o) || PyLong_Check(o)) return convert_number(o, out, buffer);
   if (PyObject_HasAttrString(o, "__array_interface__")) {
     PyObject* ndim = PyObject_GetAttrString(o, "ndim");
     const bool scalar = ndim != nullptr && PyLong_Check(ndim) && PyLong_AsLong(ndim) == 0;
     Py_XDECREF(ndim);
     PyErr_Clear();
-    if (scalar && convert_number(o, out)) return true;
-    buffer.keep.push_back(from_array_interface(o));
-    out = Value(buffer.keep.back());
+    if (scalar && convert_number(o, out, buffer)) return true;
+    out = Value(buffer.hold(from_array_interface(o)));
     return true;
   }
-  return convert_number(o, out);
+  return convert_number(o, out, buffer);
 }
 
 static Value convert_ints(const Op& op, const Arg& arg, PyObject* o, ArgBuffer& buffer) {
@@ -154,9 +159,10 @@ Value convert(const Op& op, const Arg& arg, PyObject* o, ArgBuffer& buffer) {
     case ArgKind::Float:
       if (is_tensor(o) && impl_of(o)->numel == 1) {
         const TensorImpl& t = *impl_of(o);
+        if (is_complex(t.dtype) && arg.kind == ArgKind::Scalar) return boxed(read_complex(t), buffer);
         return is_floating(t.dtype) ? Value(read_double(t)) : Value(read_int(t));
       }
-      if (!convert_number(o, v)) wrong_type(op, arg, arg.kind == ArgKind::Float ? "float" : "Number", o);
+      if (!convert_number(o, v, buffer) || (arg.kind == ArgKind::Float && v.kind == Kind::Complex)) wrong_type(op, arg, arg.kind == ArgKind::Float ? "float" : "Number", o);
       if (arg.kind == ArgKind::Float) v = Value(v.as_double());
       return v;
     case ArgKind::Bool: {
@@ -205,23 +211,28 @@ struct Parsed {
   explicit Parsed(const Op& o) : op(o) {}
 
   void set(int k, PyObject* o) {
-    const Arg& arg = op.args[size_t(k)];
-    if (arg.kind <= ArgKind::Operand && is_tensor(o)) [[likely]] values[k] = Value(impl_of(o));
-    else values[k] = convert(op, arg, o, buffer);
     given |= 1u << k;
+    const ArgKind kind = op.kinds[k];
+    if (kind <= ArgKind::Operand && is_tensor(o)) {
+      values[k] = Value(impl_of(o));
+      return;
+    }
+    if (kind == ArgKind::Int && PyLong_CheckExact(o)) {
+      int overflow = 0;
+      values[k] = Value(int64_t(PyLong_AsLongLongAndOverflow(o, &overflow)));
+      if (overflow == 0) return;
+    }
+    values[k] = convert(op, op.args[size_t(k)], o, buffer);
   }
 
   void positional(PyObject* const* args, Py_ssize_t n) {
-    const int total = int(op.args.size());
     for (Py_ssize_t k = 0; k < n; ++k) {
-      if (k >= total || op.args[size_t(k)].keyword_only) {
-        int accepted = 0;
-        while (accepted < total && !op.args[size_t(accepted)].keyword_only) ++accepted;
-        fail(ErrorKind::Type, op.name, "() takes ", accepted, " positional argument", accepted == 1 ? "" : "s", " but ", n,
-             n == 1 ? " was given" : " were given");
-      }
-      const Arg& arg = op.args[size_t(k)];
-      if (arg.variadic && !PyTuple_Check(args[k]) && !PyList_Check(args[k])) {  // x.view(2, 3)
+      if (k >= op.max_positional)
+        fail(ErrorKind::Type, op.name, "() takes ", op.max_positional, " positional argument", op.max_positional == 1 ? "" : "s",
+             " but ", n, n == 1 ? " was given" : " were given");
+      if (op.kinds[k] == ArgKind::Ints && op.args[size_t(k)].variadic && !PyTuple_Check(args[k]) &&
+          !PyList_Check(args[k])) {  // x.view(2, 3)
+        const Arg& arg = op.args[size_t(k)];
         int64_t* v = buffer.take_ints(int(n - k));
         for (Py_ssize_t j = k; j < n; ++j) v[j - k] = to_int(op, arg, args[j], "int or tuple of ints");
         values[k] = Value(std::span<const int64_t>(v, size_t(n - k)));
@@ -267,11 +278,11 @@ struct Parsed {
   }
 
   void defaults() {
-    for (int k = 0; k < int(op.args.size()); ++k) {
-      if (given >> k & 1) continue;
-      const Arg& a = op.args[size_t(k)];
-      MG_CHECK(a.has_default || a.optional, Type, op.name, "() missing required argument '", a.name, "' (pos ", k + 1, ")");
-      values[k] = a.default_value;
+    const uint32_t all = op.n_args == 32 ? ~0u : (1u << op.n_args) - 1;
+    for (uint32_t rest = all & ~given; rest != 0; rest &= rest - 1) {
+      const int k = std::countr_zero(rest);
+      MG_CHECK(op.defaulted >> k & 1, Type, op.name, "() missing required argument '", op.args[size_t(k)].name, "' (pos ", k + 1, ")");
+      values[k] = op.defaults[k];
     }
   }
 };
@@ -302,6 +313,11 @@ PyObject* call_op(const Op& op, PyObject* const* args, Py_ssize_t nargs, PyObjec
     p.positional(args, nargs);
     if (kwnames != nullptr) p.keywords(args + nargs, kwnames);
     p.defaults();
+    if (op.n_out == 1 && p.out == nullptr && mode == Write::Fresh) [[likely]] {
+      Tensor out;
+      call(op, p.values, &out);
+      return wrap(std::move(out));
+    }
     Tensor outs[kMaxOutputs];
     if (p.out != nullptr) {
       MG_CHECK(mode == Write::Fresh && op.mutated < 0, Type, op.name, "() takes no 'out' argument");

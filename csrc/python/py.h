@@ -40,9 +40,17 @@ struct ArgBuffer {
   int64_t ints[kInts];
   TensorImpl* tensors[kTensors];
   int used_ints = 0, used_tensors = 0;
-  std::vector<std::unique_ptr<int64_t[]>> more_ints;
-  std::vector<std::unique_ptr<TensorImpl*[]>> more_tensors;
-  std::vector<Tensor> keep;
+  struct More {
+    std::vector<std::unique_ptr<int64_t[]>> ints;
+    std::vector<std::unique_ptr<TensorImpl*[]>> tensors;
+    std::vector<Tensor> keep;
+  };
+  std::unique_ptr<More> more;  // made when needed
+  More& extra() {
+    if (!more) more = std::make_unique<More>();
+    return *more;
+  }
+  TensorImpl* hold(Tensor t) { return extra().keep.emplace_back(std::move(t)).get(); }
   int64_t* take_ints(int n);
   TensorImpl** take_tensors(int n);
 };
@@ -53,6 +61,8 @@ bool convert_operand(PyObject* o, Value& out, ArgBuffer& buffer);
 PyObject* call_op(const Op& op, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames, Write mode);
 PyObject* make_op_function(const Op* op, Write mode, bool method);
 void install_op_types(PyObject* module);
+
+complex128 read_complex(const TensorImpl& t, int64_t element_offset = 0);  // any dtype
 
 PyObject* value_to_python(const Value& v);  // attributes for formulas and repr
 
@@ -92,7 +102,9 @@ void bind_construct(py::module_& m);
 void bind_autograd(py::module_& m);
 void bind_registry(py::module_& m);
 void bind_optim(py::module_& m);
+void bind_func(py::module_& m);
 void bind_system(py::module_& m);
+void bind_linalg(py::module_& m);
 void install_module_base(PyObject* module);
 PyObject* wrap_node(const Ref<Node>& node);
 Tensor from_array_interface(PyObject* o);  // zero-copy view of a NumPy array

@@ -32,10 +32,15 @@ DType value_of(PyObject* self) { return reinterpret_cast<PyDType*>(self)->value;
 PyGetSetDef dtype_getset[] = {
     {"itemsize", [](PyObject* s, void*) { return PyLong_FromLong(long(itemsize(value_of(s)))); }, nullptr, "bytes per element", nullptr},
     {"is_floating_point", [](PyObject* s, void*) { return PyBool_FromLong(is_floating(value_of(s))); }, nullptr, nullptr, nullptr},
-    {"is_complex", [](PyObject*, void*) { return PyBool_FromLong(0); }, nullptr, nullptr, nullptr},
+    {"is_complex", [](PyObject* s, void*) { return PyBool_FromLong(is_complex(value_of(s))); }, nullptr, nullptr, nullptr},
     {"is_signed", [](PyObject* s, void*) { return PyBool_FromLong(value_of(s) > DType::UInt8); }, nullptr, nullptr, nullptr},
     {}};
-PyMethodDef dtype_methods[] = {{"__reduce__", dtype_reduce, METH_NOARGS, nullptr}, {}};
+PyObject* dtype_to_complex(PyObject* self, PyObject*) { return wrap_dtype(to_complex(value_of(self))); }
+PyObject* dtype_to_real(PyObject* self, PyObject*) { return wrap_dtype(to_real(value_of(self))); }
+PyMethodDef dtype_methods[] = {{"__reduce__", dtype_reduce, METH_NOARGS, nullptr},
+                               {"to_complex", dtype_to_complex, METH_NOARGS, "the complex dtype whose parts have this one"},
+                               {"to_real", dtype_to_real, METH_NOARGS, "the dtype of the parts of a complex one, else itself"},
+                               {}};
 
 PyObject* device_repr(PyObject* self) {
   Device d = reinterpret_cast<PyDevice*>(self)->value;
@@ -131,6 +136,7 @@ bool dtype_from(PyObject* o, DType& out) {
   else if (o == reinterpret_cast<PyObject*>(&PyFloat_Type)) out = DType::Float64;
   else if (o == reinterpret_cast<PyObject*>(&PyLong_Type)) out = DType::Int64;
   else if (o == reinterpret_cast<PyObject*>(&PyBool_Type)) out = DType::Bool;
+  else if (o == reinterpret_cast<PyObject*>(&PyComplex_Type)) out = DType::Complex128;
   else return false;
   return true;
 }

@@ -28,12 +28,39 @@ struct PyFormula final : Formula {
   Callable per_arg[kMaxArgs];
   Callable joint, fast;
   NativeFormula native = nullptr;
+  bool holomorphic = true;
 
   void apply(OpNode& node, Tensor* grads, Tensor* result) override {
-    for (int k = 0; k < node.op->n_outputs(); ++k)
+    bool complex = false;
+    for (int k = 0; k < node.op->n_outputs(); ++k) {
       if ((node.op->grad_outputs >> k & 1) && !grads[k].defined()) grads[k] = zeros_like_output(node.outputs[k]);
-    if (native != nullptr && use_native && native(node, grads, result)) return;
-    if (fast.fn != nullptr && !thread_state.grad_mode && use_native) return apply_joint(fast, node, grads, result);
+      complex |= is_complex(node.outputs[k].dtype);
+    }
+    if (complex) [[unlikely]]
+      return apply_complex(node, grads, result);
+    evaluate(node, grads, result, use_native);
+  }
+
+  // Gradients are conjugate Wirtinger derivatives. For a holomorphic op that is conj(f(conj(g))), f being the formula as written for
+  // real numbers (g times the derivative, g @ b.T ...); formulas of other ops are written for complex g themselves. One that saves
+  // nothing has real coefficients, so that conjugation passes through it.
+  void apply_complex(OpNode& node, Tensor* grads, Tensor* result) {
+    static OpRef conj_op{"conj_physical"};
+    bool plain = !holomorphic || !node.has_saved;
+    for (const Saved& s : node.args) plain = plain && s.value.kind != Kind::Complex;
+    if (plain) return evaluate(node, grads, result, use_native);
+    Tensor conjugated[kMaxOutputs];
+    for (int k = 0; k < node.op->n_outputs(); ++k)
+      if (grads[k].defined()) conjugated[k] = is_complex(grads[k].dtype()) ? invoke(conj_op, grads[k]) : grads[k];
+    evaluate(node, conjugated, result, use_native);
+    for (int k = 0; k < node.edges.size(); ++k)
+      if (result[k].defined() && is_complex(result[k].dtype())) result[k] = invoke(conj_op, result[k]);
+  }
+
+  void evaluate(OpNode& node, Tensor* grads, Tensor* result, bool allow_shortcuts) {
+    const bool shortcuts = allow_shortcuts && !handlers_exist();  // handlers see the ops of the formula as declared
+    if (native != nullptr && shortcuts && native(node, grads, result)) return;
+    if (fast.fn != nullptr && !thread_state.grad_mode && shortcuts) return apply_joint(fast, node, grads, result);
     if (joint.fn != nullptr) return apply_joint(joint, node, grads, result);
     for (uint32_t rest = node.needs; rest != 0; rest &= rest - 1) {
       const int k = std::countr_zero(rest);
@@ -177,8 +204,9 @@ Callable make_callable(Op& op, py::object fn, uint32_t& args, uint32_t& outs, ui
   return c;
 }
 
-void set_formulas(Op& op, const py::dict& formulas, py::object joint, py::object fast) {
+void set_formulas(Op& op, const py::dict& formulas, py::object joint, py::object fast, bool holomorphic) {
   auto f = std::make_shared<PyFormula>();
+  f->holomorphic = holomorphic;
   for (auto item : formulas) {
     const std::string name = item.first.cast<std::string>();
     const int k = find_arg(op, name);
@@ -214,6 +242,7 @@ PyObject* value_to_python(const Value& v) {
     case Kind::Bool: return PyBool_FromLong(v.b);
     case Kind::Int: return PyLong_FromLongLong(v.i);
     case Kind::Float: return PyFloat_FromDouble(v.f);
+    case Kind::Complex: return PyComplex_FromDoubles(v.z->re, v.z->im);
     case Kind::DType: return wrap_dtype(v.dtype);
     case Kind::Device: return wrap_device(v.device);
     case Kind::Str: return PyUnicode_FromString(v.str);
@@ -235,7 +264,7 @@ void bind_registry(py::module_& m) {
   static const char* kinds[] = {"tensor", "operand", "scalar", "bool", "int", "float", "ints", "tensors", "dtype", "device", "str", "generator"};
   // Returns (name, [(arg, kind, optional, keyword_only, mutated, variadic, has_default, default)], outputs, is_pointwise).
   m.def("register_op", [](const std::string& schema, const std::string& family, py::dict formulas, py::object joint, py::object fast,
-                          bool view, std::vector<std::string> nondiff, bool can_fail) {
+                          bool view, std::vector<std::string> nondiff, bool can_fail, bool holomorphic) {
     Op& op = register_op(schema, family);
     op.is_view = view;
     op.can_fail = can_fail;
@@ -246,7 +275,7 @@ void bind_registry(py::module_& m) {
     }
     for (int k = 0; k < op.n_outputs(); ++k)
       if (std::find(nondiff.begin(), nondiff.end(), op.outputs[size_t(k)]) == nondiff.end()) op.grad_outputs |= 1u << k;
-    set_formulas(op, formulas, joint, fast);
+    set_formulas(op, formulas, joint, fast, holomorphic);
     py::list args;
     for (const Arg& a : op.args)
       args.append(py::make_tuple(a.name, kinds[int(a.kind)], a.optional, a.keyword_only, a.mutated, a.variadic, a.has_default,
@@ -264,6 +293,10 @@ void bind_registry(py::module_& m) {
     for (int d = 0; op && d < kDeviceTypes; ++d)
       if (op->kernels[d]) devices.emplace_back(device_type_name(DeviceType(d)));
     return devices;
+  });
+  m.def("has_plain_kernels", [](const std::string& name) {  // known from the op's first call on
+    const Op* op = find_op(name);
+    return op != nullptr && op->plain != nullptr;
   });
   m.def("has_native_formula", [](const std::string& name) { return find_native_formula(name) != nullptr; });
   m.def("use_native_formulas", [](bool on) { return std::exchange(use_native, on); });

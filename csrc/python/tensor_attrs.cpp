@@ -25,7 +25,7 @@ PyObject* get_false(PyObject*, void*) { Py_RETURN_FALSE; }
 PyObject* get_is_cuda(PyObject* o, void*) { return PyBool_FromLong(self_of(o).device.type == DeviceType::CUDA); }
 PyObject* get_is_cpu(PyObject* o, void*) { return PyBool_FromLong(self_of(o).device.type == DeviceType::CPU); }
 
-bool is_leaf(TensorImpl& t) { return !needs_grad(t) || !(t.autograd && (t.autograd->grad_fn || t.autograd->view)) || !bool(gradient_edge(t).node) || gradient_edge(t).node->is_leaf_sink(); }
+bool is_leaf(TensorImpl& t) { return !needs_grad(t) || !(t.grad_fn != nullptr || t.base) || !bool(gradient_edge(t).node) || gradient_edge(t).node->is_leaf_sink(); }
 PyObject* get_is_leaf(PyObject* o, void*) { return guarded([&] { return PyBool_FromLong(is_leaf(self_of(o))); }); }
 PyObject* get_retains_grad(PyObject* o, void*) {
   TensorImpl& t = self_of(o);
@@ -33,7 +33,7 @@ PyObject* get_retains_grad(PyObject* o, void*) {
 }
 
 void set_requires(TensorImpl& t, bool on) {
-  MG_CHECK(!on || is_floating(t.dtype), Runtime, "requires_grad_: only Tensors of floating point dtype can require gradients: got ",
+  MG_CHECK(!on || is_inexact(t.dtype), Runtime, "requires_grad_: only Tensors of floating point dtype can require gradients: got ",
            t.dtype, ". Try x.float().");
   MG_CHECK(on || is_leaf(t), Runtime,
            "requires_grad_: you can only change requires_grad flags of leaf variables. Try x.detach() to cut it from its history.");
@@ -84,7 +84,7 @@ PyObject* get_grad_fn(PyObject* o, void*) {
 
 PyObject* get_data(PyObject* o, void*) {
   return guarded([&] {
-    Tensor t = alias(self_of(o));
+    Tensor t = detach_all(self_of(o));
     t->untracked_version = true;
     return wrap(std::move(t));
   });
@@ -93,8 +93,9 @@ int set_data(PyObject* o, PyObject* v, void*) {
   return guarded_int([&] {
     TensorImpl& t = self_of(o);
     Tensor n = expect_tensor(v, "data: assigned value");
-    MG_CHECK(is_floating(n.dtype()) || !t.requires_grad, Runtime, "data: a tensor that requires grad needs floating data: got ", n.dtype());
+    MG_CHECK(is_inexact(n.dtype()) || !t.requires_grad, Runtime, "data: a tensor that requires grad needs floating data: got ", n.dtype());
     t.storage = n->storage;
+    t.base.reset();  // no view of the old storage any more
     t.offset = n->offset;
     t.dtype = n->dtype;
     t.device = n->device;
@@ -148,10 +149,16 @@ PyObject* m_stride(PyObject* o, PyObject* const* args, Py_ssize_t n) {
 }
 PyObject* m_numel(PyObject* o, PyObject*) { return PyLong_FromLongLong(self_of(o).numel); }
 PyObject* m_dim(PyObject* o, PyObject*) { return PyLong_FromLong(self_of(o).dim()); }
-PyObject* m_data_ptr(PyObject* o, PyObject*) { return PyLong_FromVoidPtr(self_of(o).data()); }
+PyObject* m_data_ptr(PyObject* o, PyObject*) {
+  return guarded([&] {
+    require_data(self_of(o), "data_ptr");
+    return PyLong_FromVoidPtr(self_of(o).data());
+  });
+}
 PyObject* m_storage_offset(PyObject* o, PyObject*) { return PyLong_FromLongLong(self_of(o).offset); }
 PyObject* m_element_size(PyObject* o, PyObject*) { return PyLong_FromLongLong(itemsize(self_of(o).dtype)); }
 PyObject* m_is_floating_point(PyObject* o, PyObject*) { return PyBool_FromLong(is_floating(self_of(o).dtype)); }
+PyObject* m_is_complex(PyObject* o, PyObject*) { return PyBool_FromLong(is_complex(self_of(o).dtype)); }
 PyObject* m_is_signed(PyObject* o, PyObject*) { return PyBool_FromLong(self_of(o).dtype > DType::UInt8); }
 PyObject* m_is_inference(PyObject* o, PyObject*) { return PyBool_FromLong(self_of(o).inference); }
 PyObject* m_is_contiguous(PyObject* o, PyObject*, PyObject* kwargs) {
@@ -171,18 +178,22 @@ PyObject* m_item(PyObject* o, PyObject*) {
     TensorImpl& t = self_of(o);
     MG_CHECK(t.numel == 1, Runtime, "item: a Tensor with ", t.numel, " elements cannot be converted to Scalar. Try .tolist().");
     if (is_floating(t.dtype)) return PyFloat_FromDouble(read_double(t));
+    if (is_complex(t.dtype)) {
+      const complex128 z = read_complex(t);
+      return PyComplex_FromDoubles(z.re, z.im);
+    }
     const int64_t v = read_int(t);
     return t.dtype == DType::Bool ? PyBool_FromLong(v != 0) : PyLong_FromLongLong(v);
   });
 }
 
-PyObject* m_detach(PyObject* o, PyObject*) { return guarded([&] { return wrap(alias(self_of(o))); }); }
+PyObject* m_detach(PyObject* o, PyObject*) { return guarded([&] { return wrap(detach_all(self_of(o))); }); }
 PyObject* m_detach_inplace(PyObject* o, PyObject*) {
   return guarded([&] {
     TensorImpl& t = self_of(o);
-    MG_CHECK(!(t.autograd && t.autograd->view && needs_grad(t)), Runtime,
+    MG_CHECK(!(t.base && needs_grad(t)), Runtime,
              "detach_: can't detach views in place. Use detach() instead.");
-    if (t.autograd) t.autograd->grad_fn = {};
+    clear_grad_fn(t);
     t.requires_grad = false;
     return Py_NewRef(o);
   });
@@ -290,6 +301,7 @@ PyMethodDef tensor_method_table[] = {
     {"storage_offset", m_storage_offset, METH_NOARGS, "Offset of the first element in the storage, in elements."},
     {"element_size", m_element_size, METH_NOARGS, "Bytes per element."},
     {"is_floating_point", m_is_floating_point, METH_NOARGS, nullptr},
+    {"is_complex", m_is_complex, METH_NOARGS, nullptr},
     {"is_signed", m_is_signed, METH_NOARGS, nullptr},
     {"is_inference", m_is_inference, METH_NOARGS, nullptr},
     {"is_contiguous", MG_FAST(m_is_contiguous), METH_VARARGS | METH_KEYWORDS, "True when the elements lie row-major without gaps."},

@@ -85,11 +85,10 @@ void destroy_pyobj(TensorImpl* t) {  // the impl dies and owned its wrapper
 // ---- operators --------------------------------------------------------------------------------------------------------------
 
 PyObject* call_binary(const Op& op, Value* args, Write mode) {
-  const int n = int(op.args.size());
-  for (int k = 2; k < n; ++k) args[k] = op.args[size_t(k)].default_value;
-  Tensor outs[kMaxOutputs];
-  call(op, args, outs, mode);
-  return wrap(std::move(outs[0]));
+  for (int k = 2; k < op.n_args; ++k) args[k] = op.defaults[k];
+  Tensor out;
+  call(op, args, &out, mode);
+  return wrap(std::move(out));
 }
 
 PyObject* binary(OpRef& ref, PyObject* a, PyObject* b, Write mode = Write::Fresh) {
@@ -144,27 +143,38 @@ TensorImpl& single_element(PyObject* a, const char* what) {
   return *t;
 }
 
+TensorImpl& real_element(PyObject* a, const char* what) {
+  TensorImpl& t = single_element(a, what);
+  MG_CHECK(!is_complex(t.dtype) || read_complex(t).im == 0, Runtime, what,
+           ": a complex value cannot be converted without dropping its imaginary part. Try .real or complex().");
+  return t;
+}
+
 int nb_bool(PyObject* a) {
   return guarded_int([&]() -> int {
     TensorImpl* t = impl_of(a);
     MG_CHECK(t->numel == 1, Runtime, "bool(): Boolean value of Tensor with ", t->numel == 0 ? "no values" : "more than one value",
              " is ambiguous: got shape ", t->sizes, ". Try .any() or .all().");
+    if (is_complex(t->dtype)) {
+      const complex128 z = read_complex(*t);
+      return z.re != 0 || z.im != 0;
+    }
     return is_floating(t->dtype) ? read_double(*t) != 0 : read_int(*t) != 0;
   });
 }
 PyObject* nb_int(PyObject* a) {
   return guarded([&]() -> PyObject* {
-    TensorImpl& t = single_element(a, "int()");
+    TensorImpl& t = real_element(a, "int()");
     return is_floating(t.dtype) ? checked(PyLong_FromDouble(read_double(t))) : PyLong_FromLongLong(read_int(t));
   });
 }
 PyObject* nb_float(PyObject* a) {
-  return guarded([&]() -> PyObject* { return PyFloat_FromDouble(read_double(single_element(a, "float()"))); });
+  return guarded([&]() -> PyObject* { return PyFloat_FromDouble(read_double(real_element(a, "float()"))); });
 }
 PyObject* nb_index(PyObject* a) {
   return guarded([&]() -> PyObject* {
     TensorImpl* t = impl_of(a);
-    MG_CHECK(t->numel == 1 && !is_floating(t->dtype), Type, "only integer tensors of a single element can be converted to an index");
+    MG_CHECK(t->numel == 1 && !is_inexact(t->dtype), Type, "only integer tensors of a single element can be converted to an index");
     return PyLong_FromLongLong(read_int(*t));
   });
 }

@@ -116,7 +116,7 @@ MG_INL Vec<double> pow_float_accuracy(Vec<double> a, Vec<double> b) {
 
 // x - trunc(x/y) y. The quotient, rounded in double, is off by at most one while it stays below 2^28.
 [[gnu::noinline]] inline Vec<float> fmod(Vec<float> x, Vec<float> y) {
-  if (any(!(abs(x) < abs(y) * Vec<float>(0x1p27f)))) [[unlikely]]
+  if (any(!(abs(x) < abs(y) * Vec<float>(0x1p27f))) || any(!(abs(y) < Vec<float>(__builtin_inff())))) [[unlikely]]
     return fmod_far(x, y);  // also y = 0, inf, NaN
   const Vec<float> r = in_double(abs(x), abs(y), [](Vec<double> a, Vec<double> b) {
     const Vec<double> m = a - trunc(a / b) * b;

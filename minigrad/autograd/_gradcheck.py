@@ -138,9 +138,9 @@ def _checked(args: tuple[Any, ...]) -> list[int]:
             "Try x.requires_grad_()."
         )
     for k in found:
-        if args[k].dtype != mg.float64:
+        if args[k].dtype not in (mg.float64, mg.complex128):
             warnings.warn(
-                f"gradcheck: input #{k} requires grad and is not float64; the check will likely fail for lack of "
+                f"gradcheck: input #{k} requires grad and is neither float64 nor complex128; the check will likely fail for lack of "
                 "precision.",
                 stacklevel=3,
             )
@@ -153,7 +153,20 @@ def _differentiable(result: Any) -> list[Tensor]:
 
 
 def _floats(t: Tensor) -> list[float]:
-    return t.detach().to(mg.float64).reshape(-1).tolist()
+    """The elements as real numbers; a complex one counts as two (in the convention of the gradients, dL/dx + i dL/dy, that is all)."""
+    t = t.detach()
+    return (mg.view_as_real(t) if t.is_complex() else t).to(mg.float64).reshape(-1).tolist()
+
+
+def _count(t: Tensor) -> int:
+    return t.numel() * (2 if t.is_complex() else 1)
+
+
+def _from_floats(values: list[float], like: Tensor) -> Tensor:
+    """The inverse of _floats."""
+    if not like.is_complex():
+        return mg.tensor(values, dtype=like.dtype).reshape(like.shape)
+    return mg.view_as_complex(mg.tensor(values, dtype=like.dtype.to_real()).reshape((*like.shape, 2)))
 
 
 def _random_like(y: Tensor, seed: int, non_contiguous: bool = False) -> Tensor:
@@ -161,8 +174,7 @@ def _random_like(y: Tensor, seed: int, non_contiguous: bool = False) -> Tensor:
     import random
 
     rng = random.Random(seed)
-    values = [rng.uniform(-1, 1) for _ in range(y.numel())]
-    w = mg.tensor(values, dtype=y.dtype).reshape(y.shape)
+    w = _from_floats([rng.uniform(-1, 1) for _ in range(_count(y))], y)
     if non_contiguous and y.dim() > 1:
         return w.mT.contiguous().mT.detach()
     return w
@@ -177,9 +189,9 @@ def _evaluate(func: Callable[..., Any], args: tuple[Any, ...], which: list[bool]
 
 def _perturb(x: Tensor, element: int, delta: float) -> Tensor:
     """A copy of x with one element moved; the copy, as x itself, is seen by func as an ordinary input."""
-    flat = mg.zeros(x.numel(), dtype=x.dtype)
+    flat = [0.0] * _count(x)
     flat[element] = delta
-    return (x.detach() + flat.reshape(x.shape)).requires_grad_()
+    return (x.detach() + _from_floats(flat, x)).requires_grad_()
 
 
 def _numerical(
@@ -187,7 +199,7 @@ def _numerical(
 ) -> list[list[list[float]]]:
     """jacobian[output][element of input k][element of the output], by central differences."""
     columns: list[list[list[float]]] = [[] for use in which if use]
-    for element in range(args[k].numel()):
+    for element in range(_count(args[k])):
         sides = []
         for delta in (eps, -eps):
             moved = (*args[:k], _perturb(args[k], element, delta), *args[k + 1 :])
@@ -215,12 +227,11 @@ def _compare_jacobians(
     which = _which(func(*args))
     numerical = [_numerical(func, args, k, which, eps) for k in checked]
     for o, y in enumerate(outputs):
-        for row in range(y.numel()):
-            seed = mg.zeros(y.numel(), dtype=y.dtype)
-            seed[row] = 1
-            grads = mg.autograd.grad(y, wanted, seed.reshape(y.shape), retain_graph=True, allow_unused=True)
+        for row in range(_count(y)):
+            one = [float(k == row) for k in range(_count(y))]
+            grads = mg.autograd.grad(y, wanted, _from_floats(one, y), retain_graph=True, allow_unused=True)
             for i, g in enumerate(grads):
-                analytical = [0.0] * wanted[i].numel() if g is None else _floats(g)
+                analytical = [0.0] * _count(wanted[i]) if g is None else _floats(g)
                 if g is not None and tuple(g.shape) != tuple(wanted[i].shape):
                     raise GradcheckError(
                         f"gradcheck: gradient of input {checked[i]} has shape {tuple(g.shape)}, expected "
@@ -278,7 +289,7 @@ def _check_no_outputs(func: Callable[..., Any], args: tuple[Any, ...], checked: 
     """No output requires grad: right only if the outputs do not move with the inputs."""
     result = func(*args)
     outputs = [result] if isinstance(result, Tensor) else [y for y in result if isinstance(y, Tensor)]
-    which = [y.is_floating_point() for y in outputs]
+    which = [y.is_floating_point() or y.is_complex() for y in outputs]
     for k in checked:
         for columns in _numerical(func, args, k, which, eps):
             if any(v != 0 for column in columns for v in column):
@@ -320,7 +331,7 @@ def _check_undefined(func: Callable[..., Any], args: tuple[Any, ...], checked: l
         )
         for k, a, b in zip(checked, full, part, strict=True):
             xs, zs = (None if g is None else _floats(g) for g in (a, b))
-            zero = [0.0] * args[k].numel()
+            zero = [0.0] * _count(args[k])
             if not all(_close(p, q, 1e-12, 1e-9) for p, q in zip(xs or zero, zs or zero, strict=True)):
                 raise GradcheckError(
                     f"gradcheck: leaving out output {o} changes the gradient of input {k} more than a zero "

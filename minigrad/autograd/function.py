@@ -125,6 +125,11 @@ class Function:
         needs = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
         ctx.needs_input_grad = needs
         recording = any(needs) and _core.is_grad_enabled()
+        if _core.is_grad_enabled() and any(isinstance(a, Tensor) and _core.inner_needs_grad(a) for a in args):
+            raise RuntimeError(
+                f"{cls.__name__}: a custom Function inside vmap cannot be differentiated from outside of that vmap. "
+                "Try vmap(grad(f)) instead of grad(vmap(f)), or write the function with ordinary ops."
+            )
         before = _core.set_grad_enabled(False)
         try:
             if cls.setup_context is Function.setup_context:

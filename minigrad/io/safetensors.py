@@ -25,6 +25,7 @@ PathLike = str | os.PathLike
 _DTYPES = {
     "bool": ("BOOL", 1), "uint8": ("U8", 1), "int8": ("I8", 1), "int16": ("I16", 2), "int32": ("I32", 4),
     "int64": ("I64", 8), "float16": ("F16", 2), "bfloat16": ("BF16", 2), "float32": ("F32", 4), "float64": ("F64", 8),
+    "complex64": ("C64", 8),
 }  # fmt: skip
 _FROM_NAME = {name: (dtype, size) for dtype, (name, size) in _DTYPES.items()}
 _MAX_HEADER = 100_000_000  # the format's own limit
@@ -32,6 +33,10 @@ _MAX_HEADER = 100_000_000  # the format's own limit
 
 class _Corrupt(ValueError):
     """A rule of the format is broken; the message says which."""
+
+
+def _remedy(tensor: mg.Tensor) -> str:
+    return ", which the format lacks. Try minigrad.view_as_real(x)." if tensor.is_complex() else ""
 
 
 def serialize(tensors: dict[str, mg.Tensor], metadata: dict[str, str] | None = None) -> bytes:
@@ -51,7 +56,7 @@ def serialize(tensors: dict[str, mg.Tensor], metadata: dict[str, str] | None = N
         if not isinstance(tensor, mg.Tensor):
             raise TypeError(f"safetensors: wrong kind of value under {name!r}: got {type(tensor)}, expected a Tensor")
         if str(tensor.dtype).rpartition(".")[2] not in _DTYPES:
-            raise TypeError(f"safetensors: unsupported dtype under {name!r}: {tensor.dtype}")
+            raise TypeError(f"safetensors: unsupported dtype under {name!r}: {tensor.dtype}{_remedy(tensor)}")
     # Wide elements first: every tensor then starts at a multiple of its own element size.
     order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
     chunks, offset = [], 0

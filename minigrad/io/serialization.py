@@ -37,7 +37,8 @@ class _Writer:
         name = self.names.get(key)
         if name is None:
             name = self.names[key] = str(len(self.tensors))
-            self.tensors[name] = value
+            # The format has no complex128: its parts are stored, and the tree says so.
+            self.tensors[name] = mg.view_as_real(value.detach()) if value.dtype == mg.complex128 else value
         return name
 
     def node(self, value: Any, where: str) -> Any:
@@ -47,7 +48,8 @@ class _Writer:
             return ["float", value.hex()]
         if isinstance(value, mg.Tensor):
             kind = "parameter" if isinstance(value, Parameter) else "tensor"
-            return [kind, self.tensor(value), bool(value.requires_grad)]
+            parts = ["complex128"] if value.dtype == mg.complex128 else []
+            return [kind, self.tensor(value), bool(value.requires_grad), *parts]
         if type(value) is bytes:
             return ["bytes", base64.b64encode(value).decode()]
         if type(value) is complex:
@@ -92,10 +94,10 @@ class _Reader:
         self.stored = tensors
         self.made: dict[tuple[str, str], mg.Tensor] = {}
 
-    def tensor(self, kind: str, name: str, requires_grad: bool) -> mg.Tensor:
+    def tensor(self, kind: str, name: str, requires_grad: bool, parts: str = "") -> mg.Tensor:
         made = self.made.get((kind, name))
         if made is None:
-            made = self.stored[name]
+            made = mg.view_as_complex(self.stored[name]) if parts == "complex128" else self.stored[name]
             if self.device is not None:
                 made = made.to(self.device)
             made = Parameter(made, requires_grad) if kind == "parameter" else made.requires_grad_(requires_grad)
@@ -107,7 +109,7 @@ class _Reader:
             return node
         kind, *rest = node
         if kind in ("tensor", "parameter"):
-            return self.tensor(kind, rest[0], bool(rest[1]))
+            return self.tensor(kind, rest[0], bool(rest[1]), *rest[2:])
         if kind in ("dict", "odict"):
             result: Any = OrderedDict() if kind == "odict" else {}
             for key, value in rest[0]:
@@ -123,6 +125,7 @@ class _Reader:
 _SEQUENCES = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
 _DTYPES = (
     "bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64",
+    "complex64", "complex128",
 )  # fmt: skip
 
 

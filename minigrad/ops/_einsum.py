@@ -230,6 +230,12 @@ def tensordot(a: mg.Tensor, b: mg.Tensor, dims: Any = 2) -> mg.Tensor:
         if len(da) != len(db):
             raise RuntimeError(f"tensordot: both lists of dims must have one length: got {da} and {db}.")
         da, db = [d % a.dim() for d in da], [d % b.dim() for d in db]
+    # A size of 1 stretches over the other's, as PyTorch has it: that other dim is summed alone.
+    for d, e in zip(da, db):
+        if a.shape[d] != b.shape[e] and a.shape[d] == 1:
+            b = b.sum(e, True)
+        elif a.shape[d] != b.shape[e] and b.shape[e] == 1:
+            a = a.sum(d, True)
     inner = [a.shape[d] for d in da]
     if inner != [b.shape[d] for d in db]:
         raise RuntimeError(

@@ -64,6 +64,7 @@ erf, erfc, erfinv, lgamma, digamma = map(_p, ("erf", "erfc", "erfinv", "lgamma",
 # sign rule.
 minimum, maximum, fmin, fmax, atan2, hypot = map(_p, ("minimum", "maximum", "fmin", "fmax", "atan2", "hypot"))
 pow, fmod, remainder, floor_divide = map(_p, ("pow", "fmod", "remainder", "floor_divide"))
+gcd, lcm = map(_p, ("gcd", "lcm"))
 copysign, nextafter, logaddexp, logaddexp2 = map(_p, ("copysign", "nextafter", "logaddexp", "logaddexp2"))
 # Choice and predicates; `truth(x)` is x != 0 as a boolean.
 where, isnan, isinf, isfinite, signbit, truth = map(_p, ("where", "isnan", "isinf", "isfinite", "signbit", "truth"))

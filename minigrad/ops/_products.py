@@ -42,7 +42,7 @@ def outer(input: mg.Tensor, vec2: mg.Tensor) -> mg.Tensor:
 
 @composite(samples=lambda s: [s(s.t(3), s.t(3))], ref=lambda input, other: input @ other)
 def vdot(input: mg.Tensor, other: mg.Tensor) -> mg.Tensor:
-    """Sum of the products of two vectors; the same as `dot` for real dtypes.
+    """Sum of conj(input) * other for two vectors; the same as `dot` for real dtypes.
 
     Args:
         input: (K,).
@@ -55,7 +55,7 @@ def vdot(input: mg.Tensor, other: mg.Tensor) -> mg.Tensor:
         >>> mg.vdot(mg.tensor([1., 2.]), mg.tensor([3., 4.]))
         tensor(11.)
     """
-    return mg.dot(input, other)
+    return mg.dot(mg.conj(input), other)
 
 
 @composite(
@@ -112,6 +112,8 @@ def addbmm(input: mg.Tensor, batch1: mg.Tensor, batch2: mg.Tensor, *, beta: floa
         >>> mg.addbmm(mg.zeros(1), mg.ones(2, 1, 3), mg.ones(2, 3, 1)).tolist()
         [[6.0]]
     """
+    if not (input.is_floating_point() or input.is_complex()):
+        beta, alpha = int(beta), int(alpha)  # PyTorch cuts them
     product = _scaled(mg.bmm(batch1, batch2).sum(0, dtype=batch1.dtype), alpha)
     return product if beta == 0 else _scaled(input, beta) + product
 

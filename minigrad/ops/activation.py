@@ -200,9 +200,17 @@ op("logsigmoid(input) -> out", meta=_F, namespace=_NN, method=False, expr=lambda
    doc=doc(_F, "log(sigmoid(input)), without overflow.",
            "mg.nn.functional.logsigmoid(mg.tensor([0., -100.])) -> tensor([  -0.6931, -100.0000])"))
 
+def _softsign_grad(g: Any, input: Any) -> Any:
+    """For complex input |input| moves with the part of a step along input only."""
+    size = 1 + mg.abs(input)
+    if not input.is_complex():
+        return g / mg.square(size)
+    return g / size - mg.sgn(input) * mg.real(mg.conj(g) * input) / mg.square(size)
+
+
 op("softsign(input) -> out", meta="unary_float", namespace=_NN, method=False,
-   expr=lambda input: input / (1 + m.abs(input)),
-   dinput=lambda g, input: g / mg.square(1 + mg.abs(input)),
+   expr=lambda input: input / (1 + m.abs(input)), holomorphic=False,
+   dinput=_softsign_grad,
    doc=doc("unary_float", "input / (1 + |input|).",
            "mg.nn.functional.softsign(mg.tensor([-1., 3.])) -> tensor([-0.5000,  0.7500])"))
 
@@ -255,6 +263,10 @@ def prelu(input: mg.Tensor, weight: mg.Tensor) -> mg.Tensor:
         tensor([-0.2500,  2.0000])
     """
     expect_tensors("prelu", input=input, weight=weight)
+    if weight.dim() > 1:
+        raise RuntimeError(
+            f"prelu: weight must be a scalar or a vector: got shape {tuple(weight.shape)}. Try weight.flatten()."
+        )
     channels = input.shape[1] if input.dim() > 1 else 1
     if weight.numel() != 1 and weight.numel() != channels:
         raise RuntimeError(

@@ -5,13 +5,14 @@ Formulas follow PyTorch where the maths leaves a choice; each such choice is in 
 
 from __future__ import annotations
 
+import cmath
 import math
 from typing import Any
 
 import minigrad as mg
 from minigrad.op import composite, functions, namespaces, op
 from minigrad.ops import _expr as m
-from minigrad.ops._check import into
+from minigrad.ops._check import expect_tensors, into
 from minigrad.ops._doc import doc
 
 
@@ -54,6 +55,7 @@ def rsub(input: mg.Tensor, other: mg.Tensor | float, *, alpha: float = 1) -> mg.
         >>> mg.rsub(mg.tensor([1., 2.]), 10)
         tensor([9., 8.])
     """
+    expect_tensors("rsub", input=input)
     return mg.sub(other, input, alpha=alpha)
 
 
@@ -151,14 +153,23 @@ def _pow_input(g: Any, input: Any, exponent: Any) -> Any:
     return mg.where(mg.eq(exponent, 0), 0.0, g * (exponent * mg.pow(input, exponent - 1)))
 
 
+def _not_negative(exponent: Any) -> Any:
+    if not exponent.is_complex():
+        return mg.ge(exponent, 0)
+    return mg.logical_and(mg.ge(mg.real(exponent), 0), mg.eq(mg.imag(exponent), 0))
+
+
 def _pow_exponent(g: Any, out: Any, input: Any, exponent: Any) -> Any:
     if not isinstance(input, mg.Tensor):
-        log = math.log(input) if input > 0 else -math.inf if input == 0 else math.nan
-        slope = g * out * log
-        return mg.where(mg.ge(exponent, 0), 0.0, slope) if input == 0 else slope
+        if input == 0:
+            return mg.where(_not_negative(exponent), 0.0, g * out * -math.inf)
+        if out.is_complex():
+            return g * out * cmath.log(input)
+        return g * out * (math.log(input) if input > 0 else math.nan)
     # 0 ** exponent is constant in an exponent >= 0; the inner where keeps log(0) out of the second derivative.
-    flat = mg.logical_and(mg.eq(input, 0), mg.ge(exponent, 0))
-    return mg.where(flat, 0.0, g * out * mg.log(mg.where(flat, 1.0, input)))
+    flat = mg.logical_and(mg.eq(input, 0), _not_negative(exponent))
+    base = mg.where(flat, 1.0, input)
+    return mg.where(flat, 0.0, g * out * mg.log(base.to(out.dtype) if out.is_complex() else base))
 
 
 op("pow(input: operand, exponent: operand) -> out", meta="binary_num", expr=m.pow, can_fail=True,
@@ -169,7 +180,7 @@ op("pow(input: operand, exponent: operand) -> out", meta="binary_num", expr=m.po
            grad="for input 0 where exponent is 0; for exponent 0 where input is 0 and exponent >= 0."))
 
 
-@composite(samples="binary", domain={"other": (-3.0, 3.0)}, ref=lambda input, other: input * 2.0**other)
+@composite(inplace=True, samples="binary", domain={"other": (-3.0, 3.0)}, ref=lambda input, other: input * 2.0**other)
 def ldexp(input: mg.Tensor, other: mg.Tensor) -> mg.Tensor:
     """input * 2 ** other.
 
@@ -182,6 +193,7 @@ def ldexp(input: mg.Tensor, other: mg.Tensor) -> mg.Tensor:
         >>> mg.ldexp(mg.tensor([1., 3.]), mg.tensor([2, -1]))
         tensor([4.0000, 1.5000])
     """
+    expect_tensors("ldexp", input=input, other=other)
     return mg.mul(input, mg.exp2(other))
 
 
@@ -194,17 +206,31 @@ def float_power(input: mg.Tensor | float, exponent: mg.Tensor | float) -> mg.Ten
         input: tensor or number.
         exponent: tensor or number; one of the two is a tensor.
     Returns:
-        a float64 tensor of the broadcast shape.
+        a float64 (complex128 if either is complex) tensor of the broadcast shape.
     Example:
         >>> mg.float_power(mg.tensor([2, 3]), -1)
         tensor([0.5000, 0.3333], dtype=minigrad.float64)
     """
     for name, value in (("input", input), ("exponent", exponent)):
-        if not isinstance(value, (mg.Tensor, int, float)):
+        if not isinstance(value, (mg.Tensor, int, float, complex)):
             raise TypeError(f"float_power: {name} must be a Tensor or a number: got {type(value).__name__}")
-    base, power = (v.to(mg.float64) if isinstance(v, mg.Tensor) else float(v) for v in (input, exponent))
+    wide = mg.complex128 if mg.result_type(input, exponent).is_complex else mg.float64
+    number = complex if wide is mg.complex128 else float
+    base, power = (v.to(wide) if isinstance(v, mg.Tensor) else number(v) for v in (input, exponent))
     return mg.pow(base, power)
 
+
+def _float_power_inplace(input: mg.Tensor, exponent: mg.Tensor | float) -> mg.Tensor:
+    """In-place form of `float_power`: only a float64 tensor can hold its result."""
+    if input.dtype not in (mg.float64, mg.complex128):
+        raise RuntimeError(
+            f"float_power_: the base has dtype {input.dtype}, but the result is {mg.float64}. Try float_power()."
+        )
+    return input.pow_(exponent.to(mg.float64) if isinstance(exponent, mg.Tensor) else float(exponent))
+
+
+mg.Tensor.float_power_ = _float_power_inplace
+mg.Tensor.__rdiv__ = mg.Tensor.__rtruediv__  # PyTorch keeps Python 2's name
 
 # --- extremes ---------------------------------------------------------------------------------------------------------
 def _extreme_grad(worse: Any, a: Any, b: Any, g: Any) -> Any:

@@ -46,7 +46,7 @@ op("copy_(input!, src, non_blocking: bool = False) -> out",
             non_blocking="ignored on the CPU.", returns="input.", raises="RuntimeError when src does not broadcast.",
             grad="Zero for input, passes to src."))
 
-op("fill_(input!, value: operand) -> out", meta="fill", namespace=None, method=True, dinput=lambda g: None,
+op("fill_(input!, value: operand) -> out", meta="fill", dinput=lambda g: None,
    dvalue=lambda g: g, grad_name="Fill",
    samples=lambda s: [s(s.t(2, 3), 1.5), s(s.t(2, 3), s.t()), s(s.t(0), 1)],
    ref=lambda input, value: numpy().full(input.shape, value),
@@ -55,7 +55,28 @@ op("fill_(input!, value: operand) -> out", meta="fill", namespace=None, method=T
             returns="input.", raises="RuntimeError when value has dimensions.",
             grad="Zero for input; value gets the sum."))
 
-op("zero_(input!) -> out", meta="like", namespace=None, method=True, dinput=lambda g: None,
+@composite(method=False, samples=lambda s: [s(s.t(2, 3), 1.5), s(s.t(2, 3), s.t()), s(s.t(0), 1)],
+           ref=lambda input, value: numpy().full(input.shape, value))
+def fill(input: mg.Tensor, value: mg.Tensor | float) -> mg.Tensor:
+    """One value in another tensor's shape and dtype: a filled copy.
+
+    Args:
+        input: gives shape and dtype.
+        value: number or 0-d tensor.
+    Returns:
+        a tensor like input.
+    Raises:
+        RuntimeError when value has dimensions.
+    Gradient:
+        Zero for input; value gets the sum.
+    Example:
+        >>> mg.fill(mg.zeros(2), 3)
+        tensor([3., 3.])
+    """
+    return mg.op.batched_as(input.clone(), value).fill_(value)
+
+
+op("zero_(input!) -> out", meta="like", dinput=lambda g: None,
    ref=lambda input: numpy().zeros(input.shape),
    samples=lambda s: [s(s.t(2, 3)), s(s.t())],
    doc=card("Sets every element to zero.", "mg.ones(2).zero_() -> tensor([0., 0.])", input="overwritten.",

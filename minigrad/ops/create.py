@@ -7,6 +7,7 @@ arguments.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -147,6 +148,25 @@ def empty_strided(size: Any, stride: Any, *, dtype: Any = None, layout: Any = No
     return _finish(_empty_strided(size, stride, _TYPES.get(dtype, dtype), device), None, requires_grad)
 
 
+@composite(method=False, no_samples_reason="uninitialised", **_NUMBERS)
+@_documented(card("Uninitialised tensor whose dims lie in memory in the given order, the last one fastest.",
+                  "mg.empty_permuted((2, 3), (1, 0)).stride() -> (1, 2)", size="sizes.",
+                  physical_layout="the dims from outermost to innermost in memory.",
+                  returns="a tensor of that shape.",
+                  raises="RuntimeError when physical_layout is not a permutation of the dims.", **_ARGS))
+def empty_permuted(size: Any, physical_layout: Any, *, dtype: Any = None, layout: Any = None, device: Any = None,
+                   requires_grad: bool = False, pin_memory: bool = False) -> mg.Tensor:  # fmt: skip
+    if sorted(physical_layout) != list(range(len(size))):
+        raise RuntimeError(
+            f"empty_permuted: physical_layout must name every dim once: got {tuple(physical_layout)} for {len(size)} "
+            f"sizes. Try {tuple(range(len(size)))}."
+        )
+    stride, step = [0] * len(size), 1
+    for dim in reversed(physical_layout):
+        stride[dim], step = step, step * max(size[dim], 1)
+    return empty_strided(size, stride, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
 @composite(method=False, samples=lambda s: [s(2.5)], **_NUMBERS)
 @_documented(card("A 0-d tensor holding a number.", "mg.scalar_tensor(2) -> tensor(2.)", s="the number.",
                   returns="a 0-d tensor.", **_ARGS))
@@ -180,8 +200,19 @@ def arange(*args: Any, start: Any = None, end: Any = None, step: Any = None, out
     if end is None:
         raise TypeError("arange() missing 1 required positional argument: 'end'")
     low, high, by = (0 if start is None else _number(start)), _number(end), (1 if step is None else _number(step))
-    made = _arange(low, high, by, _dtype_of(dtype, out), device)
+    dtype = _dtype_of(dtype, out)
+    if dtype is mg.int64 and all(isinstance(v, (int, float)) and math.isfinite(v) for v in (low, high, by)):
+        low, high, by = int(low), int(high), int(by)  # as PyTorch, which counts the elements of int64 in integers
+    made = _arange(low, high, by, dtype, device)
     return made if out is None and not requires_grad else _finish(made, out, requires_grad)
+
+
+def _ends(start: Any, end: Any, dtype: Any) -> tuple[Any, Any]:
+    """The ends as numbers; for integer dtypes cut to integers first, as PyTorch does."""
+    low, high = _number(start), _number(end)
+    if dtype is None or dtype.is_floating_point or dtype.is_complex or dtype is mg.bool:
+        return low, high
+    return (int(low) if math.isfinite(low) else low), (int(high) if math.isfinite(high) else high)
 
 
 @composite(method=False, samples=lambda s: [s(0, 1, 5), s(-2.0, 3.0, 4)], **_NUMBERS)
@@ -193,7 +224,9 @@ def arange(*args: Any, start: Any = None, end: Any = None, step: Any = None, out
 def linspace(start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = None, layout: Any = None,
              device: Any = None,
              pin_memory: bool = False, requires_grad: bool = False) -> mg.Tensor:  # fmt: skip
-    return _finish(_linspace(_number(start), _number(end), steps, _dtype_of(dtype, out), device), out, requires_grad)
+    dtype = _dtype_of(dtype, out)
+    low, high = _ends(start, end, dtype)
+    return _finish(_linspace(low, high, steps, dtype, device), out, requires_grad)
 
 
 @composite(method=False, samples=lambda s: [s(0, 2, 3), s(-1.0, 1.0, 5, 2.0)], **_NUMBERS)
@@ -205,8 +238,9 @@ def linspace(start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = 
 def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, out: Any = None, dtype: Any = None,
              layout: Any = None,
              device: Any = None, pin_memory: bool = False, requires_grad: bool = False) -> mg.Tensor:  # fmt: skip
-    return _finish(_logspace(_number(start), _number(end), steps, _dtype_of(dtype, out), device, float(base)), out,
-                   requires_grad)
+    dtype = _dtype_of(dtype, out)
+    low, high = _ends(start, end, dtype)
+    return _finish(_logspace(low, high, steps, dtype, device, float(base)), out, requires_grad)
 
 
 @composite(method=False, samples=lambda s: [s(3), s(2, 4)], **_NUMBERS)
@@ -277,7 +311,7 @@ _LIKE = dict(input="gives shape, dtype and device.", dtype="another dtype.", dev
                   returns="a tensor of the same shape.", **_LIKE))
 def empty_like(input: mg.Tensor, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
                requires_grad: bool = False, memory_format: Any = None) -> mg.Tensor:  # fmt: skip
-    made = _empty(input.shape, _TYPES.get(dtype, dtype) or input.dtype, device or input.device)
+    made = mg.op.batched_as(_empty(input.shape, _TYPES.get(dtype, dtype) or input.dtype, device or input.device), input)
     return _finish(_like_strides(input, made, memory_format), None, requires_grad)
 
 
@@ -286,6 +320,7 @@ def _full_like(input: mg.Tensor, value: Any, dtype: Any, device: Any, requires_g
     made = _full(input.shape, value, _TYPES.get(dtype, dtype) or input.dtype, device or input.device)
     if not input.is_contiguous():
         made = _like_strides(input, made, memory_format)
+    made = mg.op.batched_as(made, input)
     return made.requires_grad_() if requires_grad else made
 
 
@@ -324,8 +359,8 @@ def _new(make: Callable[..., mg.Tensor], text: str, example: str) -> None:
     def method(input: mg.Tensor, *args: Any, size: Any = None, dtype: Any = None, device: Any = None,
                requires_grad: bool = False,
                layout: Any = None, pin_memory: bool = False) -> mg.Tensor:  # fmt: skip
-        return make(_size(args, size), dtype=dtype or input.dtype, device=device or input.device,
-                    requires_grad=requires_grad)
+        made = make(_size(args, size), dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
+        return mg.op.batched_as(made, input)
 
     method.__name__ = method.__qualname__ = "new_" + make.__name__
     method.__doc__ = card(text, example, size="sizes, as numbers or one sequence.", returns="a tensor of that shape.",
@@ -340,6 +375,16 @@ _new(zeros, "`zeros` of this tensor's dtype.", "mg.tensor([1]).new_zeros(2) -> t
 _new(ones, "`ones` of this tensor's dtype.", "mg.tensor([1]).new_ones(2) -> tensor([1, 1])")
 
 
+@composite(namespace=(), method=True, no_samples_reason="uninitialised", **_NUMBERS)
+@_documented(card("`empty_strided` of this tensor's dtype.",
+                  "mg.tensor([1]).new_empty_strided((2, 3), (1, 2)).stride() -> (1, 2)", size="sizes.",
+                  stride="steps in elements.", returns="a tensor of that shape.", **_NEW))
+def new_empty_strided(input: mg.Tensor, size: Any, stride: Any, *, dtype: Any = None, device: Any = None,
+                      requires_grad: bool = False, layout: Any = None, pin_memory: bool = False) -> mg.Tensor:  # fmt: skip
+    return empty_strided(size, stride, dtype=dtype or input.dtype, device=device or input.device,
+                         requires_grad=requires_grad)
+
+
 @composite(namespace=(), method=True, samples=lambda s: [s(s.t(1), (2, 3), 1.5)], **_NUMBERS)
 @_documented(card("`full` of this tensor's dtype.", "mg.tensor([1]).new_full((2,), 3) -> tensor([3, 3])", size="sizes.",
                   fill_value="the number.",
@@ -347,8 +392,8 @@ _new(ones, "`ones` of this tensor's dtype.", "mg.tensor([1]).new_ones(2) -> tens
 def new_full(input: mg.Tensor, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None,
              requires_grad: bool = False,
              layout: Any = None, pin_memory: bool = False) -> mg.Tensor:  # fmt: skip
-    return full(size, fill_value, dtype=dtype or input.dtype, device=device or input.device,
-                requires_grad=requires_grad)
+    made = full(size, fill_value, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
+    return mg.op.batched_as(made, input)
 
 
 @composite(namespace=(), method=True, samples=lambda s: [s(s.t(1), [1.0, 2.0])], **_NUMBERS)

@@ -63,20 +63,13 @@ def _gather_ref(input: Any, dim: int, index: Any) -> Any:
     return numpy().take_along_axis(corner, index, dim)
 
 
-def _scatter_dinput(g: mg.Tensor, dim: int, index: mg.Tensor, reduce: str | None) -> mg.Tensor:
-    if reduce is not None:
-        raise NotImplementedError("scatter: no gradient with reduce=; try scatter_add or scatter_reduce")
-    return functions["_scatter"](g, dim, index, 0)
-
-
 def _scatter_dsrc(g: mg.Tensor, dim: int, index: mg.Tensor, src_shape: tuple[int, ...]) -> mg.Tensor:
     return _padded(g.gather(dim, index), src_shape)
 
 
-_both("_scatter(input, dim: int, index, src: operand, reduce: str? = None) -> out", meta="scatter", namespace=None,
-      grad_name="Scatter",
-      dinput=_scatter_dinput, dsrc=_scatter_dsrc,
-      ref=lambda input, dim, index, src, reduce=None: _scatter_ref(input, dim, index, src, reduce),
+_both("_scatter(input, dim: int, index, src: operand) -> out", meta="scatter", namespace=None, grad_name="Scatter",
+      dinput=lambda g, dim, index: functions["_scatter"](g, dim, index, 0), dsrc=_scatter_dsrc,
+      ref=lambda input, dim, index, src: _scatter_ref(input, dim, index, src, None),
       samples=lambda s: [s(s.t(3, 4), 0, s.perm(3, 4), s.t(3, 4)) if hasattr(s, "perm") else s(s.t(3, 4), 0,
           s.index(1, 4, high=3), s.t(1, 4)),
                          s(s.t(3, 4), 1, s.index(3, 1, high=4), s.t(3, 2)), s(s.t(5), 0, s.index(1, high=5), 2.0),
@@ -106,7 +99,7 @@ def _scatter_ref(input: Any, dim: int, index: Any, src: Any, reduce: str | None)
     src = np.broadcast_to(src, index.shape) if np.ndim(src) == 0 else src
     for at in np.ndindex(*index.shape):
         to = tuple(index[at] if d == dim % out.ndim else n for d, n in enumerate(at))
-        out[to] = src[at] if reduce is None else out[to] + src[at] if reduce == "add" else out[to] * src[at]
+        out[to] = src[at] if reduce is None else out[to] + src[at]
     return out.reshape(np.shape(input))
 
 
@@ -253,7 +246,7 @@ op("index(input, indices: tensors) -> out", meta="index", namespace=None,
             raises="IndexError for an index out of range, too many of them, or shapes that do not broadcast.",
             grad="Added up at the picked elements."))
 
-_both("index_put(input, indices: tensors, values, accumulate: bool = False) -> out", meta="index_put",
+_both("index_put(input, indices: tensors, values, accumulate: bool = False) -> out", meta="index_put", namespace=None,
       dinput=lambda g, indices, accumulate: g if accumulate else functions["index_put"](g, indices, _zeros((), g)),
       dvalues=lambda g, indices: functions["index"](g, indices),
       ref=lambda input, indices, values, accumulate=False: _index_put_ref(input, indices, values, accumulate),

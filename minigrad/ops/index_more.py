@@ -7,15 +7,32 @@ from typing import Any
 
 import minigrad as mg
 from minigrad.op import composite, functions
+from minigrad.ops.shape import _wrap
 
 
-def _source(src: Any, value: Any, op: str) -> Any:
+def _scattered(name: str, input: mg.Tensor, dim: int, index: mg.Tensor, src: Any, value: Any, reduce: str | None) -> mg.Tensor:
+    """The scatter op with the suffix of `name` ("" or "_") that the arguments ask for."""
+    suffix = "_" if name.endswith("_") else ""
     if (src is None) == (value is None):
-        raise TypeError(f"{op}: expected either src or value")
-    return value if src is None else src
+        raise TypeError(f"{name}: expected either src or value")
+    src = value if src is None else src
+    if reduce is None:
+        return functions["_scatter" + suffix](input, dim, index, src)
+    if reduce not in ("add", "multiply"):
+        raise RuntimeError(f"{name}: reduce argument must be either add or multiply: got '{reduce}'")
+    if not isinstance(src, mg.Tensor):
+        src = mg.full(index.shape, src, dtype=input.dtype, device=input.device)
+    if reduce == "add":
+        return functions["scatter_add" + suffix](input, dim, index, src)
+    return functions["scatter_reduce" + suffix](input, dim, index, src, "prod")
 
 
-@composite(samples=lambda s: [s(s.t(3, 4), 1, s.index(3, 1, high=4), s.t(3, 1)), s(s.t(3), 0, s.index(1, high=3), 2.0)])
+@composite(samples=lambda s: [s(s.t(3, 4), 1, s.index(3, 1, high=4), s.t(3, 1)), s(s.t(3), 0, s.index(1, high=3), 2.0),
+                              s(s.t(3, 4), 0, s.index(5, 4, high=3), s.t(5, 4), reduce="add"),
+                              s(s.t(3, 4), 0, s.index(5, 4, high=3), s.t(5, 4), reduce="multiply"),
+                              s(s.t(4), 0, s.index(5, high=4), value=2.0, reduce="multiply")],
+           no_torch_reason="PyTorch has no gradient with reduce=; values are compared in the conformance suite",
+           no_ref_reason="the ops of the family have references")  # fmt: skip
 def scatter(input: mg.Tensor, dim: int, index: mg.Tensor, src: Any = None, *, value: Any = None,
             reduce: str | None = None) -> mg.Tensor:
     """A copy of input with src written at the indices: out[index[i, j], j] = src[i, j] for dim 0.
@@ -32,12 +49,12 @@ def scatter(input: mg.Tensor, dim: int, index: mg.Tensor, src: Any = None, *, va
     Raises:
         IndexError for an index out of range, RuntimeError when shapes do not fit.
     Gradient:
-        Zero for what is replaced; src gathers it. None with reduce.
+        Zero for what is replaced; src gathers it. With reduce as scatter_add and scatter_reduce.
     Example:
         >>> mg.zeros(3).scatter(0, mg.tensor([2, 0]), mg.tensor([1., 2.]))
         tensor([2., 0., 1.])
     """
-    return functions["_scatter"](input, dim, index, _source(src, value, "scatter"), reduce)
+    return _scattered("scatter", input, dim, index, src, value, reduce)
 
 
 @composite(namespace=(), method=True, no_samples_reason="writes in place; the form without underscore has them")
@@ -56,7 +73,63 @@ def scatter_(input: mg.Tensor, dim: int, index: mg.Tensor, src: Any = None, *, v
         >>> mg.zeros(3).scatter_(0, mg.tensor([1]), 7)
         tensor([0., 7., 0.])
     """
-    return functions["_scatter_"](input, dim, index, _source(src, value, "scatter_"), reduce)
+    return _scattered("scatter_", input, dim, index, src, value, reduce)
+
+
+def _integer_indices(input: mg.Tensor, indices: Any) -> list[Any]:
+    """Bool (uint8) masks among the indices become the positions of their True elements, one index per dim of the mask."""
+    found: list[Any] = []
+    for index in indices:
+        if index is None or index.dtype not in (mg.bool, mg.uint8):
+            found.append(index)
+            continue
+        shape = tuple(input.shape[len(found) : len(found) + index.dim()])
+        if tuple(index.shape) != shape:
+            raise IndexError(f"index_put: the shape of a mask {tuple(index.shape)} does not match the indexed dims {shape}")
+        found.extend(functions["_nonzero"](index).unbind(1))
+    return found
+
+
+# The op of this name takes integers only; its public form takes masks as well.
+@composite(name="_index_put_any", aliases=("index_put",), method=True, no_ref_reason="the op index_put has the reference",
+           samples=lambda s: [s(s.t(4, 3), (s.index(1, high=4),), s.t(3)), s(s.t(3), (s.of([True, False, True], dtype="bool"),), s.t(2))])  # fmt: skip
+def _index_put_any(input: mg.Tensor, indices: Any, values: mg.Tensor, accumulate: bool = False) -> mg.Tensor:
+    """Writes (or adds) values at x[indices].
+
+    Args:
+        input: any tensor.
+        indices: int64 (int32) tensors, bool masks or None, one per dimension.
+        values: broadcast to the shape of x[indices]; input's dtype.
+        accumulate: True adds, in the order of the indices; False writes, the last one wins.
+    Returns:
+        a tensor of input's shape.
+    Raises:
+        IndexError for an index out of range or a mask that does not fit, RuntimeError when values do not fit.
+    Gradient:
+        zero for what is replaced; values gets its elements.
+    Example:
+        >>> mg.zeros(3).index_put([mg.tensor([0, 0])], mg.ones(2), accumulate=True)
+        tensor([2., 0., 0.])
+    """
+    return functions["index_put"](input, _integer_indices(input, indices), values, accumulate)
+
+
+@composite(name="_index_put_any_", namespace=(), aliases=("index_put_",), method=True, no_samples_reason="writes in place; the form without underscore has them")
+def _index_put_any_(input: mg.Tensor, indices: Any, values: mg.Tensor, accumulate: bool = False) -> mg.Tensor:
+    """In-place form of `index_put`.
+
+    Args:
+        input: overwritten.
+        indices, values, accumulate: as for index_put.
+    Returns:
+        input.
+    Raises:
+        as index_put, before anything is written.
+    Example:
+        >>> mg.zeros(3).index_put_([mg.tensor([True, False, True])], mg.tensor(1.))
+        tensor([1., 0., 1.])
+    """
+    return functions["index_put_"](input, _integer_indices(input, indices), values, accumulate)
 
 
 @composite(samples=lambda s: [s(s.t(3, 4), s.index(5, high=12)), s(s.t(4), s.index(2, 2, high=4))])
@@ -93,18 +166,25 @@ def take_along_dim(input: mg.Tensor, indices: mg.Tensor, dim: int | None = None)
         >>> mg.tensor([[3, 1], [2, 4]]).take_along_dim(mg.tensor([[1, 0], [0, 1]]), 1).tolist()
         [[1, 3], [2, 4]]
     """
+    if indices.dtype not in (mg.int64, mg.int32):
+        raise RuntimeError(f"take_along_dim: expected indices of dtype int64: got {indices.dtype}")
     if dim is None:
         return functions["gather"](input.reshape(-1), 0, indices.reshape(-1))
     if indices.dim() != input.dim():
         raise RuntimeError(f"take_along_dim: expected as many dimensions in indices as in input: got {indices.dim()} "
         f"and {input.dim()}")
-    d = dim % max(input.dim(), 1)
+    d = _wrap(dim, input.dim(), "take_along_dim")
     shape = list(functions["broadcast_shapes"]((*input.shape[:d], 1, *input.shape[d + 1 :]),
                                                (*indices.shape[:d], 1, *indices.shape[d + 1 :])))
     expand = functions["expand"]
     own, wanted = [*shape], [*shape]
     own[d], wanted[d] = input.shape[d], indices.shape[d]
-    return functions["gather"](expand(input, own), d, expand(indices, wanted))
+    return functions["gather"](expand(input, own), d, expand(_from_end(indices, input.shape[d]), wanted))
+
+
+def _from_end(indices: mg.Tensor, size: int) -> mg.Tensor:
+    """Negative indices counted from the end."""
+    return mg.where(indices < 0, indices + size, indices)
 
 
 @composite(samples=lambda s: [s(s.t(3, 4), s.mask(3, 4)), s(s.t(3, 4), s.mask(4)), s(s.t(3), s.mask(2, 3))])

@@ -176,10 +176,10 @@ def _norm_grad(g: Any, input: Any, out: Any, dim: Any, keepdim: bool, ord: float
     if ord == 0:
         return None
     if ord == 1:
-        return g * input.sign()
+        return g * input.sgn()
     if ord in (mg.inf, -mg.inf):
         hit = (input.abs() == out).to(g.dtype)
-        return g * input.sign() * (hit / hit.sum(dim, keepdim=True))
+        return g * input.sgn() * (hit / hit.sum(dim, keepdim=True))
     flat = out == 0
     safe = mg.where(flat, 1.0, out)
     if ord == 2:
@@ -188,7 +188,7 @@ def _norm_grad(g: Any, input: Any, out: Any, dim: Any, keepdim: bool, ord: float
     if ord > 2:
         return input * input.abs() ** (ord - 2) * scale
     zero = input == 0
-    return mg.where(zero, 0.0, input.sign() * mg.where(zero, 1.0, input.abs()) ** (ord - 1)) * scale
+    return mg.where(zero, 0.0, input.sgn() * mg.where(zero, 1.0, input.abs()) ** (ord - 1)) * scale
 
 
 def _np_norm(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None, ord: float = 2.0) -> Any:
@@ -257,11 +257,11 @@ def vector_norm(
     no_ref_reason="_vector_norm has the reference",
 )
 def norm(input: mg.Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None) -> mg.Tensor:
-    """Vector norm over `dim`; "fro" is the 2-norm.
+    """Vector norm over `dim`; "fro" is the 2-norm, "nuc" the nuclear norm of matrices.
 
     Args:
         input: floating tensor of any shape.
-        p: a number, or "fro".
+        p: a number, "fro", or "nuc" (sum of the singular values over two dims).
         dim: int or list of ints; None means all.
         keepdim: keep reduced dims with size 1.
         dtype: floating dtype to compute in.
@@ -269,7 +269,7 @@ def norm(input: mg.Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = Fals
     Returns:
         tensor of the input's shape without the reduced dims.
     Raises:
-        RuntimeError for integers; ValueError for an unknown p.
+        RuntimeError for integers and for an unknown p.
     Gradient:
         as linalg.vector_norm: 0 where the norm is 0.
     Example:
@@ -278,6 +278,7 @@ def norm(input: mg.Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = Fals
     """
     if p in ("fro", None):
         p = 2
-    elif isinstance(p, str):
-        raise ValueError(f"norm: unknown p: got '{p}', expected a number or 'fro'. Try minigrad.linalg.matrix_norm for matrix norms.")
+    elif isinstance(p, str):  # a norm of matrices
+        dim = list(range(input.dim())) if dim is None else dim
+        return functions["linalg_matrix_norm"](input, p, dim, keepdim, dtype=dtype, out=out)
     return vector_norm(input, p, dim, keepdim, dtype=dtype, out=out)

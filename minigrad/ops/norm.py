@@ -230,7 +230,11 @@ def rms_norm(input: mg.Tensor, normalized_shape: Any, weight: Any = None, eps: f
         tensor([1., 1.])
     """
     if eps is None:
-        eps = 2.0**-52 if input.dtype == mg.float64 else 2.0**-23
+        eps = 2.0**-52 if input.dtype in (mg.float64, mg.complex128) else 2.0**-23
+    if input.is_complex():
+        dims = list(range(-len(_shape_of(normalized_shape)), 0))
+        out = input * (mg.square(input).mean(dims, True) + eps).rsqrt()
+        return out if weight is None else out * weight
     return functions["_rms_norm"](input, weight, _shape_of(normalized_shape), eps)[0]
 
 

@@ -62,6 +62,15 @@ op("poisson(input, generator: generator? = None) -> out", meta="random_of",
             input="rates, floating, not negative.", generator=_GENERATOR,
             returns="a tensor of the same shape and dtype.", raises="RuntimeError for negative rates.", grad="Zero.",
             source="Hörmann 1993, transformed rejection, for rates from 10 on."))
+op("binomial(count, prob, generator: generator? = None) -> out", meta="binomial", method=False,
+   dcount=lambda g, count_shape: mg.zeros(count_shape, dtype=g.dtype),
+   dprob=lambda g, prob_shape: mg.zeros(prob_shape, dtype=g.dtype), **_WHY,
+   doc=card("Binomially distributed numbers: successes among `count` trials.",
+            "mg.binomial(mg.tensor([3., 5.]), mg.tensor(1.)) -> tensor([3., 5.])",
+            count="numbers of trials, floating, not negative.", prob="chance of success in [0, 1], of count's dtype.",
+            generator=_GENERATOR, returns="a tensor of the broadcast shape.",
+            raises="RuntimeError for parameters outside their range.", grad="Zero.",
+            source="Hörmann 1993, transformed rejection, for more than 10 expected successes."))
 op("multinomial(input, num_samples: int, replacement: bool = False, *, generator: generator? = None) -> out",
    meta="multinomial",
    no_grad_reason="integers", **_WHY,
@@ -226,7 +235,7 @@ def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Any 
         return _drawn("normal_", (float(mean), float(std)), (), size, generator, out, dtype, device, requires_grad)
     if not isinstance(mean, mg.Tensor) and not isinstance(std, mg.Tensor):
         raise TypeError("normal: expected a size when mean and std are both numbers")
-    negative = bool((std < 0).any()) if isinstance(std, mg.Tensor) else std < 0
+    negative = bool(mg.op.all_values(std < 0).any()) if isinstance(std, mg.Tensor) else std < 0
     if negative:
         raise RuntimeError("normal: expects all elements of std >= 0.0")
     with mg.no_grad():

@@ -128,11 +128,16 @@ def _axis(dim: Any) -> Any:
 
 
 # --- products ---------------------------------------------------------------------------------------------------------
+def may_hold_zero(x: Any) -> bool:
+    """Whether some element is 0; a tensor without data (inside vmap) may always hold one."""
+    return mg.op.is_dataless(x) or (x == 0).any().item()
+
+
 def _prod_grad(g: Any, input: Any, out: Any, dim: Any, keepdim: bool) -> Any:
     """Product of the others: out / x without zeros; with them, the product of those before times those after."""
     shape = tuple(input.shape)
     g = restore(g, shape, dim, keepdim)
-    if not shape or not (input == 0).any().item():
+    if not shape or input.numel() == 0 or not may_hold_zero(input):
         return g * restore(out, shape, dim, keepdim) / input if shape else g
     flat = dim is None
     x, d = (input.reshape(-1), 0) if flat else (input, dims_of(dim, len(shape))[0])

@@ -7,7 +7,7 @@ from typing import Any
 import minigrad as mg
 from minigrad.op import composite, functions, op
 from minigrad.ops._reduce_doc import doc, returned
-from minigrad.ops.reduce import _np
+from minigrad.ops.reduce import _np, may_hold_zero
 
 cummax_result = returned("cummax", "values", "indices")
 cummin_result = returned("cummin", "values", "indices")
@@ -19,9 +19,9 @@ def _reverse_cumsum(g: Any, dim: int) -> Any:
 
 def _cumprod_grad(g: Any, input: Any, out: Any, dim: int) -> Any:
     """Without zeros reverse_cumsum(g out) / x. With them dx[k] = prod(x[:k]) S[k], S[k] = g[k] + x[k+1] S[k+1]."""
-    if not input.dim():
+    if not input.numel() or not input.dim():
         return g
-    if not (input == 0).any().item():
+    if not may_hold_zero(input):
         return _reverse_cumsum(g * out, dim) / input
     n = input.shape[dim]
     g_rows, x_rows = g.unbind(dim), input.unbind(dim)
@@ -36,6 +36,8 @@ def _logcumsumexp_grad(g: Any, input: Any, out: Any, dim: int) -> Any:
     """exp(x) * reverse_cumsum(g exp(-out)), in logarithms, positive and negative g apart (no overflow)."""
     if not input.dim():
         return g
+    if g.is_complex():  # signs need no care there; g is the conjugate of the gradient (see `holomorphic` in op())
+        return ((g.log() - out).flip(dim).logcumsumexp(dim).flip(dim) + input).exp()
     # The log of "no gradient" is a finite lowest number: -inf would turn into NaN in the second derivative.
     lowest = -1e300 if g.dtype == mg.float64 else -6e4 if g.dtype == mg.float16 else -1e38
 

@@ -159,14 +159,14 @@ def adjoint(input: mg.Tensor) -> mg.Tensor:
     Args:
         input: at least 2 dimensions.
     Returns:
-        a view.
+        a view; a new tensor when input is complex.
     Raises:
         RuntimeError below 2 dimensions.
     Example:
         >>> mg.zeros(2, 3).adjoint().shape
         minigrad.Size([3, 2])
     """
-    return input.mT
+    return input.mH
 
 
 # --- at least n dimensions, broadcasting ------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
-"""In-place changes of shape: squeeze_, unsqueeze_, transpose_, t_, swapaxes_, swapdims_, resize_, resize_as_.
+"""In-place changes of shape: squeeze_, unsqueeze_, transpose_, t_, swapaxes_, swapdims_, as_strided_, resize_, resize_as_.
 
-They exchange the geometry of the tensor object itself, which the graph does not record: for a tensor that takes part in
-gradients (or is
-a view, whose base would lose track of it) they raise instead of giving wrong gradients.
+They exchange the geometry of the tensor object itself and record it (csrc/autograd/inplace.cpp, take_geometry): gradients flow
+as through the form without underscore, views stay views of their base, and whoever saved the tensor for backward raises. For a
+leaf that requires grad they raise, as every in-place op does.
 """
 
 from __future__ import annotations
@@ -10,26 +10,20 @@ from __future__ import annotations
 from typing import Any
 
 import minigrad as mg
+from minigrad import _core
 from minigrad.op import composite, functions
 from minigrad.ops._struct_doc import card
 
 
-def _replace(input: mg.Tensor, new: mg.Tensor, name: str) -> mg.Tensor:
-    if input.requires_grad or input._is_view():
-        what = "requires grad" if input.requires_grad else "is a view"
-        raise RuntimeError(f"{name}: not supported for a tensor that {what}. Try the form without the underscore.")
-    input.data = new
-    return input
-
-
 def _declare(name: str, example: str, **args: str) -> None:
     def method(input: mg.Tensor, *positional: Any, **named: Any) -> mg.Tensor:
-        return _replace(input, functions[name](input.detach(), *positional, **named), name + "_")
+        _core.take_geometry(name + "_", input, functions[name](input, *positional, **named))
+        return input
 
     method.__name__ = method.__qualname__ = name + "_"
-    method.__doc__ = card(f"`{name}` that changes the tensor itself.", example, input="changed; no view, no gradient.",
-                          **args,
-                          returns="input.", raises="RuntimeError for views and tensors that require grad.")
+    method.__doc__ = card(f"`{name}` that changes the tensor itself.", example, input="changed.", **args,
+                          returns="input.", raises="RuntimeError for a leaf that requires grad; what the form without "
+                          "underscore raises.", grad="that of the form without underscore.")  # fmt: skip
     composite(namespace=(), method=True, no_samples_reason="changes the tensor object; see tests of views")(method)
 
 
@@ -44,33 +38,33 @@ _declare("swapdims", "mg.zeros(1, 2).swapdims_(0, 1).shape -> minigrad.Size([2, 
 _declare("t", "mg.zeros(1, 2).t_().shape -> minigrad.Size([2, 1])")
 
 
+_declare("as_strided", "mg.arange(4).as_strided_((2,), (2,)) -> tensor([0, 2])", size="sizes.", stride="steps in elements.",
+         storage_offset="first element; None keeps it.")  # fmt: skip
+
+
 @composite(namespace=(), method=True, no_samples_reason="changes the tensor object; new elements are uninitialised")
 def resize_(input: mg.Tensor, *sizes: Any, memory_format: Any = None) -> mg.Tensor:
     """Gives the tensor another shape and number of elements; the first elements stay, new ones are uninitialised.
 
     Args:
-        input: changed; no gradient. Growing moves it to new memory, which its views do not follow.
+        input: changed; its views keep seeing the same storage, which grows where it has to.
         sizes: as numbers or one sequence.
         memory_format: ignored; the result is row-major.
     Returns:
         input.
     Raises:
-        RuntimeError for views and tensors that require grad.
+        RuntimeError for tensors that require grad, negative sizes or memory that is not ours to resize.
     Example:
         >>> mg.tensor([1, 2, 3, 4]).resize_(2)
         tensor([1, 2])
     """
     shape = tuple(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
-    if tuple(input.shape) == shape:
-        return input
-    with mg.no_grad():
-        new = functions["_empty"](shape, input.dtype, input.device)
-        kept = min(new.numel(), input.numel())
-        functions["view"](new, (-1,)).narrow(0, 0, kept).copy_(input.reshape(-1).narrow(0, 0, kept))
-    return _replace(input, new, "resize_")
+    if tuple(input.shape) != shape or input.requires_grad:
+        _core.resize_tensor(input, list(shape))
+    return input
 
 
-@composite(namespace=(), method=True, no_samples_reason="changes the tensor object; new elements are uninitialised")
+@composite(no_samples_reason="changes the tensor object; new elements are uninitialised")
 def resize_as_(input: mg.Tensor, the_template: mg.Tensor, *, memory_format: Any = None) -> mg.Tensor:
     """`resize_` to the shape of another tensor.
 
@@ -81,7 +75,7 @@ def resize_as_(input: mg.Tensor, the_template: mg.Tensor, *, memory_format: Any 
     Returns:
         input.
     Raises:
-        RuntimeError for views and tensors that require grad.
+        RuntimeError for tensors that require grad.
     Example:
         >>> mg.tensor([1, 2, 3]).resize_as_(mg.zeros(2)).shape
         minigrad.Size([2])

@@ -13,6 +13,7 @@ sort_result = returned("sort", "values", "indices")
 topk_result = returned("topk", "values", "indices")
 kthvalue_result = returned("kthvalue", "values", "indices")
 median_result = returned("median", "values", "indices")
+nanmedian_result = returned("nanmedian", "values", "indices")
 mode_result = returned("mode", "values", "indices")
 
 
@@ -94,6 +95,16 @@ op(
     samples=lambda s: [s(s.t(7, distinct=True), 0, False), s(s.t(3, 4, distinct=True), 1, True), s(s.t(), 0, False)],
     ref=lambda input, dim, keepdim: _np_pick(input, dim, keepdim, (input.shape[dim] + 1) // 2 if input.ndim else 1),
     doc="The lower median; the kernel of `median`.",
+)
+op(
+    "_nanmedian(input, dim: int, keepdim: bool) -> values, indices",
+    meta="reduce_rank",
+    namespace=None,
+    nondiff=("indices",),
+    dinput=lambda g, input_shape, indices, dim, keepdim: _select_grad(g, input_shape, indices, dim, keepdim),
+    samples=lambda s: [s(s.t(7, distinct=True), 0, False), s(s.t(3, 4, distinct=True), 1, True), s(s.t(), 0, False)],
+    ref=lambda input, dim, keepdim: _np_pick(input, dim, keepdim, (input.shape[dim] + 1) // 2 if input.ndim else 1),
+    doc="The lower median of what is not NaN; the kernel of `nanmedian`.",
 )
 op(
     "_mode(input, dim: int, keepdim: bool) -> values, indices",
@@ -233,10 +244,20 @@ def kthvalue(input: mg.Tensor, k: int, dim: int = -1, keepdim: bool = False) -> 
     return kthvalue_result(*functions["_kth"](input, dim, keepdim, k))
 
 
-@composite(
-    samples=lambda s: [s(s.t(5, distinct=True)), s(s.t(3, 4, distinct=True), 1, True)],
-    no_ref_reason="_median has the reference",
-)
+def _median_of(name: str, result: Any, input: mg.Tensor, dim: int | None, keepdim: bool) -> Any:
+    kernel = functions["_" + name]
+    if dim is not None:
+        return result(*kernel(input, dim, keepdim))
+    if input.numel() == 0:
+        return mg.full((), mg.nan, dtype=input.dtype, device=input.device)
+    return kernel(input.reshape(-1), 0, False)[0]
+
+
+_MEDIAN = dict(samples=lambda s: [s(s.t(5, distinct=True)), s(s.t(3, 4, distinct=True), 1, True)],
+               no_ref_reason="the kernel of the same name has the reference")  # fmt: skip
+
+
+@composite(**_MEDIAN)
 def median(input: mg.Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """Median; of an even number of elements the lower one. NaN if there is one.
 
@@ -252,11 +273,26 @@ def median(input: mg.Tensor, dim: int | None = None, keepdim: bool = False) -> A
         >>> mg.median(mg.tensor([3., 1., 2.]))
         tensor(2.)
     """
-    if dim is not None:
-        return median_result(*functions["_median"](input, dim, keepdim))
-    if input.numel() == 0:
-        return mg.full((), mg.nan, dtype=input.dtype, device=input.device)
-    return functions["_median"](input.reshape(-1), 0, False)[0]
+    return _median_of("median", median_result, input, dim, keepdim)
+
+
+@composite(**_MEDIAN)
+def nanmedian(input: mg.Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+    """Median of what is not NaN; of an even number of elements the lower one.
+
+    Args:
+        input: tensor of any shape and dtype.
+        dim: None for the whole tensor, or an int.
+        keepdim: keep the reduced dim with size 1.
+    Returns:
+        a 0-d tensor, or a named tuple (values, indices) when dim is given; NaN where there is nothing else.
+    Raises:
+        IndexError for an empty dim.
+    Example:
+        >>> mg.nanmedian(mg.tensor([3., mg.nan, 2.]))
+        tensor(2.)
+    """
+    return _median_of("nanmedian", nanmedian_result, input, dim, keepdim)
 
 
 @composite(

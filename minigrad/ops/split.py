@@ -54,7 +54,7 @@ def split(tensor: mg.Tensor, split_size_or_sections: int | Sequence[int], dim: i
     return _pieces(tensor, [min(step, total - start) for start in range(0, total, step)], d)
 
 
-@composite(method=True, namespace=(), samples=lambda s: [s(s.t(5, 2), [2, 3]), s(s.t(2, 5), [0, 4, 1], 1)])
+@composite(samples=lambda s: [s(s.t(5, 2), [2, 3]), s(s.t(2, 5), [0, 4, 1], 1)])
 def split_with_sizes(input: mg.Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[mg.Tensor, ...]:
     """`split` with a list of sizes.
 

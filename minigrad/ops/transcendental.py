@@ -79,7 +79,7 @@ op("asinh(input) -> out", meta=_F, expr=m.asinh, dinput=lambda g, input: g * mg.
    doc=doc(_F, "Inverse hyperbolic sine.", "mg.asinh(mg.tensor([0., 1.])) -> tensor([0.0000, 0.8814])"))
 
 op("acosh(input) -> out", meta=_F, domain=(1.1, 4.0), expr=m.acosh, dinput=lambda g,
-   input: g * mg.rsqrt(input * input - 1),
+   input: g * (mg.rsqrt(input + 1) * mg.rsqrt(input - 1) if input.is_complex() else mg.rsqrt(input * input - 1)),
    aliases=("arccosh",),
    doc=doc(_F, "Inverse hyperbolic cosine; NaN below 1.", "mg.acosh(mg.tensor([1., 2.])) -> tensor([0.0000, 1.3170])",
            grad="inf at 1."))
@@ -121,58 +121,6 @@ op("digamma(input) -> out", meta=_F, domain=(0.2, 4.0), expr=m.digamma, dinput=l
            "mg.digamma(mg.tensor([1., 2.])) -> tensor([-0.5772,  0.4228])"))
 
 
-def _hurwitz(s: int, x: Any) -> Any:
-    """Hurwitz zeta(s, x) for x > 0: ten terms, then the Euler-Maclaurin tail (DLMF 25.11.43)."""
-    terms: Any = 0
-    for k in range(10):
-        terms = terms + (x + k) ** -s
-    y = x + 10
-    tail = y ** (1 - s) / (s - 1) + 0.5 * y**-s
-    # B_2j / (2j)! * s (s+1) … (s+2j-2), built term by term.
-    rising, power = float(s), y ** (-s - 1)
-    for j, bernoulli in enumerate((1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160), start=1):
-        tail = tail + bernoulli * rising * power
-        rising *= (s + 2 * j - 1) * (s + 2 * j)
-        power = power / (y * y)
-    return terms + tail
-
-
-@composite(
-    namespace=("", "special"), method=False, ref="polygamma", torch_tol={"float64": 1e-9},  # PyTorch stops the series early
-    samples=lambda s: [s(n, s.f(*shape, low=0.3, high=4)) for n in (0, 1, 2) for shape in ((), (0,), (7,), (3, 5))],
-)  # fmt: skip
-def polygamma(n: int, input: mg.Tensor) -> mg.Tensor:
-    """n-th derivative of digamma, for n = 0 (digamma itself) or input > 0; n = 1 also takes negative input.
-
-    Args:
-        n: order of the derivative, at least 0.
-        input: any shape and dtype.
-    Returns:
-        a floating tensor of the same shape.
-    Raises:
-        RuntimeError for negative n.
-    Gradient:
-        polygamma(n + 1, input), through the same sums.
-    Source:
-        DLMF 5.15 and 25.11.
-    Example:
-        >>> mg.polygamma(1, mg.tensor([1., 2.]))
-        tensor([1.6449, 0.6449])
-    """
-    expect_tensors("polygamma", input=input)
-    if n < 0:
-        raise RuntimeError(f"polygamma: order is negative: got n={n}, expected n >= 0.")
-    if n == 0:
-        return mg.digamma(input)
-    x = input if input.is_floating_point() else input.to(mg.get_default_dtype())
-    if n > 1:
-        return (-1.0) ** (n + 1) * math.factorial(n) * _hurwitz(n + 1, x)
-    # Reflection for x < 1/2: psi1(x) = (pi / sin(pi x))**2 - psi1(1 - x).
-    low = mg.lt(x, 0.5)
-    value = _hurwitz(2, mg.where(low, 1 - x, x))
-    return mg.where(low, (m.pi / mg.sin(m.pi * mg.where(low, x, 0.5))) ** 2 - value, value)
-
-
 def _sinc_grad(g: Any, input: Any) -> Any:
     """(cos(pi x) - sinc(x)) / x, whose limit at 0 is 0; the inner where keeps 0/0 out of the second derivative too."""
     at_zero = mg.eq(input, 0)
@@ -205,7 +153,7 @@ def logit(input: mg.Tensor, eps: float | None = None) -> mg.Tensor:
         tensor([0.0000, 1.0986])
     """
     expect_tensors("logit", input=input)
-    x = input if input.is_floating_point() else input.to(mg.get_default_dtype())
+    x = input if input.is_floating_point() or input.is_complex() else input.to(mg.get_default_dtype())
     if eps is not None:
         x = mg.clamp(x, eps, 1 - eps)
     return mg.log(x / (1 - x))

@@ -9,6 +9,7 @@ from minigrad.op import composite, functions, op
 from minigrad.ops import _expr as m
 from minigrad.ops._check import expect_tensors, into
 from minigrad.ops._doc import doc
+from minigrad.ops._struct_doc import card, numpy
 
 
 def _zero(g: Any) -> Any:
@@ -20,16 +21,33 @@ def _zero(g: Any) -> Any:
 op("neg(input) -> out", meta="unary_no_bool", expr=lambda input: -input, dinput=lambda g: -g, aliases=("negative",),
    doc=doc("unary_no_bool", "Minus each element.", "mg.neg(mg.tensor([1., -2.])) -> tensor([-1.,  2.])"))
 
-op("positive(input) -> out", meta="unary_no_bool", expr=lambda input: input, dinput=lambda g: g, inplace=False,
-   doc=doc("unary_no_bool", "Each element unchanged (unary plus).",
-   "mg.positive(mg.tensor([1, -2])) -> tensor([ 1, -2])"))
+@composite(samples="unary", ref=lambda input: input,
+           dtypes=("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8"))
+def positive(input: mg.Tensor) -> mg.Tensor:
+    """The input itself (unary plus).
 
-op("abs(input) -> out", meta="unary_no_bool", expr=m.abs, dinput=lambda g, input: g * mg.sign(input),
+    Args:
+        input: any shape, any dtype but bool.
+    Returns:
+        input, not a copy.
+    Raises:
+        RuntimeError for bool.
+    Example:
+        >>> mg.positive(mg.tensor([1, -2]))
+        tensor([ 1, -2])
+    """
+    expect_tensors("positive", input=input)
+    if input.dtype == mg.bool:
+        raise RuntimeError("positive: not supported for bool tensors. Try x.int().")
+    return input
+
+
+op("abs(input) -> out", meta="unary_modulus", expr=m.abs, dinput=lambda g, input: g * mg.sgn(input),
    aliases=("absolute",),
-   doc=doc("unary_no_bool", "Absolute value of each element.", "mg.abs(mg.tensor([-1, 2])) -> tensor([1, 2])",
-           grad="sign(input); 0 at 0."))
+   doc=doc("unary_no_bool", "Absolute value of each element; the (real) modulus of complex ones.",
+           "mg.abs(mg.tensor([-1, 2])) -> tensor([1, 2])", grad="sgn(input); 0 at 0."))
 
-op("sign(input) -> out", meta="unary", expr=m.sign, dinput=_zero, aliases=("sgn",),
+op("sign(input) -> out", meta="unary", expr=m.sign, dinput=_zero,
    doc=doc("unary", "-1, 0 or 1 by the sign of each element; 0 for NaN.",
            "mg.sign(mg.tensor([-3., 0., 5.])) -> tensor([-1.,  0.,  1.])", grad="0 everywhere."))
 
@@ -89,6 +107,15 @@ def round(input: mg.Tensor, *, decimals: int = 0, out: mg.Tensor | None = None) 
         return round_even(input * 10.0**decimals) / 10.0**decimals
     return round_even(input / 10.0**-decimals) * 10.0**-decimals
 
+
+op("frexp(input) -> mantissa, exponent", meta="frexp", nondiff=("exponent",),
+   dinput=lambda g_mantissa, exponent: g_mantissa / mg.exp2(exponent.to(g_mantissa.dtype)),
+   ref=lambda input: numpy().frexp(input), dtypes=("float32", "float64", "float16", "bfloat16"),
+   samples=lambda s: [s(s.t(3, 4)), s(s.t()), s(s.t(0, 2)), s(s.t(4, 3, layout="transposed")), s(s.t(7, low=3, high=900))],
+   doc=card("Mantissa and exponent of each element: input == mantissa * 2 ** exponent, 0.5 <= |mantissa| < 1.",
+            "mg.frexp(mg.tensor([3.])) -> (tensor([0.7500]), tensor([2], dtype=minigrad.int32))",
+            input="floating tensor.", returns="(mantissa, exponent as int32); exponent 0 for 0, infinities and NaN.",
+            raises="RuntimeError for integers.", grad="g / 2 ** exponent for the mantissa."))
 
 # --- roots and reciprocals --------------------------------------------------------------------------------------------
 op("sqrt(input) -> out", meta="unary_float", domain=(0.1, 4.0), expr=m.sqrt, dinput=lambda g, out: g / (2 * out),
@@ -188,6 +215,8 @@ def nan_to_num(
         tensor([0., 1., 9.])
     """
     expect_tensors("nan_to_num", input=input)
+    if input.is_complex():
+        raise NotImplementedError(f"nan_to_num: not implemented for {input.dtype}. Try it on mg.view_as_real(x).")
     if not input.is_floating_point():
         return mg.clone(input)
     limits = mg.finfo(input.dtype)

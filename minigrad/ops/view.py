@@ -230,6 +230,26 @@ op("diagonal(input, offset: int = 0, dim1: int = 0, dim2: int = 1) -> out", meta
             offset="0 main, positive above, negative below.", dim1="rows.", dim2="columns.", returns="a view.",
             raises="RuntimeError when dim1 == dim2.", grad="Zero off the diagonal."))
 
+@composite(samples=lambda s: [s(s.t(3, 3)), s(s.t(2, 4)), s(s.t(0, 3)), s(s.t(3, 2, layout="transposed"))],
+           ref=lambda input: numpy().trace(input))
+def trace(input: mg.Tensor) -> mg.Tensor:
+    """Sum of the main diagonal of a matrix.
+
+    Args:
+        input: 2-d tensor.
+    Returns:
+        a 0-d tensor; int64 for integers.
+    Raises:
+        RuntimeError for another number of dimensions.
+    Example:
+        >>> mg.trace(mg.tensor([[1, 2], [3, 4]]))
+        tensor(5)
+    """
+    if input.dim() != 2:
+        raise RuntimeError(f"trace: expected a matrix: got shape {tuple(input.shape)}")
+    return input.diagonal().sum()
+
+
 op("unfold(input, dimension: int, size: int, step: int) -> out", meta="unfold", view=True, namespace=None, method=True,
    dinput=lambda g, input_shape, dimension, size, step: _unfold_backward(g, input_shape, dimension, size, step),
    ref=lambda input, dimension, size, step: numpy().moveaxis(numpy().moveaxis(

@@ -9,7 +9,7 @@ import numpy as np
 
 import minigrad as mg
 from minigrad.testing.compare import dtype_name
-from minigrad.testing.samples import FLOATS, INTS, Sample, Spec, build, samples
+from minigrad.testing.samples import COMPLEX, FLOATS, INTS, Sample, Spec, build, samples
 
 ALL_DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 # What the pointwise families accept; other ops are asked, see `accepted_dtypes`.
@@ -36,7 +36,7 @@ def tensors(info: Any, sample: Sample, requires_grad: bool = False) -> tuple[lis
 
     def make(spec: Spec) -> Any:
         t = build(spec, mg)
-        if spec.grad and spec.dtype in FLOATS:
+        if spec.grad and (spec.dtype in FLOATS or spec.dtype in COMPLEX):
             leaves.append(t.requires_grad_() if requires_grad else t)
         return t
 
@@ -78,12 +78,17 @@ def accepted_dtypes(info: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
+def is_inexact(t: Any) -> bool:
+    """Whether a tensor can carry a gradient."""
+    return t.is_floating_point() or t.is_complex()
+
+
 def has_floating_output(info: Any) -> bool:
     """Whether any output can carry a gradient, found by running the first sample that has a floating tensor."""
     for sample in samples(info):
         args, kwargs, leaves = tensors(info, sample)
         if leaves:
-            return any(t.is_floating_point() for t in as_tuple(info.function(*args, **kwargs)))
+            return any(is_inexact(t) for t in as_tuple(info.function(*args, **kwargs)))
     return False
 
 
@@ -135,7 +140,7 @@ def sum_length(info: Any, sample: Sample, results: tuple[Any, ...]) -> tuple[int
     else:
         largest = max((s.values.size for s in sample.specs()), default=1)
         length = max(1, largest // max(1, max((r.numel() for r in results), default=1)))
-    floats = [np.abs(s.values).max() for s in sample.specs() if s.values.dtype.kind == "f" and s.values.size]
+    floats = [np.abs(s.values).max() for s in sample.specs() if s.values.dtype.kind in "fc" and s.values.size]
     return length, max(1.0, *(v * v for v in floats if np.isfinite(v)), 1.0)
 
 
@@ -146,4 +151,4 @@ def same(a: Any, b: Any) -> bool:
     a, b = a.detach(), b.detach()
     if dtype_name(a.dtype) in ("float16", "bfloat16"):
         a, b = a.to(mg.float32), b.to(mg.float32)
-    return np.array_equal(a.numpy(), b.numpy(), equal_nan=dtype_name(a.dtype) in FLOATS)
+    return np.array_equal(a.numpy(), b.numpy(), equal_nan=is_inexact(a))

@@ -31,7 +31,7 @@ from minigrad.testing.calls import (
     tensors,
     writes,
 )
-from minigrad.testing.checks_grad import fast_gradients, gradients, second_gradients
+from minigrad.testing.checks_grad import complex_gradients, fast_gradients, gradients, second_gradients
 from minigrad.testing.compare import assert_close, dtype_name, message, to_numpy
 from minigrad.testing.samples import FLOATS, Sample, Sampler, samples
 from minigrad.testing.tolerances import Tolerance, tolerance
@@ -117,6 +117,8 @@ def special(info: Any) -> None:
     grid = np.array(
         [row for row in itertools.product(choice, repeat=len(operands)) if not any(v in skipped for v in row)]
     )
+    # Mixed lanes, then whole vectors of one row: a vector's fast path is taken only when all its lanes allow it.
+    grid = np.concatenate([grid, np.repeat(grid, 33, axis=0)])
     for dtype in ("float64", "float32"):
         s = Sampler(info.name, dtype)
         columns = [
@@ -371,6 +373,7 @@ CHECKS: dict[str, Callable[[Any], None]] = {
     "value": value, "dtypes": dtypes, "special": special, "layouts": layouts, "inplace": inplace, "out": out,
     "meta": meta,
     "errors": errors, "example": example, "grad": gradients, "gradgrad": second_gradients, "fast_grad": fast_gradients,
+    "complex": complex_gradients,
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import minigrad as mg
 from minigrad import _core
 from minigrad.autograd._gradcheck import GradcheckError, gradcheck, gradgradcheck
-from minigrad.testing.calls import Skip, accepted_dtypes, as_tuple, has_floating_output, same, tensors, writes
+from minigrad.testing.calls import Skip, accepted_dtypes, as_tuple, has_floating_output, is_inexact, same, tensors, writes
 from minigrad.testing.compare import message
 from minigrad.testing.samples import Sample, samples
 
@@ -26,7 +26,7 @@ def _subjects(info: Any) -> list[Sample]:
         raise Skip("no floating output for floating inputs")
     if not info.differentiable:
         raise AssertionError(f"{info.name}: no gradient formula and no no_grad_reason=")
-    if "float64" not in accepted_dtypes(info):
+    if not {"float64", "complex128"} & set(accepted_dtypes(info)):
         raise Skip("takes no floats")
     small = []
     for sample in samples(info, "float64"):
@@ -56,7 +56,7 @@ def _function_of_leaves(info: Any, sample: Sample) -> tuple[Any, list[Any]]:
         kept = [
             o for o, name in zip(outputs, info.outputs or [""] * len(outputs), strict=False) if name not in info.nondiff
         ]
-        return tuple(o for o in kept if o.is_floating_point())
+        return tuple(o for o in kept if is_inexact(o))
 
     return f, leaves
 
@@ -83,6 +83,35 @@ def second_gradients(info: Any) -> None:
             gradgradcheck(f, leaves, check_undefined_grad=False, fast_mode=sum(x.numel() for x in leaves) > 12)
         except GradcheckError as error:
             raise AssertionError(message(info.name, sample, "float64", "gradgrad", str(error))) from error
+
+
+def complex_gradients(info: Any) -> None:
+    """First and second gradients of ops that take complex numbers, against central differences of both parts."""
+    reason = info.info.get("no_grad_reason") or info.info.get("no_complex_reason")
+    if reason:
+        raise Skip(reason)
+    found = [
+        s for s in samples(info, "complex128")
+        if s.numeric and any(x.grad for x in s.specs()) and all(0 < x.values.size <= MAX_ELEMENTS for x in s.specs())
+    ]  # fmt: skip
+    checked = 0
+    for sample in found[:: max(1, -(-len(found) // 3))]:
+        f, leaves = _function_of_leaves(info, sample)
+        try:
+            outputs = f(*leaves)
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            raise Skip(f"takes no complex numbers: {error}") from error
+        if not outputs or not any(x.is_complex() for x in leaves):
+            continue
+        checked += 1
+        try:
+            gradcheck(f, leaves, check_undefined_grad=False, fast_mode=True)
+            if "no_gradgrad_reason" not in info.info:
+                gradgradcheck(f, leaves, check_undefined_grad=False, fast_mode=True)
+        except GradcheckError as error:
+            raise AssertionError(message(info.name, sample, "complex128", "complex", str(error))) from error
+    if not checked:
+        raise Skip("no small complex samples")
 
 
 def fast_gradients(info: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
-from minigrad.testing.samples import FLOATS, as_stored
+from minigrad.testing.samples import COMPLEX, FLOATS, as_stored
 from minigrad.testing.tolerances import Tolerance, tolerance
 
 
@@ -21,12 +21,14 @@ def dtype_name(dtype: Any) -> str:
 
 
 def to_numpy(t: Any) -> np.ndarray:
-    """Values of a tensor as float64 (floating), int64 (integers) or bool, whatever its layout."""
+    """Values of a tensor as float64 (floating), complex128, int64 (integers) or bool, whatever its layout."""
     t = t.detach()
     name = dtype_name(t.dtype)
     if name == "bfloat16":  # NumPy has none
         t = t.to(mg.float32)
     a = np.array(t.numpy())
+    if name in COMPLEX:
+        return a.astype(np.complex128)
     return a.astype(np.float64) if name in FLOATS else a if name == "bool" else a.astype(np.int64)
 
 
@@ -35,6 +37,8 @@ def cast_reference(expected: Any, dtype: str) -> np.ndarray:
     with np.errstate(all="ignore"):
         if dtype in FLOATS:
             return as_stored(np.asarray(expected, dtype=np.float64), dtype)
+        if dtype in COMPLEX:
+            return as_stored(np.asarray(expected, dtype=np.complex128), dtype)
         if dtype == "bool":
             return np.asarray(expected).astype(bool)
         return np.asarray(expected).astype(np.int64).astype(dtype).astype(np.int64)
@@ -42,7 +46,7 @@ def cast_reference(expected: Any, dtype: str) -> np.ndarray:
 
 def worst(actual: np.ndarray, expected: np.ndarray, tol: Tolerance) -> tuple[int, ...] | None:
     """Index of the worst element outside the tolerance, or None. NaN equals NaN; infinities must match."""
-    if actual.dtype.kind == "f":
+    if actual.dtype.kind in "fc":
         with np.errstate(all="ignore"):
             error = np.abs(actual - expected) - (tol.rtol * np.abs(expected) + tol.atol)
         same = (actual == expected) | (np.isnan(actual) & np.isnan(expected))
@@ -97,7 +101,7 @@ def assert_close(
     if index is not None:
         what = (
             f"worst at index {index}: got {a[index]!r}, expected {e[index]!r} "
-            f"(difference {abs(float(a[index]) - float(e[index])):.3g}, allowed rtol {tol.rtol:.3g}, atol "
+            f"(difference {abs(a[index].item() - e[index].item()):.3g}, allowed rtol {tol.rtol:.3g}, atol "
             f"{tol.atol:.3g})"
         )
         raise AssertionError(message(op, sample, dtype, check, what))

@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 
 FLOATS = ("float64", "float32", "float16", "bfloat16")
+COMPLEX = ("complex128", "complex64")
 INTS = ("uint8", "int8", "int16", "int32", "int64")
 LAYOUTS = ("contiguous", "transposed", "expanded", "offset", "step")
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A tensor to be built: its values (float64, int64 or bool), dtype name and memory layout."""
+    """A tensor to be built: its values (float64, complex128, int64 or bool), dtype name and memory layout."""
 
     values: np.ndarray
     dtype: str
@@ -118,8 +119,8 @@ class Sampler:
 
     @property
     def integer(self) -> bool:
-        """Whether the dtype under test is not a floating one."""
-        return self.dtype not in FLOATS
+        """Whether the dtype under test is neither floating nor complex."""
+        return self.dtype not in FLOATS and self.dtype not in COMPLEX
 
     def __call__(self, *args: Any, **kwargs: Any) -> Sample:
         return Sample(args, kwargs)
@@ -135,6 +136,9 @@ class Sampler:
                 n = math.prod(shape)
                 return self.rng.permutation(np.arange(low, low + n)).reshape(shape)
             return self.rng.integers(int(low), int(high) + 1, shape)
+        if self.dtype in COMPLEX:
+            real, imag = (self.rng.uniform(low, high, shape) for _ in range(2))
+            return real + 1j * imag
         if distinct:
             n = math.prod(shape)
             return self.rng.permutation(np.linspace(low, high, max(n, 1))[:n]).reshape(shape)
@@ -162,6 +166,10 @@ class Sampler:
         """A floating tensor even when an integer dtype is under test."""
         return self.t(*shape, **{"dtype": "float32" if self.integer else None, **options})
 
+    def complex(self, *shape: int, **options: Any) -> Spec:
+        """A complex tensor, of the precision of the dtype under test."""
+        return self.t(*shape, **{"dtype": "complex64" if self.dtype in ("float32", "complex64") else "complex128", **options})
+
     def index(self, *shape: int, high: int, low: int = 0) -> Spec:
         """An int64 tensor with values in [low, high)."""
         return Spec(self.rng.integers(low, max(high, low + 1), tuple(shape)), "int64", grad=False)
@@ -173,14 +181,16 @@ class Sampler:
     def of(self, values: Any, layout: str = "contiguous", dtype: str | None = None) -> Spec:
         """A tensor with the given values."""
         dtype = dtype or self.dtype
-        v = np.asarray(values, dtype=np.float64 if dtype in FLOATS else bool if dtype == "bool" else np.int64)
-        return Spec(as_stored(v, dtype), dtype, layout, dtype in FLOATS)
+        wide = np.complex128 if dtype in COMPLEX else np.float64 if dtype in FLOATS else bool if dtype == "bool" else np.int64
+        return Spec(as_stored(np.asarray(values, dtype=wide), dtype), dtype, layout, dtype in FLOATS or dtype in COMPLEX)
 
 
 def as_stored(values: np.ndarray, dtype: str) -> np.ndarray:
-    """The values a tensor of that dtype can hold, in float64 (int64, bool): both sides of a comparison start from the
+    """The values a tensor of that dtype can hold, in float64 (complex128, int64, bool): both sides of a comparison start from the
     same numbers.
     """
+    if dtype == "complex64":
+        return np.asarray(values).astype(np.complex64).astype(np.complex128)
     if dtype not in FLOATS or dtype == "float64":
         return values
     with np.errstate(all="ignore"):

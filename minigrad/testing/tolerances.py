@@ -36,6 +36,7 @@ def tolerance(dtype: str, length: int = 1, scale: float = 1.0) -> Tolerance:
     Returns:
         the Tolerance.
     """
+    dtype = {"complex64": "float32", "complex128": "float64"}.get(dtype, dtype)
     if dtype not in EPS:
         return Tolerance(0.0, 0.0)
     rtol = _POINTWISE_ULPS[dtype] * EPS[dtype]

@@ -19,7 +19,7 @@ hardshrink = registered("hardshrink")
 logsigmoid = registered("logsigmoid")
 prelu = registered("prelu")
 softplus = registered("softplus")
-softshrink = registered("softshrink")
+_softshrink = registered("softshrink")
 softsign = registered("softsign")
 tanhshrink = registered("tanhshrink")
 _celu = registered("celu")
@@ -141,10 +141,19 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
     return _overwrite(_mish, input) if inplace else _mish(input)
 
 
+def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """The input moved towards 0 by lambd (at least 0), and 0 within [-lambd, lambd]."""
+    if not lambd >= 0:
+        raise RuntimeError(f"softshrink: lambd must not be negative: got {lambd}")
+    return _softshrink(input, lambd)
+
+
 def rrelu(
     input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False
 ) -> Tensor:
     """Leaky relu whose slope is drawn from U(lower, upper) while training, and is the mean of both otherwise."""
+    if not lower <= upper:
+        raise RuntimeError(f"rrelu: lower must not exceed upper: got {lower} and {upper}")
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
     slope = mg.empty_like(input, requires_grad=False).uniform_(lower, upper)

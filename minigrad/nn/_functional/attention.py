@@ -1,4 +1,4 @@
-"""scaled_dot_product_attention, the plain mathematical version (Vaswani et al., arXiv 1706.03762).
+"""scaled_dot_product_attention, and multi-head attention on top of it (Vaswani et al., arXiv 1706.03762).
 
 Shapes: N batch dimensions (any number), H heads, L queries, S keys, E width, V width of the values.
 """
@@ -12,6 +12,30 @@ import minigrad as mg
 from .dropout import dropout
 
 Tensor = mg.Tensor
+_BLOCK = 1 << 24  # scores held at once when no gradient will need them
+
+
+def _check(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, is_causal: bool) -> None:
+    name = "scaled_dot_product_attention"
+    if query.dim() < 2 or key.dim() < 2 or value.dim() < 2:
+        raise RuntimeError(
+            f"{name}: expected query, key and value of at least 2 dims: got {query.dim()}, {key.dim()} and {value.dim()}."
+        )
+    if query.dtype != key.dtype or query.dtype != value.dtype:
+        raise RuntimeError(
+            f"{name}: expected query, key and value of one dtype: got {query.dtype}, {key.dtype} and {value.dtype}."
+        )
+    if is_causal and attn_mask is not None:
+        raise RuntimeError(f"{name}: explicit attn_mask should not be set when is_causal=True.")
+    if attn_mask is not None and attn_mask.dtype not in (mg.bool, mg.float32, query.dtype):
+        raise RuntimeError(f"{name}: attn_mask must be bool or of query's dtype {query.dtype}: got {attn_mask.dtype}.")
+
+
+def _allowed(query: Tensor, key: Tensor, attn_mask: Tensor | None, is_causal: bool) -> Tensor | None:
+    """Which keys a query may see, as a bool tensor; None: decided by the scores alone."""
+    if is_causal:
+        return mg.ones((query.shape[-2], key.shape[-2]), dtype=mg.bool, device=query.device).tril()
+    return attn_mask if attn_mask is not None and attn_mask.dtype == mg.bool else None
 
 
 def scaled_dot_product_attention(
@@ -39,40 +63,50 @@ def scaled_dot_product_attention(
     Returns:
         (N…, Hq, L, V). A query that may see no key gets zeros.
     """
-    if query.dim() < 2 or key.dim() < 2 or value.dim() < 2:
-        raise RuntimeError(
-            "scaled_dot_product_attention: Expected query, key, and value to all be  at least 2 dimensional, but got "
-            f"query.dim: {query.dim()}, key.dim: {key.dim()} and value.dim: {value.dim()} instead."
-        )
-    if query.dtype != key.dtype or query.dtype != value.dtype:
-        raise RuntimeError(
-            "Expected query, key, and value to have the same dtype, but got query.dtype: "
-            f"{query.dtype} key.dtype: {key.dtype} and value.dtype: {value.dtype} instead."
-        )
-    if is_causal and attn_mask is not None:
-        raise RuntimeError("scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
+    _check(query, key, value, attn_mask, is_causal)
     if enable_gqa:
-        groups = query.shape[-3] // key.shape[-3]
-        if groups * key.shape[-3] != query.shape[-3]:
-            raise RuntimeError(
-                f"scaled_dot_product_attention: {query.shape[-3]} query heads cannot share {key.shape[-3]} key heads"
-            )
-        key, value = key.repeat_interleave(groups, -3), value.repeat_interleave(groups, -3)
-    factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
-    scores = (query * factor) @ key.transpose(-2, -1)
-    allowed = None
-    if is_causal:
-        size = (query.shape[-2], key.shape[-2])
-        allowed = mg.ones(size, dtype=mg.bool, device=query.device).tril()
-    elif attn_mask is not None and attn_mask.dtype == mg.bool:
-        allowed = attn_mask
-    elif attn_mask is not None:
-        scores = scores + attn_mask
+        key, value = _shared_heads(query, key), _shared_heads(query, value)
+    query = query * (1.0 / math.sqrt(query.shape[-1]) if scale is None else scale)
+    allowed = _allowed(query, key, attn_mask, is_causal)
+    scores = query.numel() // max(query.shape[-1], 1) * key.shape[-2]
+    if scores <= _BLOCK or (mg.is_grad_enabled() and any(x.requires_grad for x in (query, key, value))):
+        return _attend(query, key, value, attn_mask, allowed, dropout_p)
+    rows = max(_BLOCK * query.shape[-2] // scores, 1)
+    pieces = []
+    for start in range(0, query.shape[-2], rows):
+        mask, seen = (_rows(x, start, rows) for x in (attn_mask, allowed))
+        some = query.narrow(-2, start, min(rows, query.shape[-2] - start))
+        pieces.append(_attend(some, key, value, mask, seen, dropout_p))
+    return mg.cat(pieces, -2)
+
+
+def _rows(mask: Tensor | None, start: int, count: int) -> Tensor | None:
+    """The part of a mask that belongs to some of the queries."""
+    if mask is None or mask.dim() < 2 or mask.shape[-2] == 1:
+        return mask
+    return mask.narrow(-2, start, min(count, mask.shape[-2] - start))
+
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, allowed: Tensor | None, dropout_p: float
+) -> Tensor:
+    scores = query @ key.transpose(-2, -1)
     if allowed is not None:
         scores = scores.masked_fill(~allowed, -math.inf)
+    elif attn_mask is not None:
+        scores = scores + attn_mask
     weights = scores.softmax(-1)
-    if allowed is not None and not is_causal:
-        weights = weights.masked_fill(~allowed.any(-1, keepdim=True), 0.0)
+    if attn_mask is not None and scores.shape[-1]:  # a query that may see no key: zeros, not 0 / 0
+        weights = weights.masked_fill((scores == -math.inf).all(-1, keepdim=True), 0.0)
     if dropout_p > 0.0:
         weights = dropout(weights, dropout_p)
     return weights @ value
+
+
+def _shared_heads(query: Tensor, heads: Tensor) -> Tensor:
+    if query.dim() < 3 or query.shape[-3] % heads.shape[-3]:
+        raise RuntimeError(
+            f"scaled_dot_product_attention: {query.shape[-3] if query.dim() > 2 else 1} query heads cannot share"
+            f" {heads.shape[-3] if heads.dim() > 2 else 1} key and value heads."
+        )
+    return heads.repeat_interleave(query.shape[-3] // heads.shape[-3], -3)

@@ -195,8 +195,16 @@ def multi_margin_loss(
         raise ValueError("only p == 1 and p == 2 supported")
     if weight is not None and weight.dim() != 1:
         raise ValueError("weight must be one-dimensional")
-    single = input.dim() == 1
-    scores = input.unsqueeze(0) if single else input
+    if input.dim() > 2 or (input.numel() == 0 and not (input.dim() == 2 and input.shape[1] > 0)):
+        raise RuntimeError(f"multi_margin_loss: expected a non-empty (N, C) or (C) input: got {tuple(input.shape)}.")
+    single = input.dim() <= 1
+    scores = input.reshape(1, -1) if single else input
+    if target.dim() > 1 or target.numel() != scores.shape[0]:
+        raise RuntimeError(
+            f"multi_margin_loss: expected one target per sample: got {tuple(target.shape)} for {tuple(input.shape)}."
+        )
+    if weight is not None and weight.shape[0] != scores.shape[1]:
+        raise RuntimeError(f"multi_margin_loss: expected {scores.shape[1]} weights: got {tuple(weight.shape)}.")
     classes = target.reshape(-1, 1)
     gap = (margin - scores.gather(1, classes) + scores).clamp(min=0)
     gap = gap if p == 1 else gap * gap
@@ -216,8 +224,15 @@ def multilabel_margin_loss(
 ) -> Tensor:
     """Sum over (label, non-label) pairs of max(0, 1 - x_label + x_other) / C; a label list ends at its first -1."""
     reduction = legacy_reduction(size_average, reduce, reduction)
+    if input.dim() > 2 or (input.numel() == 0 and not (input.dim() == 2 and input.shape[1] > 0)):
+        raise RuntimeError(f"multilabel_margin_loss: expected a non-empty (N, C) or (C) input: got {tuple(input.shape)}.")
     single = input.dim() <= 1
     scores = input.reshape(1, -1) if single else input
+    if target.numel() != input.numel() or target.dim() > 2 or (not single and target.shape != input.shape):
+        raise RuntimeError(
+            f"multilabel_margin_loss: expected a target of the input's shape: got {tuple(target.shape)} for"
+            f" {tuple(input.shape)}."
+        )
     labels = target.reshape(1, -1) if single else target
     # valid_NL: labels before the first negative entry; is_label_NC marks those classes.
     valid = (labels < 0).to(mg.int64).cumsum(1) == 0

@@ -120,4 +120,5 @@ def local_response_norm(
     window = padded.narrow(1, 0, channels)
     for offset in range(1, size):
         window = window + padded.narrow(1, offset, channels)
-    return input / (window * (alpha / size) + k).pow(beta)
+    mean = window * (1 / size) if input.is_floating_point() else window // size  # as PyTorch: an integer mean
+    return input / (mean * alpha + k).pow(beta)

@@ -27,7 +27,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
             f"{len(pad)} and input of dimension {input.dim()}"
         )
     if mode == "constant":
-        return _constant(input, pad, 0.0 if value is None else value)
+        return mg.constant_pad_nd(input, pad, 0 if value is None else value)
     if mode not in _INDEX:
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
     if value is not None:
@@ -41,30 +41,6 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     for i in range(spatial):
         input = _index_dim(input, input.dim() - 1 - i, pad[2 * i], pad[2 * i + 1], mode)
     return input
-
-
-def _constant(input: Tensor, pad: tuple[int, ...], value: float) -> Tensor:
-    for i in range(len(pad) // 2):
-        dim, left, right = input.dim() - 1 - i, pad[2 * i], pad[2 * i + 1]
-        size = input.shape[dim]
-        if size + left + right < 0:
-            raise RuntimeError(
-                f"The input size {size}, plus negative padding {left} and {right}, resulted in a negative output size, "
-                f"which is invalid. Check dimension {dim} of your input."
-            )
-        if left < 0 or right < 0:
-            start = max(-left, 0)
-            input = input.narrow(dim, start, size - start - max(-right, 0))
-        pieces = []
-        shape = list(input.shape)
-        if left > 0:
-            pieces.append(input.new_full((*shape[:dim], left, *shape[dim + 1 :]), value))
-        pieces.append(input)
-        if right > 0:
-            pieces.append(input.new_full((*shape[:dim], right, *shape[dim + 1 :]), value))
-        if len(pieces) > 1:
-            input = mg.cat(pieces, dim)
-    return input if any(pad) else input.clone()
 
 
 def _reflect(size: int, left: int, right: int) -> list[int]:
@@ -85,7 +61,8 @@ def _replicate(size: int, left: int, right: int) -> list[int]:
 def _circular(size: int, left: int, right: int) -> list[int]:
     if left > size or right > size:
         raise RuntimeError("Padding value causes wrapping around more than once.")
-    return [i % size for i in range(-left, size + right)]
+    kept = list(range(max(-left, 0), size - max(-right, 0)))  # negative padding crops before the rest wraps around
+    return kept[len(kept) - max(left, 0) :] + kept + kept[: max(right, 0)]
 
 
 _INDEX = {"reflect": _reflect, "replicate": _replicate, "circular": _circular}

@@ -1,0 +1,57 @@
+// Data-less tensors: a tensor may carry a Handler instead of elements. call() runs the op's meta on the logical shapes and then hands
+// (op, args, meta result) to the handler; recording for autograd happens above it as usual. One mechanism for vmap and for tracing.
+//
+// Levels nest: a stand-in's `inner` may itself be data-less at a lower level, or require grad there. An op goes to the handler of the
+// highest level among its arguments; tensors of lower levels are constants to it, and their own history grows when the handler calls
+// ops on the inner tensors. A stand-in shares the storage of its inner tensor (so also the version counter), or has an empty one.
+#pragma once
+#include "../core/op.h"
+
+namespace mg {
+
+struct Handler {
+  std::atomic<uint32_t> refs{0};
+  const int level;
+  Handler* const parent;  // what was active when this one began; outlives it
+  bool active = true;     // false once its transform has returned: its tensors have escaped
+
+  Handler(int lvl, Handler* below);
+  virtual ~Handler();
+  // Fills outs: stand-ins for fresh results and views, the target itself for in-place calls (the inner tensor is then written).
+  virtual void run(const Op& op, const Value* args, const MetaResult& r, Tensor* outs, Write mode) = 0;
+  // Calls without any data-less argument that it wants to see all the same (random numbers, factories).
+  virtual bool wants(const Op& op, const Value* args) const = 0;
+  virtual std::string why() const = 0;  // for the error when somebody asks for elements: "what is wrong. Try remedy."
+  static void destroy(Handler* h) { delete h; }
+};
+
+// What a data-less tensor stands for. vmap: `inner` has the batch as its first dimension when `batched`, else it is the same for all.
+struct Standin {
+  Ref<Handler> handler;
+  Tensor inner;
+  bool batched = false;
+
+  Standin(Ref<Handler> h, Tensor t, bool b);
+  ~Standin();
+};
+
+extern thread_local Handler* active_handler;  // the innermost transform of this thread, or null
+
+struct HandlerGuard {
+  Handler* before = active_handler;
+  explicit HandlerGuard(Handler* h) { active_handler = h; }
+  ~HandlerGuard() { active_handler = before; }
+};
+
+Standin* standin_of(const TensorImpl& t);                                // null for ordinary tensors
+Tensor make_standin(Ref<Handler> h, const Tensor& inner, bool batched);  // without history
+Tensor lift(Handler& h, const Tensor& t);                                // itself when it is of h's level, else the same for all
+Tensor spread_like(const Tensor& t, const Tensor& value);                // t as a tensor that an in-place copy of `value` fits into
+Tensor detach_all(const TensorImpl& t);                                  // cut from the history of every level
+
+// For minigrad.func: does the graph behind `roots` (at their level, or at any level below) reach a leaf other than `fresh`?
+bool reaches_others(std::span<const Tensor> roots, std::span<const Tensor> fresh);
+// `t` without the history that only leads to `fresh` (its results are constants to everybody else).
+Tensor strip(const Tensor& t, std::span<const Tensor> fresh);
+
+}  // namespace mg

@@ -1,0 +1,210 @@
+// Reductions and scans of complex tensors.
+//
+// What is linear over the reals (sum, mean, cumsum) or a sum over both parts (variance) runs the real kernel on the
+// parts; truth and norms run it on a real tensor made first; products, logsumexp and their scans have plain loops here,
+// over lines of the reduced elements.
+#include <cmath>
+
+#include "../core/parallel.h"
+#include "../core/reduce_dims.h"
+#include "complex_math.h"
+#include "complex_parts.h"
+#include "staged.h"
+
+namespace mg::cpu {
+
+namespace {
+
+uint64_t mask_of(const Invocation& inv, bool empty_is_all = true) {
+  const Value none;
+  return reduce_mask(public_name(inv.op), inv.op.args.size() > 1 ? inv.args[1] : none, inv.in(0).dim(), empty_is_all);
+}
+
+Dims dims_of(uint64_t mask) {
+  Dims dims;
+  for (int d = 0; mask >> d != 0; ++d)
+    if (mask >> d & 1) dims.push_back(d);
+  return dims;
+}
+
+// sum, mean: (input, dim, keepdim, dtype)
+void pairwise_fold(Invocation& inv) {
+  const Tensor x = cast(inv.tensor(0), inv.compute);
+  if (x.dim() == 0) return copy_into(inv.outs[0], x);
+  const Tensor in = pairs(*x);
+  const Dims dims = dims_of(mask_of(inv));
+  Tensor work = empty(inv.out().sizes, inv.compute), out = pairs(*work);
+  Arguments args(inv);
+  args.values[0] = Value(in);
+  args.values[1] = Value(dims);
+  args.values[3] = Value();
+  run_real(inv.op, args, &out, in.dtype());
+  copy_into(inv.outs[0], work);
+}
+
+// var(z) = var(re) + var(im): the same sums over a line of pairs, with each part's own mean.
+template <bool root>
+void spread(Invocation& inv) {
+  static OpRef var_op{"_var"};
+  const Op& op = *var_op;
+  Tensor parts[2];
+  for (int k = 0; k < 2; ++k) {
+    const Tensor in = part(inv.in(0), k);
+    parts[k] = empty(inv.out().sizes, in.dtype());
+    Arguments args(inv);
+    args.values[0] = Value(in);
+    run_real(op, args, &parts[k], in.dtype());
+  }
+  dispatch_float(parts[0].dtype(), [&](auto tag) {
+    using T = decltype(tag);
+    T *a = parts[0].ptr<T>(), *b = parts[1].ptr<T>();
+    for (int64_t i = 0; i < parts[0].numel(); ++i) a[i] = root ? std::sqrt(a[i] + b[i]) : a[i] + b[i];
+  });
+  copy_into(inv.outs[0], parts[0]);
+}
+
+// any, all, count_nonzero: of the truth of each element.
+void truth(Invocation& inv) {
+  const Tensor bits = to_contiguous(inv.in(0), DType::Bool);
+  Arguments args(inv);
+  args.values[0] = Value(bits);
+  run_real(inv.op, args, inv.outs, DType::Bool);
+}
+
+Tensor moduli(const TensorImpl& t, DType dtype) {
+  const Tensor x = to_contiguous(t, dtype), out = empty(t.sizes, to_real(dtype));
+  dispatch_complex(dtype, [&](auto tag) {
+    using C = decltype(tag);
+    const C* from = x.ptr<C>();
+    auto* to = out.ptr<decltype(C::re)>();
+    parallel_for(0, x.numel(), 8192, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) to[i] = modulus(from[i]);
+    });
+  });
+  return out;
+}
+
+// _vector_norm(input, dim, keepdim, dtype, ord)
+void norm(Invocation& inv) {
+  const Tensor x = moduli(inv.in(0), inv.compute);
+  Arguments args(inv);
+  args.values[0] = Value(x);
+  args.values[3] = Value();
+  run_real(inv.op, args, inv.outs, x.dtype());
+}
+
+// The input with the reduced dims last, contiguous: lines of `length` elements, in the order of the output.
+struct Lines {
+  Tensor data;
+  int64_t count = 1, length = 1;
+
+  Lines(const TensorImpl& x, uint64_t mask, DType dtype) {
+    Dims sizes, strides;
+    for (int pass = 0; pass < 2; ++pass)
+      for (int d = 0; d < x.dim(); ++d) {
+        if (int(mask >> d & 1) != pass) continue;
+        sizes.push_back(x.sizes[d]);
+        strides.push_back(x.strides[d]);
+        (pass ? length : count) *= x.sizes[d];
+      }
+    const Tensor view = alias(x, sizes, strides, x.offset);
+    data = staged(*view, dtype);
+  }
+
+  // f(line, k) for every line.
+  template <class C, class F>
+  void each(F&& f) const {
+    const int64_t grain = std::max<int64_t>(16384 / std::max<int64_t>(length, 1), 1);
+    parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
+      for (int64_t k = begin; k < end; ++k) f(data.ptr<C>() + k * length, k);
+    });
+  }
+};
+
+template <class T>
+Complex<T> product(const Complex<T>* x, int64_t n) {
+  Complex<T> r{1, 0};
+  for (int64_t i = 0; i < n; ++i) r = r * x[i];
+  return r;
+}
+
+// log(sum(exp(z))), shifted by the largest real part so that nothing overflows.
+template <class T>
+Complex<T> log_sum_exp(const Complex<T>* x, int64_t n) {
+  T top = -INFINITY;
+  for (int64_t i = 0; i < n; ++i) top = std::max(top, x[i].re);
+  if (!std::isfinite(top)) top = 0;
+  std::complex<T> sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += std::exp(wide(x[i]) - top);
+  return narrow(std::log(sum) + top);
+}
+
+template <class F>
+void fold_lines(Invocation& inv, F&& f) {
+  const Lines lines(inv.in(0), mask_of(inv), inv.compute);
+  const StagedOut out(inv.outs[0], inv.compute);
+  dispatch_complex(inv.compute, [&](auto tag) {
+    using C = decltype(tag);
+    lines.each<C>([&](const C* line, int64_t k) { out.ptr<C>()[k] = f(line, lines.length); });
+  });
+  out.commit();
+}
+
+void prod(Invocation& inv) {
+  fold_lines(inv, [](const auto* x, int64_t n) { return product(x, n); });
+}
+void logsumexp(Invocation& inv) {
+  fold_lines(inv, [](const auto* x, int64_t n) { return log_sum_exp(x, n); });
+}
+
+// cumsum, cumprod, logcumsumexp (input, dim, …): step(running, element) from `start`.
+template <class Step>
+void scan(Invocation& inv, complex128 start, Step step) {
+  const TensorImpl& x = inv.in(0);
+  const int d = x.dim() ? int(wrap_dim(inv.i(1), x.dim(), public_name(inv.op))) : 0;
+  const Tensor in = staged(x, inv.compute);
+  const StagedOut out(inv.outs[0], inv.compute);
+  const DimView v(x.sizes, d);
+  dispatch_complex(inv.compute, [&](auto tag) {
+    using C = decltype(tag);
+    parallel_for(0, v.outer * v.inner, std::max<int64_t>(16384 / std::max<int64_t>(v.size, 1), 1), [&](int64_t begin, int64_t end) {
+      for (int64_t k = begin; k < end; ++k) {
+        const int64_t at = k / v.inner * v.size * v.inner + k % v.inner;
+        C running{decltype(C::re)(start.re), decltype(C::re)(start.im)};
+        for (int64_t i = 0; i < v.size; ++i) {
+          running = step(running, in.ptr<C>()[at + i * v.inner]);
+          out.ptr<C>()[at + i * v.inner] = running;
+        }
+      }
+    });
+  });
+  out.commit();
+}
+void cumsum(Invocation& inv) {
+  scan(inv, {0, 0}, [](auto a, auto b) { return a + b; });
+}
+void cumprod(Invocation& inv) {
+  scan(inv, {1, 0}, [](auto a, auto b) { return a * b; });
+}
+void logcumsumexp(Invocation& inv) {
+  scan(inv, {-INFINITY, 0}, [](auto a, auto b) { return logaddexp(a, b); });
+}
+
+}  // namespace
+
+MG_KERNEL_COMPLEX("sum", CPU, pairwise_fold);
+MG_KERNEL_COMPLEX("mean", CPU, pairwise_fold);
+MG_KERNEL_COMPLEX("_var", CPU, spread<false>);
+MG_KERNEL_COMPLEX("_std", CPU, spread<true>);
+MG_KERNEL_COMPLEX("any", CPU, truth);
+MG_KERNEL_COMPLEX("all", CPU, truth);
+MG_KERNEL_COMPLEX("count_nonzero", CPU, truth);
+MG_KERNEL_COMPLEX("_nonzero", CPU, truth);
+MG_KERNEL_COMPLEX("_vector_norm", CPU, norm);
+MG_KERNEL_COMPLEX("prod", CPU, prod);
+MG_KERNEL_COMPLEX("logsumexp", CPU, logsumexp);
+MG_KERNEL_COMPLEX("cumsum", CPU, cumsum);
+MG_KERNEL_COMPLEX("cumprod", CPU, cumprod);
+MG_KERNEL_COMPLEX("logcumsumexp", CPU, logcumsumexp);
+
+}  // namespace mg::cpu

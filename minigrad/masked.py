@@ -1,0 +1,13 @@
+"""Reductions and normalisations with masks, under torch.masked's names. The functions live in minigrad/ops/masked.py."""
+
+from __future__ import annotations
+
+from minigrad.ops.masked import (
+    amax, amin, argmax, argmin, cumprod, cumsum, log_softmax, logaddexp, logsumexp, mean, median, norm, normalize, prod,
+    softmax, softmin, std, sum, var,
+)  # fmt: skip
+
+__all__ = [
+    "amax", "amin", "argmax", "argmin", "cumprod", "cumsum", "log_softmax", "logaddexp", "logsumexp", "mean", "median",
+    "norm", "normalize", "prod", "softmax", "softmin", "std", "sum", "var",
+]  # fmt: skip

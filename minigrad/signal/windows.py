@@ -1,0 +1,6 @@
+"""`minigrad.signal.windows`: the window functions declared in minigrad/ops/windows.py."""
+
+from minigrad.op import namespaces as _namespaces
+
+globals().update(_namespaces["signal.windows"])
+__all__ = sorted(_namespaces["signal.windows"])
