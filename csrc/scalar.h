@@ -10,7 +10,7 @@
 //   `name_unit` is the form used when the last operand (alpha, value) is 1. Attributes (alpha, negative_slope …) are operands like any
 //   other, in the order of the op's signature. NaN propagates unless a line says otherwise.
 // Adding an op: one line here, one declaration in minigrad/ops/. Long scalar functions (Bessel, zeta …) are rows of
-// cpu/pointwise_special.cpp instead.
+// cpu/pointwise_special_isa.cpp instead.
 
 #ifndef MG_OP1
 #define MG_OP1(...)
@@ -33,7 +33,6 @@
 
 // --- arithmetic of one operand ----------------------------------------------------------------------------------------------------
 MG_OP1(neg, A, SAME, x, -x)
-MG_OP1(positive, A, SAME, x, x)
 MG_OP1(abs, A, SAME, x, abs(x))
 MG_OP1(sign, A, SAME, x, select(x > T(0), T(1), select(x < T(0), T(-1), T(0))))  // NaN gives 0, as in PyTorch
 MG_OP1(sgn, A, SAME, x, select(x > T(0), T(1), select(x < T(0), T(-1), T(0))))

@@ -90,7 +90,13 @@ def stack_nested(data: Any) -> Tensor:
 
     if isinstance(data, (list, tuple)):
         return minigrad.stack([stack_nested(item).detach() for item in data])
-    return data if isinstance(data, Tensor) else _core.tensor(data)
+    if isinstance(data, Tensor):
+        return data
+    if hasattr(data, "keys"):
+        raise RuntimeError(f"tensor: could not infer dtype of {type(data).__name__}. Try its values().")
+    if hasattr(data, "__getitem__") and not hasattr(data, "__array_interface__"):  # some other sequence
+        return _core.tensor([data[k] for k in range(len(data))])
+    return _core.tensor(data)
 
 
 def tensor_repr(self: Tensor) -> str:

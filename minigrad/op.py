@@ -81,6 +81,8 @@ namespaces: dict[str, dict[str, Callable[..., Any]]] = {"": {}, "nn.functional":
 # What composites and formulas may ask inside function transforms (minigrad.func), where a tensor stands for a batch without a value.
 is_dataless = _core.is_dataless  # does it?
 all_values = _core.all_values  # its elements in all slices, for checks that only raise; an ordinary tensor as it is
+take_geometry = _core.take_geometry  # x.t_() and its like: x takes the geometry of its view
+resize_tensor = _core.resize_tensor
 fresh_variable = _core.func_variable  # the same values as a tensor to differentiate by; outer levels keep their history
 inner_needs_grad = _core.inner_needs_grad  # is a gradient wanted from outside of the innermost vmap?
 
@@ -179,16 +181,18 @@ def composite(
     ref: Callable | str | None = None,
     name: str | None = None,
     public: str | None = None,
+    out: bool = False,
     **extra: Any,
 ) -> Callable[[Callable], Callable]:
     """Register a Python function made of other ops; the arguments mean what they mean in `op()`.
 
-    `public` is its name for users where the registry needs another one (linalg.norm and norm).
+    `public` is its name for users where the registry needs another one (linalg.norm and norm); `out=True` adds an `out=` form.
     """
 
     def register(function: Callable) -> Callable:
         spaces = (namespace,) if isinstance(namespace, str) else tuple(namespace)
         label = name or function.__name__
+        function = _with_out(function, public or label) if out else function
         is_method = "" in spaces if method is None else method
         info = OpInfo(
             label, doc=function.__doc__ or "", composite=True, namespace=spaces, method=is_method, inplace=inplace,
@@ -204,6 +208,27 @@ def composite(
         return function
 
     return register
+
+
+def _with_out(function: Callable, name: str) -> Callable:
+    """The function with `out=`: a tensor, or one tensor per result, to write into and return."""
+    import functools
+
+    @functools.wraps(function)
+    def form(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        if out is None:
+            return result
+        from minigrad.ops._check import into
+
+        if isinstance(result, Tensor):
+            return into(name, result, out)
+        if len(out) != len(result):
+            raise RuntimeError(f"{name}: out= must hold one tensor per result: got {len(out)}, expected {len(result)}")
+        written = [into(name, part, target) for part, target in zip(result, out)]
+        return type(result)(*written) if hasattr(result, "_fields") else tuple(written)
+
+    return form
 
 
 def _inplace_twin(function: Callable, name: str) -> Callable:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
-from minigrad.func import vjp, vmap
+from minigrad.func import jvp, vjp, vmap
 from minigrad.op import registry
 from minigrad.testing.calls import writes
 from minigrad.testing.samples import Sample, Spec, build, samples
@@ -41,8 +41,9 @@ def usable(info: Any) -> list[Sample]:
 
 
 # Whose arguments must stay valid: floats are scaled, integers stay.
-SCALED = ("cholesky", "linalg_cholesky", "linalg_cholesky_ex", "_linalg_cholesky", "embedding_bag")
-DATA_SHAPES = ("repeat_interleave",)  # the result's shape depends on data for some samples
+SCALED = ("cholesky", "cholesky_inverse", "_cholesky_inverse", "linalg_cholesky", "linalg_cholesky_ex", "_linalg_cholesky")
+LAYOUT = ("_as_strided", "as_strided", "as_strided_copy", "as_strided_scatter", "view_as_complex")  # depend on the memory layout
+DATA_SHAPES = ("repeat_interleave", "embedding_bag")  # the result's shape depends on data for some samples
 
 
 def variant(spec: Spec, i: int, name: str = "") -> Spec:
@@ -71,7 +72,7 @@ def check(name: str, number: int) -> None:
     if name in DATA_SHAPES and len(specs) > 1:
         return
     for chosen in choices(len(specs), in_place):
-        for last in (False, True) if "as_strided" not in name else (False,):  # it shows the storage, whatever the layout
+        for last in (False, True) if name not in LAYOUT else (False,):
             compare(info, sample, specs, chosen, last, in_place)
 
 
@@ -100,6 +101,38 @@ def compare(info: Any, sample: Sample, specs: list, chosen: tuple[bool, ...], la
             f"{text}: {result.shape} {result.dtype}, expected {want.shape} {want.dtype}"
         )
         np.testing.assert_allclose(numbers(result), numbers(want), rtol=1e-9, atol=1e-9, err_msg=text)
+
+
+def check_nested(name: str, number: int) -> None:
+    """vmap(vmap(f)), each tensor batched by one or both levels, equals the loops."""
+    info = registry[name]
+    sample = usable(info)[number]
+    specs = sample.specs()
+    in_place = writes(info)
+    if name in DATA_SHAPES:
+        return
+    for pattern in range(3):  # 0: both levels; 1, 2: alternating
+        inner = tuple(pattern == 0 or (k + pattern) % 2 == 0 or (k == 0 and in_place) for k in range(len(specs)))
+        outer = tuple(pattern == 0 or not i or (k == 0 and in_place) for k, i in enumerate(inner))
+        if not any(inner) or not any(outer):
+            continue
+        grid = [
+            [[build(variant(s, i * o + 2 * j * n, name), mg) for s, n, o in zip(specs, inner, outer)] for j in range(2)] for i in range(2)
+        ]
+        expected = [[call(info, sample, ts, in_place) for ts in row] for row in grid]
+        if any(not isinstance(t, mg.Tensor) for t in expected[0][0]):
+            return
+        batched = []
+        for k, (n, o) in enumerate(zip(inner, outer)):
+            rows = [mg.stack([grid[i][j][k] for j in range(2)]) if n else grid[i][0][k] for i in range(2)]
+            batched.append(mg.stack(rows) if o else rows[0])
+        f = vmap(lambda *ts: call(info, sample, list(ts), in_place), in_dims=tuple(0 if n else None for n in inner))
+        got = vmap(f, in_dims=tuple(0 if o else None for o in outer))(*batched)
+        for k, result in enumerate(got):
+            want = mg.stack([mg.stack([e[k] for e in row]) for row in expected])
+            text = f"{name}{sample} inner {inner} outer {outer} output {k}"
+            assert result.shape == want.shape and result.dtype == want.dtype, text
+            np.testing.assert_allclose(numbers(result), numbers(want), rtol=1e-9, atol=1e-9, err_msg=text)
 
 
 def numbers(t: Any) -> Any:
@@ -149,9 +182,41 @@ def check_gradient(name: str, number: int) -> None:
             np.testing.assert_allclose(numbers(result), numbers(want), rtol=1e-8, atol=1e-8, err_msg=text)
 
 
+def check_jvp(name: str, number: int) -> None:
+    """jvp is the adjoint of vjp: <u, J t> = <J^T u, t>."""
+    info = registry[name]
+    sample = usable(info)[number]
+    specs = sample.specs()
+    wanted = [k for k, s in enumerate(specs) if s.grad and s.dtype == "float64"]
+    if not wanted or writes(info) or not info.differentiable:
+        return
+    tensors = [build(s, mg) for s in specs]
+
+    def f(*xs: Any) -> tuple:
+        full = list(tensors)
+        for k, x in zip(wanted, xs):
+            full[k] = x
+        return tuple(t for t in call(info, sample, full, False) if isinstance(t, mg.Tensor) and t.is_floating_point())
+
+    primals = tuple(tensors[k] for k in wanted)
+    rng = np.random.default_rng(0)
+    try:
+        outs, back = vjp(f, *primals)
+        if not outs:
+            return
+        u, t = (tuple(mg.from_numpy(rng.standard_normal(tuple(x.shape))).to(x.dtype) for x in xs) for xs in (outs, primals))
+        gradient, (_, tangent) = back(u), jvp(f, primals, t)
+    except NotImplementedError:  # an op that says it has no gradient
+        return
+    sides = [sum(float((a * b).sum()) for a, b in zip(*pair)) for pair in ((u, tangent), (gradient, t))]
+    np.testing.assert_allclose(*sides, rtol=1e-7, atol=1e-7, err_msg=f"{name}{sample}")
+
+
 if __name__ == "__main__":
     for op in ops():
         for k in range(len(usable(registry[op]))):
             check(op, k)
             check_gradient(op, k)
+            check_nested(op, k)
+            check_jvp(op, k)
     print("vmap equals the loop on every sample of", len(ops()), "ops")

@@ -86,6 +86,34 @@ def _table() -> list[Case]:
     for args in ((2,), (3, 2), (3, 2, 1), ((2, 3), (1, 2))):
         add("MaxPool2d", *args, x=((2, 3, 9, 8),))
         add("AvgPool2d", *args, x=((2, 3, 9, 8),))
+    image = ((2, 3, 5, 4),)
+    for options in ({"size": (7, 3)}, {"scale_factor": 2.0, "mode": "bilinear"}, {"scale_factor": (1.5, 2.0), "mode": "bicubic"}):
+        add("Upsample", x=image, **options)
+    add("UpsamplingNearest2d", scale_factor=2, x=image)
+    add("UpsamplingBilinear2d", size=(7, 3), x=image)
+    add("Unfold", (2, 3), padding=1, stride=(1, 2), x=image)
+    add("Fold", (5, 4), 2, x=((2, 12, 12),))
+    bags = torch.tensor([[1, 2, 4], [4, 3, 9]])
+    for options in ({"mode": "sum"}, {"padding_idx": 4}, {"mode": "max"}):
+        add("EmbeddingBag", 10, 3, x=(bags,), **options)
+    for name in ("RNNCell", "LSTMCell", "GRUCell"):
+        add(name, 3, 4, x=((2, 3),))
+        add(name, 3, 4, bias=False, x=((3,),))
+    add("RNNCell", 3, 4, nonlinearity="relu", x=((2, 3),))
+    sequence = ((5, 2, 8), (5, 2, 8), (5, 2, 8))
+    for options in ({}, {"bias": False}, {"add_bias_kv": True, "add_zero_attn": True}, {"batch_first": True}):
+        add("MultiheadAttention", 8, 2, x=sequence, **options)
+    add("MultiheadAttention", 8, 2, kdim=6, vdim=4, x=((5, 2, 8), (3, 2, 6), (3, 2, 4)))
+    volume = ((2, 4, 5, 6, 4),)
+    for options in ({}, {"stride": 2, "padding": 1, "groups": 2}, {"padding": "same"}, {"padding": 1, "padding_mode": "replicate"}):
+        add("Conv3d", 4, 6, 3, x=volume, **options)
+    for options in ({}, strided):
+        add("ConvTranspose3d", 4, 6, 3, x=volume, **options)
+    for name, args in (("MaxPool", (2,)), ("AvgPool", (3, 2, 1)), ("AdaptiveAvgPool", (2,)), ("AdaptiveMaxPool", (2,))):
+        add(f"{name}3d", *args, x=volume)
+    for dims in (1, 2, 3):
+        add(f"LPPool{dims}d", 3, 2, x=((2, 3, 6, 5, 4)[: dims + 2],))
+    add("AvgPool3d", 2, divisor_override=3, x=volume)
     add("MaxPool2d", 2, dilation=2, x=((2, 3, 9, 8),))
     add("MaxPool2d", 2, ceil_mode=True, x=((2, 3, 9, 7),))
     add("MaxPool2d", 2, x=((3, 9, 7),))

@@ -24,12 +24,12 @@ def both(values: object) -> tuple[mg.Tensor, torch.Tensor]:
 
 
 # --- out= ------------------------------------------------------------------------------------------------------------
-def test_out_that_is_a_smaller_argument_of_cat() -> None:
-    # The (0,) input grew together with out= and was then copied behind the end of the storage.
-    for _ in range(20):
-        e, x = mg.empty(0), mg.ones(4, 6)
-        assert mg.cat([e, x], 0, out=e) is e
-        assert e.tolist() == x.tolist()
+def test_out_that_is_an_argument_of_cat() -> None:
+    # A (0,) input grew together with out= and was then copied behind the end of the storage.
+    e, x = mg.empty(0), mg.ones(4, 6)
+    with pytest.raises(RuntimeError, match="shares memory"):
+        mg.cat([e, x], 0, out=e)
+    assert tuple(e.shape) == (0,)
 
 
 def test_out_that_is_the_input_of_a_reduction() -> None:

@@ -117,3 +117,43 @@ def test_resize_grows_the_storage_for_all_its_views() -> None:
         mg.zeros(2, requires_grad=True).resize_(3)
     with pytest.raises(RuntimeError):
         base.resize_(-1)
+
+
+DTYPES = ("uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64", "bool")
+
+
+@pytest.mark.parametrize("target", DTYPES[:-1])  # bytes other than 0 and 1 make no bool
+@pytest.mark.parametrize("source", DTYPES)
+def test_view_as_another_dtype(source: str, target: str) -> None:
+    values = np.arange(48).reshape(2, 3, 8) % 2
+    for part in (lambda x: x, lambda x: x[1:], lambda x: x[:, :, 4:], lambda x: x[:, 1], lambda x: x[0, 0, 1:]):
+        a, b = part(mg.tensor(values, dtype=getattr(mg, source))), part(torch.tensor(values, dtype=getattr(torch, source)))
+        try:
+            theirs = b.view(getattr(torch, target))
+        except RuntimeError:
+            with pytest.raises(RuntimeError):
+                a.view(getattr(mg, target))
+            continue
+        ours = a.view(getattr(mg, target))
+        assert tuple(ours.shape) == tuple(theirs.shape) and ours.stride() == theirs.stride()
+        assert ours.storage_offset() == theirs.storage_offset()
+        assert bytes(ours.contiguous().numpy().tobytes()) == theirs.contiguous().numpy().tobytes()
+
+
+def test_view_dtype_shares_memory_and_stops_gradients() -> None:
+    x = mg.zeros(2)
+    x.view(mg.int32)[0] = 0x3F800000
+    assert x.tolist() == [1.0, 0.0]
+    assert x.view(dtype=mg.uint8).shape == (8,)
+    y = mg.ones(2, requires_grad=True) * 2
+    assert not y.view(mg.int32).requires_grad
+    with pytest.raises(RuntimeError):
+        mg.tensor(1.0).view(mg.float64)
+
+
+def test_inside_vmap() -> None:
+    x = mg.arange(6.0).view(3, 1, 2)
+    ours = mg.func.vmap(lambda row: (row * 1).squeeze_(0).mul_(2))(x)
+    assert ours.tolist() == [[0.0, 2.0], [4.0, 6.0], [8.0, 10.0]]
+    with pytest.raises(RuntimeError, match="vmap"):
+        mg.func.vmap(lambda row: (row * 1).resize_(1))(x)

@@ -74,6 +74,15 @@ def test_grad_composes_with_backward() -> None:
     close(w.grad, 3 * x * x)
 
 
+def test_is_grads_batched() -> None:
+    x = randn(3).requires_grad_()
+    y = x**2
+    (g,) = mg.autograd.grad(y, x, mg.eye(3, dtype=mg.float64), is_grads_batched=True, retain_graph=True)
+    close(g, mg.diag(2 * x))
+    unused = randn(2).requires_grad_()
+    assert mg.autograd.grad(y, (x, unused), mg.eye(3, dtype=mg.float64), is_grads_batched=True, allow_unused=True)[1] is None
+
+
 def test_grad_and_no_grad() -> None:
     x = randn(3).requires_grad_()
     with mg.no_grad():
@@ -291,8 +300,40 @@ def test_custom_function() -> None:
     close(grad(lambda a: grad(lambda b: Cube.apply(b).sum())(a).sum())(x), 10 * x)
     close(vmap(grad(lambda a: Cube.apply(a).sum()))(x), 5 * x**2)
     close(vmap(Cube.apply)(x), x**3)
-    with pytest.raises(RuntimeError, match="custom Function inside vmap"):
-        grad(lambda a: vmap(Cube.apply)(a).sum())(x)
+    close(grad(lambda a: vmap(Cube.apply)(a).sum())(x), 5 * x**2)
+    close(grad(lambda a: grad(lambda b: vmap(Cube.apply)(b).sum())(a).sum())(x), 10 * x)
+    close(vmap(grad(lambda a: vmap(Cube.apply)(a).sum()))(x), 5 * x**2)
+    with pytest.raises(RuntimeError, match="both inside and outside"):
+        grad(lambda a: vmap(grad(lambda b: Cube.apply(b).sum()))(a).sum())(x)
+
+
+def test_custom_function_with_two_outputs_and_a_shared_input() -> None:
+    class Both(mg.autograd.Function):
+        @staticmethod
+        def forward(x: Any, w: Any) -> Any:
+            return (x * w).exp(), x + w
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+            ctx.save_for_backward(*inputs, output[0])
+
+        @staticmethod
+        def backward(ctx: Any, g: Any, h: Any) -> Any:
+            x, w, y = ctx.saved_tensors
+            return g * y * w + h, g * y * x + h
+
+    x, w = randn(2, 3), randn(3)
+    plain = lambda a, b: ((a * b).exp(), a + b)  # noqa: E731
+    custom = lambda a, b: vmap(Both.apply, in_dims=(0, None))(a, b)  # noqa: E731
+    product = lambda f: lambda a, b: (f(a, b)[0] * f(a, b)[1]).sum()  # noqa: E731
+    square = lambda f: lambda a, b: f(a, b)[0].square().sum()  # noqa: E731
+    for loss in (product, square):
+        for k in (0, 1):
+            close(grad(loss(custom), k)(x, w), grad(loss(plain), k)(x, w))
+            close(hessian(loss(custom), k)(x, w), hessian(loss(plain), k)(x, w))
+    leaf = w.clone().requires_grad_()
+    custom(x, leaf)[0].sum().backward()
+    close(leaf.grad, grad(lambda b: plain(x, b)[0].sum())(w))
 
 
 def test_hypergradient_through_everything() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.func import grad, vmap
+from minigrad.func import grad, jacfwd, jacrev, vmap
 
 F = mg.nn.functional
 
@@ -43,7 +44,7 @@ def test_vmap_dims() -> None:
     assert a.shape == (4, 3) and b.shape == (3, 4)
     close(vmap(lambda a: mg.ones(2, dtype=mg.float64))(y), mg.ones(4, 2, dtype=mg.float64))
     assert vmap(lambda a: mg.ones(2), out_dims=None)(y).shape == (2,)
-    close(vmap(lambda a, k=None: a + k)(y, k=y), 2 * y)
+    close(vmap(lambda a, k=None: a + k)(y, k=y[0]), y + y[0])  # keyword arguments are not mapped
     close(vmap(vmap(mg.dot))(x, x), (x * x).sum(-1))
     close(vmap(vmap(lambda a, b: a * b, in_dims=(0, None)), in_dims=(None, 0))(y[:, 0], y[0]), y[0][:, None] * y[:, 0])
     close(vmap(vmap(lambda a: a.sum(), in_dims=1), in_dims=2)(x), x.sum(0).mT)
@@ -117,6 +118,23 @@ def test_repr_and_escape() -> None:
     close(mg.ones(2) + 1, mg.full((2,), 2.0))
 
 
+def test_no_handler_stays_alive() -> None:
+    """A handler left over would send every later op the slow way."""
+    x = randn(2, 3)
+    gc.collect()
+    before = mg._core.handlers_alive()
+    vmap(vmap(lambda a: a * 2))(x)
+    vmap(grad(lambda a: (a**2).sum()))(x)
+    with pytest.raises(RuntimeError):
+        vmap(lambda a: a.item())(x)
+    with pytest.raises(RuntimeError):
+        vmap(grad(lambda a: vmap(lambda b: float(b))(a)))(x)
+    with pytest.raises(RuntimeError):
+        vmap(lambda a: mg.tensor([a[0], a[1]]))(x)
+    gc.collect()
+    assert mg._core.handlers_alive() == before and mg._core.vmap_depth() == 0
+
+
 def test_inplace() -> None:
     x, y = randn(2, 3), randn(2, 3, seed=4)
 
@@ -152,6 +170,25 @@ def test_inplace() -> None:
     close(grad(lambda v: vmap(loss)(v).sum())(x), mg.stack([grad(loss)(r) for r in x]))
 
 
+@pytest.mark.parametrize("dim", [0, 1, 2])
+def test_gradients_of_writes_in_other_layouts(dim: int) -> None:
+    """The gradient of a write walks the base's memory layout, whatever the batch dimension and the order of the base's dims."""
+    x, c = randn(3, 4, 5), randn(5, 4, seed=7)
+
+    def f(a: Any) -> Any:
+        y = a.T * 2
+        y[1] = a[:, 0] * a[:, 2]
+        y[:, 2].mul_(a[0, 0])
+        return y * y * c
+
+    want = mg.stack([grad(lambda b: f(b).sum())(a) for a in x])
+    moved = x.movedim(0, dim).contiguous()
+    close(vmap(grad(lambda b: f(b).sum()), in_dims=dim)(moved), want)
+    close(grad(lambda v: vmap(f, in_dims=dim)(v).sum())(moved).movedim(dim, 0), want)
+    close(jacrev(f)(x[0]), jacfwd(f)(x[0]))
+    close(jacrev(f)(x[0]).sum((0, 1)), want[0])
+
+
 def test_randomness() -> None:
     x = mg.zeros(5, 8)
     for draw in (
@@ -182,14 +219,15 @@ def test_randomness() -> None:
 def test_fallback_warns_once() -> None:
     from minigrad.func import _batch
 
-    _batch._warned.discard("index_add")
-    x, idx = randn(3, 4), mg.tensor([[0, 1], [1, 2], [3, 3]])
+    _batch._warned.discard("_nll_loss")
+    x, w, t = randn(3, 4, 5), randn(3, 5).abs(), mg.tensor([0, 1, 2, 4])
+    loss = lambda a, b: F.nll_loss(a, t, b)  # noqa: E731
     with pytest.warns(UserWarning, match="performance drop"):
-        got = vmap(lambda a, i: a.index_add(0, i, mg.ones(2, dtype=mg.float64)))(x, idx)
-    close(got, mg.stack([a.index_add(0, i, mg.ones(2, dtype=mg.float64)) for a, i in zip(x, idx)]))
+        got = vmap(loss)(x, w)
+    close(got, mg.stack([loss(a, b) for a, b in zip(x, w)]))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        vmap(lambda a, i: a.index_add(0, i, mg.ones(2, dtype=mg.float64)))(x, idx)
+        vmap(loss)(x, w)
 
 
 def test_indexing() -> None:

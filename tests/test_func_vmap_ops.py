@@ -33,6 +33,16 @@ def test_vmap_of_grad_equals_loop(op: str) -> None:
     _each(op, func_cases.check_gradient)
 
 
+@pytest.mark.parametrize("op", func_cases.ops())
+def test_nested_vmap_equals_loops(op: str) -> None:
+    _each(op, func_cases.check_nested)
+
+
+@pytest.mark.parametrize("op", func_cases.ops())
+def test_jvp_is_the_adjoint_of_vjp(op: str) -> None:
+    _each(op, func_cases.check_jvp)
+
+
 def test_exclusions_are_real() -> None:
     """Whatever is excluded exists, and is not excluded for nothing: it has a reason."""
     assert all(reason for reason in func_cases.EXCLUDED.values())

@@ -15,6 +15,7 @@ from minigrad.testing.fuzz.execute import compiled, run
 from minigrad.testing.fuzz.generate import Generator
 from minigrad.testing.fuzz.oracle import Finding, compare, judge, worst
 from minigrad.testing.fuzz.program import Call, Make, Program, Ref
+from minigrad.testing.fuzz.reference import reference_record
 from minigrad.testing.fuzz.shrink import shrink
 
 CORPUS = Path(__file__).parent / "fuzz_corpus"
@@ -136,3 +137,21 @@ def test_laws_without_torch() -> None:
     """Without PyTorch the law of layouts still judges."""
     for layout in ("transposed", "step", "expanded"):
         assert judge(Program(_program(layout=layout).steps[:3], op="neg"), None) is None
+
+
+def test_huge_counts_end() -> None:
+    """Found as hangs; PyTorch cannot be asked about them."""
+    with pytest.raises(RuntimeError, match="too many"):
+        mg.combinations(mg.ones(1), 2**40, True)
+    assert mg.combinations(mg.ones(2), 2**40).shape == (0, 2**40)
+
+
+def test_numpy_reference() -> None:
+    """The NumPy oracle agrees with a right result and sees a wrong one."""
+    program = Program(_program().steps[:3], op="neg")
+    right = run(compiled(program.render()), mg)
+    reference = reference_record(program, right)
+    assert reference is not None and compare(program, right, reference) is None
+    wrong = run(compiled(program.render().replace("m.neg", "m.abs")), mg)
+    assert compare(program, wrong, reference) is not None
+    assert reference_record(_program(), right) is None  # two calls: no reference

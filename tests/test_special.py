@@ -109,6 +109,8 @@ def test_zeta_far_left_is_quick():
     # PyTorch and SciPy add a thousand million terms, or give up
     got = float(mg.polygamma(1, mg.tensor(-1e9 - 0.5, dtype=mg.float64)))
     assert abs(got - math.pi**2) < 1e-6
+    # huge exponents underflow: the sum must still end
+    assert run(S.zeta, [1e30, 1e30, 1e6, 1e30], [5.0, 1.0, 7.0, 0.5]).tolist() == [0.0, 1.0, 0.0, math.inf]
 
 
 @settings(max_examples=100, deadline=None)

@@ -179,14 +179,15 @@ std::vector<Tensor> backward(std::span<const Tensor> roots, std::span<Tensor> gr
   task.results.resize(inputs.size());
   task.roots.resize(int(roots.size()));
   for (size_t i = 0; i < roots.size(); ++i) {
-    MG_CHECK(needs_grad(*roots[i]), Runtime, "backward: element ", i,
+    if (needs_grad(*roots[i])) task.roots[int(i)] = gradient_edge(*roots[i]);
+    MG_CHECK(task.roots[int(i)].node, Runtime, "backward: element ", i,  // also a view older than its base's requires_grad_()
              " of tensors does not require grad and does not have a grad_fn. Try requires_grad_() on what it was computed from.");
-    task.roots[int(i)] = gradient_edge(*roots[i]);
     grads[i] = initial_gradient(roots[i], grads[i]);
   }
   for (size_t k = 0; k < inputs.size(); ++k) {
-    MG_CHECK(needs_grad(*inputs[k]), Runtime, "grad: one of the differentiated Tensors does not require grad: input ", k);
-    task.captures.emplace_back(gradient_edge(*inputs[k]), int(k));
+    Edge edge = needs_grad(*inputs[k]) ? gradient_edge(*inputs[k]) : Edge{};
+    MG_CHECK(edge.node, Runtime, "grad: one of the differentiated Tensors does not require grad: input ", k);
+    task.captures.emplace_back(std::move(edge), int(k));
   }
   task.discover();
   if (options.has_inputs) task.mark_needed();

@@ -1,15 +1,19 @@
-// The way of a call with data-less arguments: find the handler, check what is written, let it run, record. See handler.h.
+// The way of a call with data-less arguments: find the handler, check what is written, let it run, record. See
+// handler.h.
 #include "handler.h"
 
 #include <unordered_set>
 
+#include "../core/layout.h"
 #include "node.h"
 
 namespace mg {
 
 thread_local Handler* active_handler = nullptr;
 
-Handler::Handler(int lvl, Handler* below) : level(lvl), parent(below) { handlers_alive.fetch_add(1, std::memory_order_relaxed); }
+Handler::Handler(int lvl, Handler* below) : level(lvl), parent(below) {
+  handlers_alive.fetch_add(1, std::memory_order_relaxed);
+}
 Handler::~Handler() { handlers_alive.fetch_sub(1, std::memory_order_relaxed); }
 
 Standin::Standin(Ref<Handler> h, Tensor t, bool b) : handler(std::move(h)), inner(std::move(t)), batched(b) {}
@@ -39,16 +43,38 @@ Tensor make_standin(Ref<Handler> h, const Tensor& inner, bool batched) {
   return t;
 }
 
+Tensor make_placeholder(Ref<Handler> h, const OutSpec& spec, int64_t id) {
+  Tensor t(make_ref<TensorImpl>());
+  t->dtype = spec.dtype;
+  t->device = spec.device;
+  if (spec.has_strides)
+    t->set_layout(spec.sizes, spec.strides);
+  else
+    t->set_contiguous(spec.sizes);
+  t->storage = make_ref<Storage>();
+  t->storage->device = spec.device;
+  t->storage->nbytes = size_t(t->nbytes());  // what metas check views against
+  t->storage->resizable = false;
+  attach(*t, std::move(h), Tensor(), false);
+  standin_of(*t)->id = id;
+  return t;
+}
+
 Tensor lift(Handler& h, const Tensor& t) {
   const Standin* s = standin_of(*t);
   return s != nullptr && s->handler.get() == &h ? t : make_standin(Ref<Handler>(&h), t, false);
 }
 
-// alias() of a data-less tensor. The same view shares the inner tensor, with its history; another one (metas look at regions so) is an
-// alias of the inner tensor, which has none, as alias() promises. Views that matter are ops and take the door.
+// alias() of a data-less tensor. The same view shares the inner tensor, with its history; another one (metas look at
+// regions so) is an alias of the inner tensor, which has none, as alias() promises. Views that matter are ops and take
+// the door.
 static void alias_dataless(const TensorImpl& base, TensorImpl& out) {
   const Standin& s = *standin_of(base);
-  if (out.sizes == base.sizes && out.strides == base.strides && out.offset == base.offset) return attach(out, s.handler, s.inner, s.batched);
+  if (!s.inner.defined() || (out.sizes == base.sizes && out.strides == base.strides && out.offset == base.offset)) {
+    attach(out, s.handler, s.inner, s.batched);
+    standin_of(out)->id = s.id;
+    return;
+  }
   Dims sizes, strides;
   if (s.batched) {
     sizes.push_back(s.inner.sizes()[0]);
@@ -61,33 +87,58 @@ static void alias_dataless(const TensorImpl& base, TensorImpl& out) {
   attach(out, s.handler, alias(*s.inner, sizes, strides, out.offset), s.batched);
 }
 
-static Tensor zeros_spread(const Tensor& value, const Dims& sizes, const Tensor& t) {
+// Zeros of that layout with the levels (batches) of `value`.
+static Tensor zeros_spread(const Tensor& value, const Dims& sizes, const Dims& strides, const Tensor& t) {
   const Standin* s = standin_of(*value);
-  if (s == nullptr) {
-    Tensor zeros = empty(sizes, t.dtype(), t.device());
+  if (s == nullptr || !s->inner.defined()) {
+    Tensor zeros = empty_strided(sizes, strides, t.dtype(), t.device());
     fill_zero(zeros);
     return zeros;
   }
-  Dims inner;
-  if (s->batched) inner.push_back(s->inner.sizes()[0]);
-  for (int64_t n : sizes) inner.push_back(n);
-  return make_standin(s->handler, zeros_spread(s->inner, inner, t), s->batched);
+  Dims inner_sizes, inner_strides;
+  if (s->batched) {
+    int64_t span = 1;
+    for (int k = 0; k < sizes.size(); ++k) span += std::max<int64_t>(sizes[k] - 1, 0) * strides[k];
+    inner_sizes.push_back(s->inner.sizes()[0]);
+    inner_strides.push_back(span);
+  }
+  for (int k = 0; k < sizes.size(); ++k) {
+    inner_sizes.push_back(sizes[k]);
+    inner_strides.push_back(strides[k]);
+  }
+  return make_standin(s->handler, zeros_spread(s->inner, inner_sizes, inner_strides, t), s->batched);
 }
 
+static OpRef add_op{"add"}, sum_op{"sum"}, copy_op{"copy_"}, clone_op{"clone"};
+
 Tensor spread_like(const Tensor& t, const Tensor& value) {
-  static OpRef add_op{"add"};
-  return invoke(add_op, t, zeros_spread(value, t.sizes(), t));
+  return invoke(add_op, t, zeros_spread(value, t.sizes(), contiguous_strides(t.sizes()), t));
+}
+
+Tensor spread_copy(const Tensor& t, const Tensor& value, const Dims& strides) {
+  const Standin* s = standin_of(*value);
+  if (s != nullptr && !s->inner.defined()) return invoke(clone_op, t);  // tracing
+  Tensor levels;
+  {
+    GradModeGuard off(false);  // only what it is batched over matters
+    levels = t.is(value) ? value : invoke(add_op, invoke(sum_op, t), invoke(sum_op, value));
+  }
+  Tensor copy = zeros_spread(levels, t.sizes(), strides, t);
+  invoke(copy_op, copy, t);
+  return copy;
 }
 
 static std::string why_dataless(const TensorImpl& t) { return standin_of(t)->handler->why(); }
 
 Tensor detach_all(const TensorImpl& t) {
   Tensor out = alias(t);
-  if (const Standin* s = standin_of(t)) attach(*out, s->handler, detach_all(*s->inner), s->batched);
+  if (const Standin* s = standin_of(t); s != nullptr && s->inner.defined())
+    attach(*out, s->handler, detach_all(*s->inner), s->batched);
   return out;
 }
 
-// ---- call() -----------------------------------------------------------------------------------------------------------------
+// ---- call()
+// -----------------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -154,16 +205,19 @@ struct HandledCall {
   }
 
   void write(Write mode) {
-    MG_CHECK(mode != Write::Out, Runtime, op.name, ": out= is not supported for tensors without data: ", handler->why());
+    MG_CHECK(mode != Write::Out, Runtime, op.name,
+             ": out= is not supported for tensors without data: ", handler->why());
     TensorImpl& target = *args[op.mutated >= 0 ? op.mutated : 0].t;
     const bool ours = is_ours(target);
-    MG_CHECK(ours || !grads, Runtime, op.name, "_: a tensor made outside of vmap cannot take the value of one that requires grad inside."
+    MG_CHECK(ours || !grads, Runtime, op.name,
+             "_: a tensor made outside of vmap cannot take the value of one that requires grad inside."
              " Try the form without the trailing underscore, or clone a tensor of the inside.");
     outs[0] = Tensor(&target);
     if (!ours) return run(Write::Inplace);  // checked and recorded at its own level
     check_target(op, r.out[0], target, false);
     hooks.before_write(op, target, grads);
-    MG_CHECK(op.differentiable || !thread_state.grad_mode || !is_inexact(target.dtype) || !needs_grad(target), Runtime, op.name,
+    MG_CHECK(op.differentiable || !thread_state.grad_mode || !is_inexact(target.dtype) || !needs_grad(target), Runtime,
+             op.name,
              ": has no gradient, so it cannot overwrite a tensor that requires grad. Try x.detach() or no_grad().");
     if (grads) lift_arguments();
     Node* node = grads ? hooks.prepare(op, args, Write::Inplace) : nullptr;
@@ -180,7 +234,8 @@ struct HandledCall {
 Ref<Handler> find_handler(const Op& op, const Value* args, const Tensor* outs, Write mode) {
   Handler* top = nullptr;
   auto look = [&](const TensorImpl& t) {
-    if (const Standin* s = standin_of(t); s != nullptr && (top == nullptr || s->handler->level > top->level)) top = s->handler.get();
+    if (const Standin* s = standin_of(t); s != nullptr && (top == nullptr || s->handler->level > top->level))
+      top = s->handler.get();
   };
   for_each_tensor(op, args, look);
   if (mode == Write::Out)
@@ -194,17 +249,21 @@ Ref<Handler> find_handler(const Op& op, const Value* args, const Tensor* outs, W
 bool handle(const Op& op, const Value* args, MetaResult& r, Tensor* outs, Write mode) {
   HandledCall c{op, args, r, outs, find_handler(op, args, outs, mode), false, {}, {}, {}};
   if (!c.handler) return false;
-  MG_CHECK(c.handler->active, Runtime, op.name, ": a tensor of a function transform is used after the transform has returned (it escaped"
+  MG_CHECK(c.handler->active, Runtime, op.name,
+           ": a tensor of a function transform is used after the transform has returned (it escaped"
            " through a global, a closure or an attribute). Try returning it from the transformed function.");
   c.find_grads();
-  if (mode == Write::Fresh && op.mutated < 0) c.fresh();
-  else c.write(mode);
+  if (mode == Write::Fresh && op.mutated < 0)
+    c.fresh();
+  else
+    c.write(mode);
   return true;
 }
 
 }  // namespace
 
-// ---- what minigrad.func asks about graphs -----------------------------------------------------------------------------------
+// ---- what minigrad.func asks about graphs
+// -----------------------------------------------------------------------------------
 
 static bool is_fresh(const TensorImpl* variable, std::span<const Tensor> fresh) {
   for (const Tensor& f : fresh)
@@ -245,7 +304,7 @@ bool reaches_others(std::span<const Tensor> roots, std::span<const Tensor> fresh
 Tensor strip(const Tensor& t, std::span<const Tensor> fresh) {
   if (!t.defined()) return t;
   Tensor inner;
-  if (const Standin* s = standin_of(*t)) inner = strip(s->inner, fresh);
+  if (const Standin* s = standin_of(*t)) inner = strip(s->inner, fresh);  // an undefined one stays so
   const bool new_inner = inner.defined() && !inner.is(standin_of(*t)->inner);
   std::unordered_set<const Node*> seen;
   const bool drop = needs_grad(*t) && !reaches_leaf(*t, fresh, seen);

@@ -26,10 +26,12 @@ struct Handler {
 };
 
 // What a data-less tensor stands for. vmap: `inner` has the batch as its first dimension when `batched`, else it is the same for all.
+// Tracing: there is no inner tensor, `id` names the value in the graph.
 struct Standin {
   Ref<Handler> handler;
   Tensor inner;
   bool batched = false;
+  int64_t id = -1;
 
   Standin(Ref<Handler> h, Tensor t, bool b);
   ~Standin();
@@ -45,8 +47,10 @@ struct HandlerGuard {
 
 Standin* standin_of(const TensorImpl& t);                                // null for ordinary tensors
 Tensor make_standin(Ref<Handler> h, const Tensor& inner, bool batched);  // without history
+Tensor make_placeholder(Ref<Handler> h, const OutSpec& spec, int64_t id);  // no inner tensor; storage without bytes, with a version
 Tensor lift(Handler& h, const Tensor& t);                                // itself when it is of h's level, else the same for all
 Tensor spread_like(const Tensor& t, const Tensor& value);                // t as a tensor that an in-place copy of `value` fits into
+Tensor spread_copy(const Tensor& t, const Tensor& value, const Dims& strides);  // likewise, and in that layout
 Tensor detach_all(const TensorImpl& t);                                  // cut from the history of every level
 
 // For minigrad.func: does the graph behind `roots` (at their level, or at any level below) reach a leaf other than `fresh`?

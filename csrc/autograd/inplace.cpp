@@ -36,7 +36,8 @@ struct CopySlices final : Node {
 
   // A copy of the gradient that as_strided can walk as it walks the base. A chain of view ops takes any layout.
   Tensor in_base_layout(const Tensor& grad) const {
-    if (grad->dataless || part.last_step) return invoke(clone_op, grad);
+    if (part.last_step) return invoke(clone_op, grad);
+    if (grad->dataless) return spread_copy(grad, grad, base_strides);
     Tensor copy = empty_strided(outputs[0].sizes, base_strides, outputs[0].dtype, outputs[0].device);
     invoke(copy_op, copy, grad);
     return copy;
@@ -53,7 +54,7 @@ struct CopySlices final : Node {
     if (!through.defined()) through = zeros_like_output(fn->outputs[0]);
     else through = fit_gradient(through, fn->outputs[0], *fn);
     if (through->dataless) {  // a gradient that is the same for the whole batch has to take one that is not
-      base_grad = spread_like(base_grad, through);
+      base_grad = part.last_step ? spread_like(base_grad, through) : spread_copy(base_grad, through, base_strides);
       written_part = part.of(base_grad);
     }
     invoke(copy_op, written_part, through);
@@ -142,6 +143,7 @@ void take_geometry(const char* op, TensorImpl& t, TensorImpl& view) {
   check_leaf_write(op, t, grads);
   Edge edge;
   if (grads && !t.base) edge = gradient_edge(view);
+  if (t.dataless) meta_of(t).standin = std::move(meta_of(view).standin);  // inside vmap: what the view stands for
   t.offset = view.offset;
   t.set_layout(view.sizes, view.strides);
   if (!t.untracked_version) ++t.storage->version;  // whoever saved t cannot use it any more
@@ -157,6 +159,7 @@ void take_geometry(const char* op, TensorImpl& t, TensorImpl& view) {
 
 // x.resize_(sizes): x becomes contiguous from its first element on; the storage grows where it has to, for all its views.
 void resize_tensor(TensorImpl& t, const Dims& sizes) {
+  MG_CHECK(!t.dataless, Runtime, "resize_: not possible inside of vmap and tracing. Try new_empty or narrow.");
   MG_CHECK(!needs_grad(t), Runtime, "resize_: cannot resize tensors that require grad. Try x.detach().resize_(...).");
   const int64_t numel = checked_numel(sizes, "resize_"), need = (numel + t.offset) * itemsize(t.dtype);
   if (numel != 0 && need > int64_t(t.storage->nbytes)) t.storage->resize(size_t(need));

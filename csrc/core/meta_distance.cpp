@@ -9,8 +9,8 @@ DType wide(DType d) { return d == DType::Float64 ? DType::Float64 : DType::Float
 
 // Checks (…, P, M) against (…, R, M).
 void check_rows(const TensorImpl& a, const TensorImpl& b, double p) {
-  MG_CHECK(a.dtype == b.dtype && is_floating(a.dtype), Runtime, "cdist: expected two floating tensors of one dtype: got ",
-           a.dtype, " and ", b.dtype, ".");
+  MG_CHECK(a.dtype == b.dtype && is_floating(a.dtype), Runtime,
+           "cdist: expected two floating tensors of one dtype: got ", a.dtype, " and ", b.dtype, ".");
   bool fits = a.dim() == b.dim() && a.dim() >= 2 && a.sizes.back() == b.sizes.back();
   for (int d = 0; fits && d + 2 < a.dim(); ++d) fits = a.sizes[d] == b.sizes[d];
   MG_CHECK(fits, Runtime, "cdist: expected (…, P, M) and (…, R, M): got ", a.sizes, " and ", b.sizes, ".");

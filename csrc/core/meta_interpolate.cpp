@@ -15,19 +15,21 @@ void meta_resample(const Op& op, const Value* args, MetaResult& r) {
   const int64_t dim = wrap_dim(args[1].as_int(), x.dim(), "interpolate"), size = args[2].as_int();
   const std::string_view mode = args[3].str;
   const bool nearest = mode == "nearest" || mode == "nearest-exact";
-  MG_CHECK(size >= 1 && x.sizes[int(dim)] >= 1, Runtime, "interpolate: input and output sizes should be greater than 0: got ",
-           x.sizes, " and output size ", size, ".");
+  MG_CHECK(size >= 1 && x.sizes[int(dim)] >= 1, Runtime,
+           "interpolate: input and output sizes should be greater than 0: got ", x.sizes, " and output size ", size,
+           ".");
   const bool backward = op.name.ends_with("_backward");
   const bool plain = x.dtype == DType::Float32 || x.dtype == DType::Float64;
-  MG_CHECK(plain || (nearest && !backward && itemsize(x.dtype) <= 8), Runtime, "interpolate: mode '", mode, "' is not implemented for ", x.dtype,
-           ". Try input.float().");
+  MG_CHECK(plain || (nearest && !backward && itemsize(x.dtype) <= 8), Runtime, "interpolate: mode '", mode,
+           "' is not implemented for ", x.dtype, ". Try input.float().");
   r.out[0].dtype = r.compute = x.dtype;
   r.out[0].device = common_device(op, args);
   r.out[0].sizes = x.sizes;
   r.out[0].sizes[int(dim)] = size;
 }
 
-// input (N, C, [D,] H, W) and grid (N, [Do,] Ho, Wo, 2 or 3), arguments first and first + 1; returns the output's sizes.
+// input (N, C, [D,] H, W) and grid (N, [Do,] Ho, Wo, 2 or 3), arguments first and first + 1; returns the output's
+// sizes.
 Dims check_grid(const TensorImpl& x, const TensorImpl& grid, int64_t mode) {
   constexpr const char* name = "grid_sample";
   MG_CHECK((x.dim() == 4 || x.dim() == 5) && grid.dim() == x.dim(), Runtime, name,
@@ -35,8 +37,8 @@ Dims check_grid(const TensorImpl& x, const TensorImpl& grid, int64_t mode) {
            grid.sizes, ".");
   MG_CHECK(x.dtype == grid.dtype && is_floating(x.dtype), Runtime, name,
            ": expected input and grid of one floating dtype: got ", x.dtype, " and ", grid.dtype, ".");
-  MG_CHECK(x.sizes[0] == grid.sizes[0], Runtime, name, ": expected input and grid of one batch size: got input ", x.sizes,
-           " and grid ", grid.sizes, ".");
+  MG_CHECK(x.sizes[0] == grid.sizes[0], Runtime, name, ": expected input and grid of one batch size: got input ",
+           x.sizes, " and grid ", grid.sizes, ".");
   const int dims = x.dim() - 2;
   MG_CHECK(grid.sizes.back() == dims, Runtime, name, ": expected grid to have size ", dims, " in the last dim: got ",
            grid.sizes, ".");

@@ -31,8 +31,8 @@ struct Pool {
     for (int d = x.dim() - dims - 1; d < x.dim(); ++d)
       MG_CHECK(x.sizes[d] > 0, Runtime, name, ": expected a non-empty input (only the batch may be 0): got ", x.sizes,
                ".");
-    MG_CHECK(is_floating(x.dtype) || (!floating && is_integral(x.dtype)), Runtime, name,
-             ": not implemented for ", x.dtype, ". Try input.float().");
+    MG_CHECK(is_floating(x.dtype) || (!floating && is_integral(x.dtype)), Runtime, name, ": not implemented for ",
+             x.dtype, ". Try input.float().");
   }
 
   Dims with_spatial(const TensorImpl& x, const Dims& spatial) const {

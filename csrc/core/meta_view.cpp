@@ -275,6 +275,37 @@ static void meta_as_strided(const Op& op, const Value* args, MetaResult& r) {
   check_in_bounds(out.sizes, out.strides, out.offset, t, op.name.c_str());
 }
 
+// (input, dtype: dtype): the same bytes read as another dtype; the last dim takes up a difference of size.
+static void meta_view_dtype(const Op& op, const Value* args, MetaResult& r) {
+  const TensorImpl& t = *args[0].t;
+  const int64_t from = itemsize(t.dtype), to = itemsize(args[1].dtype);
+  OutSpec& out = like(t, r);
+  out.dtype = r.compute = args[1].dtype;
+  if (from == to) return;
+  MG_CHECK(t.dim() > 0, Runtime, op.name.c_str() + 1, ": a 0-d tensor of ", t.dtype, " cannot be viewed as ", out.dtype,
+           " of another size");
+  const int last = t.dim() - 1;
+  MG_CHECK(t.strides[last] == 1 || t.sizes[last] <= 1, Runtime, op.name.c_str() + 1,
+           ": the last dim must be contiguous to view ", t.dtype, " as ", out.dtype, ": got strides ", t.strides,
+           ". Try x.contiguous().");
+  if (from > to) {
+    for (int64_t& s : out.strides) s *= from / to;
+    out.sizes[last] *= from / to;
+    out.offset *= from / to;
+  } else {
+    const int64_t ratio = to / from;
+    bool fits = t.sizes[last] % ratio == 0 && t.offset % ratio == 0;
+    for (int d = 0; d < last; ++d) fits = fits && (t.strides[d] % ratio == 0 || t.sizes[d] <= 1);
+    MG_CHECK(fits, Runtime, op.name.c_str() + 1, ": ", t.dtype, " of shape ", t.sizes, ", strides ", t.strides,
+             " and offset ", t.offset, " cannot be viewed as ", out.dtype, ": they must be divisible by ", ratio);
+    for (int64_t& s : out.strides) s /= ratio;
+    out.sizes[last] /= ratio;
+    out.offset /= ratio;
+  }
+  out.strides[last] = 1;
+}
+
+MG_META("view_dtype", meta_view_dtype);
 MG_META("alias", meta_alias);
 MG_META("view", meta_view);
 MG_META("transpose", meta_transpose);

@@ -253,9 +253,28 @@ struct Writer {
   }
 
   static void resize(TensorImpl& t, const Dims& sizes) {
-    const int64_t need = checked_numel(sizes, "resize_") * itemsize(t.dtype) + t.offset * itemsize(t.dtype);
-    if (need > int64_t(t.storage->nbytes)) t.storage->resize(size_t(need));
+    const int64_t numel = checked_numel(sizes, "resize_"), need = (numel + t.offset) * itemsize(t.dtype);
+    if (numel != 0 && need > int64_t(t.storage->nbytes)) t.storage->resize(size_t(need));
     t.set_contiguous(sizes);
+  }
+
+  // What PyTorch asks of out= beyond a dtype the result casts to: products and gathers want the exact dtype; what gathers and joins
+  // may not lie in the memory written to.
+  void check_out(int k) const {
+    constexpr std::string_view exact[] = {"gather", "index_select", "multinomial", "matmul", "mm", "bmm", "mv", "addmm", "addmv", "baddbmm"};
+    for (const std::string_view name : exact)
+      MG_CHECK(outs[k].dtype() == r.out[k].dtype || op.name != name, Runtime, op.name, ": expected out= of dtype ", r.out[k].dtype,
+               ": got ", outs[k].dtype(), ". Try .to() on the result.");
+    const bool gathers = op.name == exact[0] || op.name == exact[1];
+    for (size_t a = 0; a < op.args.size(); ++a) {
+      if (gathers && args[a].is_tensor()) check_apart(*outs[k], *args[a].t);
+      for (int j = 0; args[a].kind == Kind::Tensors && j < args[a].len; ++j)
+        if (args[a].tensors[j] != nullptr) check_apart(*outs[k], *args[a].tensors[j]);
+    }
+  }
+  void check_apart(const TensorImpl& target, const TensorImpl& t) const {
+    MG_CHECK(&target != &t && (t.storage != target.storage || t.numel == 0), Runtime, op.name,
+             ": unsupported operation: out= shares memory with an argument. Try clone() on one of them.");
   }
 
   void call() {
@@ -265,6 +284,7 @@ struct Writer {
     const bool resizable = mode == Write::Out;
     for (int k = 0; k < op.n_outputs(); ++k) {
       check_target(op, r.out[k], *outs[k], resizable);
+      if (resizable) check_out(k);
       MG_CHECK(!is_complex(r.compute) || resizable || !is_floating(r.out[k].dtype) || !is_complex(outs[k].dtype()) || op.mutated >= 0,
                Runtime, op.name, "_: in-place ", op.name, " is not supported for complex tensors: the result is real.");
       MG_CHECK(!(resizable && (grads || (thread_state.grad_mode && needs_grad(*outs[k])))), Runtime, op.name,
@@ -302,7 +322,7 @@ static void call_view(const Op& op, const Value* args, Tensor* outs, MetaResult&
   outs[0] = alias(input, s.sizes, s.strides, s.offset);
   TensorImpl& out = *outs[0];
   out.dtype = s.dtype;
-  if (thread_state.inference_mode || input.untracked_version) return;
+  if (thread_state.inference_mode || input.untracked_version || !op.differentiable) return;  // the last: view(dtype)
   if (grads) hooks.finish(hooks.prepare(op, args, Write::Fresh), op, args, outs, Write::Fresh);
   mark_view(op, args, input, out);
 }

@@ -117,6 +117,7 @@ void TensorImpl::destroy(TensorImpl* t) {
 }
 
 [[noreturn, gnu::cold, gnu::noinline]] static void bad_sizes(const Dims& sizes, DType dtype) {
+  if (sizes.size() > kMaxDims) fail_dims(sizes.size());
   checked_numel(sizes, "empty");
   fail(ErrorKind::Runtime, "empty: shape ", sizes, " of ", dtype, " has more than 2**63 bytes");
 }
@@ -130,7 +131,7 @@ Tensor empty(Dims sizes, DType dtype, Device device) {
   const int64_t* size = impl.sizes.data();
   int64_t* stride = impl.strides.data();
   int64_t step = 1, count = 1;
-  bool bad = false;
+  bool bad = n > kMaxDims;
   for (int i = n - 1; i >= 0; --i) {
     stride[i] = step;
     bad |= size[i] < 0 || __builtin_mul_overflow(count, size[i], &count);

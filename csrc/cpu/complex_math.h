@@ -97,7 +97,15 @@ inline Complex<T> exp2(Complex<T> a) {
 
 template <class T>
 inline Complex<T> sigmoid(Complex<T> a) {
-  return reciprocal(Complex<T>{1, 0} + narrow(std::exp(-wide(a))));
+  if (a.re >= 0) return reciprocal(Complex<T>{1, 0} + narrow(std::exp(-wide(a))));
+  const Complex<T> small = narrow(std::exp(wide(a)));  // of the number whose exponential does not overflow
+  return small / (Complex<T>{1, 0} + small);
+}
+
+template <class T>
+inline Complex<T> silu_slope(Complex<T> a) {
+  const Complex<T> s = sigmoid(a), one{1, 0};
+  return s * (one + a * (one - s));
 }
 
 template <class T>

@@ -37,6 +37,8 @@ MG_SAME("index_copy_");
 MG_SAME("index_fill");
 MG_SAME("index_fill_");
 MG_SAME("index");
+MG_SAME("_index_reduce");
+MG_SAME("_index_reduce_");
 MG_SAME("index_put");
 MG_SAME("index_put_");
 MG_SAME("cat");

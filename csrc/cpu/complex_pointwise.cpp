@@ -1,5 +1,6 @@
 // The contiguous kernels of the pointwise ops for complex64 and complex128: one line per op, as csrc/scalar.h has for
 // the real dtypes. The driver in pointwise.cpp stages, broadcasts and threads them like all others.
+#include <algorithm>
 #include <cstring>
 
 #include "complex_math.h"
@@ -38,11 +39,37 @@ int where_kernel(void* out_, const void* const* in, int64_t n) {
   return 0;
 }
 
+// Through the vectorised atan2 of real numbers, in blocks.
+template <class T>
+int angle_kernel(void* out_, const void* const* in, int64_t n) {
+  static const PointwiseFn atan2 = find_pointwise("atan2")->fn[int(dtype_of<T>())];
+  const auto* z = static_cast<const Complex<T>*>(in[0]);
+  T* out = static_cast<T*>(out_);
+  constexpr int64_t kBlock = 512;
+  T im[kBlock], re[kBlock];
+  const void* const parts[] = {im, re};
+  for (int64_t at = 0; at < n; at += kBlock) {
+    const int64_t count = std::min(kBlock, n - at);
+    for (int64_t i = 0; i < count; ++i) {
+      im[i] = z[at + i].im;
+      re[i] = z[at + i].re;
+    }
+    atan2(out + at, parts, count);
+  }
+  return 0;
+}
+
 template <class Op, int N>
 constexpr PointwiseKernel make_row(const char* name, PointwiseResult result, uint8_t cost) {
   PointwiseKernel row = {name, N, result, false, false, cost, {}};
   row.fn[int(DType::Complex64)] = kernel<Op, float, N>;
   row.fn[int(DType::Complex128)] = kernel<Op, double, N>;
+  return row;
+}
+constexpr PointwiseKernel make_angle() {
+  PointwiseKernel row = {"angle", 1, PointwiseResult::REAL, false, false, 8, {}};
+  row.fn[int(DType::Complex64)] = angle_kernel<float>;
+  row.fn[int(DType::Complex128)] = angle_kernel<double>;
   return row;
 }
 constexpr PointwiseKernel make_where() {
@@ -88,7 +115,6 @@ constexpr PointwiseKernel make_where() {
   X(softsign, SAME, 4, x / (C{1 + modulus(x), 0}))                                      \
   X(tanhshrink, SAME, 16, x - narrow(std::tanh(wide(x))))                               \
   X(abs, REAL, 4, modulus(x))                                                           \
-  X(angle, REAL, 8, std::atan2(x.im, x.re))                                             \
   X(isnan, BOOL, 1, bool(std::isnan(x.re) || std::isnan(x.im)))                         \
   X(isinf, BOOL, 1, bool(std::isinf(x.re) || std::isinf(x.im)))                         \
   X(isfinite, BOOL, 1, bool(std::isfinite(x.re) && std::isfinite(x.im)))                \
@@ -102,6 +128,7 @@ constexpr PointwiseKernel make_where() {
   X(pow, SAME, 32, pow(x, y))                         \
   X(logaddexp, SAME, 32, logaddexp(x, y))             \
   X(sigmoid_backward, SAME, 2, x * (C{1, 0} - y) * y)                \
+  X(silu_backward, SAME, 16, x * silu_slope(y))                      \
   X(tanh_backward, SAME, 2, x * ((C{1, 0} - y) * (C{1, 0} + y)))     \
   X(eq, BOOL, 1, x == y)                              \
   X(ne, BOOL, 1, !(x == y))                           \
@@ -141,7 +168,7 @@ MG_COMPLEX_OPS4(MG_FUNCTOR4)
 #define MG_ROW3(name, result, cost, ...) make_row<op_##name, 3>(#name, PointwiseResult::result, cost),
 #define MG_ROW4(name, result, cost, ...) make_row<op_##name, 4>(#name, PointwiseResult::result, cost),
 constinit const PointwiseKernel table[] = {MG_COMPLEX_OPS1(MG_ROW1) MG_COMPLEX_OPS2(MG_ROW2) MG_COMPLEX_OPS3(MG_ROW3)
-                                               MG_COMPLEX_OPS4(MG_ROW4) make_where()};
+                                               MG_COMPLEX_OPS4(MG_ROW4) make_where(), make_angle()};
 
 }  // namespace
 

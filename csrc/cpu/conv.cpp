@@ -36,9 +36,9 @@ Dims volume(Dims sizes, int dims) {
 ConvShape shape_of(const Dims& big_sizes, const Dims& small_sizes, const Triple& k, const Windows& w, int dims,
                    int64_t groups) {
   const Dims big = volume(big_sizes, dims), small = volume(small_sizes, dims);
-  return {big[0],     big[1],     big[2],      big[3],      big[4],      small[1],     groups,       k.d,
-          k.h,        k.w,        w.stride.d,  w.stride.h,  w.stride.w,  w.padding.d,  w.padding.h,  w.padding.w,
-          w.dilation.d, w.dilation.h, w.dilation.w, small[2], small[3], small[4]};
+  return {big[0],       big[1],       big[2],       big[3],     big[4],     small[1],    groups,      k.d,
+          k.h,          k.w,          w.stride.d,   w.stride.h, w.stride.w, w.padding.d, w.padding.h, w.padding.w,
+          w.dilation.d, w.dilation.h, w.dilation.w, small[2],   small[3],   small[4]};
 }
 
 // Runs body(T{}, in, out) with contiguous tensors of a type that the kernels take; `out` is copied back if it is not

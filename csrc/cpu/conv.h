@@ -3,8 +3,8 @@
 //
 // Legend: N images, C input and O output channels, G groups (Cg = C / G, Og = O / G), D H W input and OD OH OW output
 // sizes, K* kernel, S* stride, P* padding, D* dilation of each dim. P = Cg*KD*KH*KW is the length of a patch; tap p =
-// (c, kd, kh, kw); Q = N*OD*OH*OW output pixels. All three run as matrix products over patches that are read in place from a
-// zero-padded copy of the image, never from an im2col matrix:
+// (c, kd, kh, kw); Q = N*OD*OH*OW output pixels. All three run as matrix products over patches that are read in place
+// from a zero-padded copy of the image, never from an im2col matrix:
 //   forward   y[o, q]  = sum_p w[o, p] patch[p, q]            (conv_forward.cpp; few channels a group:
 //   conv_depthwise.cpp) data      dx      += w^T dy scattered back, or, for stride 1, forward with flipped weights
 //   (conv_data.cpp) weight    dw[o, p] = sum_q dy[o, q] patch[p, q]           (conv_weight.cpp)

@@ -63,8 +63,7 @@ inline std::vector<int64_t> tap_offsets(const ConvShape& s, const Extent& e) {
   for (int64_t c = 0; c < s.Cg(); ++c)
     for (int64_t z = 0; z < s.KD; ++z)
       for (int64_t i = 0; i < s.KH; ++i)
-        for (int64_t j = 0; j < s.KW; ++j)
-          offsets.push_back(((c * e.d + z * s.DD) * e.h + i * s.DH) * e.w + j * s.DW);
+        for (int64_t j = 0; j < s.KW; ++j) offsets.push_back(((c * e.d + z * s.DD) * e.h + i * s.DH) * e.w + j * s.DW);
   return offsets;
 }
 

@@ -2,8 +2,8 @@
 // per task.
 //
 // A target of S labels is walked as l = blank, t1, blank, t2, …, blank of length 2S + 1; alpha[t, s] is the log
-// probability of all paths that end at (t, s). The gradient is PyTorch's: that of the loss by the logits of a log_softmax
-// that made log_probs, exp(log_probs) - posterior. Meta: ../core/meta_ctc.cpp.
+// probability of all paths that end at (t, s). The gradient is PyTorch's: that of the loss by the logits of a
+// log_softmax that made log_probs, exp(log_probs) - posterior. Meta: ../core/meta_ctc.cpp.
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -147,13 +147,15 @@ void ctc_loss_backward_cpu(Invocation& inv) {
               b = s >= states - 2 ? p[c] : kNever<T>;
             else
               b = log_add(beta[size_t(s)], beta[size_t(s) + 1],
-                          s + 2 < states && q.skips(n, s + 2) ? beta[size_t(s) + 2] : kNever<T>) + p[c];
+                          s + 2 < states && q.skips(n, s + 2) ? beta[size_t(s) + 2] : kNever<T>) +
+                  p[c];
             next[size_t(s)] = b;
             sums[size_t(c)] = log_add(sums[size_t(c)], alpha[s] + b);
           }
           beta.swap(next);
           T* dx = out.ptr<T>() + t * row + n * q.classes;
-          for (int64_t c = 0; c < q.classes; ++c) dx[c] = (std::exp(p[c]) - std::exp(sums[size_t(c)] + loss - p[c])) * gn;
+          for (int64_t c = 0; c < q.classes; ++c)
+            dx[c] = (std::exp(p[c]) - std::exp(sums[size_t(c)] + loss - p[c])) * gn;
         }
       }
     });

@@ -57,6 +57,8 @@ void with_norm(double p, F&& f) {
   f(NormP<T>{T(p)});
 }
 
+constexpr int64_t kBlock = 1024;
+
 struct Rows {
   int64_t batch = 1, p, r, m;
   Rows(const TensorImpl& a, const TensorImpl& b) {
@@ -71,18 +73,29 @@ struct Rows {
 void cdist_cpu(Invocation& inv) {
   const Rows rows(inv.in(0), inv.in(1));
   const DType dtype = inv.compute;
-  const Tensor x1 = staged(inv.in(0), dtype), x2 = staged(inv.in(1), dtype);
+  const Tensor x1 = staged(inv.in(0), dtype);
+  // x2 with its last two dims exchanged, so that the inner loop runs over neighbouring sums.
+  const TensorImpl& x2 = inv.in(1);
+  Dims sizes = x2.sizes, strides = x2.strides;
+  std::swap(sizes[x2.dim() - 1], sizes[x2.dim() - 2]);
+  std::swap(strides[x2.dim() - 1], strides[x2.dim() - 2]);
+  const Tensor columns = staged(*alias(x2, sizes, strides, x2.offset), dtype);
   const StagedOut out(inv.outs[0], dtype);
   dispatch_float(dtype, [&](auto tag) {
     using T = decltype(tag);
     with_norm<T>(inv.f(2), [&](auto norm) {
       parallel_for(0, rows.batch * rows.p, rows.grain(), [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
-          const T *a = x1.ptr<T>() + i * rows.m, *b = x2.ptr<T>() + i / rows.p * rows.r * rows.m;
-          for (int64_t j = 0; j < rows.r; ++j, b += rows.m) {
-            T sum = 0;
-            for (int64_t k = 0; k < rows.m; ++k) sum = norm.add(sum, std::abs(a[k] - b[k]));
-            out.ptr<T>()[i * rows.r + j] = norm.finish(sum);
+          const T *a = x1.ptr<T>() + i * rows.m, *b = columns.ptr<T>() + i / rows.p * rows.r * rows.m;
+          T* sums = out.ptr<T>() + i * rows.r;
+          std::fill_n(sums, rows.r, T(0));
+          for (int64_t j0 = 0; j0 < rows.r; j0 += kBlock) {  // the sums of one block stay in L1
+            const int64_t j1 = std::min(j0 + kBlock, rows.r);
+            for (int64_t k = 0; k < rows.m; ++k) {
+              const T ak = a[k], *bk = b + k * rows.r;
+              for (int64_t j = j0; j < j1; ++j) sums[j] = norm.add(sums[j], std::abs(ak - bk[j]));
+            }
+            for (int64_t j = j0; j < j1; ++j) sums[j] = norm.finish(sums[j]);
           }
         }
       });

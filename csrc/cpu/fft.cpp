@@ -1,9 +1,10 @@
 // Fourier transforms along one or several dims: _fft_c2c, _fft_r2c, _fft_c2r (arguments: core/meta_fft.cpp).
 //
-// One pass per dim. A pass walks the lines along that dim in tiles of a few lines: load a tile from any strides into split arrays
-// [n][lanes], transform (fft_plan.h), store with the scale. Lines of a pass are disjoint and read whole before they are written, so later
-// dims run in place on the output. When there are fewer lines than lanes, each line is transformed alone and shares its work over threads.
-// Real transforms of even length n run a complex one of n/2 on pairs of neighbours (x_2k + i x_2k+1) and untangle: half the work.
+// One pass per dim. A pass walks the lines along that dim in tiles of a few lines: load a tile from any strides into
+// split arrays [n][lanes], transform (fft_plan.h), store with the scale. Lines of a pass are disjoint and read whole
+// before they are written, so later dims run in place on the output. When there are fewer lines than lanes, each line
+// is transformed alone and shares its work over threads. Real transforms of even length n run a complex one of n/2 on
+// pairs of neighbours (x_2k + i x_2k+1) and untangle: half the work.
 #include <cmath>
 #include <cstring>
 
@@ -17,7 +18,8 @@ namespace mg::cpu {
 namespace {
 
 constexpr int64_t kMaxLanes = 16, kSingleFrom = 128;
-constexpr int64_t kBlockBytes = 1 << 18;  // of a tile, with re and im; it is there twice, and should stay in the L2 cache
+constexpr int64_t kBlockBytes =
+    1 << 18;  // of a tile, with re and im; it is there twice, and should stay in the L2 cache
 enum class Kind { C2C, R2C, C2R };
 
 template <class T>
@@ -94,13 +96,15 @@ void store_spectrum(const Pass<T>& p, Lines<T> out, int64_t lanes, FftBlock<T> r
   if (!p.full || p.n < 3) return;
   // X_{n-k} = conj X_k: the same rows backwards from the end
   const Lines<T> end = {out.data + (p.n - 1) * out.stride, -out.stride, out.offset};
-  fft_fns<T>().scatter(r.re + lanes, r.im + lanes, end.data, end.offset, end.stride, 1, (p.n - 1) / 2, lanes, scale, -scale);
+  fft_fns<T>().scatter(r.re + lanes, r.im + lanes, end.data, end.offset, end.stride, 1, (p.n - 1) / 2, lanes, scale,
+                       -scale);
 }
 
 template <class T>
 void store_real(const Pass<T>& p, Lines<T> out, int64_t lanes, FftBlock<T> r) {
   if (p.packed()) {
-    fft_fns<T>().scatter(r.im, r.re, out.data, out.offset, 2 * out.stride, out.stride, p.n / 2, lanes, p.scale, p.scale);
+    fft_fns<T>().scatter(r.im, r.re, out.data, out.offset, 2 * out.stride, out.stride, p.n / 2, lanes, p.scale,
+                         p.scale);
     return;
   }
   for (int64_t l = 0; l < lanes; ++l)
@@ -108,7 +112,8 @@ void store_real(const Pass<T>& p, Lines<T> out, int64_t lanes, FftBlock<T> r) {
 }
 
 // Offsets of the lines [first, first + count) along `dim`, counted over the other dims in row-major order.
-void line_offsets(const Dims& sizes, const Dims& strides, int dim, int64_t first, int64_t count, int64_t unit, int64_t* to) {
+void line_offsets(const Dims& sizes, const Dims& strides, int dim, int64_t first, int64_t count, int64_t unit,
+                  int64_t* to) {
   for (int64_t i = 0; i < count; ++i) {
     int64_t rest = first + i, offset = 0;
     for (int d = sizes.size() - 1; d >= 0; --d) {
@@ -123,14 +128,20 @@ void line_offsets(const Dims& sizes, const Dims& strides, int dim, int64_t first
 template <class T>
 void run_tile(const Pass<T>& p, Lines<const T> in, Lines<T> out, int64_t lanes, FftBlock<T> a, FftBlock<T> b) {
   FftBlock<T> x = a;
-  if (p.kind == Kind::C2C) load_complex(p, in, lanes, a);
-  else if (p.kind == Kind::R2C) load_real(p, in, lanes, a);
-  else x = load_half(p, in, lanes, a, b);
+  if (p.kind == Kind::C2C)
+    load_complex(p, in, lanes, a);
+  else if (p.kind == Kind::R2C)
+    load_real(p, in, lanes, a);
+  else
+    x = load_half(p, in, lanes, a, b);
   const auto other = [&](FftBlock<T> y) { return y.re == a.re ? b : a; };
   const FftBlock<T> r = fft_transform(*p.plan, x, other(x), lanes);
-  if (p.kind == Kind::C2C) store_complex(p, out, lanes, r);
-  else if (p.kind == Kind::R2C) store_spectrum(p, out, lanes, r, other(r));
-  else store_real(p, out, lanes, r);
+  if (p.kind == Kind::C2C)
+    store_complex(p, out, lanes, r);
+  else if (p.kind == Kind::R2C)
+    store_spectrum(p, out, lanes, r, other(r));
+  else
+    store_real(p, out, lanes, r);
 }
 
 // One dim: src and dst agree in all sizes but that of `dim`.
@@ -142,15 +153,19 @@ void run_pass(Pass<T> p, const TensorImpl& src, const TensorImpl& dst, int dim) 
   if (lines == 0) return;
   if (p.kind != Kind::C2C && p.n % 2 == 0) p.roots = fft_roots<T>(p.n, p.n / 2 + 1);
   const int64_t length = p.packed() ? p.n / 2 : p.n, block = kBlockBytes / int64_t(2 * sizeof(T));
-  // A plan that takes one line at a time when there are few lines, when lines are long, and for Bluestein's lengths.
-  const bool single = length >= kSingleFrom && (lines < kMaxLanes / 2 || length * 4 > block);
+  // One line at a time (a plan that splits it) when there are few lines, or when lines are long: then a tile would
+  // leave the cache. Lines across memory are worse one by one, each touching every cache line of its neighbours: eight
+  // at a time until 16 times the length.
+  const bool across = src.strides[dim] != 1 || dst.strides[dim] != 1;
+  const bool single = length >= kSingleFrom && (lines < kMaxLanes / 2 || length * 4 > (across ? 16 * block : block));
   p.plan = fft_plan<T>(length, single);
   const int64_t lanes = single || p.plan->kind != FftPlan<T>::Kind::Direct
                             ? 1
-                            : std::clamp<int64_t>(block / length, 1, kMaxLanes);
+                            : std::clamp<int64_t>(block / length, across ? kMaxLanes / 2 : 1, kMaxLanes);
   const int64_t tiles = (lines - 1) / lanes + 1;
   // Complex tensors are counted in pairs; blocks have room for the n/2 + 1 rows of a half spectrum.
-  const int64_t in_unit = is_complex(src.dtype) ? 2 : 1, out_unit = is_complex(dst.dtype) ? 2 : 1, room = (length + 1) * lanes;
+  const int64_t in_unit = is_complex(src.dtype) ? 2 : 1, out_unit = is_complex(dst.dtype) ? 2 : 1,
+                room = (length + 1) * lanes;
   const Lines<const T> in = {src.ptr<T>(), src.strides[dim] * in_unit, nullptr};
   const Lines<T> out = {dst.ptr<T>(), dst.strides[dim] * out_unit, nullptr};
   parallel_for(0, tiles, std::max<int64_t>(1, 16384 / (length * lanes)), [&](int64_t begin, int64_t end) {
@@ -179,8 +194,10 @@ void run_c2c(const Dims& dims, int count, double scale, bool forward, const Tens
 
 template <class F>
 void dispatch_parts(DType d, F f) {
-  if (to_real(d) == DType::Float64) f(double{});
-  else f(float{});
+  if (to_real(d) == DType::Float64)
+    f(double{});
+  else
+    f(float{});
 }
 
 // out= and in-place targets may be strided or overlap the input: those get a copy.
@@ -197,9 +214,8 @@ void into_fresh(Invocation& inv, F f) {
 void c2c_cpu(Invocation& inv) {
   into_fresh(inv, [&](const TensorImpl& out) {
     const Dims dims = inv.ints(1);
-    dispatch_parts(out.dtype, [&](auto t) {
-      run_c2c<decltype(t)>(dims, dims.size(), inv.f(2), inv.b(3), inv.in(0), out);
-    });
+    dispatch_parts(out.dtype,
+                   [&](auto t) { run_c2c<decltype(t)>(dims, dims.size(), inv.f(2), inv.b(3), inv.in(0), out); });
   });
 }
 

@@ -1,5 +1,5 @@
-// Butterflies of fft_table.h: radix 4 and 2 written out, odd radices through sums and differences of mirrored terms. Built once per
-// instruction set; the compiler vectorises the loops over k.
+// Butterflies of fft_table.h: radix 4 and 2 written out, odd radices through sums and differences of mirrored terms.
+// Built once per instruction set; the compiler vectorises the loops over k.
 #include "fft_table.h"
 
 namespace mg::cpu::MG_ISA_NS {
@@ -9,8 +9,8 @@ namespace {
 template <class T, bool unit>
 inline void butterfly4(const T* const* xr, const T* const* xi, T* const* yr, T* const* yi, const T* w, int64_t s) {
   const T *ar = xr[0], *br = xr[1], *cr = xr[2], *dr = xr[3], *ai = xi[0], *bi = xi[1], *ci = xi[2], *di = xi[3];
-  T *__restrict y0r = yr[0], *__restrict y1r = yr[1], *__restrict y2r = yr[2], *__restrict y3r = yr[3];
-  T *__restrict y0i = yi[0], *__restrict y1i = yi[1], *__restrict y2i = yi[2], *__restrict y3i = yi[3];
+  T* __restrict y0r = yr[0], * __restrict y1r = yr[1], * __restrict y2r = yr[2], * __restrict y3r = yr[3];
+  T* __restrict y0i = yi[0], * __restrict y1i = yi[1], * __restrict y2i = yi[2], * __restrict y3i = yi[3];
   const T w1r = unit ? T(1) : w[0], w1i = unit ? T(0) : w[1], w2r = unit ? T(1) : w[2], w2i = unit ? T(0) : w[3],
           w3r = unit ? T(1) : w[4], w3i = unit ? T(0) : w[5];
   for (int64_t k = 0; k < s; ++k) {
@@ -31,7 +31,7 @@ inline void butterfly4(const T* const* xr, const T* const* xi, T* const* yr, T* 
 template <class T>
 inline void butterfly2(const T* const* xr, const T* const* xi, T* const* yr, T* const* yi, const T* w, int64_t s) {
   const T *ar = xr[0], *br = xr[1], *ai = xi[0], *bi = xi[1], wr = w[0], wi = w[1];
-  T *__restrict y0r = yr[0], *__restrict y1r = yr[1], *__restrict y0i = yi[0], *__restrict y1i = yi[1];
+  T* __restrict y0r = yr[0], * __restrict y1r = yr[1], * __restrict y0i = yi[0], * __restrict y1i = yi[1];
   for (int64_t k = 0; k < s; ++k) {
     const T ur = ar[k] - br[k], ui = ai[k] - bi[k];
     y0r[k] = ar[k] + br[k];
@@ -43,8 +43,8 @@ inline void butterfly2(const T* const* xr, const T* const* xi, T* const* yr, T* 
 
 constexpr int64_t kChunk = 16;
 
-// Odd radix, kChunk values of k at a time. P = 0: known at run time only. With sums a = x_i + x_{p-i} and differences b = x_i - x_{p-i}:
-// y_j = x_0 + sum a cos + (sum b sin)(-i), y_{p-j} the same with +i.
+// Odd radix, kChunk values of k at a time. P = 0: known at run time only. With sums a = x_i + x_{p-i} and differences b
+// = x_i - x_{p-i}: y_j = x_0 + sum a cos + (sum b sin)(-i), y_{p-j} the same with +i.
 template <class T, int P>
 inline void butterfly_odd(int64_t radix, const T* const* xr, const T* const* xi, T* const* yr, T* const* yi, const T* w,
                           const T* roots, int64_t at, int64_t n) {
@@ -85,8 +85,8 @@ inline void butterfly_odd(int64_t radix, const T* const* xr, const T* const* xi,
 }
 
 template <class T, int P>
-inline void butterflies_odd(const FftStage<T>& st, const T* const* xr, const T* const* xi, T* const* yr, T* const* yi, const T* w,
-                            int64_t s) {
+inline void butterflies_odd(const FftStage<T>& st, const T* const* xr, const T* const* xi, T* const* yr, T* const* yi,
+                            const T* w, int64_t s) {
   int64_t k = 0;
   for (; k + kChunk <= s; k += kChunk) butterfly_odd<T, P>(st.radix, xr, xi, yr, yi, w, st.roots, k, kChunk);
   if (k < s) butterfly_odd<T, P>(st.radix, xr, xi, yr, yi, w, st.roots, k, s - k);
@@ -104,15 +104,26 @@ void pass(const FftStage<T>& st, int64_t lanes, const T* re, const T* im, T* out
     }
     const T* w = st.twiddle + 2 * q * (p - 1);
     switch (p) {
-      case 2: butterfly2(xr, xi, yr, yi, w, s); break;
-      case 3: butterflies_odd<T, 3>(st, xr, xi, yr, yi, w, s); break;
-      case 4:
-        if (q == 0) butterfly4<T, true>(xr, xi, yr, yi, w, s);
-        else butterfly4<T, false>(xr, xi, yr, yi, w, s);
+      case 2:
+        butterfly2(xr, xi, yr, yi, w, s);
         break;
-      case 5: butterflies_odd<T, 5>(st, xr, xi, yr, yi, w, s); break;
-      case 7: butterflies_odd<T, 7>(st, xr, xi, yr, yi, w, s); break;
-      default: butterflies_odd<T, 0>(st, xr, xi, yr, yi, w, s);
+      case 3:
+        butterflies_odd<T, 3>(st, xr, xi, yr, yi, w, s);
+        break;
+      case 4:
+        if (q == 0)
+          butterfly4<T, true>(xr, xi, yr, yi, w, s);
+        else
+          butterfly4<T, false>(xr, xi, yr, yi, w, s);
+        break;
+      case 5:
+        butterflies_odd<T, 5>(st, xr, xi, yr, yi, w, s);
+        break;
+      case 7:
+        butterflies_odd<T, 7>(st, xr, xi, yr, yi, w, s);
+        break;
+      default:
+        butterflies_odd<T, 0>(st, xr, xi, yr, yi, w, s);
     }
   }
 }
@@ -120,8 +131,10 @@ void pass(const FftStage<T>& st, int64_t lanes, const T* re, const T* im, T* out
 template <class T>
 bool stages(const FftStage<T>* stage, int64_t count, int64_t lanes, T* a_re, T* a_im, T* b_re, T* b_im) {
   for (int64_t i = 0; i < count; ++i) {
-    if (i % 2 == 0) pass(stage[i], lanes, a_re, a_im, b_re, b_im);
-    else pass(stage[i], lanes, b_re, b_im, a_re, a_im);
+    if (i % 2 == 0)
+      pass(stage[i], lanes, a_re, a_im, b_re, b_im);
+    else
+      pass(stage[i], lanes, b_re, b_im, a_re, a_im);
   }
   return count % 2 != 0;
 }
@@ -139,9 +152,14 @@ void multiply(T* re, T* im, const T* f_re, const T* f_im, int64_t n) {
 }  // namespace
 
 extern const FftTable fft_table;
-#define MG_ROW(T)                                                                                        \
-  {stages<T>,                multiply<T>,           FftMoves<T>::gather, FftMoves<T>::scatter, \
-   FftMoves<T>::transpose, FftMoves<T>::untangle, FftMoves<T>::tangle}
+#define MG_ROW(T)          \
+  {stages<T>,              \
+   multiply<T>,            \
+   FftMoves<T>::gather,    \
+   FftMoves<T>::scatter,   \
+   FftMoves<T>::transpose, \
+   FftMoves<T>::untangle,  \
+   FftMoves<T>::tangle}
 constinit const FftTable fft_table = {MG_ROW(float), MG_ROW(double)};
 
 }  // namespace mg::cpu::MG_ISA_NS

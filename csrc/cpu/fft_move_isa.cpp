@@ -1,7 +1,8 @@
 // Moving signals in and out of blocks [n][lanes], and the real transforms' extra step. Built once per instruction set.
 //
-// A signal that lies contiguously becomes a column of the block: W x W pieces are transposed in registers, W being 32 bytes of T.
-// Signals that lie side by side need no more than separating real and imaginary parts, which the compiler vectorises.
+// A signal that lies contiguously becomes a column of the block: W x W pieces are transposed in registers, W being 32
+// bytes of T. Signals that lie side by side need no more than separating real and imaginary parts, which the compiler
+// vectorises.
 #include <cstring>
 
 #include "fft_table.h"
@@ -24,15 +25,21 @@ struct Register {
 
 template <class V>
 inline V interleave_low(V a, V b) {
-  if constexpr (sizeof(a) / sizeof(a[0]) == 8) return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
-  else if constexpr (sizeof(a) / sizeof(a[0]) == 4) return __builtin_shufflevector(a, b, 0, 4, 1, 5);
-  else return __builtin_shufflevector(a, b, 0, 2);
+  if constexpr (sizeof(a) / sizeof(a[0]) == 8)
+    return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+  else if constexpr (sizeof(a) / sizeof(a[0]) == 4)
+    return __builtin_shufflevector(a, b, 0, 4, 1, 5);
+  else
+    return __builtin_shufflevector(a, b, 0, 2);
 }
 template <class V>
 inline V interleave_high(V a, V b) {
-  if constexpr (sizeof(a) / sizeof(a[0]) == 8) return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
-  else if constexpr (sizeof(a) / sizeof(a[0]) == 4) return __builtin_shufflevector(a, b, 2, 6, 3, 7);
-  else return __builtin_shufflevector(a, b, 1, 3);
+  if constexpr (sizeof(a) / sizeof(a[0]) == 8)
+    return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+  else if constexpr (sizeof(a) / sizeof(a[0]) == 4)
+    return __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  else
+    return __builtin_shufflevector(a, b, 1, 3);
 }
 
 // Row i, element k to row k, element i: log2(W) rounds of perfect shuffles.
@@ -74,12 +81,14 @@ int64_t gather_lines(T* re, T* im, const T* data, const int64_t* offset, int64_t
   return j;
 }
 template <class T>
-int64_t scatter_lines(const T* re, const T* im, T* data, const int64_t* offset, int64_t n, int64_t lanes, T re_scale, T im_scale) {
+int64_t scatter_lines(const T* re, const T* im, T* data, const int64_t* offset, int64_t n, int64_t lanes, T re_scale,
+                      T im_scale) {
   constexpr int W = kWidth<T>, H = W / 2;
   int64_t j = 0;
   for (; j + H <= n; j += H) {
     typename Register<T>::type r[W];
-    for (int i = 0; i < H; ++i) r[2 * i] = load(re + (j + i) * lanes) * re_scale, r[2 * i + 1] = load(im + (j + i) * lanes) * im_scale;
+    for (int i = 0; i < H; ++i)
+      r[2 * i] = load(re + (j + i) * lanes) * re_scale, r[2 * i + 1] = load(im + (j + i) * lanes) * im_scale;
     transpose_registers<T>(r);
     for (int i = 0; i < W; ++i) store(data + offset[i] + 2 * j, r[i]);
   }
@@ -96,7 +105,8 @@ inline bool evenly_spaced(const int64_t* offset, int64_t lanes, int64_t distance
 }  // namespace
 
 template <class T>
-void FftMoves<T>::gather(T* re, T* im, const T* data, const int64_t* offset, int64_t step, int64_t second, int64_t n, int64_t lanes) {
+void FftMoves<T>::gather(T* re, T* im, const T* data, const int64_t* offset, int64_t step, int64_t second, int64_t n,
+                         int64_t lanes) {
   int64_t l = 0;
   if (step == 2 && second == 1) {
     for (; l < lanes;) {
@@ -113,7 +123,7 @@ void FftMoves<T>::gather(T* re, T* im, const T* data, const int64_t* offset, int
   }
   const bool pairs = second == 1 && evenly_spaced(offset, lanes, 2), plain = evenly_spaced(offset, lanes, 1);
   for (int64_t j = 0; j < n; ++j) {
-    T *__restrict a = re + j * lanes, *__restrict b = im + j * lanes;
+    T* __restrict a = re + j * lanes, * __restrict b = im + j * lanes;
     const T* p = data + offset[0] + j * step;
     if (pairs)
       for (l = 0; l < lanes; ++l) a[l] = p[2 * l], b[l] = p[2 * l + 1];
@@ -125,8 +135,8 @@ void FftMoves<T>::gather(T* re, T* im, const T* data, const int64_t* offset, int
 }
 
 template <class T>
-void FftMoves<T>::scatter(const T* re, const T* im, T* data, const int64_t* offset, int64_t step, int64_t second, int64_t n,
-                          int64_t lanes, T re_scale, T im_scale) {
+void FftMoves<T>::scatter(const T* re, const T* im, T* data, const int64_t* offset, int64_t step, int64_t second,
+                          int64_t n, int64_t lanes, T re_scale, T im_scale) {
   int64_t l = 0;
   if (step == 2 && second == 1) {
     for (; l < lanes;) {
@@ -184,7 +194,7 @@ void FftMoves<T>::untangle(const T* re, const T* im, T* x_re, T* x_im, const T* 
   for (int64_t k = 0; k <= h; ++k) {
     const int64_t i = (k == h ? 0 : k) * lanes, j = (k == 0 ? 0 : h - k) * lanes;
     const T *ar = re + i, *ai = im + i, *br = re + j, *bi = im + j, c = w[2 * k], s = w[2 * k + 1];
-    T *__restrict xr = x_re + k * lanes, *__restrict xi = x_im + k * lanes;
+    T* __restrict xr = x_re + k * lanes, * __restrict xi = x_im + k * lanes;
     for (int64_t l = 0; l < lanes; ++l) {
       const T dr = ar[l] - br[l], di = ai[l] + bi[l];
       xr[l] = ar[l] + br[l] + (dr * s + di * c);
@@ -193,7 +203,8 @@ void FftMoves<T>::untangle(const T* re, const T* im, T* x_re, T* x_im, const T* 
   }
 }
 
-// Z_k = (X_k + conj X_{h-k}) + i conj(w^k) (X_k - conj X_{h-k}), k < h; the imaginary parts of X_0 and X_h do not count.
+// Z_k = (X_k + conj X_{h-k}) + i conj(w^k) (X_k - conj X_{h-k}), k < h; the imaginary parts of X_0 and X_h do not
+// count.
 template <class T>
 void FftMoves<T>::tangle(const T* x_re, const T* x_im, T* re, T* im, const T* w, int64_t h, int64_t lanes) {
   for (int64_t l = 0; l < lanes; ++l) {
@@ -203,7 +214,7 @@ void FftMoves<T>::tangle(const T* x_re, const T* x_im, T* re, T* im, const T* w,
   for (int64_t k = 1; k < h; ++k) {
     const int64_t i = k * lanes, j = (h - k) * lanes;
     const T *ar = x_re + i, *ai = x_im + i, *br = x_re + j, *bi = x_im + j, c = w[2 * k], s = -w[2 * k + 1];
-    T *__restrict zr = re + i, *__restrict zi = im + i;
+    T* __restrict zr = re + i, * __restrict zi = im + i;
     for (int64_t l = 0; l < lanes; ++l) {
       const T dr = ar[l] - br[l], di = ai[l] + bi[l];
       zr[l] = ar[l] + br[l] - (dr * s + di * c);

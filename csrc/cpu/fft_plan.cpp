@@ -10,10 +10,16 @@
 namespace mg::cpu {
 
 #if MG_MULTI_ISA
-namespace avx512 { extern const FftTable fft_table; }
-namespace avx2 { extern const FftTable fft_table; }
+namespace avx512 {
+extern const FftTable fft_table;
+}
+namespace avx2 {
+extern const FftTable fft_table;
+}
 #endif
-namespace portable { extern const FftTable fft_table; }
+namespace portable {
+extern const FftTable fft_table;
+}
 
 const FftTable& fft_table() {
 #if MG_MULTI_ISA
@@ -35,9 +41,9 @@ const FftFns<double>& fft_fns<double>() {
 namespace {
 
 constexpr double kPi = 3.14159265358979323846;
-constexpr int64_t kSplitFrom = 128;                      // shorter single signals run the passes with one lane
-constexpr int64_t kTile = 16;                            // columns or rows of a split transform handled together
-constexpr int64_t kCachedElements = int64_t(1) << 23;    // of all plans together; older ones are dropped
+constexpr int64_t kSplitFrom = 128;                    // shorter single signals run the passes with one lane
+constexpr int64_t kTile = 16;                          // columns or rows of a split transform handled together
+constexpr int64_t kCachedElements = int64_t(1) << 23;  // of all plans together; older ones are dropped
 
 struct Root {
   double re, im;
@@ -161,8 +167,10 @@ std::shared_ptr<const FftPlan<T>> make_plan(int64_t n, bool single) {
   if (single && n >= kSplitFrom)
     for (int64_t d = 2; d * d <= n; ++d)
       if (n % d == 0) n1 = d;
-  if (n1 >= 8) plan_split(*plan, n1);
-  else plan_direct(*plan, factors);
+  if (n1 >= 8)
+    plan_split(*plan, n1);
+  else
+    plan_direct(*plan, factors);
   return plan;
 }
 
@@ -244,7 +252,7 @@ void split_columns(const FftPlan<T>& plan, FftBlock<T> x, FftBlock<T> y) {
       const T *lo = &plan.low[size_t(2 * (e & mask))], *hi = &plan.high[size_t(2 * (e >> plan.shift))];
       const T br = lo[0] * hi[0] - lo[1] * hi[1], bi = lo[0] * hi[1] + lo[1] * hi[0];
       const T *tr = &plan.table[size_t(2 * k * kTile)], *ti = tr + kTile, *a = r.re + k * lanes, *b = r.im + k * lanes;
-      T *__restrict yr = y.re + k * n2 + first, *__restrict yi = y.im + k * n2 + first;
+      T* __restrict yr = y.re + k * n2 + first, * __restrict yi = y.im + k * n2 + first;
       for (int64_t l = 0; l < lanes; ++l) {
         const T wr = tr[l] * br - ti[l] * bi, wi = tr[l] * bi + ti[l] * br;
         yr[l] = a[l] * wr - b[l] * wi;
@@ -312,8 +320,10 @@ std::shared_ptr<const std::vector<T>> fft_roots(int64_t n, int64_t count) {
 template <class T>
 FftBlock<T> fft_transform(const FftPlan<T>& plan, FftBlock<T> x, FftBlock<T> work, int64_t lanes) {
   switch (plan.kind) {
-    case FftPlan<T>::Kind::Direct: return run_direct(plan, x, work, lanes);
-    case FftPlan<T>::Kind::Bluestein: return run_bluestein(plan, x);
+    case FftPlan<T>::Kind::Direct:
+      return run_direct(plan, x, work, lanes);
+    case FftPlan<T>::Kind::Bluestein:
+      return run_bluestein(plan, x);
     default:
       split_columns(plan, x, work);
       split_rows(plan, work, x);
@@ -321,9 +331,9 @@ FftBlock<T> fft_transform(const FftPlan<T>& plan, FftBlock<T> x, FftBlock<T> wor
   }
 }
 
-#define MG_INSTANTIATE(T)                                                                       \
-  template std::shared_ptr<const FftPlan<T>> fft_plan<T>(int64_t, bool);                        \
-  template std::shared_ptr<const std::vector<T>> fft_roots<T>(int64_t, int64_t);                \
+#define MG_INSTANTIATE(T)                                                        \
+  template std::shared_ptr<const FftPlan<T>> fft_plan<T>(int64_t, bool);         \
+  template std::shared_ptr<const std::vector<T>> fft_roots<T>(int64_t, int64_t); \
   template FftBlock<T> fft_transform<T>(const FftPlan<T>&, FftBlock<T>, FftBlock<T>, int64_t);
 MG_INSTANTIATE(float)
 MG_INSTANTIATE(double)

@@ -1,9 +1,11 @@
-// What a Fourier transform of length n needs, computed once and kept in a small cache: factors, twiddles, chirps (in double, rounded
-// once). A plan transforms `lanes` signals at a time, forward and without scaling; the inverse exchanges re and im at both ends.
+// What a Fourier transform of length n needs, computed once and kept in a small cache: factors, twiddles, chirps (in
+// double, rounded once). A plan transforms `lanes` signals at a time, forward and without scaling; the inverse
+// exchanges re and im at both ends.
 //
 //   Direct     Stockham passes over a block of signals that fits the cache
-//   Split      one long signal as an n1 x n2 matrix: columns, twiddles, rows (Bailey's four-step), each a batch of Direct ones
-//   Bluestein  lengths with a prime factor above kFftMaxRadix: a convolution with a chirp, of a smooth length >= 2n - 1
+//   Split      one long signal as an n1 x n2 matrix: columns, twiddles, rows (Bailey's four-step), each a batch of
+//   Direct ones Bluestein  lengths with a prime factor above kFftMaxRadix: a convolution with a chirp, of a smooth
+//   length >= 2n - 1
 #pragma once
 #include <memory>
 #include <vector>
@@ -18,8 +20,10 @@ struct FftPlan {
   int64_t n = 1;
   Kind kind = Kind::Direct;
   std::vector<FftStage<T>> stages;
-  std::vector<T> table;  // twiddles and roots of the stages; Bluestein: the chirp (split), then the transformed kernel (split)
-  // Split: n = n1 * n2; exp(-2 pi i k / n) = high[k >> shift] * low[k & mask], and table holds its powers k l of a tile. Bluestein: `first` is the convolution's plan.
+  std::vector<T>
+      table;  // twiddles and roots of the stages; Bluestein: the chirp (split), then the transformed kernel (split)
+  // Split: n = n1 * n2; exp(-2 pi i k / n) = high[k >> shift] * low[k & mask], and table holds its powers k l of a
+  // tile. Bluestein: `first` is the convolution's plan.
   int64_t n1 = 1, n2 = 1;
   int shift = 0;
   std::vector<T> low, high;

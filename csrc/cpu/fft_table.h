@@ -1,5 +1,5 @@
-// Butterfly passes of the Fourier transform (fft_isa.cpp). Data are split arrays re[n * lanes], im[n * lanes]: `lanes` signals side by
-// side, so that every inner loop is contiguous whatever the radix.
+// Butterfly passes of the Fourier transform (fft_isa.cpp). Data are split arrays re[n * lanes], im[n * lanes]: `lanes`
+// signals side by side, so that every inner loop is contiguous whatever the radix.
 #pragma once
 #include <cstdint>
 
@@ -8,7 +8,8 @@
 namespace mg::cpu {
 
 // Stockham, decimation in frequency: with p = radix and x the previous pass's output,
-//   y[s (p q + j) + k] = w^(q j) sum_i x[s (q + m i) + k] exp(-2 pi i (i j) / p),  w = exp(-2 pi i / (p m)),  q < m, k < s.
+//   y[s (p q + j) + k] = w^(q j) sum_i x[s (q + m i) + k] exp(-2 pi i (i j) / p),  w = exp(-2 pi i / (p m)),  q < m, k
+//   < s.
 template <class T>
 struct FftStage {
   int64_t radix, m, s;  // s: product of the radices before; the lanes multiply it
@@ -25,14 +26,16 @@ struct FftFns {
   // (re, im) *= (f_re, f_im), element by element.
   void (*multiply)(T* re, T* im, const T* f_re, const T* f_im, int64_t n);
 
-  // Between memory of any strides and blocks (fft_move_isa.cpp). Pair j of line l lies at data[offset[l] + j * step] and
-  // data[... + second]: interleaved complex numbers have second = 1, neighbouring reals the distance of neighbours.
-  void (*gather)(T* re, T* im, const T* data, const int64_t* offset, int64_t step, int64_t second, int64_t n, int64_t lanes);
+  // Between memory of any strides and blocks (fft_move_isa.cpp). Pair j of line l lies at data[offset[l] + j * step]
+  // and data[... + second]: interleaved complex numbers have second = 1, neighbouring reals the distance of neighbours.
+  void (*gather)(T* re, T* im, const T* data, const int64_t* offset, int64_t step, int64_t second, int64_t n,
+                 int64_t lanes);
   void (*scatter)(const T* re, const T* im, T* data, const int64_t* offset, int64_t step, int64_t second, int64_t n,
                   int64_t lanes, T re_scale, T im_scale);
   // block[j * lanes + l] = rows[l * distance + j] for j < n
   void (*transpose)(T* block, const T* rows, int64_t distance, int64_t n, int64_t lanes);
-  // The step between a real transform of 2h points and a complex one of h points; w = exp(-2 pi i k / 2h). Results times 1/2 and 1.
+  // The step between a real transform of 2h points and a complex one of h points; w = exp(-2 pi i k / 2h). Results
+  // times 1/2 and 1.
   void (*untangle)(const T* re, const T* im, T* x_re, T* x_im, const T* w, int64_t h, int64_t lanes);
   void (*tangle)(const T* x_re, const T* x_im, T* re, T* im, const T* w, int64_t h, int64_t lanes);
 };

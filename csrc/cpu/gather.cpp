@@ -134,53 +134,6 @@ Reduce reduce_of(Mode m) {
                            : Reduce::Add;
 }
 
-Tensor constant_of(DType dtype, double real, int64_t integer) {
-  const Tensor one = empty(Dims{}, dtype);
-  fill(*one, real, integer);
-  return one;
-}
-
-// The value that leaves the reduction unchanged, written first where include_self is False.
-Tensor identity_of(Mode m, DType dtype) {
-  if (m == Mode::Mul) return constant_of(dtype, 1, 1);
-  if (m != Mode::Max && m != Mode::Min) return constant_of(dtype, 0, 0);
-  const bool lowest = m == Mode::Max;
-  const int64_t limit = dispatch(dtype, [&](auto tag) -> int64_t {
-    using T = decltype(tag);
-    if constexpr (std::is_integral_v<T>)
-      return lowest ? int64_t(std::numeric_limits<T>::min()) : int64_t(std::numeric_limits<T>::max());
-    else
-      return 0;
-  });
-  return constant_of(dtype, lowest ? -INFINITY : INFINITY, limit);
-}
-
-// target /= how many values each element received (with_self: and its own)
-void divide_by_counts(TensorImpl& target, const ScatterPass& pass, bool with_self) {
-  const Tensor counts = empty(target.sizes, DType::Int64);
-  fill(*counts, 0, with_self ? 1 : 0);
-  const int64_t one = 1;
-  ScatterPass{*counts, pass.index, nullptr, &one, pass.d}.run(Reduce::Add);
-  LoopPlan plan(target.sizes);
-  plan.add(target);
-  plan.add(*counts);
-  plan.finish();
-  dispatch_any(target.dtype, [&](auto tag) {
-    using T = decltype(tag);
-    for_rows(plan, [&](char** p, int64_t n) {
-      for (int64_t i = 0; i < n; ++i) {
-        T& v = *reinterpret_cast<T*>(p[0] + i * plan.inner_stride(0));
-        const int64_t c = *reinterpret_cast<const int64_t*>(p[1] + i * plan.inner_stride(1));
-        if (c <= 1) continue;
-        if constexpr (std::is_integral_v<T>)
-          v = T(int64_t(v) / c - (int64_t(v) % c < 0));  // rounds down, as PyTorch
-        else
-          v = T(v / convert<T>(c));
-      }
-    });
-  });
-}
-
 void scatter_into(Invocation& inv, Mode mode, bool include_self) {
   const int d = wrapped(inv.i(1), *at_least_1d(inv.in(0)));
   const Tensor checked = checked_indices(inv.op, inv.in(2), at_least_1d(inv.in(0)).size(d), d, false);
@@ -201,11 +154,17 @@ void scatter_into(Invocation& inv, Mode mode, bool include_self) {
     fill(*(constant = empty(Dims{}, target.dtype())), v);
   const ScatterPass pass{*target, *index, src.get(), constant ? constant->data() : nullptr, d};
   if (mode != Mode::Assign && !include_self) {
-    const Tensor identity = identity_of(mode, target.dtype());
+    const Tensor identity = identity_of(reduce_of(mode), target.dtype());
     ScatterPass{*target, *index, nullptr, identity->data(), d}.run(Reduce::Assign);
   }
   pass.run(reduce_of(mode));
-  if (mode == Mode::Mean) divide_by_counts(*target, pass, include_self);
+  if (mode == Mode::Mean) {
+    const Tensor counts = empty(target.sizes(), DType::Int64);
+    fill(*counts, 0, include_self ? 1 : 0);
+    const int64_t one = 1;
+    ScatterPass{*counts, *index, nullptr, &one, d}.run(Reduce::Add);
+    divide_by_counts(*target, *counts);
+  }
   if (widen) strided_copy(out, *wide);
 }
 

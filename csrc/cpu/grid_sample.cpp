@@ -18,19 +18,25 @@ enum Mode : int64_t { Bilinear, Nearest, Bicubic };
 enum Border : int64_t { Zeros, Clamp, Reflect };
 
 struct Sampling {
-  int dims;           // 2 or 3
-  int64_t size[3];    // input sizes in the order of the grid's coordinates: W, H, D
-  int64_t step[3];    // distance of neighbours in a channel
+  int dims;         // 2 or 3
+  int64_t size[3];  // input sizes in the order of the grid's coordinates: W, H, D
+  int64_t step[3];  // distance of neighbours in a channel
   Mode mode;
   Border border;
   bool align_corners;
 };
 
+constexpr int kPoints = 32;  // points whose taps are worked out before the channels are walked
+
 template <class T>
 struct Taps {
   int count = 0;
   int64_t index[16];
-  T weight[16], slope[16][3];  // slope: derivative of the weight by each grid coordinate
+  T weight[16];
+};
+template <class T>
+struct Slopes {
+  T by[16][3];  // derivative of each weight by each grid coordinate
 };
 
 template <class T>
@@ -123,9 +129,9 @@ AxisTaps<T> axis_taps(const Sampling& s, int d, T coordinate) {
   return a;
 }
 
-// All combinations of the coordinates' taps that lie inside.
+// All combinations of the coordinates' taps that lie inside; `slopes` may be null.
 template <class T>
-void point_taps(const Sampling& s, const T* point, Taps<T>& taps) {
+void point_taps(const Sampling& s, const T* point, Taps<T>& taps, Slopes<T>* slopes) {
   AxisTaps<T> a[3]{};
   for (int d = 0; d < s.dims; ++d) a[d] = axis_taps(s, d, point[d]);
   if (s.dims == 2) a[2] = AxisTaps<T>{1, {0}, {1}, {0}};
@@ -137,9 +143,10 @@ void point_taps(const Sampling& s, const T* point, Taps<T>& taps) {
         const int c = taps.count++;
         taps.index[c] = a[0].at[i] * s.step[0] + a[1].at[j] * s.step[1] + a[2].at[k] * s.step[2];
         taps.weight[c] = a[0].weight[i] * a[1].weight[j] * a[2].weight[k];
-        taps.slope[c][0] = a[0].slope[i] * a[1].weight[j] * a[2].weight[k];
-        taps.slope[c][1] = a[0].weight[i] * a[1].slope[j] * a[2].weight[k];
-        taps.slope[c][2] = a[0].weight[i] * a[1].weight[j] * a[2].slope[k];
+        if (slopes == nullptr) continue;
+        slopes->by[c][0] = a[0].slope[i] * a[1].weight[j] * a[2].weight[k];
+        slopes->by[c][1] = a[0].weight[i] * a[1].slope[j] * a[2].weight[k];
+        slopes->by[c][2] = a[0].weight[i] * a[1].weight[j] * a[2].slope[k];
       }
 }
 
@@ -164,6 +171,16 @@ struct Shape {
   }
 };
 
+template <class T>
+T weighted(const Taps<T>& taps, const T* x) {
+  if (taps.count == 4)  // bilinear, inside: the common case
+    return taps.weight[0] * x[taps.index[0]] + taps.weight[1] * x[taps.index[1]] + taps.weight[2] * x[taps.index[2]] +
+           taps.weight[3] * x[taps.index[3]];
+  T sum = 0;
+  for (int k = 0; k < taps.count; ++k) sum += taps.weight[k] * x[taps.index[k]];
+  return sum;
+}
+
 // _grid_sample(input, grid, mode, padding_mode, align_corners)
 void grid_sample_cpu(Invocation& inv) {
   if (inv.out().numel == 0) return;
@@ -173,19 +190,19 @@ void grid_sample_cpu(Invocation& inv) {
   const StagedOut out(inv.outs[0], dtype);
   dispatch_float(dtype, [&](auto tag) {
     using T = decltype(tag);
-    const int64_t grain = std::max<int64_t>(8192 / std::max<int64_t>(shape.channels, 1), 16);
-    parallel_for(0, shape.n * shape.points, grain, [&](int64_t begin, int64_t end) {
-      Taps<T> taps;
-      for (int64_t p = begin; p < end; ++p) {
-        const int64_t image = p / shape.points;
-        point_taps(shape.s, points.ptr<T>() + p * shape.s.dims, taps);
+    const int64_t blocks = (shape.points + kPoints - 1) / kPoints;
+    const int64_t grain = std::max<int64_t>(8192 / (kPoints * std::max<int64_t>(shape.channels, 1)), 1);
+    parallel_for(0, shape.n * blocks, grain, [&](int64_t begin, int64_t end) {
+      Taps<T> taps[kPoints];
+      for (int64_t b = begin; b < end; ++b) {
+        const int64_t image = b / blocks, p = b % blocks * kPoints,
+                      count = std::min<int64_t>(shape.points - p, kPoints);
+        const T* at = points.ptr<T>() + (image * shape.points + p) * shape.s.dims;
+        for (int64_t i = 0; i < count; ++i) point_taps<T>(shape.s, at + i * shape.s.dims, taps[i], nullptr);
         const T* x = input.ptr<T>() + image * shape.channels * shape.in;
-        T* y = out.ptr<T>() + image * shape.channels * shape.points + p % shape.points;
-        for (int64_t c = 0; c < shape.channels; ++c, x += shape.in, y += shape.points) {
-          T sum = 0;
-          for (int k = 0; k < taps.count; ++k) sum += taps.weight[k] * x[taps.index[k]];
-          *y = sum;
-        }
+        T* y = out.ptr<T>() + image * shape.channels * shape.points + p;
+        for (int64_t c = 0; c < shape.channels; ++c, x += shape.in, y += shape.points)
+          for (int64_t i = 0; i < count; ++i) y[i] = weighted(taps[i], x);
       }
     });
   });
@@ -203,13 +220,14 @@ void grid_sample_backward_cpu(Invocation& inv) {
     const int64_t image_size = shape.channels * shape.in;
     parallel_for(0, shape.n, 1, [&](int64_t begin, int64_t end) {
       Taps<T> taps;
+      Slopes<T> slopes;
       for (int64_t image = begin; image < end; ++image) {
         T* dx = dinput.ptr<T>() + image * image_size;
         const T* x = input.ptr<T>() + image * image_size;
         std::fill_n(dx, image_size, T(0));
         for (int64_t p = 0; p < shape.points; ++p) {
           const int64_t at = (image * shape.points + p) * shape.s.dims;
-          point_taps(shape.s, points.ptr<T>() + at, taps);
+          point_taps(shape.s, points.ptr<T>() + at, taps, &slopes);
           const T* gy = g.ptr<T>() + image * shape.channels * shape.points + p;
           T slope[3] = {0, 0, 0};
           for (int64_t c = 0; c < shape.channels; ++c)
@@ -217,7 +235,7 @@ void grid_sample_backward_cpu(Invocation& inv) {
               const int64_t i = c * shape.in + taps.index[k];
               const T gc = gy[c * shape.points];
               dx[i] += gc * taps.weight[k];
-              for (int d = 0; d < 3; ++d) slope[d] += gc * x[i] * taps.slope[k][d];
+              for (int d = 0; d < 3; ++d) slope[d] += gc * x[i] * slopes.by[k][d];
             }
           for (int d = 0; d < shape.s.dims; ++d) dgrid.ptr<T>()[at + d] = slope[d];
         }

@@ -90,6 +90,41 @@ void index_source(Invocation& inv, Reduce reduce, double scale) {
 void index_add_cpu(Invocation& inv) { index_source(inv, Reduce::Add, inv.f(4)); }
 void index_copy_cpu(Invocation& inv) { index_source(inv, Reduce::Assign, 1); }
 
+// How many sources each slab received (include_self: and its own), in the target's sizes.
+Tensor slab_counts(const TensorImpl& target, int d, const Tensor& index, bool include_self) {
+  const Tensor counts = empty(Dims{size_at(target, d)}, DType::Int64);
+  int64_t* count = counts.ptr<int64_t>();
+  std::fill(count, count + counts.numel(), int64_t(include_self));
+  for (int64_t k = 0; k < index.numel(); ++k) ++count[index.ptr<int64_t>()[k]];
+  Dims strides(target.dim());
+  if (target.dim() > 0) strides[d] = 1;
+  return alias(*counts, target.sizes, strides, 0);
+}
+
+// _index_reduce(input, dim, index, source, reduce, include_self)
+void index_reduce_cpu(Invocation& inv) {
+  const std::string_view how = inv.args[4].str;
+  const bool mean = how == "mean", include_self = inv.b(5);
+  const Reduce reduce = mean ? Reduce::Add : how == "prod" ? Reduce::Mul : how == "amax" ? Reduce::Max : Reduce::Min;
+  const int d = wrapped(inv.i(1), inv.in(0));
+  const Tensor index = checked_indices(inv.op, inv.in(2), size_at(inv.in(0), d), d, false);  // raises before the first write
+  TensorImpl& out = start_from_input(inv);
+  if (out.numel == 0 || inv.in(3).numel == 0) return;
+  const bool widen = sums_in_float(out.dtype) && (reduce == Reduce::Add || reduce == Reduce::Mul);
+  const Tensor target = widen ? to_contiguous(out, DType::Float32) : inv.outs[0];
+  const Tensor source = cast(inv.tensor(3), target.dtype());
+  Offsets offsets(index.numel());
+  offsets.add(index.ptr<int64_t>(), step_bytes(*target, d));
+  if (!include_self) {
+    const Tensor identity = identity_of(reduce, target.dtype());
+    const Tensor wide = alias(*identity, target.sizes(), Dims(target.dim()), 0);
+    slab_scatter(plan_without(*target, *wide, d), offsets.data, offsets.n, 0, target.dtype(), Reduce::Assign);
+  }
+  slab_scatter(plan_without(*target, *source, d), offsets.data, offsets.n, step_bytes(*source, d), target.dtype(), reduce);
+  if (mean) divide_by_counts(*target, *slab_counts(*target, d, index, include_self));
+  if (widen) strided_copy(out, *target);
+}
+
 // The operand as a 0-d tensor of the output's dtype.
 Tensor scalar_of(const Value& v, DType dtype) {
   if (v.is_tensor()) return to_contiguous(*v.t, dtype);
@@ -247,6 +282,8 @@ void embedding_backward_cpu(Invocation& inv) {
 MG_KERNEL("index_select", CPU, index_select_cpu);
 MG_KERNEL("index_add", CPU, index_add_cpu);
 MG_KERNEL("index_add_", CPU, index_add_cpu);
+MG_KERNEL("_index_reduce", CPU, index_reduce_cpu);
+MG_KERNEL("_index_reduce_", CPU, index_reduce_cpu);
 MG_KERNEL("index_copy", CPU, index_copy_cpu);
 MG_KERNEL("index_copy_", CPU, index_copy_cpu);
 MG_KERNEL("index_fill", CPU, index_fill_cpu);

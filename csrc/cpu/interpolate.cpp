@@ -175,6 +175,10 @@ void copy_nearest(const Taps<float>& taps, const DimView& x, int64_t out, const 
   over_outer(x.outer, out * x.inner, [&](int64_t o) {
     const U* from = src + o * x.size * x.inner;
     U* y = dst + o * out * x.inner;
+    if (x.inner == 1) {
+      for (int64_t i = 0; i < out; ++i) y[i] = from[taps.index[size_t(i)]];
+      return;
+    }
     for (int64_t i = 0; i < out; ++i, y += x.inner) std::copy_n(from + taps.index[size_t(i)] * x.inner, x.inner, y);
   });
 }
@@ -195,10 +199,17 @@ void resample_cpu(Invocation& inv) {
   if (rule.mode.starts_with("nearest")) {
     const Taps<float> taps = taps_of<float>(rule);
     switch (itemsize(in.dtype)) {
-      case 1: copy_nearest(taps, view, size, x.ptr<uint8_t>(), out.ptr<uint8_t>()); break;
-      case 2: copy_nearest(taps, view, size, x.ptr<uint16_t>(), out.ptr<uint16_t>()); break;
-      case 4: copy_nearest(taps, view, size, x.ptr<uint32_t>(), out.ptr<uint32_t>()); break;
-      default: copy_nearest(taps, view, size, x.ptr<uint64_t>(), out.ptr<uint64_t>());
+      case 1:
+        copy_nearest(taps, view, size, x.ptr<uint8_t>(), out.ptr<uint8_t>());
+        break;
+      case 2:
+        copy_nearest(taps, view, size, x.ptr<uint16_t>(), out.ptr<uint16_t>());
+        break;
+      case 4:
+        copy_nearest(taps, view, size, x.ptr<uint32_t>(), out.ptr<uint32_t>());
+        break;
+      default:
+        copy_nearest(taps, view, size, x.ptr<uint64_t>(), out.ptr<uint64_t>());
     }
   } else {
     dispatch_float(in.dtype, [&](auto tag) {

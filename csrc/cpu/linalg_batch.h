@@ -52,12 +52,19 @@ struct Batch {
   S* data;
   int64_t rows = 1, cols = 1, rs = 0, cs = 0;
   Dims sizes, strides;  // of the batch dims
+  int64_t step = 0;     // elements from one item to the next, where all of them are evenly spaced
+  bool even = true;
 
   Batch(const TensorImpl& t, int core) : data(t.ptr<S>()) {
     const int n = t.dim() - core;
     for (int d = 0; d < n; ++d) {
       sizes.push_back(t.sizes[d]);
       strides.push_back(t.strides[d]);
+    }
+    int64_t expected = step = n > 0 ? strides[n - 1] : 0;
+    for (int d = n - 1; d >= 0; --d) {
+      even = even && (sizes[d] == 1 || strides[d] == expected);
+      expected *= sizes[d];
     }
     if (core >= 1) {
       rows = t.sizes[n];
@@ -77,13 +84,14 @@ struct Batch {
   S* at(int64_t index, const Dims& over) const {
     S* p = data;
     const int missing = over.size() - sizes.size();
+    if (even && missing == 0 && over == sizes) return data + index * step;
     for (int d = over.size() - 1; d >= missing; --d) {
       if (sizes[d - missing] != 1) p += index % over[d] * strides[d - missing];
       index /= over[d];
     }
     return p;
   }
-  S* at(int64_t index) const { return at(index, sizes); }
+  S* at(int64_t index) const { return even ? data + index * step : at(index, sizes); }
 };
 
 template <class S>

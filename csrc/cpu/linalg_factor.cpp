@@ -4,6 +4,7 @@
 // Legend: A (*, n, n), for LU (*, m, n) with k = min(m, n); info (*) is LAPACK's, checked in Python. Meta:
 // ../core/meta_linalg.cpp. Declarations: minigrad/ops/linalg_factor.py.
 #include "linalg_batch.h"
+#include "linalg_small.h"
 
 namespace mg::cpu {
 
@@ -24,8 +25,13 @@ void cholesky_cpu(Invocation& inv) {
         load(a.get(), n, in, in.at(i));
         const int size = int(n), ld = ld_of(n);
         int code = 0;
-        const char* uplo = upper ? "U" : "L";
-        if (n > 0) lib.potrf(uplo, &size, a.get(), &ld, &code, size_t(1));
+        if constexpr (is_complex_scalar<S>) {
+          if (n > 0) lib.potrf(upper ? "U" : "L", &size, a.get(), &ld, &code, size_t(1));
+        } else if (n <= kSmallMatrix) {
+          code = small_cholesky(a.get(), size, upper);
+        } else {
+          lib.potrf(upper ? "U" : "L", &size, a.get(), &ld, &code, size_t(1));
+        }
         for (int64_t d = 0; d < n && code == 0; ++d)  // OpenBLAS lets pivots pass that are not finite
           if (!all_finite(a.get() + d * n + d, 1)) code = int(d + 1);
         store(out, out.at(i), a.get(), n, upper ? Part::Upper : Part::Lower);
@@ -63,15 +69,6 @@ void cholesky_inverse_cpu(Invocation& inv) {
       }
     });
   });
-}
-
-// Factors one matrix in place; returns LAPACK's info.
-template <class S>
-int factor_lu(const Lapack<S>& lib, S* a, int64_t m, int64_t n, int32_t* pivots) {
-  const int rows = int(m), cols = int(n), ld = ld_of(m);
-  int code = 0;
-  if (m > 0 && n > 0) lib.getrf(&rows, &cols, a, &ld, pivots, &code);
-  return code;
 }
 
 // _linalg_lu_factor(input) -> LU, pivots, info

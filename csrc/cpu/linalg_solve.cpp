@@ -3,7 +3,7 @@
 // Legend: A (*, n, n); B, X (*, n, k), with left=False (*, k, n) for X A = B. The batches of A and B broadcast; a
 // matrix that several right sides share is factored once. X A = B is solved as A^H X^H = B^H, so LAPACK only sees left
 // sides. Meta: ../core/meta_linalg.cpp. Declarations: minigrad/ops/linalg_solve.py.
-#include "linalg_batch.h"
+#include "linalg_small.h"
 
 namespace mg::cpu {
 
@@ -36,7 +36,7 @@ void solve_factored(const Lapack<S>& lib, const S* factors, const int32_t* pivot
                     const Sides<S>& s, bool adjoint) {
   const int64_t n = s.n, k = s.k;
   // left: A X = B or A^H X = B. Right sides arrive conjugate-transposed, which turns A into A^H and back.
-  const char* transpose = s.left == adjoint ? "C" : "N";
+  const bool flipped = s.left == adjoint;
   for_each_piece(s.x.count(), solve_work(n, k), [&](int64_t begin, int64_t end) {
     const auto x = buffer<S>(n * k);
     for (int64_t i = begin; i < end; ++i) {
@@ -49,11 +49,7 @@ void solve_factored(const Lapack<S>& lib, const S* factors, const int32_t* pivot
         }
         rest /= s.x.sizes[d];
       }
-      const int size = int(n), sides = int(k), ld = ld_of(n);
-      int code = 0;
-      if (n > 0 && k > 0)
-        lib.getrs(transpose, &size, &sides, factors + item * n * n, &ld, pivots + item * n, x.get(), &ld, &code,
-                  size_t(1));
+      solve_lu(lib, factors + item * n * n, pivots + item * n, n, x.get(), k, flipped);
       s.write(x.get(), i);
     }
   });
@@ -75,10 +71,7 @@ void solve_cpu(Invocation& inv) {
         S* a = factors.get() + i * n * n;
         int32_t* pivot = all_pivots.get() + i * n;
         load(a, n, in, in.at(i));
-        const int size = int(n), ld = ld_of(n);
-        int code = 0;
-        if (n > 0) lib.getrf(&size, &size, a, &ld, pivot, &code);
-        *info.at(i) = code;
+        *info.at(i) = factor_lu(lib, a, n, n, pivot);
         store(lu, lu.at(i), a, n);
         store_vector(pivots, pivots.at(i), pivot);
       }
@@ -113,22 +106,27 @@ void inv_cpu(Invocation& inv) {
     const Batch<S> in(inv.in(0), 2), out(inv.out(0), 2);
     const Batch<int32_t> info(inv.out(1), 0);
     const int64_t n = in.rows;
+    const bool small = !is_complex_scalar<S> && n <= kSmallMatrix;
     const int size = int(n), ld = ld_of(n), ask = -1;
     int code = 0;
     S query(1);
-    if (n > 0) lib.getri(&size, static_cast<S*>(nullptr), &ld, static_cast<int*>(nullptr), &query, &ask, &code);
+    if (!small && n > 0)
+      lib.getri(&size, static_cast<S*>(nullptr), &ld, static_cast<int*>(nullptr), &query, &ask, &code);
     const int work = work_size(query);
     for_each_piece(in.count(), 2 * n * n * n, [&](int64_t begin, int64_t end) {
-      const auto a = buffer<S>(n * n), space = buffer<S>(work);
+      const auto a = buffer<S>(n * n), space = buffer<S>(small ? n * n : work);
       const auto pivot = buffer<int32_t>(n);
       for (int64_t i = begin; i < end; ++i) {
         load(a.get(), n, in, in.at(i));
-        int failed = 0, ignored = 0;
-        if (n > 0) {
-          lib.getrf(&size, &size, a.get(), &ld, pivot.get(), &failed);
-          if (failed == 0) lib.getri(&size, a.get(), &ld, pivot.get(), space.get(), &work, &ignored);
+        const int failed = factor_lu(lib, a.get(), n, n, pivot.get());
+        int ignored = 0;
+        if (failed == 0 && small) {
+          for (int64_t e = 0; e < n * n; ++e) space[e] = S(e % (n + 1) == 0);
+          solve_lu(lib, a.get(), pivot.get(), n, space.get(), n, false);
+        } else if (failed == 0 && n > 0) {
+          lib.getri(&size, a.get(), &ld, pivot.get(), space.get(), &work, &ignored);
         }
-        store(out, out.at(i), a.get(), n);
+        store(out, out.at(i), small && failed == 0 ? space.get() : a.get(), n);
         *info.at(i) = failed;
       }
     });

@@ -373,17 +373,10 @@ void run_pointwise(Invocation& inv, const Entry& e) {
     fail_dtype(inv);
   if (inv.plain && !low && out.contiguous && out.numel <= kGrain / 8 && run_small(inv, e, row, fn, out)) return;
   if (out.numel == 0) return;
-  Job job{.op = inv.op,
-          .row = row,
-          .fn = fn,
-          .compute = compute,
-          .item = 0,
-          .n = out.numel,
-          .block = 0,
-          .inputs = row->arity,
-          .out = {},
-          .in = {},
-          .constant_block = {}};
+  // clang-format off
+  Job job{.op = inv.op, .row = row, .fn = fn, .compute = compute, .item = 0, .n = out.numel, .block = 0, .inputs = row->arity,
+          .out = {}, .in = {}, .constant_block = {}};
+  // clang-format on
   set_up(job, inv, e, out);
   alignas(64) char constants[kMaxInputs][kBlockBytes];
   if (job.constants) fill_constants(job, constants);

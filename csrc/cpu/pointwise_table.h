@@ -30,7 +30,7 @@ const PointwiseKernel* find_complex_pointwise(const char* name);  // complex_poi
 
 // One table per source file and instruction set, each ended by a row without a name.
 struct PointwiseTables {
-  const PointwiseKernel *unary, *binary, *ternary;
+  const PointwiseKernel *unary, *binary, *ternary, *special;
 };
 PointwiseTables pointwise_tables(Isa isa);  // for tests
 

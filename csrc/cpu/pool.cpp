@@ -1,4 +1,5 @@
-// Pooling over the last 1 to 3 dims: max (with indices), average, their adaptive and fractional forms, and the adjoints.
+// Pooling over the last 1 to 3 dims: max (with indices), average, their adaptive and fractional forms, and the
+// adjoints.
 //
 // A plane is the spatial part of one channel, seen as (D, H, W) with leading sizes of 1 for images and sequences;
 // planes are independent and are what threads share out. Each dim's windows are worked out once per call (Axis).
@@ -155,8 +156,7 @@ void max_pool(Invocation& inv, const Axes& a) {
   indices.finish();
 }
 void max_pool_cpu(Invocation& inv) {
-  max_pool(inv,
-           windows(inv.in(0), inv.out(), dims_of(inv, 1), inv.ints(1), inv.ints(2), inv.ints(3), inv.ints(4)));
+  max_pool(inv, windows(inv.in(0), inv.out(), dims_of(inv, 1), inv.ints(1), inv.ints(2), inv.ints(3), inv.ints(4)));
 }
 void adaptive_max_pool_cpu(Invocation& inv) { max_pool(inv, adaptive(inv.in(0), inv.out(), dims_of(inv, 1))); }
 
@@ -208,7 +208,8 @@ void fractional_max_pool_cpu(Invocation& inv) {
       Axes a;
       for (int d = 0; d < dims; ++d) {  // PyTorch's order of the samples: last dim first for images, first for volumes
         const int64_t k = dims == 2 ? 1 - d : d;
-        a[3 - dims + d] = fractional_axis(Wide<T>(samples.ptr<T>()[p * dims + k]), in_sizes[d], at(sizes, d), at(kernel, d));
+        a[3 - dims + d] =
+            fractional_axis(Wide<T>(samples.ptr<T>()[p * dims + k]), in_sizes[d], at(sizes, d), at(kernel, d));
       }
       max_plane(a, x.ptr<T>() + p * in, out.out.ptr<T>() + p * small, indices.out.ptr<int64_t>() + p * small);
     });

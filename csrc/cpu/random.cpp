@@ -97,6 +97,35 @@ void normal_cpu(Invocation& inv) {
       [&](double* o, int64_t n, PhiloxRange r, int64_t at) { t.normal64(o, n, r, at, mean, std); });
 }
 
+// _normal_of(mean, std, generator): a mean and a standard deviation each
+void normal_of_cpu(Invocation& inv) {
+  const DType compute = inv.out().dtype == DType::Float64 ? DType::Float64 : DType::Float32;
+  Tensor each[2];
+  for (int k = 0; k < 2; ++k) {
+    const TensorImpl& t = inv.in(k);
+    each[k] = alias(t, inv.out().sizes, broadcast_strides(t.sizes, t.strides, inv.out().sizes), t.offset);
+    each[k] = to_contiguous(*each[k], compute);
+  }
+  for (int64_t i = 0; i < each[1].numel(); ++i)
+    MG_CHECK(!(read_double(*each[1], i) < 0), Runtime, "normal: expects all elements of std >= 0.0: got ",
+             read_double(*each[1], i), " at position ", i);
+  auto scale = [&]<class T>(T* o, int64_t n, int64_t at) {
+    const T *mean = each[0].ptr<T>() + at, *std = each[1].ptr<T>() + at;
+    for (int64_t i = 0; i < n; ++i) o[i] = o[i] * std[i] + mean[i];
+  };
+  const RandomTable& t = random_table();
+  generate_floats(
+      inv, 2,
+      [&](float* o, int64_t n, PhiloxRange r, int64_t at) {
+        t.normal32(o, n, r, at, 0, 1);
+        scale(o, n, at);
+      },
+      [&](double* o, int64_t n, PhiloxRange r, int64_t at) {
+        t.normal64(o, n, r, at, 0, 1);
+        scale(o, n, at);
+      });
+}
+
 // log_normal_(input!, mean, std, generator)
 void log_normal_cpu(Invocation& inv) {
   const double mean = inv.f(1), std = inv.f(2);
@@ -267,6 +296,7 @@ void masked_scale_cpu(Invocation& inv) {
 
 MG_KERNEL("uniform_", CPU, uniform_cpu);
 MG_KERNEL("normal_", CPU, normal_cpu);
+MG_KERNEL("_normal_of", CPU, normal_of_cpu);
 MG_KERNEL("log_normal_", CPU, log_normal_cpu);
 MG_KERNEL("exponential_", CPU, exponential_cpu);
 MG_KERNEL("cauchy_", CPU, cauchy_cpu);

@@ -152,4 +152,43 @@ void slab_scatter(LoopPlan plan, const int64_t* offsets, int64_t n, int64_t step
       });
 }
 
+Tensor identity_of(Reduce reduce, DType dtype) {
+  const Tensor one = empty(Dims{}, dtype);
+  if (reduce != Reduce::Max && reduce != Reduce::Min) {
+    fill(*one, reduce == Reduce::Mul, reduce == Reduce::Mul);
+    return one;
+  }
+  const bool lowest = reduce == Reduce::Max;
+  const int64_t limit = dispatch(dtype, [&](auto tag) -> int64_t {
+    using T = decltype(tag);
+    if constexpr (std::is_integral_v<T>)
+      return lowest ? int64_t(std::numeric_limits<T>::min()) : int64_t(std::numeric_limits<T>::max());
+    else
+      return 0;
+  });
+  fill(*one, lowest ? -INFINITY : INFINITY, limit);
+  return one;
+}
+
+void divide_by_counts(TensorImpl& target, const TensorImpl& counts) {
+  LoopPlan plan(target.sizes);
+  plan.add(target);
+  plan.add(counts);
+  plan.finish();
+  dispatch_any(target.dtype, [&](auto tag) {
+    using T = decltype(tag);
+    for_rows(plan, [&](char** p, int64_t n) {
+      for (int64_t i = 0; i < n; ++i) {
+        T& v = *reinterpret_cast<T*>(p[0] + i * plan.inner_stride(0));
+        const int64_t c = *reinterpret_cast<const int64_t*>(p[1] + i * plan.inner_stride(1));
+        if (c <= 1) continue;
+        if constexpr (std::is_integral_v<T>)
+          v = T(int64_t(v) / c - (int64_t(v) % c < 0));
+        else
+          v = T(v / convert<T>(c));
+      }
+    });
+  });
+}
+
 }  // namespace mg::cpu

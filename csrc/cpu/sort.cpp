@@ -161,8 +161,37 @@ void mode_cpu(Invocation& inv) {
 
 template <class T>
 bool less_key(T a, T b) {
-  return a < b || (b != b && a == a);
+  return (a < b) | ((b != b) & (a == a));
 }  // NaN last
+
+// Number of keys before which `value` does not belong: keys < value, or with `right` keys <= value. Without branches: random
+// values would miss every second prediction (5 x slower at 100 keys).
+template <bool right, class T>
+int64_t position_of(const T* keys, int64_t n, T value) {
+  auto before = [value](T key) { return right ? !less_key(value, key) : less_key(key, value); };
+  const T* at = keys;
+  for (int64_t left = n; left > 0;) {  // the probes of std::lower_bound, so that unsorted keys give the usual answer
+    const int64_t half = left / 2;
+    const bool up = before(at[half]);
+    at += up ? half + 1 : 0;
+    left = up ? left - half - 1 : half;
+  }
+  return at - keys;
+}
+
+// The same by way of positions that sort the keys; a bad sorter gives a bad answer, not a crash.
+template <class T>
+int64_t position_in_order(const T* keys, const int64_t* order, int64_t n, T value, bool right) {
+  int64_t low = 0, high = n;
+  while (low < high) {
+    const int64_t middle = low + (high - low) / 2, k = std::clamp<int64_t>(order[middle], 0, n - 1);
+    if (right ? !less_key(value, keys[k]) : less_key(keys[k], value))
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low;
+}
 
 // _searchsorted(sorted_sequence, input, sorter?, out_int32, right)
 void searchsorted_cpu(Invocation& inv) {
@@ -180,18 +209,9 @@ void searchsorted_cpu(Invocation& inv) {
         const T* keys = sequence.ptr<T>() + row;
         const int64_t* order = sorter.defined() ? sorter.ptr<int64_t>() + row : nullptr;
         const T value = x.ptr<T>()[i];
-        int64_t low = 0, high = n;
-        while (low < high) {
-          const int64_t middle = low + (high - low) / 2;
-          int64_t k = middle;
-          if (order != nullptr)
-            k = std::clamp<int64_t>(order[middle], 0, n - 1);  // a bad sorter gives a bad answer, not a crash
-          if (right ? !less_key(value, keys[k]) : less_key(keys[k], value))
-            low = middle + 1;
-          else
-            high = middle;
-        }
-        out.ptr<int64_t>()[i] = low;
+        out.ptr<int64_t>()[i] = order   ? position_in_order(keys, order, n, value, right)
+                                : right ? position_of<true>(keys, n, value)
+                                        : position_of<false>(keys, n, value);
       }
     });
   });

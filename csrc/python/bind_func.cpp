@@ -1,5 +1,5 @@
-// minigrad.func's C++ half: BatchHandler, the handler of one vmap level (its rules are Python: minigrad/func/_vmap.py), and what
-// grad/vjp need to ask of graphs.
+// minigrad.func's C++ half: BatchHandler, the handler of one vmap level (its rules are Python: minigrad/func/_vmap.py),
+// and what grad/vjp need to ask of graphs.
 #include <pybind11/stl.h>
 
 #include "../autograd/node.h"
@@ -12,9 +12,10 @@ namespace {
 OpRef alias_op{"alias"}, cast_op{"_to_dtype"};
 
 struct BatchHandler final : Handler {
-  int64_t size;        // of the batch dimension
-  PyObject* runner;    // runner(op name, args, batched flags, in place, output shapes, compute dtype) -> (batched, results)
-  bool wants_empty;    // randomness="different": mg.rand fills what `_empty` made, so that must be a batch
+  int64_t size;  // of the batch dimension
+  PyObject*
+      runner;  // runner(op name, args, batched flags, in place, output shapes, compute dtype) -> (batched, results)
+  bool wants_empty;  // randomness="different": mg.rand fills what `_empty` made, so that must be a batch
 
   BatchHandler(int lvl, Handler* below, int64_t n, PyObject* r, bool different)
       : Handler(lvl, below), size(n), runner(Py_NewRef(r)), wants_empty(different) {}
@@ -25,8 +26,10 @@ struct BatchHandler final : Handler {
   }
 
   std::string why() const override {
-    return "this tensor is a batch inside vmap, so it has no single value; data-dependent control flow, .item() and results whose shape"
-           " depends on data are not possible there. Try mg.where() instead of `if`, or return the tensor and look at it after vmap.";
+    return "this tensor is a batch inside vmap, so it has no single value; data-dependent control flow, .item() and "
+           "results whose shape"
+           " depends on data are not possible there. Try mg.where() instead of `if`, or return the tensor and look at "
+           "it after vmap.";
   }
 
   bool wants(const Op& op, const Value*) const override {  // random numbers depend on vmap's randomness=
@@ -94,16 +97,21 @@ struct BatchHandler final : Handler {
       return;
     }
     py::list values, shapes;
-    for (size_t k = 0; k < op.args.size(); ++k) values.append(py::reinterpret_steal<py::object>(checked(value_to_python(a.values[k]))));
-    for (int k = 0; k < op.n_outputs(); ++k) shapes.append(py::reinterpret_steal<py::object>(wrap_size(r.out[k].sizes)));
+    for (size_t k = 0; k < op.args.size(); ++k)
+      values.append(py::reinterpret_steal<py::object>(checked(value_to_python(a.values[k]))));
+    for (int k = 0; k < op.n_outputs(); ++k)
+      shapes.append(py::reinterpret_steal<py::object>(wrap_size(r.out[k].sizes)));
     const py::object compute = py::reinterpret_steal<py::object>(wrap_dtype(r.compute));
     const py::object answer = py::handle(runner)(op.name, values, a.flags, mode != Write::Fresh, shapes, compute);
     if (mode != Write::Fresh) return;
-    const py::object batched = answer[py::int_(0)], results = answer[py::int_(1)];  // (True or False, one tensor per output)
+    const py::object batched = answer[py::int_(0)],
+                     results = answer[py::int_(1)];  // (True or False, one tensor per output)
     for (int k = 0; k < op.n_outputs(); ++k) {
       const py::object result = results[py::int_(k)];
-      if (batched.ptr() == Py_True) take(op, r.out[k], result.ptr(), outs[k]);
-      else outs[k] = make_standin(Ref<Handler>(this), expect_tensor(result.ptr(), "vmap: result"), false);
+      if (batched.ptr() == Py_True)
+        take(op, r.out[k], result.ptr(), outs[k]);
+      else
+        outs[k] = make_standin(Ref<Handler>(this), expect_tensor(result.ptr(), "vmap: result"), false);
     }
   }
 };
@@ -113,7 +121,8 @@ struct Level {
 };
 
 Level enter(py::object runner, int64_t size, bool different) {
-  auto* h = new BatchHandler(active_handler ? active_handler->level + 1 : 1, active_handler, size, runner.ptr(), different);
+  auto* h =
+      new BatchHandler(active_handler ? active_handler->level + 1 : 1, active_handler, size, runner.ptr(), different);
   Level level{Ref<BatchHandler>(h)};
   active_handler = h;
   return level;
@@ -132,7 +141,8 @@ py::object unwrap(const Level& level, const Tensor& t) {  // (inner tensor, batc
 
 // A tensor to differentiate by: new at this level, with the history of `t` behind it (if any) still reachable.
 Tensor variable(Tensor t) {
-  MG_CHECK(is_inexact(t.dtype()), Runtime, "grad: only Tensors of floating point dtype can require gradients: got ", t.dtype(), ". Try x.float().");
+  MG_CHECK(is_inexact(t.dtype()), Runtime, "grad: only Tensors of floating point dtype can require gradients: got ",
+           t.dtype(), ". Try x.float().");
   if (active_handler != nullptr) t = lift(*active_handler, t);
   if (needs_grad(*t)) {
     GradModeGuard on(true);
@@ -151,29 +161,40 @@ void bind_func(py::module_& m) {
   m.def("vmap_leave", &leave);
   m.def("vmap_wrap", [](const Level& l, Tensor t) { return make_standin(Ref<Handler>(l.handler.get()), t, true); });
   m.def("vmap_unwrap", &unwrap);
+  m.def("handlers_alive", [] { return handlers_alive.load(); });
   m.def("vmap_depth", [] { return active_handler ? active_handler->level : 0; });
   // Raw, because zeros_like and its kin ask it on every call.
-  static PyMethodDef raw[] = {{"is_dataless", [](PyObject*, PyObject* o) { return PyBool_FromLong(is_tensor(o) && impl_of(o)->dataless); },
-                               METH_O, "Whether the tensor stands for values inside a transform (vmap)."},
-                              {}};
+  static PyMethodDef raw[] = {
+      {"is_dataless", [](PyObject*, PyObject* o) { return PyBool_FromLong(is_tensor(o) && impl_of(o)->dataless); },
+       METH_O, "Whether the tensor stands for values inside a transform (vmap)."},
+      {}};
   PyModule_AddFunctions(m.ptr(), raw);
   m.def("spread_like", &spread_like);
   // For checks that only raise: the elements of all slices, in an ordinary tensor.
   m.def("all_values", [](Tensor t) {
-    while (const Standin* s = standin_of(*t)) t = Tensor(s->inner);
+    for (const Standin* s = standin_of(*t); s != nullptr && s->inner.defined(); s = standin_of(*t))
+      t = Tensor(s->inner);
     return t;
   });
+  // At the level below that of `t`; and a batch of that level from its inner tensor (custom Functions,
+  // minigrad/func/_function.py).
+  m.def("vmap_below", [](Tensor t, py::function f) {
+    HandlerGuard below(standin_of(*t)->handler->parent);
+    return f();
+  });
+  m.def("vmap_like", [](Tensor t, Tensor inner) { return make_standin(standin_of(*t)->handler, inner, true); });
   m.def("standin", [](Tensor t) -> py::object {  // (level, inner, batched) of a data-less tensor, else None
     const Standin* s = standin_of(*t);
     return s ? py::object(py::make_tuple(s->handler->level, s->inner, s->batched)) : py::none();
   });
   m.def("inner_needs_grad", [](Tensor t) {  // at some level below its own
-    for (const Standin* s = standin_of(*t); s != nullptr; s = standin_of(*s->inner))
+    for (const Standin* s = standin_of(*t); s != nullptr && s->inner.defined(); s = standin_of(*s->inner))
       if (needs_grad(*s->inner)) return true;
     return false;
   });
   m.def("func_variable", &variable);
-  m.def("func_reaches_others", [](std::vector<Tensor> roots, std::vector<Tensor> fresh) { return reaches_others(roots, fresh); });
+  m.def("func_reaches_others",
+        [](std::vector<Tensor> roots, std::vector<Tensor> fresh) { return reaches_others(roots, fresh); });
   m.def("func_strip", [](Tensor t, std::vector<Tensor> fresh) { return strip(t, fresh); });
   m.def("func_detach", [](Tensor t) { return detach_all(*t); });
 }

@@ -56,6 +56,7 @@ struct ArgBuffer {
 };
 // Converts one Python object to a Value of the given kind; raises TypeError naming op and argument.
 Value convert(const Op& op, const Arg& arg, PyObject* o, ArgBuffer& buffer);
+int64_t to_int(const Op& op, const Arg& arg, PyObject* o, const char* expected);
 // Number, 0-d NumPy scalar, Tensor or ndarray -> Value; false for anything else (operators then return NotImplemented).
 bool convert_operand(PyObject* o, Value& out, ArgBuffer& buffer);
 PyObject* call_op(const Op& op, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames, Write mode);
@@ -99,6 +100,7 @@ void install_tensor_type(PyObject* module);
 PyObject* tensor_getitem(PyObject* self, PyObject* key);
 int tensor_setitem(PyObject* self, PyObject* key, PyObject* value);
 void bind_construct(py::module_& m);
+void bind_dlpack(py::module_& m);
 void bind_autograd(py::module_& m);
 void bind_registry(py::module_& m);
 void bind_optim(py::module_& m);

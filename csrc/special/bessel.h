@@ -1,8 +1,9 @@
 // Bessel functions of order 0 and 1, their modified and scaled forms, the spherical j0 and Airy's Ai.
 //
-// Each splits at a point: below it a Chebyshev series times the known logarithm, above it the asymptotic form with Chebyshev series for
-// its slowly varying factors (Abramowitz & Stegun 9.4, 9.8, 10.4; DLMF 9.7, 10.17, 10.40). Absolute errors of J and Y stay near 1e-16 of
-// the envelope sqrt(2 / (pi x)); the others are good relatively. Domains and special values are PyTorch's.
+// Each splits at a point: below it a Chebyshev series times the known logarithm, above it the asymptotic form with
+// Chebyshev series for its slowly varying factors (Abramowitz & Stegun 9.4, 9.8, 10.4; DLMF 9.7, 10.17, 10.40).
+// Absolute errors of J and Y stay near 1e-16 of the envelope sqrt(2 / (pi x)); the others are good relatively. Domains
+// and special values are PyTorch's.
 #pragma once
 #include "chebyshev.h"
 
@@ -127,7 +128,7 @@ inline double airy_ai(double x) {
   if (x >= -4 && x <= 2) return chebyshev(c::airy_near, (x + 1) / 3);
   const double a = std::fabs(x), root = std::sqrt(a), zeta = a * root / 1.5, quarter = std::sqrt(root);
   if (x > 0) {
-    if (x > 110) return 0;  // below the smallest double
+    if (x > 110) return 0;                          // below the smallest double
     const double z = 1.8856180831641267317 / zeta;  // zeta at x = 2
     return std::exp(-zeta) * chebyshev(c::airy_right, 2 * z - 1) * 0.5 / (std::sqrt(kPi) * quarter);
   }

@@ -1,5 +1,6 @@
-// Evaluation of the Chebyshev tables of coefficients.h. Everything in csrc/special is plain scalar double; float32 calls it and rounds
-// once. The functions are compiled once (cpu/pointwise_special.cpp): they gain little from wider registers, and each is long.
+// Evaluation of the Chebyshev tables of coefficients.h. Everything in csrc/special is plain scalar double; float32
+// calls it and rounds once. They are long, so they are kernels of their own (cpu/pointwise_special_isa.cpp) and not
+// lines of scalar.h.
 #pragma once
 #include <cmath>
 #include <cstddef>

@@ -7,20 +7,29 @@
 
 namespace mg::special {
 
-// sum over k >= 0 of (q + k)^-s for s > 1, q > 0: Euler-Maclaurin (DLMF 25.11.5) from where its Bernoulli series converges to 1e-17.
+// sum over k >= 0 of (q + k)^-s for s > 1, q > 0: Euler-Maclaurin (DLMF 25.11.5) from where its Bernoulli series
+// converges to 1e-17.
 inline double zeta_positive(double s, double q) {
-  constexpr double bernoulli[] = {1.0 / 12,          -1.0 / 720,           1.0 / 30240,
-                                  -1.0 / 1209600,    1.0 / 47900160,       -691.0 / 1307674368000.0,
-                                  1.0 / 74724249600.0, -3617.0 / 10670622842880000.0};  // B_2j / (2j)!
+  constexpr double bernoulli[] = {1.0 / 12,
+                                  -1.0 / 720,
+                                  1.0 / 30240,
+                                  -1.0 / 1209600,
+                                  1.0 / 47900160,
+                                  -691.0 / 1307674368000.0,
+                                  1.0 / 74724249600.0,
+                                  -3617.0 / 10670622842880000.0};  // B_2j / (2j)!
   double sum = 0, a = q;
   const double start = 10 + s;
   while (a < start) {
     const double term = std::pow(a, -s);
     sum += term;
     a += 1;
-    if (term * (1 + a / (s - 1)) < 1e-17 * sum) return sum;  // nothing of the tail is left (large s)
+    // Nothing of the tail is left (large s), or it can change nothing: without these two, s = 1e38 would count up to
+    // it.
+    if (term == 0 || sum == kInf || term * (1 + a / (s - 1)) < 1e-17 * sum) return sum;
   }
   const double power = std::pow(a, -s);
+  if (power == 0) return sum;
   double tail = a * power / (s - 1) + 0.5 * power, rising = s, w = power / a;
   for (int j = 0; j < 8; ++j) {
     tail += bernoulli[j] * rising * w;
@@ -30,8 +39,8 @@ inline double zeta_positive(double s, double q) {
   return sum + tail;
 }
 
-// zeta(s, q) with PyTorch's (Cephes') domain: inf at s = 1 and at the poles q = 0, -1, -2 …; NaN for s < 1, and for q < 0 unless s is
-// an integer.
+// zeta(s, q) with PyTorch's domain: inf at s = 1 and at the poles q = 0, -1, -2 …; NaN for s < 1, and for q < 0 unless
+// s is an integer.
 inline double zeta(double s, double q) {
   if (s == 1) return kInf;
   if (s < 1 || q != q) return kNan;
@@ -43,9 +52,25 @@ inline double zeta(double s, double q) {
   return zeta_positive(s, f) + (std::fmod(s, 2) == 0 ? left : -left);
 }
 
+// Derivative of digamma: recurrence up to 12, then the asymptotic series (DLMF 5.15.8); reflection (5.15.6) for x < 0.
+inline double trigamma(double x) {
+  if (x <= 0) {
+    if (x == std::floor(x)) return x == -kInf ? kNan : kInf;
+    const double s = std::sin(kPi * (x - std::rint(x)));
+    return kPi * kPi / (s * s) - trigamma(1 - x);
+  }
+  double sum = 0;
+  for (; x < 12; x += 1) sum += 1 / (x * x);
+  const double z = 1 / (x * x);  // Bernoulli numbers B_2j
+  const double series =
+      1.0 / 6 - z * (1.0 / 30 - z * (1.0 / 42 - z * (1.0 / 30 - z * (5.0 / 66 - z * (691.0 / 2730 - z * 7 / 6)))));
+  return sum + (1 + 0.5 / x + z * series) / x;
+}
+
 // n-th derivative of digamma (DLMF 5.15.1).
 inline double polygamma(double x, double n) {
   if (n == 0) return digamma(x);
+  if (n == 1) return trigamma(x);
   const double sign = std::fmod(n, 2) == 0 ? -1 : 1, z = zeta(n + 1, x);
   if (n <= 170) return sign * std::tgamma(n + 1) * z;
   return sign * std::copysign(std::exp(lgamma(n + 1) + std::log(std::fabs(z))), z);
@@ -70,7 +95,8 @@ inline double gamma_density(double a, double x) {
     return std::exp(e);
   }
   const double z = 1 / (a * a);
-  const double stirling = (1.0 / 12 - z * (1.0 / 360 - z * (1.0 / 1260 - z * (1.0 / 1680 - z * (1.0 / 1188 - z * (691.0 / 360360)))))) / a;
+  const double stirling =
+      (1.0 / 12 - z * (1.0 / 360 - z * (1.0 / 1260 - z * (1.0 / 1680 - z * (1.0 / 1188 - z * (691.0 / 360360)))))) / a;
   return std::sqrt(a / (2 * kPi)) * std::exp(a * log1p_minus((x - a) / a) - stirling);
 }
 
@@ -99,7 +125,8 @@ inline double igammac_fraction(double a, double x) {
   return gamma_density(a, x) * h;
 }
 
-// Q for a <= 1 and x <= 1.1, where 1 - P would cancel: 1 - x^a / gamma(1 + a) - (the rest of the alternating series, DLMF 8.7.1).
+// Q for a <= 1 and x <= 1.1, where 1 - P would cancel: 1 - x^a / gamma(1 + a) - (the rest of the alternating series,
+// DLMF 8.7.1).
 inline double igammac_small(double a, double x) {
   const double exponent = a * (std::log(x) - chebyshev(coefficients::lgamma1p_all, 2 * a - 1));
   double term = 1, sum = 0;

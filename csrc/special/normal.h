@@ -4,7 +4,8 @@
 
 namespace mg::special {
 
-// exp(x^2) erfc(x). For x >= 0 one Chebyshev series on the whole half line (form of Shepherd and Laframboise, Math. Comp. 36, 1981).
+// exp(x^2) erfc(x). For x >= 0 one Chebyshev series on the whole half line (form of Shepherd and Laframboise, Math.
+// Comp. 36, 1981).
 inline double erfcx_positive(double x) {
   if (x > 1e8) return 0.56418958354775628695 / x;  // 1 / (sqrt(pi) x); also inf
   return chebyshev(coefficients::erfcx_all, (x - 3.75) / (x + 3.75)) / (1 + 2 * x);

@@ -1,6 +1,6 @@
-// Classical orthogonal polynomials p_n(x) by their three-term recurrences (DLMF table 18.9.1); the Chebyshev families through their
-// trigonometric and hyperbolic forms (DLMF 18.5.1-4) once n is larger. n is cut to an integer; n < 0 gives 0 and a NaN n gives NaN, as does a
-// degree above kMaxDegree where only the recurrence exists.
+// Classical orthogonal polynomials p_n(x) by their three-term recurrences (DLMF table 18.9.1); the Chebyshev families
+// through their trigonometric and hyperbolic forms (DLMF 18.5.1-4) once n is larger. n is cut to an integer; n < 0
+// gives 0 and a NaN n gives NaN, as does a degree above kMaxDegree where only the recurrence exists.
 #pragma once
 #include "chebyshev.h"
 
@@ -27,27 +27,39 @@ inline double three_term(double n, double x, double first, Next next) {
 
 inline bool is_odd(double n) { return std::fmod(n, 2) != 0; }
 
-// T, U, V, W differ in p_1 = 2x + shift (T: x). `wave(n, theta)` is the form for x = cos(theta), also used with cosh and sinh.
+// T, U, V, W differ in p_1 = 2x + shift (T: x). `wave(n, theta)` is the form for x = cos(theta), also used with cosh
+// and sinh.
 enum class Kind { T, U, V, W };
 inline double chebyshev_near(Kind kind, double n, double theta) {
   switch (kind) {
-    case Kind::T: return std::cos(n * theta);
-    case Kind::U: return std::sin((n + 1) * theta) / std::sin(theta);
-    case Kind::V: return std::cos((n + 0.5) * theta) / std::cos(theta / 2);
-    default: return std::sin((n + 0.5) * theta) / std::sin(theta / 2);
+    case Kind::T:
+      return std::cos(n * theta);
+    case Kind::U:
+      return std::sin((n + 1) * theta) / std::sin(theta);
+    case Kind::V:
+      return std::cos((n + 0.5) * theta) / std::cos(theta / 2);
+    default:
+      return std::sin((n + 0.5) * theta) / std::sin(theta / 2);
   }
 }
 inline double chebyshev_far(Kind kind, double n, double theta) {
   // Quotients of exponentials; past overflow the result is inf, not inf / inf.
   if ((n + 1) * theta > 709) {
-    const double below = kind == Kind::T ? 0 : kind == Kind::U ? std::log(std::sinh(theta)) : kind == Kind::V ? std::log(std::cosh(theta / 2)) : std::log(std::sinh(theta / 2));
+    const double below = kind == Kind::T   ? 0
+                         : kind == Kind::U ? std::log(std::sinh(theta))
+                         : kind == Kind::V ? std::log(std::cosh(theta / 2))
+                                           : std::log(std::sinh(theta / 2));
     return 0.5 * std::exp((kind == Kind::T ? n : kind == Kind::U ? n + 1 : n + 0.5) * theta - below);
   }
   switch (kind) {
-    case Kind::T: return std::cosh(n * theta);
-    case Kind::U: return std::sinh((n + 1) * theta) / std::sinh(theta);
-    case Kind::V: return std::cosh((n + 0.5) * theta) / std::cosh(theta / 2);
-    default: return std::sinh((n + 0.5) * theta) / std::sinh(theta / 2);
+    case Kind::T:
+      return std::cosh(n * theta);
+    case Kind::U:
+      return std::sinh((n + 1) * theta) / std::sinh(theta);
+    case Kind::V:
+      return std::cosh((n + 0.5) * theta) / std::cosh(theta / 2);
+    default:
+      return std::sinh((n + 0.5) * theta) / std::sinh(theta / 2);
   }
 }
 inline double chebyshev_end(Kind kind, double n) {  // at x = 1
@@ -62,7 +74,9 @@ inline double chebyshev_polynomial(Kind kind, double x, double n) {
     if (x != x) return kNan;
     const Kind k = x < 0 ? mirrored : kind;
     const double a = std::fabs(x);
-    const double p = a == 1 ? chebyshev_end(k, n) : a < 1 ? chebyshev_near(k, n, std::acos(a)) : chebyshev_far(k, n, std::acosh(a));
+    const double p = a == 1  ? chebyshev_end(k, n)
+                     : a < 1 ? chebyshev_near(k, n, std::acos(a))
+                             : chebyshev_far(k, n, std::acosh(a));
     return x < 0 && is_odd(n) ? -p : p;
   }
   const double first = kind == Kind::T ? x : 2 * x + (kind == Kind::V ? -1 : kind == Kind::W ? 1 : 0);
@@ -85,11 +99,13 @@ inline double hermite_he(double x, double n) {
   return three_term(n, x, x, [x](double k, double p, double older) { return x * p - k * older; });
 }
 inline double laguerre_l(double x, double n) {
-  return three_term(n, x, 1 - x, [x](double k, double p, double older) { return ((2 * k + 1 - x) * p - k * older) / (k + 1); });
+  return three_term(n, x, 1 - x,
+                    [x](double k, double p, double older) { return ((2 * k + 1 - x) * p - k * older) / (k + 1); });
 }
 inline double legendre_p(double x, double n) {
   if (std::fabs(x) == 1 && n > -1) return x < 0 && is_odd(std::trunc(n)) ? -1 : 1;
-  return three_term(n, x, x, [x](double k, double p, double older) { return ((2 * k + 1) * x * p - k * older) / (k + 1); });
+  return three_term(n, x, x,
+                    [x](double k, double p, double older) { return ((2 * k + 1) * x * p - k * older) / (k + 1); });
 }
 
 }  // namespace mg::special

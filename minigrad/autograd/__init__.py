@@ -96,7 +96,7 @@ def grad(
         RuntimeError: an input does not require grad or was not used.
     """
     if is_grads_batched:
-        raise NotImplementedError("grad: is_grads_batched=True is not implemented. Try a loop over the gradients.")
+        return _batched_grad(outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused, materialize_grads)
     if materialize_grads and allow_unused is False:
         raise ValueError("grad: expected allow_unused to be True or not passed when materialize_grads=True, got False")
     roots, targets = _as_list(outputs, "grad"), _as_list(inputs, "grad")
@@ -117,6 +117,24 @@ def grad(
             "Set allow_unused=True if this is the desired behavior."
         )
     return tuple(found)
+
+
+def _batched_grad(
+    outputs: Any, inputs: Any, grad_outputs: Any, retain: Any, create: bool, unused: Any, zeros: bool
+) -> tuple[Tensor | None, ...]:  # fmt: skip
+    """grad() for each slice of grad_outputs along dimension 0."""
+    from minigrad.func import vmap
+
+    given = _as_list(grad_outputs, "grad")
+    which: list[bool] = []
+
+    def one(*slices: Tensor) -> tuple[Tensor, ...]:
+        found = grad(outputs, inputs, slices, retain, create, True, unused, False, zeros)
+        which[:] = [g is not None for g in found]
+        return tuple(g for g in found if g is not None)
+
+    batched = iter(vmap(one)(*given))
+    return tuple(next(batched) if there else None for there in which)
 
 
 def _tensor_backward(

@@ -125,11 +125,17 @@ class Function:
         needs = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
         ctx.needs_input_grad = needs
         recording = any(needs) and _core.is_grad_enabled()
-        if _core.is_grad_enabled() and any(isinstance(a, Tensor) and _core.inner_needs_grad(a) for a in args):
-            raise RuntimeError(
-                f"{cls.__name__}: a custom Function inside vmap cannot be differentiated from outside of that vmap. "
-                "Try vmap(grad(f)) instead of grad(vmap(f)), or write the function with ordinary ops."
-            )
+        if _core.is_grad_enabled() and any(_core.is_dataless(a) for a in args):
+            here, below = _levels(args)
+            if here and below:
+                raise RuntimeError(
+                    f"{cls.__name__}: a custom Function inside vmap cannot be differentiated both inside and outside of that vmap. "
+                    "Try writing the function with ordinary ops, or detaching what is not differentiated by."
+                )
+            if below:
+                from minigrad.func._function import apply_below
+
+                return apply_below(cls, args, kwargs)
         before = _core.set_grad_enabled(False)
         try:
             if cls.setup_context is Function.setup_context:
@@ -155,6 +161,14 @@ class Function:
         ctx._to_save = bool(ctx._to_save)
         wrapped = _core.attach_function(ctx, label, list(args), outputs, differentiable, dirty)
         return wrapped[0] if single else tuple(wrapped)
+
+
+def _levels(args: tuple) -> tuple[bool, bool]:
+    """Inside vmap: is a gradient wanted at the innermost level, and at one outside of it?"""
+    tensors = [a for a in args if isinstance(a, Tensor)]
+    levels = [_core.standin(a)[0] if _core.is_dataless(a) else 0 for a in tensors]
+    here = any(a.requires_grad and n == max(levels) for a, n in zip(tensors, levels))
+    return here, any(_core.inner_needs_grad(a) or (a.requires_grad and n < max(levels)) for a, n in zip(tensors, levels))
 
 
 def once_differentiable(backward: Callable) -> Callable:

@@ -117,7 +117,7 @@ def refuse_write(name: str) -> None:
     """Raise for an in-place op that would give one tensor a different value per slice."""
     raise RuntimeError(
         f"vmap: {name.rstrip('_')}_(self, *extra_args): inplace arithmetic is not possible because self is the same for all slices"
-        " and one of extra_args is batched. Try the out-of-place form, or start from a batched tensor: x.new_zeros(...) or mg.zeros_like(x) "
+        " and one of extra_args is batched. Try the out-of-place form, or start from a batched tensor: x.new_zeros(...) or zeros_like(x) "
         "of a batched x instead of mg.zeros(...)."
     )
 

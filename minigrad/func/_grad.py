@@ -98,7 +98,8 @@ class _Forward:
         self.trace = trace
         before = _core.set_grad_enabled(True)
         try:
-            self.u = [_core.func_variable(_zeros(x)) for x in trace.outs]
+            # Any u gives the same map; ones, because a formula may branch on where its cotangent is 0.
+            self.u = [_core.func_variable(functions["ones_like"](_core.func_detach(x))) for x in trace.outs]
             pairs = [(r, u) for r, u in zip(trace.outs, self.u) if r.requires_grad]
             self.back: list = [None] * len(trace.fresh)
             if pairs:

@@ -133,6 +133,16 @@ def _as_strided(c: Call) -> Any:
     return invoke("_as_strided", [x, (c.size, *size), (batch, *stride), offset, (batch, *from_stride), from_offset])
 
 
+@rule("_restride")
+def _restride(c: Call) -> Any:
+    """Each slice gets a stretch of memory of its own, long enough for both geometries."""
+    g, from_stride, from_offset, size, stride, offset = c.args
+    laid, read = (start + sum((n - 1) * s for n, s in zip(shape, steps)) if 0 not in shape else 0
+                  for start, shape, steps in ((from_offset, c.shape(), from_stride), (offset, size, stride)))  # fmt: skip
+    span = 1 + max(laid, read)
+    return invoke("_restride", [g, (span, *from_stride), from_offset, (c.size, *size), (span, *stride), offset])
+
+
 @family("region_backward")
 @rule("_unfold_backward")
 def _region_backward(c: Call) -> Any:

@@ -46,16 +46,30 @@ def _index_select(c: Call) -> Any:
 
 @rule("index_add", "index_add_", "index_copy", "index_copy_", "index_fill", "index_fill_")
 def _index_source(c: Call) -> Any:
-    batched_value = c.name.startswith("index_fill") and c.flags[3]
-    if c.flags[2] or batched_value or c.rank(0) == 0:
+    if c.rank(0) == 0:
         return fallback(c)
     if c.inplace:
         c.target()
-    args = list(c.args)
-    args[0], args[1] = c.full(0), shifted(args[1], c.rank(0))
-    if not c.name.startswith("index_fill"):
-        args[3] = c.full(3)
-    return invoke(c.name, args, c.inplace)
+    fill = c.name.startswith("index_fill")
+    x, dim = c.full(0), shifted(c.args[1], c.rank(0))
+    if not c.flags[2] and not (fill and c.flags[3]):
+        return invoke(c.name, [x, dim, c.args[2], c.args[3] if fill else c.full(3), *c.args[4:]], c.inplace)
+    # Indices (or values) that differ per slice: x[b, index[b]] = source[b], with the dimension moved next to the batch.
+    index = pad_rank(c.full(2), 1)
+    at = [_arange(c.size).unsqueeze(1), index]
+    if fill:
+        value = c.args[3]
+        value = value.to(x.dtype) if hasattr(value, "dim") else functions["_full"]((), value, x.dtype, x.device)
+        source = pad_rank(value, x.dim() - 1) if c.flags[3] else value
+    else:
+        source = c.full(3) if c.rank(3) else c.full(3).unsqueeze(1)
+        source = source.movedim(dim, 1)
+    adds = c.name.startswith("index_add")
+    source = source * c.args[4] if adds and c.args[4] != 1 else source
+    moved = x.movedim(dim, 1)
+    if c.inplace:
+        return functions["index_put_"](moved, at, source, adds)
+    return functions["index_put"](moved, at, source, adds).movedim(1, dim)
 
 
 @rule("embedding")

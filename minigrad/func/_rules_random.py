@@ -61,6 +61,20 @@ def _draw_from(c: Call) -> Any:
 rules["_bernoulli"] = rules["poisson"] = _draw_from
 
 
+def _draw_from_two(c: Call) -> Any:
+    """_normal_of, binomial: one draw per element of the broadcast parameters."""
+    if _mode(c) == "different":
+        rank = max(c.args[k].dim() - bool(c.flags[k]) for k in (0, 1))
+        return invoke(c.name, [*(pad_rank(c.full(k), rank) for k in (0, 1)), *c.args[2:]])
+    if c.flags[0] or c.flags[1]:
+        raise RuntimeError(f"vmap: {c.name.strip('_')}: randomness='same' is not possible for batched parameters. "
+                           "Try randomness='different'.")  # fmt: skip
+    return Same(invoke(c.name, list(c.args)))
+
+
+rules["_normal_of"] = rules["binomial"] = _draw_from_two
+
+
 @rule("_dropout")
 def _dropout(c: Call) -> Any:
     x, p, generator = c.args

@@ -30,6 +30,7 @@ class Level:
 
     def __exit__(self, *exc: Any) -> None:
         _core.vmap_leave(self.handle)
+        self.handle = None  # the handler holds this object: no cycle may keep it alive
 
     def wrap(self, x: Any, dim: int | None) -> Any:
         """The data-less tensor for slice dimension `dim` of x."""
@@ -67,20 +68,21 @@ def vmap(func: Callable, in_dims: Any = 0, out_dims: Any = 0, randomness: str = 
 
     @functools.wraps(func)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        leaves, dims, spec, size = _prepare(args, kwargs, in_dims, func)
+        leaves, dims, spec, size = _prepare(args, in_dims, func)
+        bound = functools.partial(func, **kwargs) if kwargs else func  # keyword arguments are the same for all slices
         if chunk_size is None or chunk_size >= size:
-            return _run(func, leaves, dims, spec, size, out_dims, randomness, ())
-        return _chunked(func, leaves, dims, spec, size, out_dims, randomness, chunk_size)
+            return _run(bound, leaves, dims, spec, size, out_dims, randomness, ())
+        return _chunked(bound, leaves, dims, spec, size, out_dims, randomness, chunk_size)
 
     return wrapped
 
 
 def _name(func: Callable) -> str:
-    return getattr(func, "__name__", repr(func))
+    return getattr(getattr(func, "func", func), "__name__", repr(func))
 
 
-def _prepare(args: tuple, kwargs: dict, in_dims: Any, func: Callable) -> tuple[list, list, Any, int]:
-    """(leaves, batch dim per leaf, spec of (args, kwargs), batch size), checked."""
+def _prepare(args: tuple, in_dims: Any, func: Callable) -> tuple[list, list, Any, int]:
+    """(leaves, batch dim per leaf, spec of args, batch size), checked."""
     name = _name(func)
     if not isinstance(in_dims, (int, tuple, list)):
         raise ValueError(
@@ -123,25 +125,14 @@ def _prepare(args: tuple, kwargs: dict, in_dims: Any, func: Callable) -> tuple[l
         raise ValueError(
             f"vmap: expected all tensors to have the same size in the mapped dimension, got sizes {sorted(sizes)} for the mapped dimension"
         )
-    extra, kw_spec = flatten(kwargs)  # keyword arguments are mapped over dimension 0, as in PyTorch
-    size = sizes.pop()
-    for x in extra:
-        mapped = isinstance(x, Tensor) and x.dim() > 0
-        if mapped and x.shape[0] != size:
-            raise ValueError(
-                f"vmap: expected all tensors to have the same size in the mapped dimension, got sizes {sorted({size, x.shape[0]})} "
-                "for the mapped dimension (keyword arguments are mapped over dimension 0)"
-            )
-        dims.append(0 if mapped else None)
-    return leaves + extra, dims, (spec, kw_spec, len(leaves)), size
+    return leaves, dims, spec, sizes.pop()
 
 
 def _run(func: Callable, leaves: list, dims: list, spec: Any, size: int, out_dims: Any, randomness: str, note: tuple) -> Any:
     """One pass over the whole batch; `note` receives (out dims, spec) instead of applying them when it is a list."""
-    args_spec, kwargs_spec, split = spec
     with Level(size, randomness) as level:
         inside = [level.wrap(x, d) for x, d in zip(leaves, dims)]
-        out = func(*unflatten(inside[:split], args_spec), **unflatten(inside[split:], kwargs_spec))
+        out = func(*unflatten(inside, spec))
         results, out_spec = flatten(out)
         places = broadcast_prefix(tuple(out_dims) if isinstance(out_dims, list) else out_dims, out_spec)
         if places is None:

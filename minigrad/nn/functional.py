@@ -5,6 +5,7 @@ registry. Ops that the registry declares with namespace "nn.functional" and that
 through `__getattr__` at the end.
 """
 
+# ruff: noqa: F401  everything imported here is public
 from __future__ import annotations
 
 from typing import Any
@@ -54,6 +55,7 @@ from ._functional.activation import (
 from ._functional.attention import scaled_dot_product_attention
 from ._functional.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
 from ._functional.fold import fold, unfold
+from ._functional.linear_cross_entropy import linear_cross_entropy
 from ._functional.loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -62,7 +64,6 @@ from ._functional.loss import (
     huber_loss,
     kl_div,
     l1_loss,
-    linear_cross_entropy,
     mse_loss,
     nll_loss,
     poisson_nll_loss,

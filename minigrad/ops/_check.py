@@ -23,8 +23,5 @@ def into(op: str, result: mg.Tensor, out: mg.Tensor | None) -> mg.Tensor:
     if not mg.can_cast(result.dtype, out.dtype):
         raise RuntimeError(f"{op}: result type {result.dtype} can't be cast to the desired output type {out.dtype}")
     if tuple(out.shape) != tuple(result.shape):
-        raise RuntimeError(
-            f"{op}: out= has the wrong shape: got {tuple(out.shape)}, expected {tuple(result.shape)}. "
-            "Try out=minigrad.empty(...) of that shape."
-        )
+        out.resize_(result.shape)  # as in PyTorch, and as every op with a kernel of its own does
     return out.copy_(result)

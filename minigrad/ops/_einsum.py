@@ -195,6 +195,7 @@ def einsum(*args: Any) -> mg.Tensor:
 
 
 @composite(
+    out=True,
     method=False,
     samples=lambda s: [
         s(s.t(2, 3, 2), s.t(3, 2, 4)),

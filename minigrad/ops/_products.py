@@ -6,7 +6,9 @@ from typing import Any
 
 import minigrad as mg
 from minigrad.op import composite
+from minigrad.ops._check import expect_tensors
 from minigrad.ops._einsum import tensordot
+from minigrad.ops._linalg_common import with_out
 from minigrad.ops._struct_doc import numpy
 
 
@@ -15,6 +17,7 @@ def _scaled(x: Any, factor: float) -> Any:
 
 
 @composite(
+    out=True,
     aliases=("ger",),
     samples=lambda s: [s(s.t(3), s.t(4)), s(s.t(0), s.t(2))],
     ref=lambda input, vec2: numpy().outer(input, vec2),
@@ -40,7 +43,7 @@ def outer(input: mg.Tensor, vec2: mg.Tensor) -> mg.Tensor:
     return input.unsqueeze(1) * vec2
 
 
-@composite(samples=lambda s: [s(s.t(3), s.t(3))], ref=lambda input, other: input @ other)
+@composite(out=True, samples=lambda s: [s(s.t(3), s.t(3))], ref=lambda input, other: input @ other)
 def vdot(input: mg.Tensor, other: mg.Tensor) -> mg.Tensor:
     """Sum of conj(input) * other for two vectors; the same as `dot` for real dtypes.
 
@@ -59,6 +62,7 @@ def vdot(input: mg.Tensor, other: mg.Tensor) -> mg.Tensor:
 
 
 @composite(
+    out=True,
     samples=lambda s: [s(s.t(3, 2), s.t(3), s.t(2)), s(s.t(2), s.t(3), s.t(2), beta=2, alpha=3)],
     inplace=True,
     ref=lambda input, vec1, vec2, beta=1, alpha=1: beta * input + alpha * numpy().outer(vec1, vec2),
@@ -81,6 +85,7 @@ def addr(input: mg.Tensor, vec1: mg.Tensor, vec2: mg.Tensor, *, beta: float = 1,
         [[3.0, 4.0], [6.0, 8.0]]
     """
     product = outer(vec1, vec2)
+    input = input.expand(product.shape)  # the sum never grows beyond the product
     if product.dtype == mg.bool and input.dtype == mg.bool:  # PyTorch: numbers act as truth values
         return (input & bool(beta)) | (product & bool(alpha))
     product = _scaled(product, alpha)
@@ -88,6 +93,7 @@ def addr(input: mg.Tensor, vec1: mg.Tensor, vec2: mg.Tensor, *, beta: float = 1,
 
 
 @composite(
+    out=True,
     samples=lambda s: [
         s(s.t(3, 2), s.t(2, 3, 4), s.t(2, 4, 2)),
         s(s.t(2), s.t(2, 3, 4), s.t(2, 4, 2), beta=2, alpha=3),
@@ -119,6 +125,7 @@ def addbmm(input: mg.Tensor, batch1: mg.Tensor, batch2: mg.Tensor, *, beta: floa
 
 
 @composite(
+    out=True,
     samples=lambda s: [s(s.t(3), s.t(3)), s(s.t(2, 3), s.t(4, 3)), s(s.t(), s.t(2))],
     ref=lambda input, other: numpy().inner(input, other),
 )
@@ -136,12 +143,14 @@ def inner(input: mg.Tensor, other: mg.Tensor) -> mg.Tensor:
         >>> mg.inner(mg.tensor([1., 2.]), mg.tensor([3., 4.]))
         tensor(11.)
     """
+    expect_tensors("inner", input=input, other=other)
     if input.dim() == 0 or other.dim() == 0:
         return input * other
     return tensordot(input, other, ([-1], [-1]))
 
 
 @composite(
+    out=True,
     samples=lambda s: [s(s.t(2, 3), s.t(3, 2)), s(s.t(2), s.t(3)), s(s.t(2, 2), s.t(3))],
     ref=lambda input, other: numpy().kron(input, other),
 )
@@ -183,11 +192,13 @@ def _best_split(sizes: list[int]) -> list[list[int]]:
     samples=lambda s: [s([s.t(2, 3), s.t(3, 4), s.t(4, 2)]), s([s.t(3), s.t(3, 4), s.t(4)])],
     ref=lambda tensors: numpy().linalg.multi_dot(tensors),
 )
+@with_out("linalg.multi_dot", None)
 def multi_dot(tensors: Any) -> mg.Tensor:
     """Product of a chain of matrices in the order that needs the fewest multiplications.
 
     Args:
         tensors: two or more matrices; the first and the last may be vectors.
+        out: tensor to write to.
     Returns:
         the product, 1-d or 0-d where an end was a vector.
     Raises:

@@ -128,7 +128,7 @@ op("gelu_tanh(input) -> out", meta=_F, namespace=None, dinput=_gelu_tanh_grad,
            'mg.nn.functional.gelu(mg.tensor([-1., 2.]), approximate="tanh") -> tensor([-0.1588,  1.9546])'))
 
 
-@composite(namespace="nn.functional", method=False, samples="unary", ref="gelu",
+@composite(namespace="nn.functional", method=False, out=True, samples="unary", ref="gelu",
            attrs={"approximate": ("none", "tanh")})
 def gelu(input: mg.Tensor, approximate: str = "none") -> mg.Tensor:
     """Gaussian error linear unit: input times the normal distribution function at input.

@@ -180,7 +180,7 @@ op("pow(input: operand, exponent: operand) -> out", meta="binary_num", expr=m.po
            grad="for input 0 where exponent is 0; for exponent 0 where input is 0 and exponent >= 0."))
 
 
-@composite(inplace=True, samples="binary", domain={"other": (-3.0, 3.0)}, ref=lambda input, other: input * 2.0**other)
+@composite(out=True, inplace=True, samples="binary", domain={"other": (-3.0, 3.0)}, ref=lambda input, other: input * 2.0**other)
 def ldexp(input: mg.Tensor, other: mg.Tensor) -> mg.Tensor:
     """input * 2 ** other.
 
@@ -197,7 +197,7 @@ def ldexp(input: mg.Tensor, other: mg.Tensor) -> mg.Tensor:
     return mg.mul(input, mg.exp2(other))
 
 
-@composite(samples="binary", domain={"input": (0.2, 3.0), "other": (-2.0, 2.0)},
+@composite(out=True, samples="binary", domain={"input": (0.2, 3.0), "other": (-2.0, 2.0)},
            ref=lambda input, exponent: (input * 1.0) ** exponent)
 def float_power(input: mg.Tensor | float, exponent: mg.Tensor | float) -> mg.Tensor:
     """input ** exponent, computed in float64 whatever the dtypes.

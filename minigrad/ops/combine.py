@@ -7,7 +7,20 @@ from typing import Any
 
 import minigrad as mg
 from minigrad.op import composite, functions
+from minigrad.ops._check import expect_tensors
 from minigrad.ops._struct_doc import numpy
+
+_MOST, _LARGEST_R = 1 << 40, 512  # numbers in a result of combinations; its work grows with r squared
+
+
+def _choose(n: int, r: int) -> int:
+    """n over r, or something beyond _MOST as soon as it is clear that it is that large."""
+    total = 1 if r <= n else 0
+    for k in range(min(r, n - r)):
+        total = total * (n - k) // (k + 1)
+        if total > _MOST:
+            break
+    return total
 
 
 @composite(
@@ -37,7 +50,13 @@ def combinations(input: mg.Tensor, r: int = 2, with_replacement: bool = False) -
         raise RuntimeError(f"combinations: expected a non-negative number of elements: got {r}")
     if r == 0:
         return mg.empty(0, dtype=input.dtype, device=input.device)
-    n, columns = input.shape[0], [mg.arange(input.shape[0], device=input.device)]
+    n = input.shape[0]
+    total = _choose(n + r - 1 if with_replacement and n else n, r)
+    if total * r > _MOST or (total and r > _LARGEST_R):
+        raise RuntimeError(f"combinations: too many numbers: got {n} elements taken {r} at a time. Try a smaller r.")
+    if total == 0:
+        return mg.empty((0, r), dtype=input.dtype, device=input.device)
+    columns = [mg.arange(n, device=input.device)]
     for _ in range(r - 1):  # every row grows by each of the elements that may follow its last one
         first = columns[-1] if with_replacement else columns[-1] + 1
         counts = n - first
@@ -59,15 +78,15 @@ def unravel_index(indices: mg.Tensor, shape: Any) -> tuple[mg.Tensor, ...]:
     Returns:
         one tensor of the shape of indices per dimension.
     Raises:
-        TypeError for a shape that is no int or sequence of ints; ValueError for non-integer indices, negative sizes or
+        TypeError for indices that are no tensor or a shape that is no int or sequence of ints; ValueError for non-integer indices, negative sizes or
         positions outside.
     Example:
         >>> mg.unravel_index(mg.tensor([4, 7]), (3, 3))
         (tensor([1, 2]), tensor([1, 1]))
     """
-    if not isinstance(indices, mg.Tensor) or indices.is_floating_point() or indices.dtype == mg.bool:
-        got = indices.dtype if isinstance(indices, mg.Tensor) else type(indices).__name__
-        raise ValueError(f"unravel_index: expected indices to be an integer tensor: got {got}")
+    expect_tensors("unravel_index", indices=indices)
+    if indices.is_floating_point() or indices.is_complex() or indices.dtype == mg.bool:
+        raise ValueError(f"unravel_index: expected indices to be an integer tensor: got {indices.dtype}")
     sizes = (shape,) if isinstance(shape, int) else shape
     if not isinstance(sizes, (tuple, list)) or not all(isinstance(n, int) and not isinstance(n, bool) for n in sizes):
         raise TypeError(f"unravel_index: expected shape to be an int or a sequence of ints: got {shape!r}")

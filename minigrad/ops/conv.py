@@ -277,3 +277,34 @@ def _declare_conv_transpose(dims: int) -> None:
 for _dims in (1, 2, 3):
     _declare_conv(_dims)
     _declare_conv_transpose(_dims)
+
+
+@composite(
+    ("", "nn.functional"),
+    method=False,
+    dtypes=("float64", "float32"),
+    samples=lambda s: [s(s.f(5, 2, 3), s.f(3, 3, 4), s.f(4), 1), s(s.f(4, 1, 2), s.f(2, 2, 3), s.f(3))],
+    ref=lambda input, weight, bias, pad=0: reference.forward(
+        input.transpose(1, 2, 0), weight.transpose(2, 1, 0), bias, 1, pad
+    ).transpose(2, 0, 1),
+)
+def conv_tbc(input: mg.Tensor, weight: mg.Tensor, bias: mg.Tensor, pad: int = 0) -> mg.Tensor:
+    """conv1d of sequences whose first dim is time.
+
+    Args:
+        input: (T, N, C), floating.
+        weight: (k, C, O).
+        bias: (O,).
+        pad: zeros on both sides.
+    Returns:
+        (T + 2 * pad - k + 1, N, O).
+    Raises:
+        RuntimeError for sizes or dtypes that do not fit.
+    Example:
+        >>> mg.conv_tbc(mg.ones(3, 1, 1), mg.ones(2, 1, 1), mg.zeros(1)).flatten()
+        tensor([2., 2.])
+    """
+    if input.dim() != 3 or weight.dim() != 3:
+        raise RuntimeError(f"conv_tbc: expected 3-d tensors: got {tuple(input.shape)} and {tuple(weight.shape)}.")
+    out = functions["_conv"](input.permute(1, 2, 0), weight.permute(2, 1, 0), bias, 1, pad)
+    return out.permute(2, 0, 1)

@@ -330,7 +330,7 @@ def diag_embed(input: mg.Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1
     return functions["_diagonal_backward"](input, shape, offset, first, second)
 
 
-@composite(samples=lambda s: [s(s.t(3)), s(s.t(3), -1), s(s.t(3, 4)), s(s.t(3, 4), 1)])
+@composite(out=True, samples=lambda s: [s(s.t(3)), s(s.t(3), -1), s(s.t(3, 4)), s(s.t(3, 4), 1)])
 def diag(input: mg.Tensor, diagonal: int = 0) -> mg.Tensor:
     """A vector becomes a diagonal matrix, a matrix gives its diagonal.
 

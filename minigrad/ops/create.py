@@ -1,4 +1,4 @@
-"""Creation: empty, zeros, ones, full, arange, linspace, eye … and the *_like and new_* forms. Kernels:
+"""Creation: empty, zeros, ones, full, arange, linspace, eye … and the *_like forms (new_*: create_new.py). Kernels:
 csrc/cpu/create.cpp, copy_ops.cpp.
 
 The ops with a leading underscore go through call() (so the tracer sees them); the public functions only sort PyTorch's
@@ -62,6 +62,8 @@ def _size(args: tuple[Any, ...], size: Any) -> Any:
 
 def _finish(made: mg.Tensor, out: mg.Tensor | None, requires_grad: bool) -> mg.Tensor:
     if out is not None:
+        if not mg.can_cast(made.dtype, out.dtype):
+            raise RuntimeError(f"result type {made.dtype} can't be cast to the desired output type {out.dtype}")
         if out.shape != made.shape:
             out.resize_(made.shape)
         return out.copy_(made)
@@ -69,7 +71,11 @@ def _finish(made: mg.Tensor, out: mg.Tensor | None, requires_grad: bool) -> mg.T
 
 
 def _dtype_of(dtype: Any, out: mg.Tensor | None) -> Any:
-    return out.dtype if dtype is None and out is not None else _TYPES.get(dtype, dtype)
+    if out is None:
+        return _TYPES.get(dtype, dtype)
+    if dtype is not None and _TYPES.get(dtype, dtype) != out.dtype:
+        raise RuntimeError(f"dtype {dtype} does not match the dtype of out: got {out.dtype}. Try without dtype=.")
+    return out.dtype
 
 
 _ARGS = dict(
@@ -348,58 +354,3 @@ def full_like(input: mg.Tensor, fill_value: Any, *, dtype: Any = None, layout: A
               pin_memory: bool = False,
               requires_grad: bool = False, memory_format: Any = None) -> mg.Tensor:  # fmt: skip
     return _full_like(input, _number(fill_value), dtype, device, requires_grad, memory_format)
-
-
-# --- methods that make tensors of self's dtype ------------------------------------------------------------------------
-_NEW = dict(input="gives dtype and device.", dtype="another dtype.", device="another device.",
-            requires_grad="True makes a leaf.")
-
-
-def _new(make: Callable[..., mg.Tensor], text: str, example: str) -> None:
-    def method(input: mg.Tensor, *args: Any, size: Any = None, dtype: Any = None, device: Any = None,
-               requires_grad: bool = False,
-               layout: Any = None, pin_memory: bool = False) -> mg.Tensor:  # fmt: skip
-        made = make(_size(args, size), dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
-        return mg.op.batched_as(made, input)
-
-    method.__name__ = method.__qualname__ = "new_" + make.__name__
-    method.__doc__ = card(text, example, size="sizes, as numbers or one sequence.", returns="a tensor of that shape.",
-                          **_NEW)
-    samples = {"samples": lambda s: [s(s.t(1), 2, 3), s(s.t(1), (0, 2))]}
-    reason = {"no_samples_reason": "uninitialised"}
-    composite(namespace=(), method=True, **(reason if make is empty else samples), **_NUMBERS)(method)
-
-
-_new(empty, "`empty` of this tensor's dtype.", "mg.tensor([1]).new_empty(2).dtype -> minigrad.int64")
-_new(zeros, "`zeros` of this tensor's dtype.", "mg.tensor([1]).new_zeros(2) -> tensor([0, 0])")
-_new(ones, "`ones` of this tensor's dtype.", "mg.tensor([1]).new_ones(2) -> tensor([1, 1])")
-
-
-@composite(namespace=(), method=True, no_samples_reason="uninitialised", **_NUMBERS)
-@_documented(card("`empty_strided` of this tensor's dtype.",
-                  "mg.tensor([1]).new_empty_strided((2, 3), (1, 2)).stride() -> (1, 2)", size="sizes.",
-                  stride="steps in elements.", returns="a tensor of that shape.", **_NEW))
-def new_empty_strided(input: mg.Tensor, size: Any, stride: Any, *, dtype: Any = None, device: Any = None,
-                      requires_grad: bool = False, layout: Any = None, pin_memory: bool = False) -> mg.Tensor:  # fmt: skip
-    return empty_strided(size, stride, dtype=dtype or input.dtype, device=device or input.device,
-                         requires_grad=requires_grad)
-
-
-@composite(namespace=(), method=True, samples=lambda s: [s(s.t(1), (2, 3), 1.5)], **_NUMBERS)
-@_documented(card("`full` of this tensor's dtype.", "mg.tensor([1]).new_full((2,), 3) -> tensor([3, 3])", size="sizes.",
-                  fill_value="the number.",
-                  returns="a tensor of that shape.", **_NEW))
-def new_full(input: mg.Tensor, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None,
-             requires_grad: bool = False,
-             layout: Any = None, pin_memory: bool = False) -> mg.Tensor:  # fmt: skip
-    made = full(size, fill_value, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
-    return mg.op.batched_as(made, input)
-
-
-@composite(namespace=(), method=True, samples=lambda s: [s(s.t(1), [1.0, 2.0])], **_NUMBERS)
-@_documented(card("`tensor(data)` of this tensor's dtype.", "mg.zeros(1).new_tensor([1, 2]) -> tensor([1., 2.])",
-                  data="numbers or lists.",
-                  returns="a tensor.", **_NEW))
-def new_tensor(input: mg.Tensor, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
-               layout: Any = None, pin_memory: bool = False) -> mg.Tensor:  # fmt: skip
-    return mg.tensor(data, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)

@@ -240,17 +240,18 @@ def _many(name: str, core: Callable, forward: bool, default: tuple[int, int] | N
     return body  # fmt: skip
 
 
-for _base, _core_function, _forward, _what, _result, _example in (
-    ("fft", _c2c_many, True, "Discrete Fourier transform", _COMPLEX, ("mg.ones(2, 2)", ".real", "tensor([[4., 0.],\n            [0., 0.]])")),
-    ("ifft", _c2c_many, False, "Inverse of fft", _COMPLEX, ("mg.ones(2, 2)", ".real", "tensor([[1., 0.],\n            [0., 0.]])")),
-    ("rfft", _r2c_many, True, "Half spectrum of a real signal", _HALF, ("mg.ones(2, 2)", ".real", "tensor([[4., 0.],\n            [0., 0.]])")),
-    ("irfft", _c2r_many, False, "Inverse of rfft", _REAL, ("mg.ones(2, 2)", "", "tensor([[1., 0.],\n            [0., 0.]])")),
-    ("hfft", _c2r_many, True, "Transform of a signal that is Hermitian in the last dim", _REAL,
-     ("mg.ones(2, 2)", "", "tensor([[4., 0.],\n            [0., 0.]])")),
-    ("ihfft", _r2c_many, False, "Inverse of hfft", _HALF, ("mg.ones(2, 2)", ".real", "tensor([[1., 0.],\n            [0., 0.]])")),
-):  # fmt: skip
+# name, core, forward, sentence, result, example on a 2 x 2 tensor of ones: what to print of it and its first element
+for _base, _core_function, _forward, _what, _result, _part, _first in (
+    ("fft", _c2c_many, True, "Discrete Fourier transform", _COMPLEX, ".real", 4),
+    ("ifft", _c2c_many, False, "Inverse of fft", _COMPLEX, ".real", 1),
+    ("rfft", _r2c_many, True, "Half spectrum of a real signal", _HALF, ".real", 4),
+    ("irfft", _c2r_many, False, "Inverse of rfft", _REAL, "", 1),
+    ("hfft", _c2r_many, True, "Transform of a signal that is Hermitian in the last dim", _REAL, "", 4),
+    ("ihfft", _r2c_many, False, "Inverse of hfft", _HALF, ".real", 1),
+):
     for _suffix, _default, _where in (("2", (-2, -1), "over two dims, by default the last"), ("n", None, "over several dims")):
         _name = _base + _suffix
+        _shown = f"tensor([[{_first}., 0.],\n            [0., 0.]])"
+        _text = _doc(f"{_what} {_where}.", _MANY, _result, f"mg.fft.{_name}(mg.ones(2, 2)){_part}", _shown)
         _reference = None if _base in ("hfft", "ihfft") else _np(_name)
-        _text = _doc(f"{_what} {_where}.", _MANY, _result, f"mg.fft.{_name}({_example[0]}){_example[1]}", _example[2])
         _declare(_name, _reference, True, _text, _many(_name, _core_function, _forward, _default))

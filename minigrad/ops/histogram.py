@@ -51,9 +51,9 @@ def histc(input: mg.Tensor, bins: int = 100, min: float = 0, max: float = 0, *, 
         raise RuntimeError(f"histc: not implemented for {input.dtype}. Try x.float().")
     x = input.detach().reshape(-1)
     low, high = _bounds("histc", x, min, max, 1.0)
-    x = x[(x >= low) & (x <= high)]
     at = ((x - low) * bins / (high - low)).to(mg.int64).clamp(max=bins - 1)
-    return into("histc", functions["bincount"](at, None, bins).to(input.dtype), out)
+    at = mg.where((x >= low) & (x <= high), at, bins)  # one more bin takes the others
+    return into("histc", functions["bincount"](at, None, bins + 1)[:bins].to(input.dtype), out)
 
 
 # --- histogram, histogramdd -------------------------------------------------------------------------------------------
@@ -84,19 +84,17 @@ def _edges(name: str, column: mg.Tensor, bins: Any, low: float, high: float) -> 
 
 def _counts(columns: list[mg.Tensor], edges: list[mg.Tensor], weight: mg.Tensor | None, density: bool) -> mg.Tensor:
     """Histogram of points whose coordinates are the columns."""
-    sizes = [len(e) - 1 for e in edges]
-    flat = inside = None
-    for x, e, n in zip(columns, edges, sizes):
-        at = functions["_searchsorted"](e, x, None, False, True) - 1  # edges[at] <= x < edges[at + 1]
-        at = at - (x == e[-1]).to(mg.int64)
-        ok = (x >= e[0]) & (x <= e[-1])
-        inside = ok if inside is None else inside & ok
-        flat = at if flat is None else flat * n + at
-    total = 1
-    for n in sizes:
-        total *= n
-    chosen = None if weight is None else weight.detach().reshape(-1)[inside]
-    hist = functions["bincount"](flat[inside], chosen, total)[:total].to(columns[0].dtype).reshape(sizes)
+    flat, total = None, 1
+    for x, e in zip(columns, edges):  # k: edges[k - 1] <= x < edges[k], 0: outside (and NaN)
+        at = functions["_searchsorted"](e, x, None, False, True).clamp(max=len(e) - 1)
+        at = mg.where((x >= e[0]) & (x <= e[-1]), at, 0)
+        flat = at if flat is None else flat * len(e) + at
+        total *= len(e)
+    hist = functions["bincount"](flat, None if weight is None else weight.detach().reshape(-1), total)
+    hist = hist.reshape([len(e) for e in edges])
+    for d, e in enumerate(edges):
+        hist = functions["narrow"](hist, d, 1, len(e) - 1)
+    hist = hist.to(columns[0].dtype).contiguous()
     if not density:
         return hist
     hist = hist / hist.sum()

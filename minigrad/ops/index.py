@@ -189,6 +189,26 @@ def _index_add_ref(input: Any, dim: int, index: Any, source: Any, alpha: float) 
     return out
 
 
+
+def _index_reduce_grads(
+    g: mg.Tensor, input: mg.Tensor, dim: int, index: mg.Tensor, source: mg.Tensor, reduce: str, include_self: bool,
+    out: mg.Tensor, needs: tuple[bool, ...],
+) -> tuple[mg.Tensor | None, ...]:  # fmt: skip
+    """Those of scatter_reduce with the index repeated over the slices."""
+    one_d = [t.reshape(1) if t.dim() == 0 else t for t in (g, input, source, out)]
+    d = dim % one_d[1].dim()
+    wide = index.reshape((1,) * d + (-1,) + (1,) * (one_d[1].dim() - d - 1)).expand(one_d[2].shape)
+    d_input, _, d_source = _scatter_reduce_grads(
+        one_d[0], one_d[1], d, wide, one_d[2], reduce, include_self, one_d[3], needs)  # fmt: skip
+    return d_input.reshape(input.shape), None, None if d_source is None else d_source.reshape(source.shape)
+
+
+_both("_index_reduce(input, dim: int, index, source, reduce: str, include_self: bool = True) -> out", meta="index_source",
+      namespace=None, grads=_index_reduce_grads, grad_name="IndexReduce", no_ref_reason="checked against PyTorch",
+      samples=lambda s: [s(s.t(3, 4, distinct=True), 0, s.index(5, high=3), s.t(5, 4, distinct=True, high=1.87), how, own)
+                         for how in ("prod", "mean", "amax", "amin") for own in (True, False)],
+      doc="Combines source into the slices that an index names; the kernel of index_reduce.")
+
 _both("index_copy(input, dim: int, index, source) -> out", meta="index_source",
       dinput=lambda g, dim, index: functions["index_fill"](g, dim, index, 0),
       dsource=lambda g, dim, index, source_shape: g.index_select(dim, index).reshape(source_shape),

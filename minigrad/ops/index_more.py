@@ -27,7 +27,7 @@ def _scattered(name: str, input: mg.Tensor, dim: int, index: mg.Tensor, src: Any
     return functions["scatter_reduce" + suffix](input, dim, index, src, "prod")
 
 
-@composite(samples=lambda s: [s(s.t(3, 4), 1, s.index(3, 1, high=4), s.t(3, 1)), s(s.t(3), 0, s.index(1, high=3), 2.0),
+@composite(out=True, samples=lambda s: [s(s.t(3, 4), 1, s.index(3, 1, high=4), s.t(3, 1)), s(s.t(3), 0, s.index(1, high=3), 2.0),
                               s(s.t(3, 4), 0, s.index(5, 4, high=3), s.t(5, 4), reduce="add"),
                               s(s.t(3, 4), 0, s.index(5, 4, high=3), s.t(5, 4), reduce="multiply"),
                               s(s.t(4), 0, s.index(5, high=4), value=2.0, reduce="multiply")],
@@ -132,7 +132,7 @@ def _index_put_any_(input: mg.Tensor, indices: Any, values: mg.Tensor, accumulat
     return functions["index_put_"](input, _integer_indices(input, indices), values, accumulate)
 
 
-@composite(samples=lambda s: [s(s.t(3, 4), s.index(5, high=12)), s(s.t(4), s.index(2, 2, high=4))])
+@composite(out=True, samples=lambda s: [s(s.t(3, 4), s.index(5, high=12)), s(s.t(4), s.index(2, 2, high=4))])
 def take(input: mg.Tensor, index: mg.Tensor) -> mg.Tensor:
     """Elements by their position in the flattened tensor.
 
@@ -150,7 +150,7 @@ def take(input: mg.Tensor, index: mg.Tensor) -> mg.Tensor:
     return functions["index"](input.reshape(-1), [index])
 
 
-@composite(samples=lambda s: [s(s.t(3, 4), s.index(3, 1, high=4), 1), s(s.t(3, 4), s.index(5, high=12))])
+@composite(out=True, samples=lambda s: [s(s.t(3, 4), s.index(3, 1, high=4), 1), s(s.t(3, 4), s.index(5, high=12))])
 def take_along_dim(input: mg.Tensor, indices: mg.Tensor, dim: int | None = None) -> mg.Tensor:
     """`gather` with broadcasting: the companion of argsort and argmax.
 
@@ -187,7 +187,7 @@ def _from_end(indices: mg.Tensor, size: int) -> mg.Tensor:
     return mg.where(indices < 0, indices + size, indices)
 
 
-@composite(samples=lambda s: [s(s.t(3, 4), s.mask(3, 4)), s(s.t(3, 4), s.mask(4)), s(s.t(3), s.mask(2, 3))])
+@composite(out=True, samples=lambda s: [s(s.t(3, 4), s.mask(3, 4)), s(s.t(3, 4), s.mask(4)), s(s.t(3), s.mask(2, 3))])
 def masked_select(input: mg.Tensor, mask: mg.Tensor) -> mg.Tensor:
     """The elements where a mask is True, as a 1-d tensor.
 
@@ -250,6 +250,8 @@ def nonzero(input: mg.Tensor, *, as_tuple: bool = False, out: mg.Tensor | None =
         >>> mg.tensor([0, 5, 6]).nonzero().tolist()
         [[1], [2]]
     """
+    if as_tuple and out is not None:
+        raise TypeError("nonzero: out= takes no as_tuple=True: the result is a tuple of tensors. Try as_tuple=False.")
     if as_tuple:
         return functions["unbind"](functions["_nonzero"](functions["atleast_1d"](input)), 1)
     found = functions["_nonzero"](input)

@@ -128,6 +128,8 @@ def _resample_all(
 ) -> Any:
     dtype, floating = input.dtype, input.dtype in (mg.float32, mg.float64)
     nearest = mode.startswith("nearest")
+    if input.is_complex():
+        raise NotImplementedError(f"interpolate: not implemented for {dtype}. Try it on mg.view_as_real(x).")
     x = input if floating or (nearest and not input.requires_grad) else input.float()
     # Dims that shrink first, then from the outer to the inner: the fewest elements on the way.
     order = sorted(range(len(sizes)), key=lambda d: (sizes[d] >= x.shape[d + 2], d))

@@ -46,7 +46,7 @@ op("stack(tensors: tensors, dim: int = 0) -> out", meta="stack", method=False,
             raises="RuntimeError when shapes differ, IndexError for dim.", grad="Each input gets its slice."))
 
 
-@composite(method=False, samples=lambda s: [s([s.t(2), s.t(3)]), s([s.t(2, 1), s.t(2, 3)])])
+@composite(out=True, method=False, samples=lambda s: [s([s.t(2), s.t(3)]), s([s.t(2, 1), s.t(2, 3)])])
 def hstack(tensors: Sequence[mg.Tensor]) -> mg.Tensor:
     """Joins along columns: dimension 1, or 0 of 1-d tensors.
 
@@ -64,7 +64,7 @@ def hstack(tensors: Sequence[mg.Tensor]) -> mg.Tensor:
     return functions["cat"](parts, 0 if not parts or parts[0].dim() == 1 else 1)
 
 
-@composite(method=False, aliases=("row_stack",), samples=lambda s: [s([s.t(2), s.t(2)]), s([s.t(1, 3), s.t(2, 3)])])
+@composite(out=True, method=False, aliases=("row_stack",), samples=lambda s: [s([s.t(2), s.t(2)]), s([s.t(1, 3), s.t(2, 3)])])
 def vstack(tensors: Sequence[mg.Tensor]) -> mg.Tensor:
     """Joins along rows; 1-d tensors are rows.
 
@@ -81,7 +81,7 @@ def vstack(tensors: Sequence[mg.Tensor]) -> mg.Tensor:
     return functions["cat"]([functions["atleast_2d"](t) for t in tensors], 0)
 
 
-@composite(method=False, samples=lambda s: [s([s.t(2), s.t(2)]), s([s.t(2, 3), s.t(2, 3)])])
+@composite(out=True, method=False, samples=lambda s: [s([s.t(2), s.t(2)]), s([s.t(2, 3), s.t(2, 3)])])
 def dstack(tensors: Sequence[mg.Tensor]) -> mg.Tensor:
     """Joins along dimension 2; smaller tensors get dimensions as in atleast_3d.
 
@@ -98,7 +98,7 @@ def dstack(tensors: Sequence[mg.Tensor]) -> mg.Tensor:
     return functions["cat"]([functions["atleast_3d"](t) for t in tensors], 2)
 
 
-@composite(method=False, samples=lambda s: [s([s.t(2), s.t(2, 3)])])
+@composite(out=True, method=False, samples=lambda s: [s([s.t(2), s.t(2, 3)])])
 def column_stack(tensors: Sequence[mg.Tensor]) -> mg.Tensor:
     """Joins along columns; 0-d and 1-d tensors are columns.
 

@@ -43,7 +43,7 @@ _cholesky = primitive(
     dinput=_cholesky_grad,
     samples=lambda s: [s(hermitian_sample(s, n, n), u).by_convention() for n, u in ((3, False), (4, True))],
     ref=lambda input, upper: (np_linalg().cholesky(input).swapaxes(-1, -2) if upper else np_linalg().cholesky(input), 0),
-    no_layouts_reason="a positive-definite matrix cannot be expanded; test_linalg.py has the layouts",
+    no_layouts_reason="a positive-definite matrix cannot be expanded; test_linalg_calls.py has the layouts",
     doc="Cholesky factor of one triangle of A; the kernel of `linalg.cholesky`.",
 )
 
@@ -160,7 +160,7 @@ def _cholesky_inverse_grad(g_out: Any, input: Any, out: Any, upper: bool) -> Any
     """
     middle = out @ g_out @ out
     both = -(middle + middle.mH)
-    return input.triu() @ both if upper else both @ input.tril()
+    return input @ both if upper else both @ input
 
 
 _inverse_of_factor = primitive(
@@ -192,6 +192,7 @@ def _factor(s: Any, *shape: int, upper: bool = False) -> Any:
     space="",
     samples=lambda s: [s(_factor(s, 3, 3)).by_convention(), s(_factor(s, 2, 3, 3, upper=True), upper=True).by_convention(), s(s.t(0, 0))],
     ref=_np_cholesky_inverse,
+    no_layouts_reason="expanded factors are singular",
 )
 def cholesky_inverse(input: mg.Tensor, upper: bool = False) -> mg.Tensor:
     """Inverse of the Hermitian matrix L L^H (or U^H U) of which the Cholesky factor is given.
@@ -226,7 +227,7 @@ def _cholesky_solve_grads(g: Any, input2: Any, out: Any, upper: bool, needs: tup
         return None, dB
     product = dB @ out.mH
     both = -(product + product.mH)
-    return (input2.triu() @ both if upper else both @ input2.tril()), dB
+    return (input2 @ both if upper else both @ input2), dB
 
 
 _cholesky_solve = primitive(

@@ -220,7 +220,7 @@ def lstsq(input: mg.Tensor, b: mg.Tensor, rcond: float | None = None, *, driver:
             f" {tuple(input.shape)} and {tuple(b.shape)}."
         )
     driver = driver or "gelsy"
-    vector = is_vector_rhs(input, b) or input.dim() - b.dim() == 1
+    vector = is_vector_rhs(input, b)
     B = b.unsqueeze(-1) if vector else b
     m, n = input.shape[-2], input.shape[-1]
     if rcond is None:

@@ -98,7 +98,7 @@ _SAMPLES = dict(
         s(general(s, 3, 3)), s(general(s, 2, 3, 3)), s(general(s, 2, 4)), s(general(s, 4, 2, layout="step")), s(s.t(0, 0)), s(s.t(2, 0, 3)),
     ],
     no_ref_reason="NumPy has no LU; test_linalg.py multiplies the factors back",
-    no_layouts_reason="expanded matrices are singular; test_linalg.py has the layouts",
+    no_layouts_reason="expanded matrices are singular; test_linalg_calls.py has the layouts",
 )  # fmt: skip
 
 

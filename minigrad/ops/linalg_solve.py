@@ -68,7 +68,7 @@ _SOLVE = dict(
         s(general(s, 3, 3), s.t(2, 2, 3), left=False), s(s.t(0, 0), s.t(0, 2)), s(general(s, 2, 2), s.t(2, 0)), s(s.t(0, 2, 2), s.t(2, 1)),
         s(general(s, 3, 3, layout="transposed"), s.t(3, 2, layout="step")),
     ],
-    no_layouts_reason="expanded matrices are singular; test_linalg.py has the layouts",
+    no_layouts_reason="expanded matrices are singular; test_linalg_calls.py has the layouts",
 )  # fmt: skip
 
 
@@ -147,7 +147,7 @@ def _no_inverse(code: int) -> str:
     return f"The diagonal element {code} is zero, the inversion could not be completed because the input matrix is singular."
 
 
-_SINGULAR = dict(no_layouts_reason="expanded matrices are singular; test_linalg.py has the layouts")
+_SINGULAR = dict(no_layouts_reason="expanded matrices are singular; test_linalg_calls.py has the layouts")
 
 
 def _inverse_samples(s: Any) -> list[Any]:
@@ -304,13 +304,13 @@ def solve_triangular(input: mg.Tensor, B: mg.Tensor, *, upper: bool, left: bool 
 def triangular_solve(
     input: mg.Tensor, A: mg.Tensor, upper: bool = True, transpose: bool = False, unitriangular: bool = False
 ) -> Any:
-    """Old form of `linalg.solve_triangular`: solves A X = B, or A^H X = B.
+    """Old form of `linalg.solve_triangular`: solves A X = B, or A^T X = B.
 
     Args:
         input: B, (*, n, k).
         A: (*, n, n).
         upper: which triangle A is.
-        transpose: solve with the conjugate transpose.
+        transpose: solve with the transpose (not conjugated, as PyTorch).
         unitriangular: take the diagonal as ones.
         out: pair of tensors to write to.
     Returns:
@@ -321,6 +321,6 @@ def triangular_solve(
         >>> mg.triangular_solve(mg.tensor([[4.]]), mg.tensor([[2.]])).solution.tolist()
         [[2.0]]
     """
-    coefficient = A.mH if transpose else A
+    coefficient = A.mT if transpose else A
     solution = _solve_triangular(coefficient, input, upper != transpose, True, unitriangular)
     return solution, A.expand(*solution.shape[:-2], *A.shape[-2:]).clone()

@@ -180,7 +180,8 @@ def _shape_of(normalized_shape: Any) -> Any:
 
 
 @composite(
-    namespace="nn.functional",
+    namespace=("", "nn.functional"),
+    method=False,
     no_ref_reason="_layer_norm has the reference",
     samples=lambda s: [s(s.f(3, 5), [5], s.f(5), s.f(5))],
 )
@@ -207,7 +208,8 @@ def layer_norm(input: mg.Tensor, normalized_shape: Any, weight: Any = None, bias
 
 
 @composite(
-    namespace="nn.functional",
+    namespace=("", "nn.functional"),
+    method=False,
     no_ref_reason="_rms_norm has the reference",
     samples=lambda s: [s(s.f(3, 5), [5], s.f(5))],
 )

@@ -12,6 +12,12 @@ from minigrad.ops.reduce import _np
 _FLOATS = ("float64", "float32")
 
 
+def _statistics(input: Any, weight: Any, *found: Any) -> tuple[Any, ...]:
+    """Statistics are computed in float32 at least, and given back in the input's dtype unless weight is wider."""
+    narrow = weight is None or weight.dtype == input.dtype
+    return tuple(x.to(input.dtype) if narrow else x for x in found)
+
+
 @composite(
     method=False,
     dtypes=_FLOATS,
@@ -31,7 +37,8 @@ def native_layer_norm(input: mg.Tensor, normalized_shape: Any, weight: Any, bias
         >>> mg.native_layer_norm(mg.tensor([1., 3.]), [2], None, None, 0.)[1]
         tensor([2.])
     """
-    return tuple(functions["_layer_norm"](input, weight, bias, normalized_shape, eps))
+    out, mean, rstd = functions["_layer_norm"](input, weight, bias, normalized_shape, eps)
+    return out, *_statistics(input, weight, mean, rstd)
 
 
 def _np_group_norm(input: Any, weight: Any, bias: Any, N: int, C: int, HxW: int, group: int, eps: float) -> Any:
@@ -88,6 +95,7 @@ def _np_native_batch_norm(
 
 @composite(
     method=False,
+    out=True,
     dtypes=_FLOATS,
     ref=_np_native_batch_norm,
     samples=lambda s: [
@@ -115,4 +123,4 @@ def native_batch_norm(
     out, mean, var = functions["_batch_norm"](input, weight, bias, eps)
     count = input.numel() // input.shape[1] if input.shape[1] else 0
     _update_running(running_mean, running_var, mean, var, count, momentum)
-    return out, mean, (var + eps).rsqrt()
+    return out, *_statistics(input, weight, mean, (var + eps).rsqrt())

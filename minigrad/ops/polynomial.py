@@ -1,4 +1,4 @@
-"""Classical orthogonal polynomials of degree n at x. Kernels: csrc/special/polynomial.h through csrc/cpu/pointwise_special.cpp."""
+"""Classical orthogonal polynomials of degree n at x. Kernels: csrc/special/polynomial.h through csrc/cpu/pointwise_special_isa.cpp."""
 
 from __future__ import annotations
 

@@ -133,6 +133,7 @@ def _avg_pool(dims: int) -> None:
         name,
         doc,
         _BOTH if dims == 1 else "nn.functional",
+        out=True,
         samples=lambda s: [s(s.f(*_X[dims]), 2), s(s.f(1, *_X[dims]), 3, 2, 1)],
         ref=lambda input, kernel_size, *a: reference.avg_pool(input, per_dim(kernel_size, dims), *a),
         reduction=lambda *_, **__: 3**dims,

@@ -11,7 +11,7 @@ from typing import Any
 import minigrad as mg
 from minigrad.op import composite, functions, op
 from minigrad.ops._struct_doc import card
-from minigrad.ops.create import _TYPES, _documented, _empty, _finish, _like_strides, _size
+from minigrad.ops.create import _TYPES, _documented, _dtype_of, _empty, _finish, _like_strides, _size
 
 _WHY = dict(no_ref_reason="random", no_samples_reason="random; see tests of the distributions",
             no_torch_reason="other random numbers")
@@ -50,6 +50,9 @@ _inplace("_randint_(input!, low: int, high: int, *, generator: generator? = None
          "Fills with integers of [low, high).", "mg.empty(2, dtype=mg.int64).random_(1) -> tensor([0, 0])",
          low="least.", high="bound, excluded.")
 
+op("_normal_of(mean, std, *, generator: generator? = None) -> out", meta="normal_of", namespace=None,
+   dmean=lambda g, mean_shape: mg.zeros(mean_shape, dtype=g.dtype),
+   dstd=lambda g, std_shape: mg.zeros(std_shape, dtype=g.dtype), **_WHY, doc="Kernel of normal with a tensor.")
 _bernoulli = op("_bernoulli(input, *, generator: generator? = None) -> out", meta="random_of", namespace=None,
                 dinput=lambda g, input_shape: mg.zeros(input_shape, dtype=g.dtype), **_WHY, doc="Kernel of bernoulli.")
 _randperm = op("_randperm(n: int, dtype: dtype? = None, device: device? = None, generator: generator? = None) -> out",
@@ -103,7 +106,7 @@ _COMMON = dict(out="tensor to write into.", dtype="floating dtype; None takes th
 
 def _drawn(draw: str, parameters: tuple, args: tuple, size: Any, generator: Any, out: Any, dtype: Any, device: Any,
            requires_grad: bool) -> mg.Tensor:
-    dtype = _TYPES.get(dtype, dtype) or (out.dtype if out is not None else None)
+    dtype = _dtype_of(dtype, out)
     made = functions[draw](_empty(_size(args, size), dtype, device), *parameters, generator=generator)
     return made if out is None and not requires_grad else _finish(made, out, requires_grad)
 
@@ -226,7 +229,7 @@ def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Any 
     Raises:
         RuntimeError for a negative std.
     Gradient:
-        none flows to mean and std; use mean + std * randn for that.
+        zero for mean and std; use mean + std * randn for another.
     Example:
         >>> mg.normal(mg.tensor([1., 2.]), 0.0)
         tensor([1., 2.])
@@ -235,14 +238,9 @@ def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Any 
         return _drawn("normal_", (float(mean), float(std)), (), size, generator, out, dtype, device, requires_grad)
     if not isinstance(mean, mg.Tensor) and not isinstance(std, mg.Tensor):
         raise TypeError("normal: expected a size when mean and std are both numbers")
-    negative = bool(mg.op.all_values(std < 0).any()) if isinstance(std, mg.Tensor) else std < 0
-    if negative:
-        raise RuntimeError("normal: expects all elements of std >= 0.0")
-    with mg.no_grad():
-        first = mean if isinstance(mean, mg.Tensor) else std
-        shape = functions["broadcast_shapes"](*(t.shape for t in (mean, std) if isinstance(t, mg.Tensor)))
-        drawn = functions["normal_"](_empty(shape, first.dtype, first.device), generator=generator) * std + mean
-    return _finish(drawn, out, False)
+    first = mean if isinstance(mean, mg.Tensor) else std  # a number takes the dtype of the tensor
+    pair = (t if isinstance(t, mg.Tensor) else mg.tensor(t, dtype=first.dtype, device=first.device) for t in (mean, std))
+    return _finish(functions["_normal_of"](*pair, generator=generator), out, False)
 
 
 @composite(**_WHY)

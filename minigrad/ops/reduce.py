@@ -91,7 +91,7 @@ op(
 )
 
 
-@composite(samples=lambda s: [s(s.f(3, 4)), s(s.f(3, 4), 1), s(s.f(2, 3, 4), [0, 2], True), s(s.f(7), 0), s(s.f())])
+@composite(out=True, samples=lambda s: [s(s.f(3, 4)), s(s.f(3, 4), 1), s(s.f(2, 3, 4), [0, 2], True), s(s.f(7), 0), s(s.f())])
 def nanmean(input: mg.Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> mg.Tensor:
     """Mean over `dim`, leaving NaN out.
 
@@ -301,6 +301,7 @@ def min(input: mg.Tensor, dim: Any = None, keepdim: bool = False, *, other: Any 
 
 
 @composite(
+    out=True,
     samples=lambda s: [s(s.t(3, 4, distinct=True)), s(s.t(3, 4, distinct=True), dim=1, keepdim=True)],
     ref=lambda input, dim=None, keepdim=False: (
         _np().amin(input, dim, keepdims=keepdim),

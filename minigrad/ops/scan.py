@@ -137,43 +137,34 @@ for _name, _numpy in (("cummax", "maximum"), ("cummin", "minimum")):
         doc=f"Running extreme and its last position; the kernel of `{_name}`.",
     )
 
-_SAMPLES = dict(
-    samples=lambda s: [s(s.t(5, distinct=True), 0), s(s.t(3, 4, distinct=True), 1)],
-    no_ref_reason="the kernel _cum… has the reference",
-)
-
-
-@composite(**_SAMPLES)
-def cummax(input: mg.Tensor, dim: int) -> Any:
-    """Running maximum along a dim and the position it came from (the last one among equals).
+_RUNNING_DOC = """Running {word} along a dim and the position it came from (the last one among equals).
 
     Args:
         input: tensor of any shape and dtype.
         dim: int in [-ndim, ndim).
     Returns:
         named tuple (values, indices) of the input's shape.
+    Raises:
+        IndexError for a dim out of range.
     Gradient:
-        flows to the positions in `indices`. NaN counts as largest.
+        flows to the positions in `indices`. From the first NaN on, NaN.
     Example:
-        >>> mg.cummax(mg.tensor([1., 3., 2.]), 0).values
-        tensor([1., 3., 3.])
+        >>> mg.{name}(mg.tensor([2., {middle}., 2.]), 0).values
+        tensor([2., {middle}., {middle}.])
     """
-    return cummax_result(*functions["_cummax"](input, dim))
 
 
-@composite(**_SAMPLES)
-def cummin(input: mg.Tensor, dim: int) -> Any:
-    """Running minimum along a dim and the position it came from (the last one among equals).
+def _declare_running(name: str, word: str, middle: int) -> None:
+    kernel, result = functions["_" + name], globals()[name + "_result"]
 
-    Args:
-        input: tensor of any shape and dtype.
-        dim: int in [-ndim, ndim).
-    Returns:
-        named tuple (values, indices) of the input's shape.
-    Gradient:
-        flows to the positions in `indices`. NaN counts as smallest.
-    Example:
-        >>> mg.cummin(mg.tensor([3., 1., 2.]), 0).values
-        tensor([3., 1., 1.])
-    """
-    return cummin_result(*functions["_cummin"](input, dim))
+    def running(input: mg.Tensor, dim: int) -> Any:
+        return result(*kernel(input, dim))
+
+    running.__name__ = running.__qualname__ = name
+    running.__doc__ = _RUNNING_DOC.format(name=name, word=word, middle=middle)
+    composite(out=True, no_ref_reason="the kernel of the same name has the reference",
+              samples=lambda s: [s(s.t(5, distinct=True), 0), s(s.t(3, 4, distinct=True), 1)])(running)  # fmt: skip
+
+
+_declare_running("cummax", "maximum", 3)
+_declare_running("cummin", "minimum", 1)

@@ -12,7 +12,7 @@ def _values(input: Any, like: mg.Tensor) -> mg.Tensor:
     return input if isinstance(input, mg.Tensor) else mg.tensor(input, device=like.device)
 
 
-@composite(no_samples_reason="needs sorted sequences; tested in tests/test_reduce.py")
+@composite(out=True, no_samples_reason="needs sorted sequences; tested in tests/test_reduce.py")
 def searchsorted(
     sorted_sequence: mg.Tensor, input: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None,
     sorter: mg.Tensor | None = None,
@@ -41,7 +41,7 @@ def searchsorted(
     return functions["_searchsorted"](sorted_sequence, _values(input, sorted_sequence), sorter, out_int32, right or side == "right")
 
 
-@composite(no_samples_reason="needs sorted boundaries; tested in tests/test_reduce.py")
+@composite(out=True, no_samples_reason="needs sorted boundaries; tested in tests/test_reduce.py")
 def bucketize(input: Any, boundaries: mg.Tensor, *, out_int32: bool = False, right: bool = False) -> mg.Tensor:
     """Number of the bucket each value falls into.
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 import minigrad as mg
-from minigrad import _core
-from minigrad.op import composite, functions
+from minigrad.op import composite, functions, resize_tensor, take_geometry
 from minigrad.ops._struct_doc import card
 
 
 def _declare(name: str, example: str, **args: str) -> None:
     def method(input: mg.Tensor, *positional: Any, **named: Any) -> mg.Tensor:
-        _core.take_geometry(name + "_", input, functions[name](input, *positional, **named))
+        take_geometry(name + "_", input, functions[name](input, *positional, **named))
         return input
 
     method.__name__ = method.__qualname__ = name + "_"
@@ -60,7 +59,7 @@ def resize_(input: mg.Tensor, *sizes: Any, memory_format: Any = None) -> mg.Tens
     """
     shape = tuple(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
     if tuple(input.shape) != shape or input.requires_grad:
-        _core.resize_tensor(input, list(shape))
+        resize_tensor(input, list(shape))
     return input
 
 

@@ -132,8 +132,8 @@ op(
 
 
 def mg_sorted(s: Any) -> Any:
-    """A sequence that is sorted whatever the sampler draws: one repeated element."""
-    return s.t(5, low=0, high=0)
+    """A sorted sequence with repeated elements that every dtype can hold."""
+    return s.of([0, 0, 1, 1, 1])
 
 
 _SORTED = dict(
@@ -142,7 +142,7 @@ _SORTED = dict(
 )
 
 
-@composite(**_SORTED)
+@composite(out=True, **_SORTED)
 def sort(input: mg.Tensor, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Any:
     """Elements in order along a dim, with the positions they came from.
 
@@ -180,7 +180,7 @@ def argsort(input: mg.Tensor, dim: int = -1, descending: bool = False, *, stable
     return functions["_sort"](input, dim, descending)[1]
 
 
-@composite(samples=lambda s: [s(s.t(5, distinct=True)), s(s.t(4, 3, distinct=True))], no_ref_reason="_sort has the reference")
+@composite(out=True, samples=lambda s: [s(s.t(5, distinct=True)), s(s.t(4, 3, distinct=True))], no_ref_reason="_sort has the reference")
 def msort(input: mg.Tensor) -> mg.Tensor:
     """Elements in ascending order along the first dim.
 
@@ -196,6 +196,7 @@ def msort(input: mg.Tensor) -> mg.Tensor:
 
 
 @composite(
+    out=True,
     samples=lambda s: [s(s.t(5, distinct=True), 2), s(s.t(3, 4, distinct=True), 3, 0, False)],
     no_ref_reason="_topk has the reference",
 )
@@ -222,6 +223,7 @@ def topk(input: mg.Tensor, k: int, dim: int = -1, largest: bool = True, sorted: 
 
 
 @composite(
+    out=True,
     samples=lambda s: [s(s.t(5, distinct=True), 2), s(s.t(3, 4, distinct=True), 3, 0)],
     no_ref_reason="_kth has the reference",
 )
@@ -296,6 +298,7 @@ def nanmedian(input: mg.Tensor, dim: int | None = None, keepdim: bool = False) -
 
 
 @composite(
+    out=True,
     samples=lambda s: [s(s.t(5, distinct=True)), s(s.t(3, 4, distinct=True), 1, True)],
     no_ref_reason="_mode has the reference",
 )

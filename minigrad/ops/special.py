@@ -1,4 +1,4 @@
-"""Special functions: Bessel, error and gamma families, entropy. Kernels: csrc/special/*.h through csrc/cpu/pointwise_special.cpp.
+"""Special functions: Bessel, error and gamma families, entropy. Kernels: csrc/special/*.h through csrc/cpu/pointwise_special_isa.cpp.
 
 All compute in double and round once. The references of the tests are SciPy's functions of the same meaning (skipped where it is not
 installed); the kernels share no code with them. Where PyTorch gives NaN at infinity (bessel_j0, i0 …) the limit is returned.
@@ -75,11 +75,13 @@ _POSITIVE: dict[str, Any] = {"domain": (0.2, 6.0), "special_skip": (float("inf")
 _INFINITE = (float("inf"), float("-inf"))  # NaN in SciPy
 
 for _name in ("i0", "modified_bessel_i0"):
-    _unary(_name, "Modified Bessel function of the first kind, order 0.", "[0., 1.] -> [1.0000, 1.2661]", _I, ref="i0", special_skip=_INFINITE,
+    _unary(_name, "Modified Bessel function of the first kind, order 0.", "[0., 1.] -> [1.0000, 1.2661]", _I, ref="i0",
+           special_skip=_INFINITE,
            namespace=("", "special") if _name == "i0" else ("special",),
            dinput=lambda g, input: g * mg.special.i1(input))  # fmt: skip
 for _name in ("i1", "modified_bessel_i1"):
-    _unary(_name, "Modified Bessel function of the first kind, order 1.", "[0., 1.] -> [0.0000, 0.5652]", _I, ref="i1", special_skip=_INFINITE,
+    _unary(_name, "Modified Bessel function of the first kind, order 1.", "[0., 1.] -> [0.0000, 0.5652]", _I, ref="i1",
+           special_skip=_INFINITE,
            dinput=lambda g, input, out: g * (mg.special.i0(input) - _over(out, input, 0.5)))  # fmt: skip
 
 _unary("i0e", "exp(-|input|) times the modified Bessel function i0.", "[0., 1.] -> [1.0000, 0.4658]", _I,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import minigrad as mg
 from minigrad.op import composite, functions
@@ -138,68 +137,41 @@ def tensor_split(
                  (a, b) in enumerate(zip(bounds, bounds[1:])))
 
 
-def _axis_split(input: mg.Tensor, cuts: Any, dim: int, name: str, least: int) -> tuple[mg.Tensor, ...]:
-    if input.dim() < least:
-        raise RuntimeError(f"{name}: requires a tensor with at least {least} dimension, got a tensor with "
-        f"{input.dim()} dimensions")
-    if isinstance(cuts, int) and (cuts <= 0 or input.shape[dim] % cuts):
-        raise RuntimeError(f"{name}: attempted to split along dimension {dim} of size {input.shape[dim]} into {cuts} "
-        f"equal pieces")
-    return tensor_split(input, cuts, dim)
-
-
-@composite(samples=lambda s: [s(s.t(4), 2), s(s.t(3, 4), (1,))])
-def hsplit(input: mg.Tensor, indices_or_sections: int | Sequence[int]) -> tuple[mg.Tensor, ...]:
-    """`tensor_split` into equal parts along columns (dimension 1; 0 of a 1-d tensor).
+_AXIS_DOC = """`tensor_split` into equal parts along {where}.
 
     Args:
-        input: at least 1 dimension.
+        input: at least {least} dimension(s).
         indices_or_sections: number of equal pieces, or positions of the cuts.
     Returns:
         tuple of views.
     Raises:
         RuntimeError when the size is not divisible.
     Example:
-        >>> [p.tolist() for p in mg.arange(4).hsplit(2)]
-        [[0, 1], [2, 3]]
+        >>> [p.shape for p in mg.zeros(4, 4, 4).{name}(2)]
+        [minigrad.Size([{shape}]), minigrad.Size([{shape}])]
     """
-    return _axis_split(input, indices_or_sections, 0 if input.dim() == 1 else 1, "hsplit", 1)
 
 
-@composite(samples=lambda s: [s(s.t(4, 2), 2), s(s.t(3, 4), (1,))])
-def vsplit(input: mg.Tensor, indices_or_sections: int | Sequence[int]) -> tuple[mg.Tensor, ...]:
-    """`tensor_split` into equal parts along rows.
+def _declare_axis_split(name: str, where: str, dim: int, least: int, shape: str) -> None:
+    def axis_split(input: mg.Tensor, indices_or_sections: int | Sequence[int]) -> tuple[mg.Tensor, ...]:
+        if input.dim() < least:
+            raise RuntimeError(f"{name}: requires a tensor with at least {least} dimension, got a tensor with {input.dim()} "
+                               "dimensions")  # fmt: skip
+        d = min(dim, input.dim() - 1)  # hsplit cuts vectors along their only dimension
+        size = input.shape[d]
+        if isinstance(indices_or_sections, int) and (indices_or_sections <= 0 or size % indices_or_sections):
+            raise RuntimeError(f"{name}: attempted to split along dimension {d} of size {size} into {indices_or_sections} "
+                               "equal pieces")  # fmt: skip
+        return tensor_split(input, indices_or_sections, d)
 
-    Args:
-        input: at least 2 dimensions.
-        indices_or_sections: number of equal pieces, or positions of the cuts.
-    Returns:
-        tuple of views.
-    Raises:
-        RuntimeError when the size is not divisible.
-    Example:
-        >>> [p.tolist() for p in mg.arange(4).view(2, 2).vsplit(2)]
-        [[[0, 1]], [[2, 3]]]
-    """
-    return _axis_split(input, indices_or_sections, 0, "vsplit", 2)
+    axis_split.__name__ = axis_split.__qualname__ = name
+    axis_split.__doc__ = _AXIS_DOC.format(name=name, where=where, least=least, shape=shape)
+    composite(samples=lambda s: [s(s.t(4, 4, 4), 2), s(s.t(4, 4, 4), (1,))])(axis_split)
 
 
-@composite(samples=lambda s: [s(s.t(2, 3, 4), 2), s(s.t(2, 3, 4), (1,))])
-def dsplit(input: mg.Tensor, indices_or_sections: int | Sequence[int]) -> tuple[mg.Tensor, ...]:
-    """`tensor_split` into equal parts along dimension 2.
-
-    Args:
-        input: at least 3 dimensions.
-        indices_or_sections: number of equal pieces, or positions of the cuts.
-    Returns:
-        tuple of views.
-    Raises:
-        RuntimeError when the size is not divisible.
-    Example:
-        >>> [p.shape for p in mg.zeros(1, 1, 4).dsplit(2)]
-        [minigrad.Size([1, 1, 2]), minigrad.Size([1, 1, 2])]
-    """
-    return _axis_split(input, indices_or_sections, 2, "dsplit", 3)
+_declare_axis_split("hsplit", "columns (dimension 1; 0 of a 1-d tensor)", 1, 1, "4, 2, 4")
+_declare_axis_split("vsplit", "rows", 0, 2, "2, 4, 4")
+_declare_axis_split("dsplit", "dimension 2", 2, 3, "4, 4, 2")
 
 
 @composite(samples=lambda s: [s(s.t(3, 2)), s(s.t(3, 2), -1), s(s.t(2, 0), 1)])

@@ -34,10 +34,10 @@ Example:
 _select = functions["where"]
 
 
-def _where(condition: mg.Tensor, input: Any = None, other: Any = None) -> Any:
+def _where(condition: mg.Tensor, input: Any = None, other: Any = None, *, out: Any = None) -> Any:
     if input is None and other is None:
         return mg.nonzero(condition, as_tuple=True)
-    return _select(condition, input, other)
+    return _select(condition, input, other) if out is None else _select(condition, input, other, out=out)
 
 
 def _where_method(self: mg.Tensor, condition: mg.Tensor, other: Any) -> mg.Tensor:

@@ -136,7 +136,7 @@ op("sinc(input) -> out", meta=_F, dinput=_sinc_grad, namespace=("", "special"),
            grad="0 at 0."))
 
 
-@composite(namespace=("", "special"), inplace=True, samples="unary", ref="logit", domain=(0.05, 0.95),
+@composite(out=True, namespace=("", "special"), inplace=True, samples="unary", ref="logit", domain=(0.05, 0.95),
            attrs={"eps": (None, 0.2)})
 def logit(input: mg.Tensor, eps: float | None = None) -> mg.Tensor:
     """Inverse of sigmoid: log(input / (1 - input)); NaN outside [0, 1].

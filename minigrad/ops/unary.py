@@ -165,7 +165,7 @@ op("bitwise_not(input) -> out", meta="bitwise", expr=m.bit_not, no_grad_reason="
            "mg.bitwise_not(mg.tensor([0, 5])) -> tensor([-1, -6])"))
 
 
-@composite(samples="unary", no_grad_reason=_STEP, ref=lambda input: input == m.inf)
+@composite(out=True, samples="unary", no_grad_reason=_STEP, ref=lambda input: input == m.inf)
 def isposinf(input: mg.Tensor) -> mg.Tensor:
     """Whether each element is +inf.
 
@@ -180,7 +180,7 @@ def isposinf(input: mg.Tensor) -> mg.Tensor:
     return mg.logical_and(mg.isinf(input), mg.gt(input, 0))
 
 
-@composite(samples="unary", no_grad_reason=_STEP, ref=lambda input: input == -m.inf)
+@composite(out=True, samples="unary", no_grad_reason=_STEP, ref=lambda input: input == -m.inf)
 def isneginf(input: mg.Tensor) -> mg.Tensor:
     """Whether each element is -inf.
 
@@ -195,7 +195,7 @@ def isneginf(input: mg.Tensor) -> mg.Tensor:
     return mg.logical_and(mg.isinf(input), mg.lt(input, 0))
 
 
-@composite(inplace=True, samples="unary", ref="nan_to_num")
+@composite(out=True, inplace=True, samples="unary", ref="nan_to_num")
 def nan_to_num(
     input: mg.Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
 ) -> mg.Tensor:

@@ -118,6 +118,7 @@ def unique_consecutive(
 
 
 @composite(
+    out=True,
     method=False, no_grad_reason="booleans",
     samples=lambda s: [s(s.t(3, 4), s.t(5)), s(s.of([1, 2, 3]), s.of([2, 3])), s(s.of([1, 2, 3]), s.of([2]), invert=True),
                        s(s.t(30), s.t(40)), s(s.t(3), s.t(0)), s(s.of([1, 2, 3]), 2)],
@@ -142,6 +143,8 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
     """
     if not isinstance(elements, mg.Tensor) and not isinstance(test_elements, mg.Tensor):
         raise TypeError("isin: expected a Tensor as elements or as test_elements")
+    if not all(isinstance(a, (mg.Tensor, int, float)) for a in (elements, test_elements)):
+        raise TypeError(f"isin: expected Tensors or numbers: got {type(elements).__name__} and {type(test_elements).__name__}")
     like = elements if isinstance(elements, mg.Tensor) else test_elements
     x = elements if like is elements else mg.tensor(elements, device=like.device)
     tests = test_elements if isinstance(test_elements, mg.Tensor) else mg.tensor(test_elements, device=like.device)

@@ -32,6 +32,11 @@ op("view(input, size: ints...) -> out", meta="view", view=True, namespace=None, 
             raises="RuntimeError when the number of elements differs or a copy would be needed (use reshape).",
             grad=_SHARES))
 
+op("_view_dtype(input, dtype: dtype) -> out", meta="view_dtype", view=True, namespace=None,
+   no_grad_reason="bits, not numbers, as in PyTorch", no_ref_reason="tested in tests/test_array_ops_inplace_views.py",
+   no_samples_reason="tested in tests/test_array_ops_inplace_views.py",
+   doc="The same bytes as another dtype: what x.view(dtype) calls. The last dimension takes up a difference of size.")
+
 op("expand(input, size: ints..., *, implicit: bool = False) -> out", meta="expand", view=True, namespace=None,
    method=True,
    dinput=lambda g: g, ref=lambda input, size, implicit=False: numpy().broadcast_to(

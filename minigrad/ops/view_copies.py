@@ -41,7 +41,9 @@ def _sliced(input: mg.Tensor, dim: int = 0, start: int | None = None, end: int |
 
 
 def _viewed(input: mg.Tensor, size: Any = None, *, dtype: Any = None) -> mg.Tensor:
-    return input.view(size if dtype is None else dtype)
+    if dtype is not None or isinstance(size, mg.dtype):
+        return input.view(size if dtype is None else dtype)
+    return input.reshape(size)  # a copy need not be viewable
 
 
 def _copying(
@@ -81,7 +83,7 @@ _copying("diagonal", lambda s: [s(s.t(3, 3)), s(s.t(2, 3, 4), 1, 0, 2)],
 _copying("expand", lambda s: [s(s.t(3, 1), (3, 4)), s(s.t(), (2,))],
          "mg.expand_copy(mg.tensor([1]), (3,)) -> tensor([1, 1, 1])", size="wanted sizes, -1 keeps one.",
          implicit="ignored.")  # fmt: skip
-_copying("narrow", lambda s: [s(s.t(5, 2), 0, 1, 3), s(s.t(2, 5), -1, -2, 2)],
+_copying("narrow", lambda s: [s(s.t(5, 2), 0, 1, 3), s(s.t(2, 5), -1, 3, 2)],
          "mg.narrow_copy(mg.arange(5), 0, 1, 2) -> tensor([1, 2])", method=True, dim="the dimension.",
          start="first position.", length="how many.")  # fmt: skip
 _copying("permute", lambda s: [s(s.t(2, 3, 4), (2, 0, 1))],

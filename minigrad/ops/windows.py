@@ -160,7 +160,8 @@ _declare(general_hamming, "alpha - (1 - alpha) cos(t), t from 0 to 2 pi.", "3, a
 _declare(hamming, "Hamming's window: 0.54 - 0.46 cos(t).", "3) -> tensor([0.0800, 1.0000, 0.0800])")
 _declare(hann, "Hann's window: 0.5 - 0.5 cos(t).", "3) -> tensor([0., 1., 0.])")
 _declare(blackman, "Blackman's window: 0.42 - 0.5 cos(t) + 0.08 cos(2t).", "5)[1:4] -> tensor([0.3400, 1.0000, 0.3400])")
-_declare(nuttall, "Nuttall's minimum 4-term window with continuous first derivative.", "4) -> tensor([3.6280e-04, 5.2923e-01, 5.2923e-01, 3.6280e-04])")
+_declare(nuttall, "Nuttall's minimum 4-term window with continuous first derivative.",
+         "4) -> tensor([3.6280e-04, 5.2923e-01, 5.2923e-01, 3.6280e-04])")
 _declare(bartlett, "Triangle with zeros at the ends.", "5) -> tensor([0.0000, 0.5000, 1.0000, 0.5000, 0.0000])")
 _declare(cosine, "Half a wave of the sine.", "3) -> tensor([0.5000, 1.0000, 0.5000])")
 _declare(exponential, "exp(-|k - center| / tau).", "3) -> tensor([0.3679, 1.0000, 0.3679])",

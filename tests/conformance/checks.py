@@ -27,6 +27,7 @@ from .views import view_difference
 UNINITIALISED = {"empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided", "resize_", "resize_as_"}
 PROCESSED = {"svd", "linalg.svd", "linalg.eigh", "linalg.eig", "svd_lowrank", "pca_lowrank", "linalg.qr", "qr"}  # unique only up to signs
 LAYOUT_BOUND = {"as_strided", "as_strided_copy", "as_strided_scatter", "resize_", "resize_as_"}  # their meaning is the storage's order
+RESIZES = {"addbmm"}  # in place, PyTorch's resizes its input to the broadcast shape, against its own rule; ours raises
 OUR_ERRORS = (TypeError, ValueError, RuntimeError, IndexError)
 
 
@@ -113,13 +114,14 @@ def run_torch(op: Any, case: Case, f: Callable[..., Any]) -> tuple[Any, bool, An
         expected = f(*args, **kwargs)
         random = op.name in UNINITIALISED
         if not torch.equal(before, torch.get_rng_state()):
-            torch.manual_seed(1)
-            again, more = Rebuild(torch, mapping.function_of).case(case)
-            other = f(*again, **more)
-            random |= any(
-                not torch.equal(a, b) if a.shape == b.shape else True
-                for a, b in zip(tensors(expected, torch.Tensor), tensors(other, torch.Tensor))
-            )
+            for other_seed in range(1, 9):  # several: few random numbers may give the same windows or masks twice
+                torch.manual_seed(other_seed)
+                again, more = Rebuild(torch, mapping.function_of).case(case)
+                other = f(*again, **more)
+                random |= any(
+                    not torch.equal(a, b) if a.shape == b.shape else True
+                    for a, b in zip(tensors(expected, torch.Tensor), tensors(other, torch.Tensor))
+                )
         args, kwargs = Rebuild(torch, mapping.function_of).case(case)
         return expected, random, mapping.result_mask(op, args, kwargs)
     except Exception:
@@ -201,7 +203,7 @@ def inplace(op: Any, dtype: str, progress: Progress) -> Outcome:
     forms = mapping.inplaces(op)
     if not forms:
         return Outcome("n/a")
-    grad = dtype in ("float32", "float64") and op.supports_inplace_autograd and op.supports_autograd
+    grad = op.name not in RESIZES and dtype in ("float32", "float64") and op.supports_inplace_autograd and op.supports_autograd
     found = [c for c in cases(op, getattr(torch, dtype), False, relaid=relays(op)) if isinstance(c.input, torch.Tensor)]
     out = _judge(found, progress, lambda case: all([_same_inplace(op, case, *form) for form in forms]))
     if out.status != "pass" or not grad:
@@ -226,8 +228,8 @@ def _same_inplace(op: Any, case: Case, theirs: Callable[..., Any], ours: Callabl
         error = caught
     our_args, our_kwargs = arguments(case)
     our_target = our_args[0].clone()
-    if case.broadcasts and error is None:  # documented to raise, though some ops of PyTorch resize the target
-        error = RuntimeError("output with another shape than the broadcast one")
+    if error is None and op.name in RESIZES and target.shape != args[0].shape:
+        return False
     if error is not None:
         return _refused(ours, [our_target, *our_args[1:]], our_kwargs, error)
     our_returned = call_ours(ours, [our_target, *our_args[1:]], our_kwargs)
@@ -321,9 +323,8 @@ def out(op: Any, dtype: str, progress: Progress) -> Outcome:
         if done is None or done[2] is not None:
             return False
         try:
-            found = out_difference(
-                theirs, ours, case, mapping.function_of, tolerance(op), done[1] or op.name in TIED or op.name in PROCESSED
-            )
+            loose = done[1] or op.name in TIED or op.name in PROCESSED
+            found = out_difference(theirs, ours, case, mapping.function_of, tolerance(op), loose)
         except NoCounterpart:
             raise
         except Exception as error:

@@ -72,8 +72,8 @@ class _Brief(str):
 def _brief(x: Any) -> Any:
     if not isinstance(x, torch.Tensor):
         return _Brief(getattr(x, "__name__", repr(x))) if callable(x) else x
-    if x.layout != torch.strided:
-        return _Brief(f"{x.layout} tensor")
+    if x.layout != torch.strided or x.device.type != "cpu":
+        return _Brief(f"{x.layout} tensor on {x.device.type}")
     values = f"={x.tolist()}" if x.numel() <= 4 and x.dtype != torch.complex32 else ""
     strides = "" if x.is_contiguous() else f" strides {tuple(x.stride())}"
     return _Brief(f"{dtype_name(x.dtype)}{list(x.shape)}{strides}{values}")
@@ -168,6 +168,7 @@ class Rebuild:
         self.leaves: list[Any] = []
         self.made: dict[int, Any] = {}
         self.storages: dict[Any, Any] = {}
+        self.alive: list[Any] = []
         self.keep: list[Any] = []
 
     def __call__(self, x: Any) -> Any:
@@ -217,6 +218,7 @@ class Rebuild:
         if key not in self.storages:
             whole = torch.empty(0, dtype=x.dtype).set_(x.untyped_storage())
             self.storages[key] = whole.clone() if self.module is torch else to_minigrad(whole)
+            self.alive.append(whole)  # a resolved conjugate is a temporary: its address must not come back as another storage
         return self.storages[key]
 
     def case(self, case: Case) -> tuple[list[Any], dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import dataclasses
 import functools
 import importlib
 import inspect
@@ -70,6 +72,10 @@ def function_of(f: Any) -> Any:
     if isinstance(f, torch.nn.Module):
         names = [n for n in inspect.signature(type(f).__init__).parameters if n != "self" and hasattr(f, n)]
         return lookup("nn." + type(f).__name__)(**{n: getattr(f, n) for n in names})
+    if dataclasses.is_dataclass(f) and not isinstance(f, type):  # options such as nn.LinearCrossEntropyOptions
+        return lookup("nn." + type(f).__name__)(**{field.name: getattr(f, field.name) for field in dataclasses.fields(f)})
+    if dataclasses.is_dataclass(f) and not isinstance(f, type):
+        return lookup("nn." + type(f).__name__)(**{field.name: getattr(f, field.name) for field in dataclasses.fields(f)})
     module = (getattr(f, "__module__", None) or "torch").removeprefix("torch").lstrip(".")
     for path in (module, "nn.functional", ""):
         try:

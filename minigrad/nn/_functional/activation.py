@@ -141,11 +141,11 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
     return _overwrite(_mish, input) if inplace else _mish(input)
 
 
-def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+def softshrink(input: Tensor, lambd: float = 0.5, *, out: Tensor | None = None) -> Tensor:
     """The input moved towards 0 by lambd (at least 0), and 0 within [-lambd, lambd]."""
     if not lambd >= 0:
         raise RuntimeError(f"softshrink: lambd must not be negative: got {lambd}")
-    return _softshrink(input, lambd)
+    return _softshrink(input, lambd, out=out)
 
 
 def rrelu(

@@ -16,7 +16,6 @@ Tensor = mg.Tensor
 _cross_entropy = registered("cross_entropy")
 _nll_loss = registered("nll_loss")
 _mse_loss = registered("mse_loss")
-_linear = registered("linear")
 logsigmoid = registered("logsigmoid")
 
 
@@ -76,51 +75,6 @@ def cross_entropy(
     return _cross_entropy(
         input, target, weight, ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing
     )
-
-
-def linear_cross_entropy(
-    input: Tensor,
-    linear_weight: Tensor,
-    target: Tensor,
-    *,
-    linear_bias: Tensor | None = None,
-    weight: Tensor | None = None,
-    reduction: str = "mean",
-    ignore_index: int | None = None,
-    label_smoothing: float = 0.0,
-    options: object = None,
-) -> Tensor:
-    """cross_entropy of linear(input, linear_weight, linear_bias).
-
-    Args:
-        input: (N, in) or (in).
-        linear_weight: (C, in), or (C, d…, in) for a loss of several positions per sample.
-        target: class indices () , (N) or (N, d…), or probabilities shaped like the logits.
-        linear_bias: (C) or (C, d…).
-        weight, reduction, ignore_index, label_smoothing: as in cross_entropy.
-        options: accepted for PyTorch's sake (how its chunked version saves memory); the result does not depend on it.
-    """
-    if input.dim() not in (1, 2):
-        raise RuntimeError(f"linear_cross_entropy: expected input (N, in) or (in): got {tuple(input.shape)}.")
-    if linear_weight.dim() < 2 or input.shape[-1] != linear_weight.shape[-1]:
-        raise RuntimeError(
-            f"linear_cross_entropy: expected linear_weight (C, …, {input.shape[-1]}): got {tuple(linear_weight.shape)}."
-        )
-    shape = tuple(linear_weight.shape[:-1])
-    if linear_bias is not None and tuple(linear_bias.shape) != shape:
-        raise RuntimeError(f"linear_cross_entropy: expected linear_bias {shape}: got {tuple(linear_bias.shape)}.")
-    if len(shape) > 1 and input.dim() == 1:
-        raise RuntimeError(
-            f"linear_cross_entropy: linear_weight {tuple(linear_weight.shape)} needs a batched input (N, in): got"
-            f" {tuple(input.shape)}."
-        )
-    logits_shape = (*input.shape[:-1], *shape)
-    if tuple(target.shape) == logits_shape and ignore_index is not None:
-        raise RuntimeError("linear_cross_entropy: ignore_index cannot be given when target holds probabilities.")
-    bias = None if linear_bias is None else linear_bias.reshape(-1)
-    logits = _linear(input, linear_weight.reshape(-1, input.shape[-1]), bias).reshape(logits_shape)
-    index = -100 if ignore_index is None else ignore_index
-    return _cross_entropy(logits, target, weight, index, reduction, label_smoothing)
 
 
 def nll_loss(

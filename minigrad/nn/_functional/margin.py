@@ -33,7 +33,13 @@ def normalize(
 ) -> Tensor:
     """input / max(‖input‖_p, eps) along `dim`."""
     result = input / input.norm(p, dim, True).clamp(min=eps)
-    return result if out is None else out.copy_(result)
+    if out is None:
+        return result
+    if not mg.can_cast(result.dtype, out.dtype):
+        raise RuntimeError(f"normalize: result type {result.dtype} can't be cast to the desired output type {out.dtype}")
+    if out.numel() == 0:
+        out.resize_(result.shape)  # an empty tensor takes the result's shape, as in PyTorch
+    return out.copy_(result)
 
 
 def hinge_embedding_loss(

@@ -26,6 +26,8 @@ def batch_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """Normalise each channel (dim 1) over the batch, or with the running statistics when not training."""
+    if input.dim() == 1 and input.numel() == 0:
+        return input.clone()  # no channels and nothing to normalise: PyTorch lets it pass
     if training:
         _check_more_than_one(input)
     return _batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)

@@ -8,13 +8,13 @@ import minigrad as mg
 
 from .. import functional as F
 from .conv import _ConvNd
-from .utils import _pair, _single
+from .utils import _ntuple
 
-__all__ = ["ConvTranspose1d", "ConvTranspose2d"]
+__all__ = ["ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
 
 
 class _ConvTransposeNd(_ConvNd):
-    _tuple = staticmethod(_single)
+    _dims = 0
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class _ConvTransposeNd(_ConvNd):
     ) -> None:
         if padding_mode != "zeros":
             raise ValueError(f'Only "zeros" padding mode is supported for {type(self).__name__}')
-        several = self._tuple
+        several = _ntuple(self._dims, "several")
         super().__init__(
             in_channels,
             out_channels,
@@ -73,17 +73,17 @@ class _ConvTransposeNd(_ConvNd):
         return tuple(added)
 
 
-class ConvTranspose1d(_ConvTransposeNd):
-    """Transposed 1-D convolution of (N, C, L) or (C, L)."""
-
-    _tuple = staticmethod(_single)
-
     def forward(self, input: mg.Tensor, output_size: Any = None) -> mg.Tensor:
-        """Apply to `input`; `output_size` picks among the possible lengths."""
+        """Apply to `input`; `output_size` picks among the possible sizes."""
         extra = self._output_padding(input, output_size)
-        return F.conv_transpose1d(
-            input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation
-        )
+        transposed = getattr(F, f"conv_transpose{self._dims}d")
+        return transposed(input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation)
+
+
+class ConvTranspose1d(_ConvTransposeNd):
+    """Transposed 1-D convolution of (N, C, L) or (C, L); arguments as in ConvTranspose2d."""
+
+    _dims = 1
 
 
 class ConvTranspose2d(_ConvTransposeNd):
@@ -96,11 +96,10 @@ class ConvTranspose2d(_ConvTransposeNd):
         groups, bias: as in Conv2d.
     """
 
-    _tuple = staticmethod(_pair)
+    _dims = 2
 
-    def forward(self, input: mg.Tensor, output_size: Any = None) -> mg.Tensor:
-        """Apply to `input`; `output_size` picks among the possible sizes."""
-        extra = self._output_padding(input, output_size)
-        return F.conv_transpose2d(
-            input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation
-        )
+
+class ConvTranspose3d(_ConvTransposeNd):
+    """Transposed 3-D convolution of (N, C, D, H, W) or (C, D, H, W); arguments as in ConvTranspose2d."""
+
+    _dims = 3

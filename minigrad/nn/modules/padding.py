@@ -1,4 +1,4 @@
-"""Padding layers: F.pad with fixed arguments, by mode and number of spatial dimensions."""
+"""Padding layers: F.pad with fixed arguments, one class per mode and number of spatial dimensions."""
 
 from __future__ import annotations
 
@@ -9,12 +9,6 @@ import minigrad as mg
 from .. import functional as F
 from .module import Module
 from .utils import _ntuple
-
-__all__ = [
-    "CircularPad1d", "CircularPad2d", "CircularPad3d", "ConstantPad1d", "ConstantPad2d", "ConstantPad3d",
-    "ReflectionPad1d", "ReflectionPad2d", "ReflectionPad3d", "ReplicationPad1d", "ReplicationPad2d",
-    "ReplicationPad3d", "ZeroPad1d", "ZeroPad2d", "ZeroPad3d",
-]  # fmt: skip
 
 
 class _PadNd(Module):
@@ -51,115 +45,27 @@ class _ConstantPadNd(_PadNd):
         return f"padding={self.padding}, value={self.value}"
 
 
-class CircularPad1d(_PadNd):
-    """Continue at the other end; `padding` is one int or (left, right) of the last dimension."""
-
-    _dims = 1
-    _mode = "circular"
-
-
-class CircularPad2d(_PadNd):
-    """Continue at the other end; `padding` is one int or (left, right, top, bottom)."""
-
-    _dims = 2
-    _mode = "circular"
-
-
-class CircularPad3d(_PadNd):
-    """Continue at the other end; `padding` is one int or (left, right, top, bottom, front, back)."""
-
-    _dims = 3
-    _mode = "circular"
-
-
-class ReflectionPad1d(_PadNd):
-    """Mirror at the border, which is not repeated; `padding` is one int or (left, right) of the last dimension."""
-
-    _dims = 1
-    _mode = "reflect"
-
-
-class ReflectionPad2d(_PadNd):
-    """Mirror at the border, which is not repeated; `padding` is one int or (left, right, top, bottom)."""
-
-    _dims = 2
-    _mode = "reflect"
-
-
-class ReflectionPad3d(_PadNd):
-    """Mirror at the border, which is not repeated; `padding` is one int or (left, right, top, bottom, front, back)."""
-
-    _dims = 3
-    _mode = "reflect"
-
-
-class ReplicationPad1d(_PadNd):
-    """Repeat the border; `padding` is one int or (left, right) of the last dimension."""
-
-    _dims = 1
-    _mode = "replicate"
-
-
-class ReplicationPad2d(_PadNd):
-    """Repeat the border; `padding` is one int or (left, right, top, bottom)."""
-
-    _dims = 2
-    _mode = "replicate"
-
-
-class ReplicationPad3d(_PadNd):
-    """Repeat the border; `padding` is one int or (left, right, top, bottom, front, back)."""
-
-    _dims = 3
-    _mode = "replicate"
-
-
-class ConstantPad1d(_ConstantPadNd):
-    """Fill with `value`; `padding` is one int or (left, right) of the last dimension."""
-
-    _dims = 1
-
-
-class ConstantPad2d(_ConstantPadNd):
-    """Fill with `value`; `padding` is one int or (left, right, top, bottom)."""
-
-    _dims = 2
-
-
-class ConstantPad3d(_ConstantPadNd):
-    """Fill with `value`; `padding` is one int or (left, right, top, bottom, front, back)."""
-
-    _dims = 3
-
-
-class ZeroPad1d(ConstantPad1d):
-    """Fill with zeros; `padding` is one int or (left, right) of the last dimension."""
-
+class _ZeroPadNd(_ConstantPadNd):
     def __init__(self, padding: Any) -> None:
         super().__init__(padding, 0.0)
 
-    def extra_repr(self) -> str:
-        """The widths."""
-        return f"{self.padding}"
+    extra_repr = _PadNd.extra_repr
 
 
-class ZeroPad2d(ConstantPad2d):
-    """Fill with zeros; `padding` is one int or (left, right, top, bottom)."""
-
-    def __init__(self, padding: Any) -> None:
-        super().__init__(padding, 0.0)
-
-    def extra_repr(self) -> str:
-        """The widths."""
-        return f"{self.padding}"
-
-
-class ZeroPad3d(ConstantPad3d):
-    """Fill with zeros; `padding` is one int or (left, right, top, bottom, front, back)."""
-
-    def __init__(self, padding: Any) -> None:
-        super().__init__(padding, 0.0)
-
-    def extra_repr(self) -> str:
-        """The widths."""
-        return f"{self.padding}"
+_SIDES = {1: "(left, right)", 2: "(left, right, top, bottom)", 3: "(left, right, top, bottom, front, back)"}
+_KINDS = {
+    "CircularPad": (_PadNd, "circular", "Continue at the other end"),
+    "ConstantPad": (_ConstantPadNd, "constant", "Fill with `value`"),
+    "ReflectionPad": (_PadNd, "reflect", "Mirror at the border, which is not repeated"),
+    "ReplicationPad": (_PadNd, "replicate", "Repeat the border"),
+    "ZeroPad": (_ZeroPadNd, "constant", "Fill with zeros"),
+}
+__all__: list[str] = []
+for _kind, (_base, _mode, _what) in _KINDS.items():
+    for _dims, _sides in _SIDES.items():
+        _name = f"{_kind}{_dims}d"
+        _doc = f"{_what}; `padding` is one int or {_sides}."
+        globals()[_name] = type(
+            _name, (_base,), {"__doc__": _doc, "__module__": __name__, "_dims": _dims, "_mode": _mode}
+        )
+        __all__.append(_name)

@@ -15,11 +15,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import minigrad as mg
 from minigrad.testing.fuzz import corpus
+from minigrad.testing.fuzz.execute import compiled, run
 from minigrad.testing.fuzz.generate import Generator
 from minigrad.testing.fuzz.oracle import Finding, judge, torch_or_none
 from minigrad.testing.fuzz.shrink import shrink
-from minigrad.testing.fuzz.worker import SANITIZED, Worker, judge_isolated
+from minigrad.testing.fuzz.worker import SANITIZED, Worker, isolated, judge_isolated
 
 
 def parser() -> argparse.ArgumentParser:
@@ -48,14 +50,18 @@ class Report:
         self.groups: Counter[tuple[str, str]] = Counter()
         self.first: dict[tuple[str, str], tuple[str, str]] = {}
 
-    def add(self, case: int, finding: Finding) -> None:
-        """Count a finding; shrink and write it when its group is new."""
+    def add(self, case: int, finding: Finding, first: int) -> None:
+        """Count a finding; shrink and write it when its group is new. `first` is the process's first case."""
         if finding.kind == "class" and not self.args.classes:
             return
+        program = self.generator.case(case)
+        if finding.kind == "crash" and self.torch is not None:
+            alone = self._crashes_without_torch(range(case, case + 1))
+            if not alone and not self._crashes_without_torch(range(first, case + 1, self.args.jobs)):
+                return  # PyTorch damaged the heap that both share
         self.groups[finding.group] += 1
         if self.groups[finding.group] > 1:
             return
-        program = self.generator.case(case)
 
         def same(p: Any) -> bool:
             f = judge_isolated(p, self.torch)
@@ -77,6 +83,14 @@ class Report:
         if self.args.no_write:
             print("           " + program.render().replace("\n", "\n           "), flush=True)
 
+    def _crashes_without_torch(self, cases: range) -> bool:
+        def work(mark: Any) -> None:
+            mark("minigrad")
+            for c in cases:
+                run(compiled(self.generator.case(c).render()), mg)
+
+        return isinstance(isolated(work, None, patience=600.0), Finding)
+
     def summary(self, cases: int, seconds: float) -> str:
         """Table by op."""
         lines = [f"{cases} cases in {seconds:.0f} s ({cases / max(seconds, 1e-9):.0f}/s), {len(self.groups)} kinds of finding"]
@@ -87,8 +101,6 @@ class Report:
 
 def has_complex() -> bool:
     """Whether tensors of complex dtype exist."""
-    import minigrad as mg
-
     return hasattr(mg, "complex64")
 
 
@@ -106,7 +118,7 @@ def fuzz(args: argparse.Namespace) -> int:
             for w in workers:
                 found, alive = w.poll(patience)
                 for case, finding in found:
-                    report.add(case, finding)
+                    report.add(case, finding, w.first)
                 if not alive:
                     w.start(w.next_case)
             done = sum(w.done_before + w.state[2] for w in workers)
@@ -122,7 +134,7 @@ def fuzz(args: argparse.Namespace) -> int:
         pass
     for w in workers:
         for case, finding in w._read():
-            report.add(case, finding)
+            report.add(case, finding, w.first)
         w.stop()
     print(("\n" if sys.stderr.isatty() else "") + report.summary(sum(w.done_before for w in workers), time.time() - began))
     return len(report.groups)

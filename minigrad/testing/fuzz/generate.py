@@ -285,7 +285,7 @@ class _OpCase:
             made = [s for s in self.steps if isinstance(s, (Make, Call))]
             victim = Ref(rng.choice(made).name)
             self.steps.append(Call(next(self.names), rng.choice((".zero_", ".mul_")), (victim,) if rng.random() < 0.5 else (victim, 2)))
-        ones = Text(f"m.ones_like({result})") if rng.random() < 0.9 else Text(f"{result}.detach()")
+        ones = Text(f"m.ones_like({result})") if rng.random() < 0.9 else Text(f"{result}.detach().clone()")
         kwargs = {"retain_graph": True} if rng.random() < 0.2 else {}
         self.steps.append(Call(next(self.names), ".backward", (Ref(result), ones), kwargs))
         if rng.random() < 0.15:
