@@ -21,8 +21,8 @@ except ImportError:  # started in a source checkout: take the compiled core of t
         raise ImportError("minigrad: the C++ core is not built. Try `pip install .` in the checkout.") from error
 from minigrad._core import (
     Generator, OutOfMemoryError, Size, Tensor, bfloat16, bool, can_cast, complex64, complex128, default_generator, device,
-    dtype, empty_cache, float16, float32, float64, from_numpy, get_default_dtype, get_num_threads, int8, int16, int32, int64, is_grad_enabled,
-    is_inference_mode_enabled, manual_seed, memory_snapshot, memory_stats, promote_types, result_type, set_default_dtype,
+    dtype, empty_cache, float16, float32, float64, from_numpy, get_default_dtype, get_num_threads, int8, int16, int32, int64,
+    is_grad_enabled, is_inference_mode_enabled, manual_seed, memory_snapshot, memory_stats, promote_types, result_type, set_default_dtype,
     set_memory_limit, set_num_threads, tensor, uint8,
 )  # fmt: skip
 from minigrad._tensor import (

@@ -3,8 +3,25 @@
 from __future__ import annotations
 
 from minigrad.ops.masked import (
-    amax, amin, argmax, argmin, cumprod, cumsum, log_softmax, logaddexp, logsumexp, mean, median, norm, normalize, prod,
-    softmax, softmin, std, sum, var,
+    amax,
+    amin,
+    argmax,
+    argmin,
+    cumprod,
+    cumsum,
+    log_softmax,
+    logaddexp,
+    logsumexp,
+    mean,
+    median,
+    norm,
+    normalize,
+    prod,
+    softmax,
+    softmin,
+    std,
+    sum,
+    var,
 )  # fmt: skip
 
 __all__ = [

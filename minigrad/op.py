@@ -225,6 +225,9 @@ def _with_out(function: Callable, name: str) -> Callable:
             return into(name, result, out)
         if len(out) != len(result):
             raise RuntimeError(f"{name}: out= must hold one tensor per result: got {len(out)}, expected {len(result)}")
+        for part, target in zip(result, out):
+            if part.dtype != target.dtype:
+                raise RuntimeError(f"{name}: expected out= of dtype {part.dtype}: got {target.dtype}. Try .to() on the result.")
         written = [into(name, part, target) for part, target in zip(result, out)]
         return type(result)(*written) if hasattr(result, "_fields") else tuple(written)
 

@@ -116,7 +116,8 @@ def test_file_sizes() -> None:
         ("tests/*.py", 400),
     ):
         for path in ROOT.glob(pattern):
-            lines = len(path.read_text().splitlines())
-            if lines > limit:
+            text = path.read_text().splitlines()
+            lines = len(text)
+            if lines > limit and "do not edit" not in text[0]:  # tables that a script writes are not read
                 broken.append(f"{path.relative_to(ROOT)} has {lines} lines, limit {limit}")
     assert not broken, f"rule: {SIZE_RULE}\n  " + "\n  ".join(sorted(broken))

@@ -83,7 +83,10 @@ def same_call(
 def values_of(t: Any) -> np.ndarray:
     if isinstance(t, torch.Tensor):
         t = t.detach()
-        t = t.double() if t.is_floating_point() else t.resolve_conj().resolve_neg().to(torch.complex128) if t.is_complex() else t if t.dtype == torch.bool else t.long()
+        if t.is_complex():
+            t = t.resolve_conj().resolve_neg().to(torch.complex128)
+        elif t.dtype != torch.bool:
+            t = t.double() if t.is_floating_point() else t.long()
         return t.numpy(force=True)
     return to_numpy(t)
 

@@ -151,8 +151,8 @@ def main() -> None:
         print(f"inline constexpr double {name}[] = {{")
         for i in range(0, len(c), 6):
             print("    " + ", ".join(c[i : i + 6]) + ",")
-        print("};\n")
-    print("// Taylor coefficients of c_k(eta), k = 0 to 5 (DLMF 8.12.7)")
+        print("};")
+    print("\n// Taylor coefficients of c_k(eta), k = 0 to 5 (DLMF 8.12.7)")
     print("inline constexpr double temme[6][16] = {")
     for row in temme(16, 6):
         print("    {" + ", ".join(mp.nstr(x, 20) for x in row) + "},")

@@ -125,10 +125,11 @@ decltype(auto) dispatch(DType d, F&& f) {
     case DType::Float16: return f(half{});
     case DType::BFloat16: return f(bfloat16{});
     case DType::Float32: return f(float{});
+    case DType::Float64: return f(double{});
     case DType::Complex64:
-    case DType::Complex128: fail_complex_dispatch(d);
-    default: return f(double{});
+    case DType::Complex128: break;
   }
+  fail_complex_dispatch(d);
 }
 template <class F>
 decltype(auto) dispatch_complex(DType d, F&& f) {

@@ -76,7 +76,8 @@ static void meta_linspace(const Op& op, const Value* args, MetaResult& r) {
   r.out[0].sizes = Dims{args[2].as_int()};
   const bool complex = args[0].kind == Kind::Complex || args[1].kind == Kind::Complex;
   place(op, args[3], complex ? to_complex(default_dtype) : default_dtype, args[4], r);
-  MG_CHECK(!complex || is_complex(r.out[0].dtype), Runtime, op.name, ": complex ends need a complex dtype: got ", r.out[0].dtype);
+  MG_CHECK(!complex || is_complex(r.out[0].dtype), Runtime, op.name, ": complex ends need a complex dtype: got ",
+           r.out[0].dtype);
 }
 
 // (n: int, m: int, dtype: dtype?, device: device?)

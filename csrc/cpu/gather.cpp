@@ -51,11 +51,11 @@ void gather_cpu(Invocation& inv) {
   plan.add(*index);
   plan.add(in->data(), out.sizes(), strides, item);
   plan.finish();
-  const auto row = item == 1   ? gather_row<uint8_t>
-                   : item == 2 ? gather_row<uint16_t>
-                   : item == 4 ? gather_row<uint32_t>
+  const auto row = item == 1    ? gather_row<uint8_t>
+                   : item == 2  ? gather_row<uint16_t>
+                   : item == 4  ? gather_row<uint32_t>
                    : item == 16 ? gather_row<complex128>
-                               : gather_row<uint64_t>;
+                                : gather_row<uint64_t>;
   for_rows(plan, [&](char** p, int64_t n) {
     row(p[0], plan.inner_stride(0), p[1], plan.inner_stride(1), p[2], plan.inner_stride(2), dim_step, n);
   });
@@ -123,7 +123,11 @@ enum class Mode : uint8_t { Assign, Add, Mul, Mean, Max, Min };
 
 Mode mode_of(const Value& v) {
   const std::string_view s = v.str;
-  return s == "sum" ? Mode::Add : s == "prod" ? Mode::Mul : s == "mean" ? Mode::Mean : s == "amax" ? Mode::Max : Mode::Min;
+  return s == "sum"    ? Mode::Add
+         : s == "prod" ? Mode::Mul
+         : s == "mean" ? Mode::Mean
+         : s == "amax" ? Mode::Max
+                       : Mode::Min;
 }
 
 Reduce reduce_of(Mode m) {

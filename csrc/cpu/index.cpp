@@ -1,8 +1,8 @@
 // index_select, index_add, index_copy, index_fill, advanced indexing and embedding: byte offsets per index, then one
 // slab engine (slabs.h).
 #include "../core/index_plan.h"
-#include "convert.h"
 #include "complex_math.h"
+#include "convert.h"
 #include "copy.h"
 #include "indices.h"
 #include "rows.h"
@@ -107,7 +107,8 @@ void index_reduce_cpu(Invocation& inv) {
   const bool mean = how == "mean", include_self = inv.b(5);
   const Reduce reduce = mean ? Reduce::Add : how == "prod" ? Reduce::Mul : how == "amax" ? Reduce::Max : Reduce::Min;
   const int d = wrapped(inv.i(1), inv.in(0));
-  const Tensor index = checked_indices(inv.op, inv.in(2), size_at(inv.in(0), d), d, false);  // raises before the first write
+  const Tensor index =
+      checked_indices(inv.op, inv.in(2), size_at(inv.in(0), d), d, false);  // raises before the first write
   TensorImpl& out = start_from_input(inv);
   if (out.numel == 0 || inv.in(3).numel == 0) return;
   const bool widen = sums_in_float(out.dtype) && (reduce == Reduce::Add || reduce == Reduce::Mul);
@@ -120,7 +121,8 @@ void index_reduce_cpu(Invocation& inv) {
     const Tensor wide = alias(*identity, target.sizes(), Dims(target.dim()), 0);
     slab_scatter(plan_without(*target, *wide, d), offsets.data, offsets.n, 0, target.dtype(), Reduce::Assign);
   }
-  slab_scatter(plan_without(*target, *source, d), offsets.data, offsets.n, step_bytes(*source, d), target.dtype(), reduce);
+  slab_scatter(plan_without(*target, *source, d), offsets.data, offsets.n, step_bytes(*source, d), target.dtype(),
+               reduce);
   if (mean) divide_by_counts(*target, *slab_counts(*target, d, index, include_self));
   if (widen) strided_copy(out, *target);
 }

@@ -164,7 +164,8 @@ Tensor broadcast_double(const TensorImpl& t, const Dims& sizes) {
 
 // binomial(count, prob, generator)
 void binomial_cpu(Invocation& inv) {
-  const Tensor count = broadcast_double(inv.in(0), inv.out().sizes), prob = broadcast_double(inv.in(1), inv.out().sizes);
+  const Tensor count = broadcast_double(inv.in(0), inv.out().sizes),
+               prob = broadcast_double(inv.in(1), inv.out().sizes);
   const double *n = count.ptr<double>(), *p = prob.ptr<double>();
   for (int64_t i = 0; i < count.numel(); ++i)
     MG_CHECK(!(n[i] < 0) && !(p[i] < 0) && !(p[i] > 1), Runtime, inv.op.name,
@@ -173,7 +174,8 @@ void binomial_cpu(Invocation& inv) {
   const Tensor out = empty(inv.out().sizes, DType::Float64);
   double* drawn = out.ptr<double>();
   parallel_for(0, out.numel(), 1024, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) drawn[i] = binomial_draw(std::floor(n[i]), p[i], ElementStream{range, uint64_t(i)});
+    for (int64_t i = begin; i < end; ++i)
+      drawn[i] = binomial_draw(std::floor(n[i]), p[i], ElementStream{range, uint64_t(i)});
   });
   strided_copy(inv.out(), *out);
 }

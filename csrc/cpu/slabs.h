@@ -21,7 +21,8 @@ void slab_scatter(LoopPlan plan, const int64_t* offsets, int64_t n, int64_t step
 
 // The value that leaves a reduction unchanged, as a 0-d tensor.
 Tensor identity_of(Reduce reduce, DType dtype);
-// target /= counts (int64, of the target's sizes, any strides); integers round down, as PyTorch. Counts of 0 and 1 change nothing.
+// target /= counts (int64, of the target's sizes, any strides); integers round down, as PyTorch. Counts of 0 and 1
+// change nothing.
 void divide_by_counts(TensorImpl& target, const TensorImpl& counts);
 
 }  // namespace mg::cpu

@@ -291,7 +291,7 @@ void bind_registry(py::module_& m) {
     std::vector<std::string> devices;
     const Op* op = find_op(name);
     for (int d = 0; op && d < kDeviceTypes; ++d)
-      if (op->kernels[d]) devices.emplace_back(device_type_name(DeviceType(d)));
+      if (op->kernels[d] || op->complex_kernels[d]) devices.emplace_back(device_type_name(DeviceType(d)));
     return devices;
   });
   m.def("has_plain_kernels", [](const std::string& name) {  // known from the op's first call on

@@ -55,7 +55,7 @@ def combinations(input: mg.Tensor, r: int = 2, with_replacement: bool = False) -
     if total * r > _MOST or (total and r > _LARGEST_R):
         raise RuntimeError(f"combinations: too many numbers: got {n} elements taken {r} at a time. Try a smaller r.")
     if total == 0:
-        return mg.empty((0, r), dtype=input.dtype, device=input.device)
+        return functions["narrow"](input, 0, 0, 0).unsqueeze(1).expand(0, r)  # empty, with the input's history
     columns = [mg.arange(n, device=input.device)]
     for _ in range(r - 1):  # every row grows by each of the elements that may follow its last one
         first = columns[-1] if with_replacement else columns[-1] + 1

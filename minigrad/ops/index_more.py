@@ -7,6 +7,7 @@ from typing import Any
 
 import minigrad as mg
 from minigrad.op import composite, functions
+from minigrad.ops._check import into
 from minigrad.ops.shape import _wrap
 
 
@@ -132,22 +133,30 @@ def _index_put_any_(input: mg.Tensor, indices: Any, values: mg.Tensor, accumulat
     return functions["index_put_"](input, _integer_indices(input, indices), values, accumulate)
 
 
-@composite(out=True, samples=lambda s: [s(s.t(3, 4), s.index(5, high=12)), s(s.t(4), s.index(2, 2, high=4))])
-def take(input: mg.Tensor, index: mg.Tensor) -> mg.Tensor:
+def _start(t: mg.Tensor) -> int:
+    """Address of a tensor's storage."""
+    return t.data_ptr() - t.storage_offset() * t.element_size()
+
+
+@composite(samples=lambda s: [s(s.t(3, 4), s.index(5, high=12)), s(s.t(4), s.index(2, 2, high=4))])
+def take(input: mg.Tensor, index: mg.Tensor, *, out: mg.Tensor | None = None) -> mg.Tensor:
     """Elements by their position in the flattened tensor.
 
     Args:
         input: any tensor.
         index: int64 tensor; negative values count from the end.
+        out: tensor to write into.
     Returns:
         a tensor of the index's shape.
     Raises:
-        IndexError out of range.
+        IndexError out of range; RuntimeError when out shares memory with an argument.
     Example:
         >>> mg.tensor([[1, 2], [3, 4]]).take(mg.tensor([3, 0]))
         tensor([4, 1])
     """
-    return functions["index"](input.reshape(-1), [index])
+    if out is not None and out.numel() and _start(out) in (_start(input), _start(index)):
+        raise RuntimeError("take: unsupported operation: out= shares memory with an argument. Try clone() on one of them.")
+    return into("take", functions["index"](input.reshape(-1), [index]), out)
 
 
 @composite(out=True, samples=lambda s: [s(s.t(3, 4), s.index(3, 1, high=4), 1), s(s.t(3, 4), s.index(5, high=12))])

@@ -264,9 +264,10 @@ def bernoulli(input: mg.Tensor, p: float | None = None, *, generator: Any = None
         tensor([1., 0.])
     """
     if p is None:
-        return _finish(_bernoulli(input, generator=generator), out, False)
-    return _finish(functions["bernoulli_"](_empty(input.shape, input.dtype, input.device), p, generator=generator), out,
-                   False)
+        made = _bernoulli(input, generator=generator)
+    else:
+        made = functions["bernoulli_"](_empty(input.shape, input.dtype, input.device), p, generator=generator)
+    return made if out is None else _finish(made.to(out.dtype), out, False)  # 0 and 1 fit into every dtype
 
 
 @composite(namespace=(), method=True, **_WHY)

@@ -259,7 +259,7 @@ def dist(input: mg.Tensor, other: mg.Tensor, p: float = 2) -> mg.Tensor:
     return functions["_vector_norm"](input - other, None, False, None, float(p))
 
 
-@composite(inplace=True, samples=lambda s: [s(s.f(3, 4), 2.0, 0, 1.5), s(s.f(2, 3, 2), 1.0, 1, 2.0), s(s.f(2, 3), 2, -1, 100.0)],
+@composite(inplace=True, out=True, samples=lambda s: [s(s.f(3, 4), 2.0, 0, 1.5), s(s.f(2, 3, 2), 1.0, 1, 2.0), s(s.f(2, 3), 2, -1, 100.0)],
            no_ref_reason="checked against PyTorch")  # fmt: skip
 def renorm(input: mg.Tensor, p: float, dim: int, maxnorm: float) -> mg.Tensor:
     """Scales down each slice along a dim whose p-norm exceeds `maxnorm`.

@@ -15,6 +15,7 @@ ALL_DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "in
 # What the pointwise families accept; other ops are asked, see `accepted_dtypes`.
 _FAMILY_DTYPES = {
     "unary_no_bool": ALL_DTYPES[:-1],
+    "unary_modulus": ALL_DTYPES[:-1],
     "binary_no_bool": ALL_DTYPES[:-1],
     "binary_num": ALL_DTYPES[:-1],
     "ternary_num": ALL_DTYPES[:-1],

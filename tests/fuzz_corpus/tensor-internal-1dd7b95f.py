@@ -3,7 +3,6 @@
 tensor() of a dict recursed without end.
 """
 
-import numpy as np
 
 inf, nan = float("inf"), float("nan")
 OP, TAINTED = 'tensor', False
