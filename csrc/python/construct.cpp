@@ -243,7 +243,8 @@ py::dict array_interface(const Tensor& t) {
   py::tuple shape(size_t(t.dim())), strides(size_t(t.dim()));
   for (int k = 0; k < t.dim(); ++k) {
     shape[size_t(k)] = t.sizes()[k];
-    strides[size_t(k)] = t.strides()[k] * itemsize(t.dtype());
+    // A stride that is never taken may be anything, and its product beyond 64 bits (x[0:1:2**61]).
+    strides[size_t(k)] = (t.numel() == 0 || t.sizes()[k] == 1 ? 1 : t.strides()[k]) * itemsize(t.dtype());
   }
   d["shape"] = shape;
   d["typestr"] = typestr[int(t.dtype())];
