@@ -78,7 +78,7 @@ Tensor initial_gradient(const Tensor& root, const Tensor& given) {
     MG_CHECK(!is_complex(root.dtype()), Runtime, "backward: grad can be implicitly created only for real scalar outputs but got ",
              root.dtype(), ". Try .abs().backward() or pass gradient=.");
     MG_CHECK(is_floating(root.dtype()), Runtime, "backward: only floating outputs have gradients: got ", root.dtype());
-    Tensor one = empty(root.sizes(), root.dtype(), root.device());
+    Tensor one = empty_contiguous_like(*root, root.dtype());
     static OpRef fill_op{"fill_"};
     const bool host = root.device().type == DeviceType::CPU && root.dtype() == DType::Float32;
     if (host) *one.ptr<float>() = 1.0f;
@@ -92,7 +92,7 @@ Tensor initial_gradient(const Tensor& root, const Tensor& given) {
 
 void AccumulateGrad::apply(Tensor* grads, Tensor*) {
   if (variable == nullptr) return;
-  AutogradMeta& m = meta_of(*variable);
+  AutogradMeta& m = *variable->autograd;  // it owns this node
   const Tensor alive = m.hooks || m.post_accumulate ? Tensor(variable) : Tensor();  // a hook may drop the last reference to it
   Tensor g = std::move(grads[0]);
   if (m.hooks)

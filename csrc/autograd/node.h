@@ -101,18 +101,20 @@ struct OpNode final : Node, Pooled<OpNode> {
   Dims input_sizes(int arg, int item = 0) const;
 };
 
+// Native twin of a hot formula, same maths and the same saved values as the Python one (native_formulas.cpp).
+using NativeFormula = bool (*)(OpNode& node, Tensor* grads, Tensor* result);  // false: a case left to the Python formula
+NativeFormula find_native_formula(std::string_view op);
+
 // How gradients of an op are computed. Built from the declaration's d<input> functions by csrc/python.
 struct Formula {
   uint32_t save_args[kMaxArgs] = {};     // per differentiable argument: arguments to save
   uint32_t save_outs[kMaxArgs] = {};     // ... outputs to save
   uint32_t save_shapes[kMaxArgs] = {};   // ... arguments of which only the shape is wanted
+  NativeFormula native = nullptr;
+  static inline bool native_enabled = true;  // tests compare with it off
   virtual ~Formula() = default;
   virtual void apply(OpNode& node, Tensor* grads, Tensor* result) = 0;
 };
-
-// Native twin of a hot formula, same maths and the same saved values as the Python one (native_formulas.cpp).
-using NativeFormula = bool (*)(OpNode& node, Tensor* grads, Tensor* result);  // false: a case left to the Python formula
-NativeFormula find_native_formula(std::string_view op);
 
 struct AccumulateGrad final : Node, Pooled<AccumulateGrad> {
   AccumulateGrad() { leaf_sink = true; }

@@ -88,7 +88,12 @@ Dims OpNode::input_sizes(int arg, int item) const {
 
 void OpNode::apply(Tensor* grads, Tensor* result) {
   if (released && has_saved) already_freed(*this);
-  op->formula->apply(*this, grads, result);
+  Formula& formula = *op->formula;
+  // The usual hot case in short; apply() knows all of them.
+  if (formula.native != nullptr && Formula::native_enabled && !handlers_exist() && op->n_out == 1 && !is_complex(outputs[0].dtype) &&
+      grads[0].defined() && formula.native(*this, grads, result))
+    return;
+  formula.apply(*this, grads, result);
 }
 
 void OpNode::release_saved() {

@@ -87,7 +87,7 @@ static void save_argument(const Op& op, OpNode& node, const Value* args, int k, 
     s.value = OwnedValue(Value(invoke(clone_op, args[k])));
     s.version = s.value.t->storage->version;
   } else {
-    s.value = OwnedValue(args[k]);
+    std::construct_at(&s.value, args[k]);  // was none: nothing to release
     if (args[k].is_tensor()) s.version = args[k].t->storage->version;
   }
   if (args[k].is_tensor() || args[k].kind == Kind::Tensors) {
@@ -97,13 +97,25 @@ static void save_argument(const Op& op, OpNode& node, const Value* args, int k, 
   }
 }
 
+// gradient_edge() into an empty edge, in short where nothing has to be derived or made.
+static void connect(Edge& edge, TensorImpl& t) {
+  if (!t.base && t.grad_fn != nullptr) {
+    std::construct_at(&edge.node, t.grad_fn);
+    edge.output = t.grad_output;
+  } else if (!t.base && t.requires_grad && t.autograd != nullptr && t.autograd->accumulator) {
+    std::construct_at(&edge.node, t.autograd->accumulator);
+  } else {
+    edge = gradient_edge(t);
+  }
+}
+
 // One edge per tensor of a list argument. True when some element needs a gradient.
 static bool add_list_edges(OpNode& node, const Value& list, int first_edge) {
   bool needed = false;
   for (int j = 0; j < list.len; ++j) {
     TensorImpl* t = list.tensors[j];
     if (t == nullptr || !needs_grad(*t)) continue;
-    node.edges[first_edge + j] = gradient_edge(*t);
+    connect(node.edges[first_edge + j], *t);
     needed = true;
   }
   return needed;
@@ -129,7 +141,7 @@ static Node* prepare(const Op& op, const Value* args, Write mode) {
       e += args[k].len;
     } else {
       needed = args[k].is_tensor() && needs_grad(*args[k].t);
-      if (needed) node.edges[e] = gradient_edge(*args[k].t);
+      if (needed) connect(node.edges[e], *args[k].t);
       ++e;
     }
     if (!needed) continue;
@@ -162,7 +174,10 @@ static void finish(Node* raw, const Op& op, const Value*, Tensor* outs, Write mo
     node->has_saved = true;
   }
   for (int k = 0; k < n; ++k) {
-    node->outputs[k] = {outs[k].sizes(), outs[k].dtype(), outs[k].device()};
+    OutputInfo& info = node->outputs[k];
+    info.sizes = outs[k].sizes();
+    info.dtype = outs[k].dtype();
+    info.device = outs[k].device();
     if (save >> k & 1) {
       node->saved_out[k] = alias(*outs[k]);
       node->out_version[k] = outs[k]->storage->version;

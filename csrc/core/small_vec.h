@@ -1,7 +1,6 @@
 // A growable array with N elements inline; only what graph nodes need.
 #pragma once
-#include <memory>
-#include <utility>
+#include <cstddef>
 
 namespace mg {
 
@@ -9,26 +8,29 @@ template <class T, int N>
 class SmallVec {
  public:
   SmallVec() = default;
+  ~SmallVec() {
+    if (data_ != inline_) delete[] data_;
+  }
   SmallVec(const SmallVec&) = delete;
   SmallVec& operator=(const SmallVec&) = delete;
   // Only valid once, on an empty vector: sizes are known when a node is made.
   void resize(int n) {
-    if (n > N) heap_ = std::make_unique<T[]>(size_t(n));
+    if (n > N) data_ = new T[size_t(n)]();
     size_ = n;
   }
   int size() const { return size_; }
-  T* data() { return heap_ ? heap_.get() : inline_; }
-  const T* data() const { return heap_ ? heap_.get() : inline_; }
-  T& operator[](int i) { return data()[i]; }
-  const T& operator[](int i) const { return data()[i]; }
-  T* begin() { return data(); }
-  T* end() { return data() + size_; }
-  const T* begin() const { return data(); }
-  const T* end() const { return data() + size_; }
+  T* data() { return data_; }
+  const T* data() const { return data_; }
+  T& operator[](int i) { return data_[i]; }
+  const T& operator[](int i) const { return data_[i]; }
+  T* begin() { return data_; }
+  T* end() { return data_ + size_; }
+  const T* begin() const { return data_; }
+  const T* end() const { return data_ + size_; }
 
  private:
   int size_ = 0;
-  std::unique_ptr<T[]> heap_;
+  T* data_ = inline_;
   T inline_[N];
 };
 

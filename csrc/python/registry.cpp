@@ -22,12 +22,9 @@ struct Callable {
   std::vector<Param> params;
 };
 
-bool use_native = true;
-
 struct PyFormula final : Formula {
   Callable per_arg[kMaxArgs];
   Callable joint, fast;
-  NativeFormula native = nullptr;
   bool holomorphic = true;
 
   void apply(OpNode& node, Tensor* grads, Tensor* result) override {
@@ -38,7 +35,7 @@ struct PyFormula final : Formula {
     }
     if (complex) [[unlikely]]
       return apply_complex(node, grads, result);
-    evaluate(node, grads, result, use_native);
+    evaluate(node, grads, result, Formula::native_enabled);
   }
 
   // Gradients are conjugate Wirtinger derivatives. For a holomorphic op that is conj(f(conj(g))), f being the formula as written for
@@ -48,11 +45,11 @@ struct PyFormula final : Formula {
     static OpRef conj_op{"conj_physical"};
     bool plain = !holomorphic || !node.has_saved;
     for (const Saved& s : node.args) plain = plain && s.value.kind != Kind::Complex;
-    if (plain) return evaluate(node, grads, result, use_native);
+    if (plain) return evaluate(node, grads, result, Formula::native_enabled);
     Tensor conjugated[kMaxOutputs];
     for (int k = 0; k < node.op->n_outputs(); ++k)
       if (grads[k].defined()) conjugated[k] = is_complex(grads[k].dtype()) ? invoke(conj_op, grads[k]) : grads[k];
-    evaluate(node, conjugated, result, use_native);
+    evaluate(node, conjugated, result, Formula::native_enabled);
     for (int k = 0; k < node.edges.size(); ++k)
       if (result[k].defined() && is_complex(result[k].dtype())) result[k] = invoke(conj_op, result[k]);
   }
@@ -299,7 +296,7 @@ void bind_registry(py::module_& m) {
     return op != nullptr && op->plain != nullptr;
   });
   m.def("has_native_formula", [](const std::string& name) { return find_native_formula(name) != nullptr; });
-  m.def("use_native_formulas", [](bool on) { return std::exchange(use_native, on); });
+  m.def("use_native_formulas", [](bool on) { return std::exchange(Formula::native_enabled, on); });
   // The meta function alone: [(shape, dtype)], nothing is computed.
   m.def("infer", [](const std::string& name, py::args args) {
     const Op* op = find_op(name);
