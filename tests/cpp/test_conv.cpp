@@ -31,27 +31,31 @@ ConvShape random_shape() {
   s.KH = pick(1, 4), s.KW = pick(1, 4), s.SH = pick(1, 3), s.SW = pick(1, 3), s.DH = pick(1, 2), s.DW = pick(1, 2);
   s.PH = pick(0, 3), s.PW = pick(0, 3);
   s.H = pick(1, 20), s.W = pick(1, 20);
+  s.D = s.KD = s.SD = s.DD = 1;
+  if (pick(0, 3) == 0) {  // three-dimensional
+    s.KD = pick(1, 3), s.SD = pick(1, 2), s.DD = pick(1, 2), s.PD = pick(0, 2), s.D = pick(1, 6);
+    s.H = pick(1, 8), s.W = pick(1, 8);
+  }
+  s.OD = (s.D + 2 * s.PD - s.DD * (s.KD - 1) - 1) / s.SD + 1;
   s.OH = (s.H + 2 * s.PH - s.DH * (s.KH - 1) - 1) / s.SH + 1;
   s.OW = (s.W + 2 * s.PW - s.DW * (s.KW - 1) - 1) / s.SW + 1;
-  const bool fits = s.H + 2 * s.PH > s.DH * (s.KH - 1) && s.W + 2 * s.PW > s.DW * (s.KW - 1);
+  const bool fits = s.D + 2 * s.PD > s.DD * (s.KD - 1) && s.H + 2 * s.PH > s.DH * (s.KH - 1) && s.W + 2 * s.PW > s.DW * (s.KW - 1);
   return fits ? s : random_shape();
 }
 
 // f(index into y, into x, into w) for every product of the convolution.
 template <class F>
 void for_products(const ConvShape& s, F&& f) {
-  for (int64_t n = 0; n < s.N; ++n)
-    for (int64_t o = 0; o < s.O; ++o)
-      for (int64_t oh = 0; oh < s.OH; ++oh)
-        for (int64_t ow = 0; ow < s.OW; ++ow)
-          for (int64_t c = 0; c < s.Cg(); ++c)
-            for (int64_t i = 0; i < s.KH; ++i)
-              for (int64_t j = 0; j < s.KW; ++j) {
-                const int64_t h = oh * s.SH - s.PH + i * s.DH, w = ow * s.SW - s.PW + j * s.DW;
-                if (h < 0 || h >= s.H || w < 0 || w >= s.W) continue;
-                f(((n * s.O + o) * s.OH + oh) * s.OW + ow, ((n * s.C + o / s.Og() * s.Cg() + c) * s.H + h) * s.W + w,
-                  ((o * s.Cg() + c) * s.KH + i) * s.KW + j);
-              }
+  for (int64_t y = 0; y < s.N * s.O * s.pixels(); ++y) {
+    const int64_t ow = y % s.OW, oh = y / s.OW % s.OH, od = y / (s.OW * s.OH) % s.OD, o = y / s.pixels() % s.O, n = y / s.pixels() / s.O;
+    for (int64_t t = 0; t < s.taps(); ++t) {
+      const int64_t c = t / s.kernel() + o / s.Og() * s.Cg();
+      const int64_t d = od * s.SD - s.PD + t / (s.KH * s.KW) % s.KD * s.DD, h = oh * s.SH - s.PH + t / s.KW % s.KH * s.DH,
+                    w = ow * s.SW - s.PW + t % s.KW * s.DW;
+      if (d < 0 || d >= s.D || h < 0 || h >= s.H || w < 0 || w >= s.W) continue;
+      f(y, (((n * s.C + c) * s.D + d) * s.H + h) * s.W + w, o * s.taps() + t);
+    }
+  }
 }
 
 template <class T>
@@ -66,12 +70,12 @@ double error(const std::vector<T>& got, const std::vector<double>& want) {
 
 template <class T>
 void check_shape(const ConvShape& s, double tolerance) {
-  const int64_t nx = s.N * s.C * s.H * s.W, ny = s.N * s.O * s.OH * s.OW, nw = s.O * s.taps();
+  const int64_t nx = s.N * s.C * s.D * s.H * s.W, ny = s.N * s.O * s.pixels(), nw = s.O * s.taps();
   const auto x = random_values<T>(nx), y = random_values<T>(ny), w = random_values<T>(nw),
              bias = random_values<T>(s.O + s.C);
   std::vector<double> dx(static_cast<size_t>(nx)), dy(static_cast<size_t>(ny)), dw(static_cast<size_t>(nw));
   for (int64_t i = 0; i < ny; ++i) dy[size_t(i)] = double(bias[size_t(i / s.pixels() % s.O)]);
-  for (int64_t i = 0; i < nx; ++i) dx[size_t(i)] = double(bias[size_t(i / (s.H * s.W) % s.C)]);
+  for (int64_t i = 0; i < nx; ++i) dx[size_t(i)] = double(bias[size_t(i / (s.D * s.H * s.W) % s.C)]);
   for_products(s, [&](int64_t iy, int64_t ix, int64_t iw) {
     dy[size_t(iy)] += double(x[size_t(ix)]) * double(w[size_t(iw)]);
     dx[size_t(ix)] += double(y[size_t(iy)]) * double(w[size_t(iw)]);
@@ -96,7 +100,7 @@ void check_shape(const ConvShape& s, double tolerance) {
 
 ConvShape square(int64_t n, int64_t c, int64_t size, int64_t o, int64_t k, int64_t stride, int64_t groups) {
   const int64_t pad = k / 2, out = (size + 2 * pad - k) / stride + 1;
-  return {n, c, size, size, o, groups, k, k, stride, stride, pad, pad, 1, 1, out, out};
+  return {n, c, 1, size, size, o, groups, 1, k, k, 1, stride, stride, 0, pad, pad, 1, 1, 1, 1, out, out};
 }
 
 }  // namespace
