@@ -6,6 +6,7 @@ import pytest
 
 import minigrad as mg
 import minigrad.nn.functional as F
+from minigrad.op import functions
 
 
 def test_no_tensor_has_more_than_64_dims() -> None:
@@ -117,3 +118,16 @@ def test_out_may_not_be_what_is_joined_or_gathered() -> None:
         mg.gather(x, 0, mg.tensor([0]), out=mg.empty(1, dtype=mg.float64))
     with pytest.raises(RuntimeError, match="dtype"):
         mg.ones(2, dtype=mg.float64, out=mg.empty(2, dtype=mg.int64))
+
+
+def test_norm_backward_checks_its_shapes() -> None:
+    """Found by the fuzzer: the fused backward ops read out of bounds when called directly with shapes that do not fit."""
+    x, statistics = mg.ones(4, 3), mg.ones(4, 1)
+    for name, middle in (("_rms_norm_backward", (statistics,)), ("_layer_norm_backward", (statistics, statistics))):
+        run = functions[name]
+        assert run(x, x, *middle, mg.ones(3), 1)[0].shape == (4, 3)
+        w = mg.ones(3)
+        for bad in ((mg.ones(4, 4), x, *middle, w, 1), (x, x, *[s[:2] for s in middle], w, 1), (x, x, *middle, mg.ones(2), 1),
+                    (x, x, *middle, None, 3), (x, x, *middle, None, -1)):
+            with pytest.raises(RuntimeError, match="shape|dims"):
+                run(*bad)

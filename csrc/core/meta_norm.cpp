@@ -56,6 +56,16 @@ static void meta_layer_norm(const Op& op, const Value* args, MetaResult& r) {
 static void meta_layer_norm_backward(const Op& op, const Value* args, MetaResult& r) {
   const TensorImpl& x = *args[1].t;
   const int n = int(args[op.args.size() - 1].as_int());
+  MG_CHECK(n >= 0 && n <= x.dim() && args[0].t->sizes == x.sizes, Runtime, public_name(op), ": got a gradient of shape ", args[0].t->sizes,
+           " for an input of shape ", x.sizes, " and ", n, " normalised dims");
+  int64_t rows = 1;
+  for (int d = 0; d < x.dim() - n; ++d) rows *= x.sizes[d];
+  for (size_t k = 2; k + 1 < op.args.size(); ++k) {
+    if (!args[k].is_tensor()) continue;
+    const bool weight = k + 2 == op.args.size();
+    MG_CHECK(weight ? args[k].t->sizes == last_dims(x.sizes, n) : args[k].t->numel == rows, Runtime, public_name(op), ": ", op.args[k].name,
+             " has shape ", args[k].t->sizes, ", which does not belong to an input of shape ", x.sizes, " with ", n, " normalised dims");
+  }
   out_spec(r.out[0], x.sizes, x.dtype, x.device);
   r.compute = statistics(x.dtype);
   for (int k = 1; k < op.n_outputs(); ++k) out_spec(r.out[k], last_dims(x.sizes, n), r.compute, x.device);
