@@ -196,13 +196,14 @@ def _from_end(indices: mg.Tensor, size: int) -> mg.Tensor:
     return mg.where(indices < 0, indices + size, indices)
 
 
-@composite(out=True, samples=lambda s: [s(s.t(3, 4), s.mask(3, 4)), s(s.t(3, 4), s.mask(4)), s(s.t(3), s.mask(2, 3))])
-def masked_select(input: mg.Tensor, mask: mg.Tensor) -> mg.Tensor:
+@composite(samples=lambda s: [s(s.t(3, 4), s.mask(3, 4)), s(s.t(3, 4), s.mask(4)), s(s.t(3), s.mask(2, 3))])
+def masked_select(input: mg.Tensor, mask: mg.Tensor, *, out: mg.Tensor | None = None) -> mg.Tensor:
     """The elements where a mask is True, as a 1-d tensor.
 
     Args:
         input: any tensor.
         mask: bool tensor that broadcasts with input.
+        out: where to write; may not share memory with input or mask.
     Returns:
         a 1-d tensor.
     Raises:
@@ -215,8 +216,10 @@ def masked_select(input: mg.Tensor, mask: mg.Tensor) -> mg.Tensor:
     """
     if mask.dtype != mg.bool:
         raise RuntimeError(f"masked_select: expected a bool mask, got {mask.dtype}. Try mask.bool().")
+    if out is not None and out.numel() and _start(out) in (_start(input), _start(mask)):
+        raise RuntimeError("masked_select: unsupported operation: out= shares memory with an argument. Try clone() on one of them.")
     input, mask = functions["broadcast_tensors"](input, mask)
-    return functions["index"](input.reshape(-1), [functions["_nonzero"](mask.reshape(-1)).reshape(-1)])
+    return into("masked_select", functions["index"](input.reshape(-1), [functions["_nonzero"](mask.reshape(-1)).reshape(-1)]), out)
 
 
 @composite(inplace=True, samples=lambda s: [s(s.t(3, 4), s.mask(3, 4), s.t(12))])
