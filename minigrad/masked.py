@@ -1,8 +1,8 @@
-"""Reductions and normalisations with masks, under torch.masked's names. The functions live in minigrad/ops/masked.py."""
+"""Reductions and normalisations with masks, under torch.masked's names. The functions live in minigrad/ops/reductions/masked.py."""
 
 from __future__ import annotations
 
-from minigrad.ops.masked import (
+from minigrad.ops.reductions.masked import (
     amax,
     amin,
     argmax,

@@ -219,7 +219,7 @@ def _with_out(function: Callable, name: str) -> Callable:
         result = function(*args, **kwargs)
         if out is None:
             return result
-        from minigrad.ops._check import into
+        from minigrad.ops.shared.check import into
 
         if isinstance(result, Tensor):
             return into(name, result, out)

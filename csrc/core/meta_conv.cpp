@@ -1,7 +1,7 @@
 // Shapes of the convolutions over 1 to 3 spatial dims: _conv, its adjoint _conv_transpose, and _conv_weight_grad. All
 // their user errors are raised here, under the public name (conv2d, conv_transpose3d …).
 //
-// Input is (N, C, spatial…) or one unbatched image (C, spatial…). padding='same' is resolved in minigrad/ops/conv.py,
+// Input is (N, C, spatial…) or one unbatched image (C, spatial…). padding='same' is resolved in minigrad/ops/layers/conv.py,
 // which declares the ops. Kernels: ../cpu/conv.cpp.
 #include "layout.h"
 #include "meta.h"

@@ -1,5 +1,5 @@
 // Shapes and dtypes of the three Fourier kernels. Lengths, norms and dims are checked and completed by
-// minigrad/ops/fft.py; these hold what the kernels rely on.
+// minigrad/ops/spectral/fft.py; these hold what the kernels rely on.
 #include "layout.h"
 #include "meta.h"
 

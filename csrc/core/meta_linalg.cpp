@@ -1,4 +1,4 @@
-// Shapes and dtypes of the linalg primitives (ops named _linalg_*, declared in minigrad/ops/linalg_*.py). Their user
+// Shapes and dtypes of the linalg primitives (ops named _linalg_*, declared in minigrad/ops/linalg/*.py). Their user
 // errors are raised here; errors that need the values (singular, not positive-definite) come from the returned info, in
 // Python.
 //

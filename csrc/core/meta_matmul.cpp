@@ -1,7 +1,7 @@
 // Shapes and dtypes of the matrix products: matmul, mm, bmm, mv, dot, addmm, addmv, baddbmm, linear. All their user
 // errors are raised here.
 //
-// Legend: a is (..., M, K), b is (..., K, N). Kernels: ../cpu/matmul.cpp. Declarations: minigrad/ops/matmul.py.
+// Legend: a is (..., M, K), b is (..., K, N). Kernels: ../cpu/matmul.cpp. Declarations: minigrad/ops/products/matmul.py.
 #include "layout.h"
 #include "meta.h"
 

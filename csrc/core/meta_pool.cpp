@@ -1,6 +1,6 @@
 // Shapes of the pooling ops over 1 to 3 spatial dims (…, [D, [H,]] W), and of the scatter/gather pair behind the
 // gradients of max pooling. The number of spatial dims is the length of kernel_size (output_size, input_size): the
-// public functions in minigrad/ops/pool.py always pass one number per dim. Kernels: ../cpu/pool.cpp.
+// public functions in minigrad/ops/layers/pool.py always pass one number per dim. Kernels: ../cpu/pool.cpp.
 #include "layout.h"
 #include "meta.h"
 #include "pool_axis.h"

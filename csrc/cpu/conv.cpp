@@ -1,7 +1,7 @@
 // The convolution ops: arguments to ConvShape, layout and low precision. half and bfloat16 are computed in float and
 // rounded once.
 //
-// Meta: ../core/meta_conv.cpp. Declarations: minigrad/ops/conv.py. Read next: conv.h (legend and algorithms).
+// Meta: ../core/meta_conv.cpp. Declarations: minigrad/ops/layers/conv.py. Read next: conv.h (legend and algorithms).
 #include "conv.h"
 
 #include "../core/op.h"

@@ -3,7 +3,7 @@
 // Every mode is a table of taps: output i is a weighted sum of a few input positions. The table is worked out once per
 // call, in float for float32 and double for float64, with PyTorch's arithmetic, so that equal positions are chosen. The
 // adjoint walks the same table the other way. Meta: ../core/meta_interpolate.cpp; interpolate itself:
-// minigrad/ops/interpolate.py.
+// minigrad/ops/layers/interpolate.py.
 #include <algorithm>
 #include <cmath>
 #include <string_view>

@@ -1,7 +1,7 @@
 // Singular values, eigenvalues and their vectors.
 //
 // Legend: A (*, m, n) or (*, n, n); info (*) is LAPACK's, or kNotFinite; Python raises. Outputs of a matrix that failed
-// are NaN. Meta: ../core/meta_linalg.cpp. Declarations: minigrad/ops/linalg_eigen.py.
+// are NaN. Meta: ../core/meta_linalg.cpp. Declarations: minigrad/ops/linalg/eigen.py.
 #include "linalg_spectral.h"
 
 namespace mg::cpu {

@@ -3,7 +3,7 @@
 // exp(A) = exp(A / 2^s)^(2^s); the diagonal Pade approximant of degree 3 to 13 is the smallest whose backward error
 // stays below half an ulp for the 1-norm of the (scaled) matrix. Source: N. Higham, The scaling and squaring method for
 // the matrix exponential revisited, SIAM J. Matrix Anal. Appl. 26 (2005), tables 2.3 and 2.4. Every matrix of a batch
-// gets its own degree and scaling. Declaration: minigrad/ops/linalg_power.py.
+// gets its own degree and scaling. Declaration: minigrad/ops/linalg/product.py.
 #include <cmath>
 
 #include "linalg_batch.h"

@@ -2,7 +2,7 @@
 // Cholesky factor, the permutation behind LU's pivots).
 //
 // Legend: A (*, n, n), for LU (*, m, n) with k = min(m, n); info (*) is LAPACK's, checked in Python. Meta:
-// ../core/meta_linalg.cpp. Declarations: minigrad/ops/linalg_factor.py.
+// ../core/meta_linalg.cpp. Declarations: minigrad/ops/linalg/factor.py.
 #include "linalg_batch.h"
 #include "linalg_small.h"
 

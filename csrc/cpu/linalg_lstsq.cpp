@@ -1,7 +1,7 @@
 // Least squares and the pseudoinverse.
 //
 // Legend: A (*, m, n), B (*, m, k), X (*, n, k), pinv(A) (*, n, m). Meta: ../core/meta_linalg.cpp. Declarations:
-// minigrad/ops/linalg_lstsq.py.
+// minigrad/ops/linalg/lstsq.py.
 #include <cstring>
 
 #include "linalg_spectral.h"

@@ -2,7 +2,7 @@
 //
 // Legend: A (*, m, n), k = min(m, n); reflectors below the diagonal of (*, m, k) with their factors tau (*, k), as
 // geqrf leaves them: H_i = I - tau_i v_i v_i^H. Meta: ../core/meta_linalg.cpp. Declarations:
-// minigrad/ops/linalg_ortho.py.
+// minigrad/ops/linalg/ortho.py.
 #include "linalg_batch.h"
 
 namespace mg::cpu {

@@ -2,7 +2,7 @@
 //
 // Legend: A (*, n, n); B, X (*, n, k), with left=False (*, k, n) for X A = B. The batches of A and B broadcast; a
 // matrix that several right sides share is factored once. X A = B is solved as A^H X^H = B^H, so LAPACK only sees left
-// sides. Meta: ../core/meta_linalg.cpp. Declarations: minigrad/ops/linalg_solve.py.
+// sides. Meta: ../core/meta_linalg.cpp. Declarations: minigrad/ops/linalg/solve.py.
 #include "linalg_small.h"
 
 namespace mg::cpu {

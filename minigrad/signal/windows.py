@@ -1,4 +1,4 @@
-"""`minigrad.signal.windows`: the window functions declared in minigrad/ops/windows.py."""
+"""`minigrad.signal.windows`: the window functions declared in minigrad/ops/spectral/windows.py."""
 
 from minigrad.op import namespaces as _namespaces
 

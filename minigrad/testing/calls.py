@@ -123,9 +123,9 @@ def reference(info: Any, sample: Sample, out_dtype: str) -> tuple[np.ndarray, ..
 
 
 def reference_function(info: Any) -> Callable[..., Any]:
-    """The op's `ref`, which is a callable or the name of a function of minigrad.ops._reference."""
+    """The op's `ref`, which is a callable or the name of a function of minigrad.ops.shared.reference."""
     if isinstance(info.ref, str):
-        from minigrad.ops import _reference
+        from minigrad.ops.shared import reference as _reference
 
         return getattr(_reference, info.ref)
     return info.ref

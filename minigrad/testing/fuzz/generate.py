@@ -33,7 +33,7 @@ def public_target(info: OpInfo) -> tuple[str, bool]:
 
 def is_random(info: OpInfo) -> bool:
     """Whether the numbers of the result are random or uninitialised."""
-    return "ops/random" in info.where or info.info.get("no_ref_reason") in ("random", "uninitialised") or "empty" in info.name
+    return "creation/random" in info.where or info.info.get("no_ref_reason") in ("random", "uninitialised") or "empty" in info.name
 
 
 class Generator:

@@ -1,0 +1,3 @@
+"""Ops that condense or order an axis: sums, statistics, scans, sorting, histograms, segments."""
+
+from . import combine, difference, histogram, masked, moment, reduce, scan, search, segment, sort, statistics, unique  # noqa: F401  each declares its ops
