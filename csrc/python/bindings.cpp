@@ -4,6 +4,8 @@
 
 namespace mg::python {
 void install_errors(PyObject* module);
+void bind_storage(py::module_& m);
+void bind_shared(py::module_& m);
 }
 
 PYBIND11_MODULE(_core, m) {
@@ -21,4 +23,6 @@ PYBIND11_MODULE(_core, m) {
   bind_func(m);
   bind_system(m);
   bind_linalg(m);
+  bind_storage(m);
+  bind_shared(m);
 }
