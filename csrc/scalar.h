@@ -161,7 +161,7 @@ MG_OP3(addcmul_unit, A, SAME, x, a, b, x + a * b)
 MG_OP3(addcdiv_unit, F, SAME, x, a, b, x + a / b)
 MG_OP4(addcmul, A, SAME, x, a, b, value, x + value * a * b)
 MG_OP4(addcdiv, F, SAME, x, a, b, value, x + value * (a / b))
-MG_OP4(nan_to_num, A, SAME, x, nan, posinf, neginf, select(isnan(x), nan, select(isinf(x), select(x > T(0), posinf, neginf), x)))
+MG_OP4(replace_nonfinite, F, SAME, x, nan, posinf, neginf, select(isnan(x), nan, select(isinf(x), select(x > T(0), posinf, neginf), x)))
 
 // --- gradients worth one pass: g is the incoming gradient, y the op's output, x its input ---------------------------------------------
 MG_OP2(relu_backward, F, SAME, g, y, select(y <= T(0), T(0), g))

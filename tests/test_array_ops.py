@@ -186,6 +186,22 @@ def test_index_add_of_bools_with_a_false_factor() -> None:
 
 
 # --- combinations, differences ---------------------------------------------------------------------------------------
+@pytest.mark.parametrize("reduce", ["sum", "mean", "max", "min", "prod"])
+@pytest.mark.parametrize("initial", [None, 0.5])
+@pytest.mark.parametrize("offset", [0, 3])
+def test_segment_reduce_of_few_long_runs(reduce: str, initial: float | None, offset: int) -> None:
+    """Runs of a thousand elements and more are reduced slice by slice."""
+    values = 1 + np.random.default_rng(0).normal(size=(5000, 2)) / 100
+    offsets = np.array([offset, 1500, 1500, 4000 + offset])
+    data, theirs = mg.tensor(values, requires_grad=True), torch.tensor(values, requires_grad=True)
+    ours = mg.segment_reduce(data, reduce, offsets=mg.tensor(offsets), initial=initial)
+    expected = torch.segment_reduce(theirs, reduce, offsets=torch.tensor(offsets), initial=initial)
+    same(ours, expected)
+    ours.nan_to_num().sum().backward()
+    expected.nan_to_num().sum().backward()
+    same(data.grad, theirs.grad)
+
+
 @pytest.mark.parametrize("r", range(5))
 @pytest.mark.parametrize("n", [0, 1, 4, 6])
 def test_combinations_in_order(n: int, r: int) -> None:

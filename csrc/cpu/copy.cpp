@@ -168,19 +168,32 @@ void strided_copy(const TensorImpl& dst, const TensorImpl& src) {
   plan_copy(plan, dst.dtype, src.dtype);
 }
 
-void fill(const TensorImpl& dst, double real, int64_t integer) {
-  if (dst.numel == 0) return;
+// `item`, already in dst's dtype, into every element.
+static void fill_item(const TensorImpl& dst, const void* item) {
+  const int64_t size = itemsize(dst.dtype);
+  const auto rows = [&]<class Word>(Word) {
+    Word word;
+    std::memcpy(&word, item, sizeof word);
+    Word* out = reinterpret_cast<Word*>(dst.data());
+    parallel_for(0, dst.numel, kRowGrain, [&](int64_t begin, int64_t end) { std::fill(out + begin, out + end, word); });
+  };
+  if (dst.contiguous && size <= 8)
+    return size == 1 ? rows(uint8_t()) : size == 2 ? rows(uint16_t()) : size == 4 ? rows(uint32_t()) : rows(uint64_t());
   LoopPlan plan(dst.sizes);
   plan.add(dst);
-  if (is_floating(dst.dtype)) {
-    plan.add_scalar(&real);
-    plan.finish();
-    plan_copy(plan, dst.dtype, DType::Float64);
-  } else {
-    plan.add_scalar(&integer);
-    plan.finish();
-    plan_copy(plan, dst.dtype, DType::Int64);
-  }
+  plan.add_scalar(item);
+  plan.finish();
+  plan_copy(plan, dst.dtype, dst.dtype);
+}
+
+void fill(const TensorImpl& dst, double real, int64_t integer) {
+  if (dst.numel == 0) return;
+  alignas(16) char item[16];
+  const DType from = is_floating(dst.dtype) ? DType::Float64 : DType::Int64;
+  const char* number =
+      from == DType::Float64 ? reinterpret_cast<const char*>(&real) : reinterpret_cast<const char*>(&integer);
+  row_copier(dst.dtype, from)(item, itemsize(dst.dtype), number, 8, 1);
+  fill_item(dst, item);
 }
 
 void fill(const TensorImpl& dst, const Value& number) {

@@ -1,63 +1,36 @@
 // Distances between the rows of two matrices in the p-norm, their gradient, and the best row of each bag of an
 // embedding_bag. Meta: ../core/meta_distance.cpp.
-#include <cmath>
-
 #include "../core/op.h"
 #include "../core/parallel.h"
+#include "distance_norms.h"
+#include "isa.h"
 #include "staged.h"
+
+#define MG_EXTERN_DISTANCE(ns)                   \
+  namespace mg::cpu::ns {                        \
+  extern const DistanceTable distance_functions; \
+  }
+MG_EXTERN_DISTANCE(portable)
+#if MG_MULTI_ISA
+MG_EXTERN_DISTANCE(avx2)
+MG_EXTERN_DISTANCE(avx512)
+#endif
 
 namespace mg::cpu {
 
 namespace {
 
-// The norms, as f(norm) with: add(sum, |difference|), finish(sum), and slope(difference, distance): the derivative of
-// the distance by the difference. A distance of 0 has slope 0 (PyTorch's choice).
-template <class T>
-struct Norm0 {
-  static T add(T sum, T d) { return sum + T(d != 0); }
-  static T finish(T sum) { return sum; }
-  static T slope(T, T) { return 0; }
-};
-template <class T>
-struct Norm1 {
-  static T add(T sum, T d) { return sum + d; }
-  static T finish(T sum) { return sum; }
-  static T slope(T d, T) { return T(d > 0) - T(d < 0); }
-};
-template <class T>
-struct Norm2 {
-  static T add(T sum, T d) { return sum + d * d; }
-  static T finish(T sum) { return std::sqrt(sum); }
-  static T slope(T d, T distance) { return distance == 0 ? T(0) : d / distance; }
-};
-template <class T>
-struct NormMax {
-  static T add(T sum, T d) { return d > sum || d != d ? d : sum; }
-  static T finish(T sum) { return sum; }
-  static T slope(T d, T distance) { return std::abs(d) == distance ? T(d > 0) - T(d < 0) : T(0); }
-};
-template <class T>
-struct NormP {
-  T p;
-  T add(T sum, T d) const { return sum + std::pow(d, p); }
-  T finish(T sum) const { return std::pow(sum, 1 / p); }
-  T slope(T d, T distance) const {
-    if (distance == 0 || (d == 0 && p < 1)) return 0;
-    const T s = std::pow(std::abs(d) / distance, p - 1);
-    return d > 0 ? s : d < 0 ? -s : T(0);
-  }
-};
+using portable::with_norm;
 
-template <class T, class F>
-void with_norm(double p, F&& f) {
-  if (p == 0) return f(Norm0<T>{});
-  if (p == 1) return f(Norm1<T>{});
-  if (p == 2) return f(Norm2<T>{});
-  if (std::isinf(p)) return f(NormMax<T>{});
-  f(NormP<T>{T(p)});
+const DistanceTable& distance_table() {
+#if MG_MULTI_ISA
+  static const DistanceTable* chosen =
+      select_isa(&avx512::distance_functions, &avx2::distance_functions, &portable::distance_functions);
+  return *chosen;
+#else
+  return portable::distance_functions;
+#endif
 }
-
-constexpr int64_t kBlock = 1024;
 
 struct Rows {
   int64_t batch = 1, p, r, m;
@@ -69,39 +42,39 @@ struct Rows {
   int64_t grain() const { return std::max<int64_t>(32768 / std::max<int64_t>(r * m, 1), 1); }
 };
 
-// _cdist(x1, x2, p): (…, P, M), (…, R, M) -> (…, P, R)
+// The rows of x with their last two dims exchanged, so that inner loops run over neighbouring results.
+Tensor columns_of(const TensorImpl& x, DType dtype) {
+  Dims sizes = x.sizes, strides = x.strides;
+  std::swap(sizes[x.dim() - 1], sizes[x.dim() - 2]);
+  std::swap(strides[x.dim() - 1], strides[x.dim() - 2]);
+  return staged(*alias(x, sizes, strides, x.offset), dtype);
+}
+
+// _cdist(x1, x2, p): (…, P, M), (…, R, M) -> (…, P, R). Vectors run along R, or along P where R is short.
 void cdist_cpu(Invocation& inv) {
-  const Rows rows(inv.in(0), inv.in(1));
+  const bool swapped = inv.in(1).sizes[inv.in(1).dim() - 2] < 16 && inv.in(0).sizes[inv.in(0).dim() - 2] >= 16;
+  const TensorImpl &x1 = inv.in(swapped ? 1 : 0), &x2 = inv.in(swapped ? 0 : 1);
+  const Rows rows(x1, x2);
   const DType dtype = inv.compute;
-  const Tensor x1 = staged(inv.in(0), dtype);
-  // x2 with its last two dims exchanged, so that the inner loop runs over neighbouring sums.
-  const TensorImpl& x2 = inv.in(1);
-  Dims sizes = x2.sizes, strides = x2.strides;
-  std::swap(sizes[x2.dim() - 1], sizes[x2.dim() - 2]);
-  std::swap(strides[x2.dim() - 1], strides[x2.dim() - 2]);
-  const Tensor columns = staged(*alias(x2, sizes, strides, x2.offset), dtype);
-  const StagedOut out(inv.outs[0], dtype);
+  const Tensor left = staged(x1, dtype), columns = columns_of(x2, dtype);
+  const TensorImpl& out = inv.out();
+  Dims sizes = out.sizes;
+  if (swapped) std::swap(sizes[out.dim() - 1], sizes[out.dim() - 2]);
+  const Tensor result = empty(sizes, dtype);
   dispatch_float(dtype, [&](auto tag) {
     using T = decltype(tag);
-    with_norm<T>(inv.f(2), [&](auto norm) {
-      parallel_for(0, rows.batch * rows.p, rows.grain(), [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-          const T *a = x1.ptr<T>() + i * rows.m, *b = columns.ptr<T>() + i / rows.p * rows.r * rows.m;
-          T* sums = out.ptr<T>() + i * rows.r;
-          std::fill_n(sums, rows.r, T(0));
-          for (int64_t j0 = 0; j0 < rows.r; j0 += kBlock) {  // the sums of one block stay in L1
-            const int64_t j1 = std::min(j0 + kBlock, rows.r);
-            for (int64_t k = 0; k < rows.m; ++k) {
-              const T ak = a[k], *bk = b + k * rows.r;
-              for (int64_t j = j0; j < j1; ++j) sums[j] = norm.add(sums[j], std::abs(ak - bk[j]));
-            }
-            for (int64_t j = j0; j < j1; ++j) sums[j] = norm.finish(sums[j]);
-          }
-        }
-      });
+    parallel_for(0, rows.batch * rows.p, rows.grain(), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const T *a = left.ptr<T>() + i * rows.m, *b = columns.ptr<T>() + i / rows.p * rows.r * rows.m;
+        T* sums = result.ptr<T>() + i * rows.r;
+        if constexpr (sizeof(T) == 4)
+          distance_table().row32(inv.f(2), a, b, sums, rows.r, rows.m);
+        else
+          distance_table().row64(inv.f(2), a, b, sums, rows.r, rows.m);
+      }
     });
   });
-  out.commit();
+  copy_into(inv.outs[0], swapped ? columns_of(*result, dtype) : result);
 }
 
 // _cdist_backward(g, x1, x2, distance, p) -> gradient of x1

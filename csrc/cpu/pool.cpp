@@ -111,35 +111,36 @@ T lowest() {
   return Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
 }
 
-// Position and value of the maximum of one window; as PyTorch, the first of equals, but the last NaN.
-template <class T>
-void max_window(const Axes& a, int64_t od, int64_t oh, int64_t ow, const T* x, T* y, int64_t* index) {
-  const int64_t d0 = a.d.first[od], d1 = a.d.last[od], h0 = a.h.first[oh], h1 = a.h.last[oh], w0 = a.w.first[ow],
-                w1 = a.w.last[ow], H = a.h.size, W = a.w.size;
-  if (d0 >= d1 || h0 >= h1 || w0 >= w1) {  // a dilated window can step over a tiny input: no maximum
-    *y = T(lowest<Wide<T>>());
-    *index = 0;
-    return;
-  }
-  int64_t best = (d0 * H + h0) * W + w0;
-  Wide<T> top = x[best];
-  for (int64_t d = d0; d < d1; d += a.d.dilation)
-    for (int64_t h = h0; h < h1; h += a.h.dilation) {
-      const int64_t row = (d * H + h) * W;
-      for (int64_t w = w0; w < w1; w += a.w.dilation) {
-        const Wide<T> v = x[row + w];
-        if (v > top || v != v) top = v, best = row + w;
-      }
-    }
-  *y = T(top);
-  *index = best;
-}
-
+// Positions and values of the maxima of one plane; as PyTorch, the first of equals, but the last NaN. What the loops
+// need is in locals: the compiler must assume that writing `index` changes the windows' vectors.
 template <class T>
 void max_plane(const Axes& a, const T* x, T* y, int64_t* index) {
+  const int64_t H = a.h.size, W = a.w.size, outputs = a.w.out(), step_d = a.d.dilation, step_h = a.h.dilation,
+                step_w = a.w.dilation;
+  const int64_t *const w_first = a.w.first.data(), *const w_last = a.w.last.data();
   for (int64_t od = 0; od < a.d.out(); ++od)
-    for (int64_t oh = 0; oh < a.h.out(); ++oh)
-      for (int64_t ow = 0; ow < a.w.out(); ++ow) max_window(a, od, oh, ow, x, y++, index++);
+    for (int64_t oh = 0; oh < a.h.out(); ++oh) {
+      const int64_t d0 = a.d.first[od], d1 = a.d.last[od], h0 = a.h.first[oh], h1 = a.h.last[oh];
+      for (int64_t ow = 0; ow < outputs; ++ow) {
+        const int64_t w0 = w_first[ow], w1 = w_last[ow];
+        // a dilated window can step over a tiny input: no maximum
+        const bool empty = d0 >= d1 || h0 >= h1 || w0 >= w1;
+        int64_t best = empty ? 0 : (d0 * H + h0) * W + w0;
+        Wide<T> top = empty ? lowest<Wide<T>>() : Wide<T>(x[best]);
+        for (int64_t d = d0; d < d1; d += step_d)
+          for (int64_t h = h0; h < h1; h += step_h) {
+            const int64_t row = (d * H + h) * W;
+            for (int64_t w = w0; w < w1; w += step_w) {
+              const Wide<T> v = x[row + w];
+              const bool take = (v > top) | (v != v);  // chosen, not branched on: which one wins is a coin flip
+              top = take ? v : top;
+              best = take ? row + w : best;
+            }
+          }
+        *y++ = T(top);
+        *index++ = best;
+      }
+    }
 }
 
 void max_pool(Invocation& inv, const Axes& a) {

@@ -15,7 +15,7 @@ namespace mg::simd::MG_ISA_NS {
 template <class T, int N>
 MG_INL Vec<T> poly(Vec<T> x, const T (&c)[N]) {
   Vec<T> r = c[N - 1];
-#pragma GCC unroll 16
+#pragma GCC unroll 24
   for (int i = N - 2; i >= 0; --i) r = fma(r, x, Vec<T>(c[i]));
   return r;
 }

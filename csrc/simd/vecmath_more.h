@@ -49,10 +49,8 @@ MG_LANES1(double, log10, ::log10)
 MG_LANES1(double, erf, ::erf)
 MG_LANES1(double, erfc, ::erfc)
 MG_LANES1(double, normal_cdf, special::normal_cdf)
-MG_LANES1(double, erfinv, special::erfinv)
 MG_LANES1(double, lgamma, special::lgamma)
 MG_LANES1(double, digamma, special::digamma)
-MG_LANES1(float, erfinv, special::erfinv)
 MG_LANES1(float, sin_huge, ::sin)
 MG_LANES1(float, cos_huge, ::cos)
 MG_LANES1(float, tan_huge, ::tan)
@@ -61,11 +59,6 @@ MG_LANES2(double, fmod, ::fmod)
 MG_LANES2(float, fmod_far, ::fmod)
 MG_LANES2(double, atan2, ::atan2)
 MG_LANES2(double, hypot, ::hypot)
-MG_LANES2(double, nextafter, ::nextafter)
-[[gnu::noinline]] static Vec<float> nextafter(Vec<float> x, Vec<float> y) {
-  for (int i = 0; i < Vec<float>::size; ++i) x.set(i, ::nextafterf(x[i], y[i]));
-  return x;
-}
 #pragma GCC diagnostic pop
 #undef MG_LANES1
 #undef MG_LANES2

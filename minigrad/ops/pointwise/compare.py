@@ -167,4 +167,10 @@ def equal(input: mg.Tensor, other: mg.Tensor) -> bool:
         True
     """
     expect_tensors("equal", input=input, other=other)
-    return tuple(input.shape) == tuple(other.shape) and bool(mg.all(mg.eq(input, other)).item())
+    if tuple(input.shape) != tuple(other.shape):
+        return False
+    if input.numel() > 1 << 16 and input.is_contiguous() and other.is_contiguous():  # most unequal tensors show it early
+        a, b = input.reshape(-1), other.reshape(-1)
+        if not mg.all(mg.eq(a[:4096], b[:4096])).item():
+            return False
+    return bool(mg.all(mg.eq(input, other)).item())

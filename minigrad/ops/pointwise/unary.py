@@ -195,6 +195,15 @@ def isneginf(input: mg.Tensor) -> mg.Tensor:
     return mg.logical_and(mg.isinf(input), mg.lt(input, 0))
 
 
+op("replace_nonfinite(input, nan: scalar, posinf: scalar, neginf: scalar) -> out", meta="unary_float", namespace=None, method=False,
+   attrs={"nan": (0.0, 1.5), "posinf": (9.0, 2.0), "neginf": (-9.0, -2.0)}, 
+   expr=lambda input, nan, posinf, neginf: m.where(input != input, nan, m.where(input == m.inf, posinf, m.where(input == -m.inf, neginf, input))),
+   dinput=lambda g, input: mg.where(mg.isfinite(input), g, 0.0),
+   doc=doc("unary_float", "NaN and the infinities replaced by numbers; the kernel of `nan_to_num`.",
+           "mg.nan_to_num(mg.tensor([float('inf'), 1.]), posinf=9.) -> tensor([9., 1.])",
+           args="nan: number.;;posinf: number.;;neginf: number."))
+
+
 @composite(out=True, inplace=True, samples="unary", ref="nan_to_num")
 def nan_to_num(
     input: mg.Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
@@ -220,9 +229,8 @@ def nan_to_num(
     if not input.is_floating_point():
         return mg.clone(input)
     limits = mg.finfo(input.dtype)
-    out = mg.where(mg.isnan(input), 0.0 if nan is None else nan, input)
-    out = mg.where(mg.eq(input, m.inf), limits.max if posinf is None else posinf, out)
-    return mg.where(mg.eq(input, -m.inf), limits.min if neginf is None else neginf, out)
+    high, low = limits.max if posinf is None else posinf, limits.min if neginf is None else neginf
+    return functions["replace_nonfinite"](input, 0.0 if nan is None else nan, high, low)
 
 
 # --- angles -----------------------------------------------------------------------------------------------------------

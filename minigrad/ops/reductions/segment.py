@@ -99,6 +99,24 @@ def _segment_lengths(data: mg.Tensor, lengths: Any, offsets: Any, axis: int, uns
     return counts
 
 
+def _long_runs(data: mg.Tensor, reduce: str, d: int, begin: int, counts: list[int], initial: float | None) -> mg.Tensor:
+    """Few long runs: an ordinary reduction of each slice, many times faster than scattering every element."""
+    how = {"sum": "sum", "mean": "mean", "prod": "prod", "max": "amax", "min": "amin"}[reduce]
+    join = {"sum": mg.add, "prod": mg.mul, "max": mg.maximum, "min": mg.minimum}.get(reduce)
+    start = _START[reduce] if initial is None else initial
+    rows = []
+    for n in counts:
+        run = functions["narrow"](data, d, begin, n)
+        begin += n
+        if n == 0:
+            empty = mg.nan if reduce == "mean" and initial is None else start
+            rows.append(mg.full((*data.shape[:d], *data.shape[d + 1 :]), empty, dtype=data.dtype, device=data.device))
+            continue
+        row = getattr(run, how)(d) if how != "mean" or initial is None else (run.sum(d) + initial) / n
+        rows.append(row if join is None or initial is None else join(row, mg.tensor(start, dtype=data.dtype)))
+    return mg.stack(rows, d)
+
+
 @composite(
     method=False, aliases=("_segment_reduce",), no_ref_reason="checked against PyTorch",
     samples=lambda s: [s(s.f(6, 2, distinct=True), how, lengths=s.of([2, 1, 3], dtype="int64"))
@@ -140,6 +158,10 @@ def segment_reduce(
     counts = _segment_lengths(data, lengths, offsets, d, unsafe)
     runs = counts.shape[-1]
     flat = counts.reshape(-1, runs)
+    if len(flat) == 1 and 0 < runs << 10 <= data.shape[d] and not mg.op.is_dataless(data) and not mg.op.is_dataless(counts):
+        begin = 0 if offsets is None else int(offsets.reshape(-1)[0])
+        if begin >= 0 and begin + int(counts.sum()) <= data.shape[d] and bool((counts >= 0).all()):
+            return _long_runs(data, reduce, d, begin, flat[0].tolist(), initial)
     first = data.new_zeros(len(flat), dtype=mg.int64) if offsets is None else offsets.to(mg.int64).reshape(-1, runs + 1)[:, 0]
     ends = flat.cumsum(1) + first.unsqueeze(1)
     # Run of each position: the number of ends at or before it; positions outside all runs go to one more run at the end.
