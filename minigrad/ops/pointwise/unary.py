@@ -196,7 +196,7 @@ def isneginf(input: mg.Tensor) -> mg.Tensor:
 
 
 op("replace_nonfinite(input, nan: scalar, posinf: scalar, neginf: scalar) -> out", meta="unary_float", namespace=None, method=False,
-   attrs={"nan": (0.0, 1.5), "posinf": (9.0, 2.0), "neginf": (-9.0, -2.0)}, 
+   attrs={"nan": (0.0, 1.5), "posinf": (9.0, 2.0), "neginf": (-9.0, -2.0)},
    expr=lambda input, nan, posinf, neginf: m.where(input != input, nan, m.where(input == m.inf, posinf, m.where(input == -m.inf, neginf, input))),
    dinput=lambda g, input: mg.where(mg.isfinite(input), g, 0.0),
    doc=doc("unary_float", "NaN and the infinities replaced by numbers; the kernel of `nan_to_num`.",
