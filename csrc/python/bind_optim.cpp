@@ -4,6 +4,7 @@
 
 #include "../core/parallel.h"
 #include "../cpu/optim.h"
+#include "../cpu/optim_rules.h"
 #include "py.h"
 
 namespace mg::python {
@@ -76,7 +77,30 @@ bool sgd_step(py::object params, py::object grads, py::object buffers, double lr
   return true;
 }
 
-// `steps`: list of 0-d float32 tensors (PyTorch's state["step"]), advanced here.
+bool is_counter(PyObject* o) {  // PyTorch's state["step"]: one number, float32 or float64 by the default dtype
+  if (!is_tensor(o)) return false;
+  const TensorImpl& t = *impl_of(o);
+  return t.numel == 1 && !t.dataless && t.device.type == DeviceType::CPU && (t.dtype == DType::Float32 || t.dtype == DType::Float64);
+}
+bool are_counters(PyObject* list, Py_ssize_t n) {
+  if (!is_list(list, n)) return false;
+  for (Py_ssize_t k = 0; k < n; ++k)
+    if (!is_counter(PySequence_Fast_GET_ITEM(list, k))) return false;
+  return true;
+}
+double number(TensorImpl* t) { return t->dtype == DType::Float32 ? double(*t->ptr<float>()) : *t->ptr<double>(); }
+void set_number(TensorImpl* t, double value) {
+  if (t->dtype == DType::Float32) *t->ptr<float>() = float(value);
+  else *t->ptr<double>() = value;
+  written(t);
+}
+double advance(TensorImpl* step) {
+  const double t = number(step) + 1;
+  set_number(step, t);
+  return t;
+}
+
+// `steps`: list of one-element tensors, advanced here.
 bool adam_step(py::object params, py::object grads, py::object exp_avgs, py::object exp_avg_sqs, py::object max_exp_avg_sqs,
                py::object steps, double lr, double beta1, double beta2, double eps, double weight_decay, bool amsgrad,
                bool decoupled, bool maximize) {
@@ -84,17 +108,13 @@ bool adam_step(py::object params, py::object grads, py::object exp_avgs, py::obj
   if (!suitable(params.ptr(), {{grads.ptr(), false}, {exp_avgs.ptr(), false}, {exp_avg_sqs.ptr(), false}})) return false;
   const Py_ssize_t n = PySequence_Fast_GET_SIZE(params.ptr());
   if (amsgrad && !(with_max && is_list(max_exp_avg_sqs.ptr(), n))) return false;
-  if (!is_list(steps.ptr(), n)) return false;
+  if (!are_counters(steps.ptr(), n)) return false;
   Column P{params.ptr()}, G{grads.ptr()}, M{exp_avgs.ptr()}, V{exp_avg_sqs.ptr()}, X{max_exp_avg_sqs.ptr()}, S{steps.ptr()};
-  for (Py_ssize_t k = 0; k < n; ++k) {
-    PyObject* step = PySequence_Fast_GET_ITEM(steps.ptr(), k);
-    if (!is_tensor(step) || impl_of(step)->dtype != DType::Float32 || impl_of(step)->numel != 1) return false;
-    if (amsgrad && !fits(max_exp_avg_sqs.ptr(), P[k], k, false)) return false;
-  }
+  for (Py_ssize_t k = 0; amsgrad && k < n; ++k)
+    if (!fits(max_exp_avg_sqs.ptr(), P[k], k, false)) return false;
   const cpu::OptimTable& table = cpu::optim_table();
   for (Py_ssize_t k = 0; k < n; ++k) {
-    const double t = double(*S[k]->ptr<float>() += 1.0f);
-    written(S[k]);
+    const double t = advance(S[k]);
     cpu::AdamStep s{lr, beta1, beta2, eps, weight_decay, amsgrad, decoupled, maximize, 1 - std::pow(beta1, t), std::sqrt(1 - std::pow(beta2, t))};
     TensorImpl *p = P[k], *g = G[k], *m = M[k], *v = V[k], *x = amsgrad ? X[k] : nullptr;
     parallel_for(0, p->numel, kGrain, [&](int64_t b, int64_t e) {
@@ -111,11 +131,61 @@ bool adam_step(py::object params, py::object grads, py::object exp_avgs, py::obj
   return true;
 }
 
+// One of optim_rules.h for all parameters of a group. `columns`: lists of state tensors, None where an optional one is absent.
+// `products`: NAdam's running products, else empty.
+bool rule_step(std::string_view name, py::object params, py::object grads, py::list columns, py::object steps,
+               py::list option_list, py::object products) {
+  int r = 0;
+  while (r < cpu::kRules && cpu::rule_info[r].name != name) ++r;
+  MG_CHECK(r < cpu::kRules, Value, "rule_step: no rule named ", name);
+  const cpu::RuleInfo& info = cpu::rule_info[r];
+  std::vector<double> options;
+  for (py::handle o : option_list) options.push_back(o.cast<double>());
+  MG_CHECK(int(options.size()) == info.n_options && int(columns.size()) == info.n_columns, Value, "rule_step: ", name, " takes ",
+           info.n_options, " options and ", info.n_columns, " columns: got ", options.size(), " and ", columns.size());
+  if (!suitable(params.ptr(), {{grads.ptr(), false}})) return false;
+  const Py_ssize_t n = PySequence_Fast_GET_SIZE(params.ptr());
+  const bool with_products = cpu::Rule(r) == cpu::Rule::NAdam;
+  if (!are_counters(steps.ptr(), n) || (with_products && !are_counters(products.ptr(), n))) return false;
+  Column P{params.ptr()}, G{grads.ptr()}, S{steps.ptr()}, products_at{products.ptr()};
+  cpu::RuleStep s;
+  double product = 1;
+  const unsigned needed = cpu::prepare_rule(cpu::Rule(r), 1, options.data(), &product, s);
+  for (int c = 0; c < info.n_columns; ++c) {
+    if (!(needed >> c & 1)) continue;
+    if (!is_list(columns[size_t(c)].ptr(), n)) return false;
+    for (Py_ssize_t k = 0; k < n; ++k)
+      if (!fits(columns[size_t(c)].ptr(), P[k], k, false)) return false;
+  }
+  const cpu::RuleTable& table = cpu::rule_table();
+  for (Py_ssize_t k = 0; k < n; ++k) {
+    product = with_products ? number(products_at[k]) : 1;
+    cpu::prepare_rule(cpu::Rule(r), advance(S[k]), options.data(), &product, s);
+    if (with_products) set_number(products_at[k], product);
+    TensorImpl *p = P[k], *g = G[k], *state[cpu::kRuleColumns] = {};
+    for (int c = 0; c < info.n_columns; ++c)
+      if (needed >> c & 1) state[c] = Column{columns[size_t(c)].ptr()}[k];
+    parallel_for(0, p->numel, kGrain, [&](int64_t b, int64_t e) {
+      if (p->dtype == DType::Float32) {
+        float* const at_b[] = {at<float>(state[0], b), at<float>(state[1], b), at<float>(state[2], b)};
+        table.f32[r](at<float>(p, b), at<float>(g, b), at_b, e - b, s);
+      } else {
+        double* const at_b[] = {at<double>(state[0], b), at<double>(state[1], b), at<double>(state[2], b)};
+        table.f64[r](at<double>(p, b), at<double>(g, b), at_b, e - b, s);
+      }
+    });
+    written(p);
+    for (TensorImpl* t : state) written(t);
+  }
+  return true;
+}
+
 }  // namespace
 
 void bind_optim(py::module_& m) {
   m.def("sgd_step", &sgd_step);
   m.def("adam_step", &adam_step);
+  m.def("rule_step", &rule_step);
 }
 
 }  // namespace mg::python

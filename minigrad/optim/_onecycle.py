@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .lr_scheduler import LRScheduler
+from ._scheduler import LRScheduler, check_optimizer, per_group, warn_outside_step
 from .optimizer import Optimizer
 
 
@@ -49,29 +49,28 @@ class OneCycleLR(LRScheduler):
         three_phase: bool = False,
         last_epoch: int = -1,
     ) -> None:
+        check_optimizer(optimizer)
         self.optimizer = optimizer
         self.total_steps = _total(total_steps, epochs, steps_per_epoch)
         if pct_start < 0 or pct_start > 1 or not isinstance(pct_start, float):
             raise ValueError(f"Expected float between 0 and 1 pct_start, but got {pct_start}")
         if anneal_strategy not in ("cos", "linear"):
             raise ValueError(f"anneal_strategy must be one of 'cos' or 'linear', instead got {anneal_strategy}")
-        self._anneal_func_type = anneal_strategy
         up = float(pct_start * self.total_steps) - 1
         last = self.total_steps - 1
-        # (end step, from, to) of each phase, as names of group entries: (lr, lr, momentum, momentum)
+        # Rates and momenta at both ends of each phase, as names of group entries.
+        rise = _phase(up, "initial_lr", "max_lr", "max_momentum", "base_momentum")
         if three_phase:
             down = float(2 * pct_start * self.total_steps) - 2
-            self._phases = [
-                (up, "initial_lr", "max_lr", "max_momentum", "base_momentum"),
-                (down, "max_lr", "initial_lr", "base_momentum", "max_momentum"),
-                (last, "initial_lr", "min_lr", "max_momentum", "max_momentum"),
+            self._schedule_phases = [
+                rise,
+                _phase(down, "max_lr", "initial_lr", "base_momentum", "max_momentum"),
+                _phase(last, "initial_lr", "min_lr", "max_momentum", "max_momentum"),
             ]
         else:
-            self._phases = [
-                (up, "initial_lr", "max_lr", "max_momentum", "base_momentum"),
-                (last, "max_lr", "min_lr", "base_momentum", "max_momentum"),
-            ]
-        peaks = self._per_group("max_lr", max_lr)
+            self._schedule_phases = [rise, _phase(last, "max_lr", "min_lr", "base_momentum", "max_momentum")]
+        self._anneal_func_type = anneal_strategy
+        peaks = per_group("max_lr", optimizer, max_lr)
         if last_epoch == -1:
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["initial_lr"] = peak / div_factor
@@ -82,22 +81,14 @@ class OneCycleLR(LRScheduler):
             if "momentum" not in optimizer.defaults and "betas" not in optimizer.defaults:
                 raise ValueError("optimizer must support momentum or beta1 with `cycle_momentum` option enabled")
             self.use_beta1 = "betas" in optimizer.defaults
-            lows = self._per_group("base_momentum", base_momentum)
-            highs = self._per_group("max_momentum", max_momentum)
+            lows = per_group("base_momentum", optimizer, base_momentum)
+            highs = per_group("max_momentum", optimizer, max_momentum)
             if last_epoch == -1:
                 for group, low, high in zip(optimizer.param_groups, lows, highs, strict=True):
                     self._set_momentum(group, high)
                     group["max_momentum"] = high
                     group["base_momentum"] = low
         super().__init__(optimizer, last_epoch)
-
-    def _per_group(self, name: str, value: Any) -> list[float]:
-        groups = len(self.optimizer.param_groups)
-        if isinstance(value, (list, tuple)):
-            if len(value) != groups:
-                raise ValueError(f"{name} must have one entry per param group ({groups}), got {len(value)}")
-            return list(value)
-        return [value] * groups
 
     def _set_momentum(self, group: dict[str, Any], value: float) -> None:
         if self.use_beta1:
@@ -107,24 +98,34 @@ class OneCycleLR(LRScheduler):
 
     def get_lr(self) -> list[float]:
         """The rates at `last_epoch`; sets the momentum on the way."""
+        warn_outside_step(self)
         at = self.last_epoch
         if at > self.total_steps:
-            raise ValueError(
-                f"Tried to step {at} times. The specified number of total steps is {self.total_steps}"
-            )
+            raise ValueError(f"Tried to step {at} times. The specified number of total steps is {self.total_steps}")
         anneal = _cosine if self._anneal_func_type == "cos" else _linear
+        start = 0.0
+        for phase in self._schedule_phases:  # noqa: B007  the last one stays
+            if at <= phase["end_step"] or phase is self._schedule_phases[-1]:
+                break
+            start = phase["end_step"]
+        share = (at - start) / (phase["end_step"] - start)
         rates = []
         for group in self.optimizer.param_groups:
-            start = 0.0
-            for i, (end, lr_from, lr_to, momentum_from, momentum_to) in enumerate(self._phases):
-                if at <= end or i == len(self._phases) - 1:
-                    share = (at - start) / (end - start)
-                    rates.append(anneal(group[lr_from], group[lr_to], share))
-                    if self.cycle_momentum:
-                        self._set_momentum(group, anneal(group[momentum_from], group[momentum_to], share))
-                    break
-                start = end
+            rates.append(anneal(group[phase["start_lr"]], group[phase["end_lr"]], share))
+            if self.cycle_momentum:
+                ends = group[phase["start_momentum"]], group[phase["end_momentum"]]
+                self._set_momentum(group, anneal(*ends, share))
         return rates
+
+
+def _phase(end: float, start_lr: str, end_lr: str, start_momentum: str, end_momentum: str) -> dict[str, Any]:
+    return {
+        "end_step": end,
+        "start_lr": start_lr,
+        "end_lr": end_lr,
+        "start_momentum": start_momentum,
+        "end_momentum": end_momentum,
+    }
 
 
 def _total(total_steps: int | None, epochs: int | None, steps_per_epoch: int | None) -> int:

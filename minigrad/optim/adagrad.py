@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import minigrad as mg
 
-from .optimizer import Optimizer, check_range
+from ._per_parameter import PerParameter, check_eps, check_fused, check_lr, new_step
+from .optimizer import ParamsT, check_range
 
 Tensor = mg.Tensor
 
 
-class Adagrad(Optimizer):
+class Adagrad(PerParameter):
     """s += g²;  p -= lr / (1 + (t-1) lr_decay) g / (sqrt(s) + eps).
 
     Args:
@@ -22,13 +22,16 @@ class Adagrad(Optimizer):
         weight_decay: adds weight_decay * p to the gradient.
         initial_accumulator_value: start of s.
         eps: keeps the division finite.
-        foreach, differentiable, fused: as in Adam; there is no fused step yet.
-        maximize: go up instead of down.
+        foreach, maximize, differentiable, fused: as in Adam.
     """
+
+    _flags = {"foreach": None, "maximize": False, "differentiable": False, "fused": None}
+    _rule = "adagrad"
+    _columns = ("sum",)
 
     def __init__(
         self,
-        params: Iterable[Any],
+        params: ParamsT,
         lr: float | Tensor = 1e-2,
         lr_decay: float = 0,
         weight_decay: float = 0,
@@ -40,16 +43,14 @@ class Adagrad(Optimizer):
         differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
-        if not 0.0 <= lr:
-            raise ValueError(f"Invalid learning rate: {lr}")
+        check_lr(lr)
         for name, value in (
             ("lr_decay", lr_decay),
             ("weight_decay", weight_decay),
             ("initial_accumulator_value", initial_accumulator_value),
         ):
             check_range(name, value)
-        if not 0.0 <= eps:
-            raise ValueError(f"Invalid epsilon value: {eps}")
+        check_eps(eps)
         super().__init__(
             params,
             {
@@ -64,28 +65,30 @@ class Adagrad(Optimizer):
                 "fused": fused,
             },
         )
+        check_fused(fused, foreach, differentiable)
+        with mg.no_grad():
+            for group in self.param_groups:
+                for param in group["params"]:
+                    self._begin(self.state[param], param, group)
+
+    def share_memory(self) -> None:
+        """Move the state to shared memory, for training in several processes."""
         for group in self.param_groups:
             for param in group["params"]:
-                own = self.state[param]
-                own["step"] = mg.tensor(0.0, dtype=mg.float32)
-                own["sum"] = mg.full_like(param, initial_accumulator_value, requires_grad=False)
+                self.state[param]["sum"].share_memory_()
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter that has a gradient; returns the closure's loss."""
-        loss = None if closure is None else self._evaluate(closure)
-        for group in self.param_groups:
-            with mg.set_grad_enabled(group["differentiable"] and mg.is_grad_enabled()):
-                for param in group["params"]:
-                    grad = param.grad
-                    if grad is None:
-                        continue
-                    own = self.state[param]
-                    own["step"] += 1
-                    if group["maximize"]:
-                        grad = -grad
-                    if group["weight_decay"] != 0:
-                        grad = grad + param * group["weight_decay"]
-                    rate = group["lr"] / (1 + (float(own["step"]) - 1) * group["lr_decay"])
-                    own["sum"].add_(grad * grad)
-                    param.sub_(grad / (own["sum"].sqrt() + group["eps"]) * rate)
-        return loss
+    def _begin(self, own: dict[str, Any], param: Tensor, group: dict[str, Any]) -> None:
+        first = group["initial_accumulator_value"]
+        own["step"] = new_step()
+        own["sum"] = mg.full_like(param, complex(first, first) if param.is_complex() else first)
+
+    def _options(self, group: dict[str, Any]) -> list[float]:
+        return [float(group["lr"]), group["weight_decay"], float(group["maximize"]), group["lr_decay"], group["eps"]]
+
+    def _update(self, param: Tensor, grad: Tensor, own: dict[str, Any], group: dict[str, Any]) -> None:
+        own["step"] += 1
+        if group["weight_decay"] != 0:
+            grad = grad + param * group["weight_decay"]
+        rate = self._rate(group) / (1 + (float(own["step"]) - 1) * group["lr_decay"])
+        own["sum"].addcmul_(grad, grad)
+        param.sub_(grad / (own["sum"].sqrt() + group["eps"]) * rate)

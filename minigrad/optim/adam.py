@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import minigrad as mg
-from minigrad import _core
+from minigrad._core import adam_step
 
-from .optimizer import Optimizer, wants_reference
+from ._per_parameter import PerParameter, check_betas, check_eps, check_fused, check_lr, kept, new_step
+from .optimizer import ParamsT, _device_dtype_check_for_fused, _get_value, check_range, wants_reference
 
 Tensor = mg.Tensor
-_fused: Callable[..., Any] | None = getattr(_core, "adam_step", None)
 
 
-class Adam(Optimizer):
+class Adam(PerParameter):
     """m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g²;  p -= lr (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps).
 
     Args:
@@ -32,11 +31,26 @@ class Adam(Optimizer):
         decoupled_weight_decay: decay as AdamW does.
     """
 
+    _flags = {
+        "amsgrad": False,
+        "maximize": False,
+        "foreach": None,
+        "capturable": False,
+        "differentiable": False,
+        "decoupled_weight_decay": False,
+        "fused": None,
+    }
+
+    def _start_state(self, active: list[Tensor], group: dict[str, Any]) -> None:
+        if any(getattr(param.grad, "is_sparse", False) for param in active):
+            raise RuntimeError("Adam does not support sparse gradients, please consider SparseAdam instead")
+        super()._start_state(active, group)
+
     def __init__(
         self,
-        params: Iterable[Any],
+        params: ParamsT,
         lr: float | Tensor = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
+        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0,
         amsgrad: bool = False,
@@ -48,17 +62,22 @@ class Adam(Optimizer):
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
     ) -> None:
-        if isinstance(lr, Tensor) and lr.numel() != 1:
-            raise ValueError("Tensor lr must be 1-element")
-        if not 0.0 <= lr:
-            raise ValueError(f"Invalid learning rate: {lr}")
-        if not 0.0 <= eps:
-            raise ValueError(f"Invalid epsilon value: {eps}")
+        check_lr(lr)
+        if isinstance(lr, Tensor) and foreach and not capturable:
+            raise ValueError("lr as a Tensor is not supported for capturable=False and foreach=True")
+        check_eps(eps)
+        check_betas(betas)
+        check_range("weight_decay", weight_decay)
+        if isinstance(betas[0], Tensor) != isinstance(betas[1], Tensor):
+            raise ValueError("betas must be either both floats or both Tensors")
         for i, beta in enumerate(betas):
-            if not 0.0 <= beta < 1.0:
-                raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
-        if not 0.0 <= weight_decay:
-            raise ValueError(f"Invalid weight_decay value: {weight_decay}")
+            if not isinstance(beta, Tensor):
+                continue
+            if not capturable and foreach:
+                raise ValueError(f"betas[{i}] as a Tensor is not supported for capturable=False and foreach=True")
+            if beta.numel() != 1:
+                raise ValueError(f"Tensor betas[{i}] must be 1-element")
+        check_fused(fused, foreach, differentiable)
         super().__init__(
             params,
             {
@@ -76,78 +95,65 @@ class Adam(Optimizer):
             },
         )
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:
-            for name in ("amsgrad", "maximize", "capturable", "differentiable", "decoupled_weight_decay"):
-                group.setdefault(name, False)
-            for name in ("foreach", "fused"):
-                group.setdefault(name, None)
-            for param in group["params"]:
-                own = self.state.get(param)
-                if own and not isinstance(own["step"], Tensor):  # written when steps were plain numbers
-                    own["step"] = mg.tensor(float(own["step"]), dtype=mg.float32)
+    def _begin(self, own: dict[str, Any], param: Tensor, group: dict[str, Any]) -> None:
+        if group["fused"]:
+            _device_dtype_check_for_fused(param)
+        own["step"] = new_step()
+        own["exp_avg"] = mg.zeros_like(param)
+        own["exp_avg_sq"] = mg.zeros_like(param)
+        if group["amsgrad"]:
+            own["max_exp_avg_sq"] = mg.zeros_like(param)
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter that has a gradient; returns the closure's loss."""
-        loss = None if closure is None else self._evaluate(closure)
-        for group in self.param_groups:
-            amsgrad = group["amsgrad"]
-            params: list[Tensor] = []
-            grads: list[Tensor] = []
-            means: list[Tensor] = []
-            squares: list[Tensor] = []
-            maxima: list[Tensor] = []
-            steps: list[Tensor] = []
-            for param in group["params"]:
-                grad = param.grad
-                if grad is None:
-                    continue
-                own = self.state[param]
-                if not own:
-                    self._begin(own, param, amsgrad)
-                params.append(param)
-                grads.append(grad)
-                means.append(own["exp_avg"])
-                squares.append(own["exp_avg_sq"])
-                steps.append(own["step"])
-                if amsgrad:
-                    maxima.append(own["max_exp_avg_sq"])
-            if not params:
-                continue
-            beta1, beta2 = group["betas"]
-            if _fused is not None and not wants_reference(group):
-                done = _fused(
-                    params,
-                    grads,
-                    means,
-                    squares,
-                    maxima,
-                    steps,
-                    float(group["lr"]),
-                    float(beta1),
-                    float(beta2),
-                    group["eps"],
-                    float(group["weight_decay"]),
-                    amsgrad,
-                    group["decoupled_weight_decay"],
-                    group["maximize"],
-                )
-                if done:  # False: declined before writing anything (a dtype or device it does not know)
-                    continue
-            with mg.set_grad_enabled(group["differentiable"] and mg.is_grad_enabled()):
-                for i, param in enumerate(params):
-                    maximum = maxima[i] if amsgrad else None
-                    adam_update_(param, grads[i], means[i], squares[i], maximum, steps[i], group)
-        return loss
+    def _init_group(
+        self,
+        group: dict[str, Any],
+        params_with_grad: list[Tensor],
+        grads: list[Tensor],
+        exp_avgs: list[Tensor],
+        exp_avg_sqs: list[Tensor],
+        max_exp_avg_sqs: list[Tensor],
+        state_steps: list[Tensor],
+    ) -> bool:
+        """Append a group's tensors to these lists (optimizers derived from Adam call it); False: nothing is complex."""
+        active = [param for param in group["params"] if param.grad is not None]
+        self._start_state(active, group)
+        for param in active:
+            own = self.state[param]
+            params_with_grad.append(param)
+            grads.append(param.grad)
+            exp_avgs.append(own["exp_avg"])
+            exp_avg_sqs.append(own["exp_avg_sq"])
+            state_steps.append(own["step"])
+            if group["amsgrad"]:
+                max_exp_avg_sqs.append(own["max_exp_avg_sq"])
+        return any(param.is_complex() for param in active)
 
-    def _begin(self, own: dict[str, Any], param: Tensor, amsgrad: bool) -> None:
-        with mg.no_grad():
-            own["step"] = mg.tensor(0.0, dtype=mg.float32)
-            own["exp_avg"] = mg.zeros_like(param)
-            own["exp_avg_sq"] = mg.zeros_like(param)
-            if amsgrad:
-                own["max_exp_avg_sq"] = mg.zeros_like(param)
+    def _one_call(self, active: list[Tensor], group: dict[str, Any]) -> bool:
+        if wants_reference(group):
+            return False
+        state = [self.state[param] for param in active]
+        beta1, beta2 = group["betas"]
+        amsgrad = group["amsgrad"]
+        return adam_step(
+            active,
+            [param.grad for param in active],
+            [own["exp_avg"] for own in state],
+            [own["exp_avg_sq"] for own in state],
+            [own["max_exp_avg_sq"] for own in state] if amsgrad else [],
+            [own["step"] for own in state],
+            float(group["lr"]),
+            float(beta1),
+            float(beta2),
+            group["eps"],
+            float(group["weight_decay"]),
+            amsgrad,
+            group["decoupled_weight_decay"],
+            group["maximize"],
+        )
+
+    def _update(self, param: Tensor, grad: Tensor, own: dict[str, Any], group: dict[str, Any]) -> None:
+        maximum = own["max_exp_avg_sq"] if group["amsgrad"] else None
+        adam_update_(param, grad, own["exp_avg"], own["exp_avg_sq"], maximum, own["step"], group)
 
 
 def adam_update_(
@@ -159,25 +165,23 @@ def adam_update_(
     step: Tensor,
     group: dict[str, Any],
 ) -> None:
-    """One tensor's step in single-tensor ops: the oracle of the fused call."""
-    beta1, beta2 = group["betas"]
-    lr, decay = group["lr"], group["weight_decay"]
-    if group["maximize"]:
-        grad = -grad
-    step.add_(1)
+    """One tensor's step in single-tensor ops: the oracle of the one-call update."""
+    read = (lambda x: x) if group["differentiable"] else _get_value
+    (beta1, beta2), lr, decay = map(read, group["betas"]), read(group["lr"]), group["weight_decay"]
+    step += 1
     if decay != 0:
         if group["decoupled_weight_decay"]:
             param.mul_(1 - lr * decay)
         else:
             grad = grad + param * decay
-    exp_avg.mul_(beta1).add_(grad * (1 - beta1))
+    exp_avg.lerp_(grad, 1 - beta1)
     exp_avg_sq.mul_(beta2).add_(grad * grad * (1 - beta2))
     t = float(step)
     correction1 = 1 - beta1**t
     correction2 = 1 - beta2**t
     second = exp_avg_sq
     if max_exp_avg_sq is not None:
-        max_exp_avg_sq.copy_(mg.maximum(max_exp_avg_sq, exp_avg_sq))
+        max_exp_avg_sq.copy_(mg.maximum(kept(max_exp_avg_sq, group), kept(exp_avg_sq, group)))
         second = max_exp_avg_sq
     denominator = second.sqrt() / correction2**0.5 + group["eps"]
-    param.sub_(exp_avg / denominator * (lr / correction1))
+    param.sub_(kept(exp_avg, group) / denominator * (lr / correction1))

@@ -1,3 +1,4 @@
+# ruff: noqa: I001
 """Optimizer: parameter groups, state, hooks, state_dict; the base class that third-party optimizers extend.
 
 Map. Groups and their checks · zero_grad and step · hooks · state_dict. Invariants: `param_groups` is a list of dicts
@@ -8,6 +9,7 @@ one is registered: registration puts a wrapped `step` on the instance.
 from __future__ import annotations
 
 import functools
+import warnings
 import weakref
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
@@ -18,18 +20,21 @@ import minigrad as mg
 from minigrad.utils._typename import typename as _typename
 from minigrad.utils.hooks import RemovableHandle
 
+from ._support import (  # noqa: F401  the names that optimizers written for torch import from here
+    Args, GlobalOptimizerPostHook, GlobalOptimizerPreHook, Kwargs, ParamsT, StateDict, _capturable_doc, _default_to_fused_or_foreach,
+    _device_dtype_check_for_fused, _differentiable_doc, _disable_dynamo_if_unsupported, _dispatch_sqrt, _foreach_doc,
+    _foreach_supported_types, _fused_doc, _get_capturable_supported_devices, _get_foreach_kernels_supported_devices,
+    _get_fused_kernels_supported_devices, _get_scalar_dtype, _get_value, _group_tensors_by_device_and_dtype, _maximize_doc, _params_doc,
+    _RequiredParameter, _split_names, _stack_if_compiling, _to_scalar, _use_grad_for_differentiable, _view_as_real, required,
+)  # fmt: skip
+
+__all__ = ["Optimizer", "register_optimizer_step_post_hook", "register_optimizer_step_pre_hook"]
+
 Tensor = mg.Tensor
+params_t = ParamsT
 _alive: weakref.WeakSet = weakref.WeakSet()
-_global_pre_hooks: dict[int, Callable[..., Any]] = OrderedDict()
-_global_post_hooks: dict[int, Callable[..., Any]] = OrderedDict()
-
-
-class _Required:
-    def __repr__(self) -> str:
-        return "<required parameter>"
-
-
-required = _Required()
+_global_optimizer_pre_hooks: dict[int, Callable[..., Any]] = OrderedDict()
+_global_optimizer_post_hooks: dict[int, Callable[..., Any]] = OrderedDict()
 
 
 class Optimizer:
@@ -56,7 +61,8 @@ class Optimizer:
         if not isinstance(groups[0], dict):
             groups = [{"params": groups}]
         for group in groups:
-            self.add_param_group(dict(group))
+            self.add_param_group(group)  # the caller's dict itself: wrappers (SAM, Lookahead) share groups with an inner optimizer
+        self._warned_capturable_if_run_uncaptured = True
         self._start()
 
     def _make_hook_tables(self) -> None:
@@ -68,8 +74,9 @@ class Optimizer:
         self._optimizer_load_state_dict_post_hooks: dict[int, Any] = OrderedDict()
 
     def _start(self) -> None:
+        self._patch_step_function()
         _alive.add(self)
-        if _global_pre_hooks or _global_post_hooks:
+        if _global_optimizer_pre_hooks or _global_optimizer_post_hooks:
             self._wrap_step()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -85,7 +92,7 @@ class Optimizer:
     def __repr__(self) -> str:
         lines = [type(self).__name__ + " ("]
         for i, group in enumerate(self.param_groups):
-            lines.append(f"Parameter Group {i}")
+            lines += [*([""] if i else []), f"Parameter Group {i}"]
             lines += [f"    {key}: {group[key]}" for key in sorted(group) if key != "params"]
         return "\n".join(lines) + "\n)"
 
@@ -108,10 +115,9 @@ class Optimizer:
                 "optimizer parameters need to be organized in ordered collections, but the ordering of tensors in "
                 "sets will change between runs. Please use a list instead."
             )
-        params = list(params)
-        if params and isinstance(params[0], tuple):
-            param_group["param_names"] = [name for name, _ in params]
-            params = [param for _, param in params]
+        params, names = _split_names(list(params))
+        if names is not None:
+            param_group["param_names"] = names
         param_group["params"] = params
         for param in params:
             if not isinstance(param, Tensor):
@@ -124,12 +130,19 @@ class Optimizer:
             param_group.setdefault(name, default)
         ids = {id(param) for param in params}
         if len(ids) != len(params):
-            raise ValueError("optimizer contains a parameter group with duplicate parameters")
+            warnings.warn(
+                "optimizer contains a parameter group with duplicate parameters; in future, this will cause an error",
+                stacklevel=3,
+            )
         for group in self.param_groups:
             if not ids.isdisjoint(id(param) for param in group["params"]):
                 raise ValueError("some parameters appear in more than one parameter group")
             if ("param_names" in group) != ("param_names" in param_group):
-                raise ValueError("all optimizer param groups should be with/without names.")
+                without = "with" if "param_names" in param_group else "without"
+                raise ValueError(
+                    "all optimizer param groups should be with/without names. "
+                    f"cannot add param group {without} names to the optimizer"
+                )
         self.param_groups.append(param_group)
 
     # ---- step ------------------------------------------------------------------------------------------------
@@ -156,6 +169,23 @@ class Optimizer:
         """Update the parameters once; `closure` recomputes the loss and is called with gradients enabled."""
         raise NotImplementedError
 
+    def _patch_step_function(self) -> None:
+        """Set the labels under which a profiler lists this optimizer."""
+        self._zero_grad_profile_name = f"Optimizer.zero_grad#{type(self).__name__}.zero_grad"
+
+    @staticmethod
+    def profile_hook_step(func: Callable[..., Any]) -> Callable[..., Any]:
+        """A `step` function as it is: hooks are put around the step of an instance when one is registered."""
+        return func
+
+    def _optimizer_step_code(self) -> None:
+        """A mark that profilers look for."""
+
+    def _cuda_graph_capture_health_check(self) -> None:
+        """Nothing to check: steps are not captured in graphs."""
+
+    _accelerator_graph_capture_health_check = _cuda_graph_capture_health_check
+
     def _evaluate(self, closure: Callable[[], Any] | None) -> Any:
         if closure is None:
             return None
@@ -178,7 +208,7 @@ class Optimizer:
         @functools.wraps(inner)
         def step(*args: Any, **kwargs: Any) -> Any:
             self = ref()
-            for hook in [*_global_pre_hooks.values(), *self._optimizer_step_pre_hooks.values()]:
+            for hook in [*_global_optimizer_pre_hooks.values(), *self._optimizer_step_pre_hooks.values()]:
                 returned = hook(self, args, kwargs)
                 if returned is None:
                     continue
@@ -188,7 +218,7 @@ class Optimizer:
                     )
                 args, kwargs = returned
             result = inner(self, *args, **kwargs) if bound else inner(*args, **kwargs)
-            for hook in [*self._optimizer_step_post_hooks.values(), *_global_post_hooks.values()]:
+            for hook in [*self._optimizer_step_post_hooks.values(), *_global_optimizer_post_hooks.values()]:
                 hook(self, args, kwargs)
             return result
 
@@ -278,38 +308,46 @@ class Optimizer:
             if param is None:
                 state[key] = value
             else:
-                state[param] = _cast(param, value)
-        for own, saved in zip(self.param_groups, saved_groups, strict=True):
+                state[param] = self._fit(param, value, key, saved_groups)
+        for i, (own, saved) in enumerate(zip(self.param_groups, saved_groups, strict=True)):
             saved["params"] = own["params"]
             if "param_names" in own and "param_names" not in saved:
-                saved["param_names"] = own["param_names"]
+                saved_groups[i] = {"param_names": own["param_names"], **saved}
         self.__setstate__({"state": state, "param_groups": saved_groups})
         for hook in self._optimizer_load_state_dict_post_hooks.values():
             hook(self)
 
+    def _fit(self, param: Tensor, value: Any, number: Any, groups: list[dict[str, Any]], key: Any = None) -> Any:
+        if isinstance(value, Tensor):
+            return Optimizer._process_value_according_to_param_policy(param, value, number, groups, key)
+        if isinstance(value, dict):
+            return {k: self._fit(param, v, number, groups, k) for k, v in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(self._fit(param, v, number, groups) for v in value)
+        return value
 
-def _cast(param: Tensor, value: Any, key: str | None = None) -> Any:
-    """A copy of loaded state that fits `param`: its device, and its dtype where it is floating ("step" stays)."""
-    if isinstance(value, Tensor):
+    @staticmethod
+    def _process_value_according_to_param_policy(
+        param: Tensor, value: Tensor, param_id: int, param_groups: list[dict[Any, Any]], key: Any = None
+    ) -> Tensor:
+        """A copy of loaded state that fits `param`: its device, its dtype where that is floating; "step" keeps its own."""
         if key == "step":
+            group = next((group for group in param_groups if param_id in group["params"]), {})
+            if group.get("capturable") or group.get("fused"):
+                return value.detach().to(device=param.device, dtype=mg.float32, copy=True)
             return value.detach().clone()
         dtype = param.dtype if param.is_floating_point() else value.dtype
         return value.detach().to(device=param.device, dtype=dtype, copy=True)
-    if isinstance(value, dict):
-        return {k: _cast(param, v, k) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_cast(param, v) for v in value)
-    return value
 
 
 def register_optimizer_step_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Call `hook(optimizer, args, kwargs)` before the step of every optimizer."""
-    return _register_global(_global_pre_hooks, hook)
+    return _register_global(_global_optimizer_pre_hooks, hook)
 
 
 def register_optimizer_step_post_hook(hook: Callable[..., None]) -> RemovableHandle:
     """Call `hook(optimizer, args, kwargs)` after the step of every optimizer."""
-    return _register_global(_global_post_hooks, hook)
+    return _register_global(_global_optimizer_post_hooks, hook)
 
 
 def _register_global(table: dict[int, Any], hook: Any) -> RemovableHandle:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import minigrad as mg
 
-from .optimizer import Optimizer, check_range
+from ._per_parameter import PerParameter, check_eps, check_lr, kept, new_step
+from .optimizer import ParamsT, check_range
 
 Tensor = mg.Tensor
 
 
-class RMSprop(Optimizer):
+class RMSprop(PerParameter):
     """v = alpha v + (1-alpha) g²;  p -= lr g / (sqrt(v) + eps).
 
     Args:
@@ -23,13 +23,16 @@ class RMSprop(Optimizer):
         weight_decay: adds weight_decay * p to the gradient.
         momentum: share of the last direction that is kept.
         centered: subtract the squared running mean from v.
-        capturable, foreach, differentiable: as in Adam; there is no fused step yet.
-        maximize: go up instead of down.
+        capturable, foreach, maximize, differentiable: as in Adam.
     """
+
+    _flags = {**PerParameter._flags, "momentum": 0, "centered": False}
+    _rule = "rmsprop"
+    _columns = ("square_avg", "momentum_buffer", "grad_avg")
 
     def __init__(
         self,
-        params: Iterable[Any],
+        params: ParamsT,
         lr: float | Tensor = 1e-2,
         alpha: float = 0.99,
         eps: float = 1e-8,
@@ -41,10 +44,8 @@ class RMSprop(Optimizer):
         maximize: bool = False,
         differentiable: bool = False,
     ) -> None:
-        if not 0.0 <= lr:
-            raise ValueError(f"Invalid learning rate: {lr}")
-        if not 0.0 <= eps:
-            raise ValueError(f"Invalid epsilon value: {eps}")
+        check_lr(lr)
+        check_eps(eps)
         for name, value in (("momentum", momentum), ("weight_decay", weight_decay), ("alpha", alpha)):
             check_range(name, value)
         super().__init__(
@@ -63,40 +64,34 @@ class RMSprop(Optimizer):
             },
         )
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter that has a gradient; returns the closure's loss."""
-        loss = None if closure is None else self._evaluate(closure)
-        for group in self.param_groups:
-            with mg.set_grad_enabled(group["differentiable"] and mg.is_grad_enabled()):
-                for param in group["params"]:
-                    if param.grad is not None:
-                        self._update(param, param.grad, group)
-        return loss
+    def _begin(self, own: dict[str, Any], param: Tensor, group: dict[str, Any]) -> None:
+        own["step"] = new_step()
+        own["square_avg"] = mg.zeros_like(param)
+        if group["momentum"] > 0:
+            own["momentum_buffer"] = mg.zeros_like(param)
+        if group["centered"]:
+            own["grad_avg"] = mg.zeros_like(param)
 
-    def _update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        own = self.state[param]
-        if not own:
-            own["step"] = mg.tensor(0.0, dtype=mg.float32)
-            own["square_avg"] = mg.zeros_like(param, requires_grad=False)
-            if group["momentum"] > 0:
-                own["momentum_buffer"] = mg.zeros_like(param, requires_grad=False)
-            if group["centered"]:
-                own["grad_avg"] = mg.zeros_like(param, requires_grad=False)
+    def _options(self, group: dict[str, Any]) -> list[float]:
+        return [
+            float(group["lr"]), group["weight_decay"], float(group["maximize"]), group["alpha"], group["eps"],
+            group["momentum"], float(group["centered"]),
+        ]  # fmt: skip
+
+    def _update(self, param: Tensor, grad: Tensor, own: dict[str, Any], group: dict[str, Any]) -> None:
         own["step"] += 1
         alpha = group["alpha"]
-        if group["maximize"]:
-            grad = -grad
         if group["weight_decay"] != 0:
             grad = grad + param * group["weight_decay"]
         square = own["square_avg"]
-        square.mul_(alpha).add_(grad * grad * (1 - alpha))
+        square.mul_(alpha).addcmul_(grad, grad, value=1 - alpha)
         if group["centered"]:
             mean = own["grad_avg"]
-            mean.mul_(alpha).add_(grad * (1 - alpha))
-            scale = (square - mean * mean).sqrt() + group["eps"]
+            mean.lerp_(grad, 1 - alpha)
+            scale = (square - mean.square()).sqrt() + group["eps"]
         else:
             scale = square.sqrt() + group["eps"]
         direction = grad / scale
         if group["momentum"] > 0:
-            direction = own["momentum_buffer"].mul_(group["momentum"]).add_(direction)
-        param.sub_(direction * group["lr"])
+            direction = kept(own["momentum_buffer"].mul_(group["momentum"]).add_(direction), group)
+        param.sub_(direction * self._rate(group))

@@ -1,0 +1,90 @@
+// Constants of each update rule, and the choice of its loops for this machine. See optim_rules.h.
+#include "optim_rules.h"
+
+#include <cmath>
+
+#include "isa.h"
+
+namespace mg::cpu {
+
+namespace portable {
+extern const RuleTable rule_table;
+}
+#if MG_HAVE_avx2
+namespace avx2 {
+extern const RuleTable rule_table;
+}
+#endif
+#if MG_HAVE_avx512
+namespace avx512 {
+extern const RuleTable rule_table;
+}
+#endif
+
+const RuleTable& rule_table() {
+#if MG_HAVE_avx512
+  if (isa() == Isa::Avx512) return avx512::rule_table;
+#endif
+#if MG_HAVE_avx2
+  if (isa() == Isa::Avx2) return avx2::rule_table;
+#endif
+  return portable::rule_table;
+}
+
+// In the order of Rule. Options after lr, weight_decay, maximize:
+const RuleInfo rule_info[kRules] = {
+    {"rmsprop", 7, 3},   // alpha, eps, momentum, centered           state: square_avg, momentum_buffer?, grad_avg?
+    {"adagrad", 5, 1},   // lr_decay, eps                            sum
+    {"adadelta", 5, 2},  // rho, eps                                 square_avg, acc_delta
+    {"adamax", 6, 2},    // beta1, beta2, eps                        exp_avg, exp_inf
+    {"nadam", 8, 2},     // beta1, beta2, eps, decoupled, momentum_decay  exp_avg, exp_avg_sq
+    {"radam", 7, 2},     // beta1, beta2, eps, decoupled             exp_avg, exp_avg_sq
+    {"rprop", 7, 2},     // eta-, eta+, smallest, largest            prev, step_size
+};
+
+static void decouple(const double* o, RuleStep& s) {
+  if (o[6] == 0) return;
+  s.shrink = 1 - o[0] * o[1];
+  s.decay = 0;
+}
+
+static double nadam_mu(const double* o, double t) { return o[3] * (1 - 0.5 * std::pow(0.96, t * o[7])); }
+
+unsigned prepare_rule(Rule rule, double t, const double* o, double* product, RuleStep& s) {
+  const double lr = o[0];
+  s = {o[2] != 0 ? -1.0 : 1.0, o[1], 1, {}};
+  switch (rule) {
+    case Rule::Rmsprop:
+      s = {s.sign, s.decay, 1, {lr, o[3], 1 - o[3], o[4], o[5], o[6]}};
+      return 1u | (o[5] > 0 ? 2u : 0) | (o[6] != 0 ? 4u : 0);
+    case Rule::Adagrad:
+      s = {s.sign, s.decay, 1, {lr / (1 + (t - 1) * o[3]), o[4]}};
+      return 1u;
+    case Rule::Adadelta:
+      s = {s.sign, s.decay, 1, {lr, o[3], 1 - o[3], o[4]}};
+      return 3u;
+    case Rule::Adamax:
+      s = {s.sign, s.decay, 1, {lr / (1 - std::pow(o[3], t)), 1 - o[3], o[4], o[5]}};
+      return 3u;
+    case Rule::NAdam: {
+      const double mu = nadam_mu(o, t), next = nadam_mu(o, t + 1);
+      *product *= mu;
+      decouple(o, s);
+      s = {s.sign, s.decay, s.shrink, {lr * (1 - mu) / (1 - *product), lr * next / (1 - *product * next), 1 - o[3], 1 - o[4], 1 / (1 - std::pow(o[4], t)), o[5]}};
+      return 3u;
+    }
+    case Rule::RAdam: {
+      const double power = std::pow(o[4], t), bias2 = 1 - power, rho_inf = 2 / (1 - o[4]) - 1, rho = rho_inf - 2 * t * power / bias2;
+      const double rectified = rho > 5 ? std::sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho) * bias2) : 0;
+      decouple(o, s);
+      s = {s.sign, s.decay, s.shrink, {lr / (1 - std::pow(o[3], t)), 1 - o[3], 1 - o[4], rectified, o[5]}};
+      return 3u;
+    }
+    case Rule::Rprop:
+      s = {s.sign, 0, 1, {o[3], o[4], o[5], o[6]}};
+      return 3u;
+  }
+  return 0;
+}
+
+}  // namespace mg::cpu
