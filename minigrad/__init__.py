@@ -31,6 +31,7 @@ from minigrad._tensor import (
 )  # fmt: skip
 
 from minigrad import _array_namespace  # attaches __array_namespace__ and to_device
+from minigrad import _tensor_more  # attaches rarely used names of torch.Tensor
 
 __version__ = "0.1.0"
 
@@ -48,9 +49,12 @@ globals().update(_namespaces[""])
 reshape = Tensor.reshape
 
 _LAZY = {
-    "array_api", "nn", "optim", "data", "io", "utils", "autograd", "testing", "linalg", "special", "random", "indexing", "masked",
-    "fft", "signal", "func",
+    "array_api", "nn", "optim", "data", "io", "serialization", "storage", "utils", "autograd", "testing", "linalg", "special",
+    "random", "indexing", "masked", "fft", "signal", "func", "jit", "fx", "onnx", "compiler", "cuda", "cpu", "mps", "xpu", "mtia",
+    "accelerator", "backends", "distributed", "overrides", "library", "types", "version", "torch_version", "functional", "compat",
+    "_C", "_dynamo", "_utils", "_jit_internal", "amp", "hub", "profiler", "distributions", "sparse", "multiprocessing",
 }  # fmt: skip
+_LAZY_FROM = ("_settings", "_legacy", "_functions")  # modules whose __all__ are names of this one
 _LAZY_NAMES = {
     "seed": "minigrad.random", "initial_seed": "minigrad.random", "get_rng_state": "minigrad.random",
     "set_rng_state": "minigrad.random", "save": "minigrad.io", "load": "minigrad.io",
@@ -62,10 +66,20 @@ def __getattr__(name: str):
     import importlib
 
     if name in _LAZY:
-        return importlib.import_module("minigrad." + name)
+        try:
+            return importlib.import_module("minigrad." + name)
+        except ModuleNotFoundError as error:
+            raise AttributeError(f"module 'minigrad' has no attribute '{name}'", name=name) from error
+    if name.endswith("Storage"):
+        return getattr(importlib.import_module("minigrad.storage"), name)
     if name in _LAZY_NAMES:
         value = getattr(importlib.import_module(_LAZY_NAMES[name]), name)
         globals()[name] = value
         return value
+    for source in () if name.startswith("__") else _LAZY_FROM:
+        module = importlib.import_module("minigrad." + source)
+        if name in module.__all__:
+            globals()[name] = getattr(module, name)
+            return globals()[name]
     remedy = ": complex32 is not supported. Try minigrad.complex64." if name in ("complex32", "chalf") else ""
     raise AttributeError(f"module 'minigrad' has no attribute '{name}'{remedy}")

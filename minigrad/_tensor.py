@@ -194,7 +194,7 @@ def contiguous_format_copy(self: Tensor, fmt: memory_format) -> Tensor:
 def _type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
     """`x.type()` names the type ('minigrad.FloatTensor'); `x.type(dtype)` converts."""
     if dtype is None:
-        return "minigrad." + _TYPE_NAMES[str(self.dtype).split(".")[1]]
+        return TYPE_PREFIX + _TYPE_NAMES[str(self.dtype).split(".")[1]]
     if isinstance(dtype, str):
         name = dtype.split(".")[-1]
         dtype = next((getattr(_core, d) for d, t in _TYPE_NAMES.items() if t == name), None)
@@ -203,6 +203,7 @@ def _type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
     return self.to(dtype)
 
 
+TYPE_PREFIX = "minigrad."  # minigrad.compat makes it "torch."
 _TYPE_NAMES = {
     "float32": "FloatTensor", "float64": "DoubleTensor", "float16": "HalfTensor", "bfloat16": "BFloat16Tensor",
     "uint8": "ByteTensor", "int8": "CharTensor", "int16": "ShortTensor", "int32": "IntTensor", "int64": "LongTensor",
@@ -258,22 +259,10 @@ def _dlpack_device(self: Tensor) -> tuple[int, int]:
 
 
 # --- copying and pickling ----------------------------------------------------------------------------------------------
-def _rebuild(data: bytes, dt: Any, shape: tuple, requires_grad: bool) -> Tensor:
-    out = _core.from_bytes(data, dt, shape)
-    return out.requires_grad_() if requires_grad else out
-
-
-def _rebuild_subclass(cls: type, base: Tensor, requires_grad: bool, state: dict[str, Any]) -> Tensor:
-    out = Tensor._make_subclass(cls, base, requires_grad)
-    out.__dict__.update(state)
-    return out
-
-
 def _reduce_ex(self: Tensor, protocol: int) -> Any:
-    args = (_core.to_bytes(self.detach()), self.dtype, tuple(self.shape), self.requires_grad and self.is_leaf)
-    if type(self) is Tensor:
-        return _rebuild, args, getattr(self, "__dict__", None) or None
-    return _rebuild_subclass, (type(self), _rebuild(*args[:3], False), args[3], dict(self.__dict__))
+    from minigrad.storage import reduce_tensor
+
+    return reduce_tensor(self)
 
 
 def _setstate(self: Tensor, state: dict[str, Any]) -> None:
@@ -290,11 +279,9 @@ def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
             "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment. "
             "Try x.detach().clone()."
         )
-    before = _core.set_grad_enabled(False)
-    try:
-        out = self.detach().clone()
-    finally:
-        _core.set_grad_enabled(before)
+    from minigrad.storage import deepcopy_data
+
+    out = deepcopy_data(self, memo)
     if type(self) is not Tensor:
         out = Tensor._make_subclass(type(self), out, self.requires_grad)
     elif self.requires_grad:
@@ -305,6 +292,27 @@ def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
     if getattr(self, "__dict__", None):  # plain tensors have none
         out.__dict__.update(copy.deepcopy(self.__dict__, memo))
     return out
+
+
+def _untyped_storage(self: Tensor) -> Any:
+    """The bytes this tensor looks at, shared with its views (`minigrad.UntypedStorage`)."""
+    from minigrad.storage import UntypedStorage
+
+    return UntypedStorage.of(self)
+
+
+def _storage(self: Tensor) -> Any:
+    """The storage as elements of this tensor's dtype (`minigrad.TypedStorage`); PyTorch's older form."""
+    from minigrad.storage import STORAGE_NAMES, UntypedStorage, storage_class
+
+    return storage_class(STORAGE_NAMES[str(self.dtype).split(".")[1]])(wrap_storage=UntypedStorage.of(self))
+
+
+def _set(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = None, stride: Any = None) -> Tensor:
+    """Let this tensor look at the memory of another tensor or storage."""
+    from minigrad.storage import set_tensor
+
+    return set_tensor(self, source, storage_offset, size, stride)
 
 
 # --- hooks -------------------------------------------------------------------------------------------------------------
@@ -378,6 +386,7 @@ def _attach() -> None:
         "to": _to, "type": _type, "cpu": _cpu, "cuda": _cuda, "numpy": _numpy,
         "__array__": _array, "__dlpack__": _dlpack, "__dlpack_device__": _dlpack_device, "__reduce_ex__": _reduce_ex,
         "__setstate__": _setstate, "__deepcopy__": _deepcopy, "__format__": _format, "__contains__": _contains,
+        "untyped_storage": _untyped_storage, "storage": _storage, "_typed_storage": _storage, "set_": _set,
         "register_hook": _register_hook, "register_post_accumulate_grad_hook": _register_post_accumulate_grad_hook,
     }  # fmt: skip
     for name, method in methods.items():

@@ -123,6 +123,8 @@ def op(
     aliases: tuple[str, ...] = (),
     can_fail: bool = False,
     holomorphic: bool = True,
+    exact_out: bool = False,
+    separate_out: bool = False,
     **extra: Any,
 ) -> Callable[..., Any]:
     """Declare an op with its own kernel and return its function.
@@ -139,6 +141,8 @@ def op(
         can_fail: the kernel may raise half-way (integer division by zero), so in-place forms go through a temporary.
         holomorphic: for complex outputs the formulas are those of real numbers and the engine evaluates conj(f(conj(g))); False:
             the formulas are written for complex g themselves (abs, sgn, eigenvectors ...). Formulas that save no tensor get g as it is.
+        exact_out: out= must have the result's dtype (products, gathers); others cast into it.
+        separate_out: out= may not share memory with an argument; elsewhere a shared out= gets the result by way of a copy.
         extra: anything else is kept in `info` (skip reasons, tolerances, …).
     Returns:
         the function.
@@ -147,7 +151,7 @@ def op(
     for name in formulas:
         del extra["d" + name]
     name, args, outputs, pointwise = _core.register_op(
-        schema, meta, formulas, grads, fast_grads, view, list(nondiff), can_fail, holomorphic
+        schema, meta, formulas, grads, fast_grads, view, list(nondiff), can_fail, holomorphic, exact_out, separate_out
     )
     spaces = () if namespace is None else (namespace,) if isinstance(namespace, str) else tuple(namespace)
     method = "" in spaces if method is None else method
@@ -258,15 +262,23 @@ def function_by_name(name: str, inplace: int = 0) -> Callable:
     return _core.op_function(name, bool(inplace), False) if inplace else functions[name]
 
 
-def signature_of(name: str) -> Any:
-    """`inspect.Signature` of an op's function, from its schema."""
+def signature_of(name: str, method: bool = False) -> Any:
+    """`inspect.Signature` of an op's function, from its schema; of its method with the first argument called self."""
     import inspect
 
     parameters = []
     for a in registry[name].args:
         kind = inspect.Parameter.KEYWORD_ONLY if a.keyword_only else inspect.Parameter.POSITIONAL_OR_KEYWORD
+        if a.variadic and not any(b.name != a.name and not b.keyword_only for b in registry[name].args[1:]):
+            kind = inspect.Parameter.VAR_POSITIONAL
         default = a.default if a.has_default else None if a.optional else inspect.Parameter.empty
-        parameters.append(inspect.Parameter(a.name, kind, default=default))
+        default = inspect.Parameter.empty if kind is inspect.Parameter.VAR_POSITIONAL else default
+        if default is inspect.Parameter.empty and kind is kind.POSITIONAL_OR_KEYWORD and any(
+            p.default is not p.empty for p in parameters
+        ):
+            default = None  # the core fills it in: a schema may have a required argument after an optional one
+        label = "self" if method and not parameters else "from_" if a.name == "from" else a.name  # a keyword cannot be a name
+        parameters.append(inspect.Parameter(label, kind, default=default))
     return inspect.Signature(parameters)
 
 

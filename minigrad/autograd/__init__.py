@@ -19,9 +19,9 @@ from minigrad.autograd.modes import (  # noqa: F401
     set_detect_anomaly,
     set_grad_enabled,
 )  # fmt: skip
+from minigrad.autograd.variable import Variable  # noqa: F401
 
 Tensor = _core.Tensor
-Variable = Tensor  # PyTorch's old name
 
 
 def _as_list(x: Any, what: str) -> list:
@@ -153,8 +153,11 @@ def __getattr__(name: str):
 
         globals()["gradcheck"], globals()["gradgradcheck"] = module.gradcheck, module.gradgradcheck
         return globals()[name]
-    if name == "functional":
+    if name in ("functional", "grad_mode", "anomaly_mode", "profiler", "forward_ad"):
         import importlib
 
-        return importlib.import_module("minigrad.autograd.functional")
+        try:
+            return importlib.import_module("minigrad.autograd." + name)
+        except ModuleNotFoundError as error:
+            raise AttributeError(f"module 'minigrad.autograd' has no attribute '{name}'") from error
     raise AttributeError(f"module 'minigrad.autograd' has no attribute '{name}'")

@@ -1,0 +1,67 @@
+"""torch._C, as far as programs touch it: classes and questions about PyTorch's compilers, all answered with "no"."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from minigrad._core import Generator, Size, Tensor, device, dtype  # noqa: F401
+from minigrad.jit import ScriptFunction, ScriptModule  # noqa: F401
+
+TensorBase = _TensorBase = Tensor
+has_cuda = has_mps = has_mkldnn = has_openmp = has_cudnn = _has_cuda = _has_mps = False
+_GLIBCXX_USE_CXX11_ABI = True
+TensorType = ListType = TupleType = StringType = IntType = FloatType = Graph = Node = Value = type("JitType", (), {})
+
+
+class DisableTorchFunctionSubclass(contextlib.AbstractContextManager):
+    """`with DisableTorchFunctionSubclass():` calls in it do not look for `__torch_function__`; the core never does."""
+
+    def __exit__(self, *error: Any) -> None:
+        pass
+
+
+DisableTorchFunction = DisableTorchFunctionSubclass
+
+
+class _DistributedC10d:
+    pass
+
+
+def _log_api_usage_once(*args: Any) -> None:
+    pass
+
+
+def _get_tracing_state() -> None:
+    return None
+
+
+def _is_tracing() -> bool:
+    return False
+
+
+def _cuda_getDeviceCount() -> int:
+    return 0
+
+
+def _cuda_isInBadFork() -> bool:
+    return False
+
+
+def _jit_set_profiling_executor(mode: bool) -> bool:
+    return False
+
+
+_jit_set_profiling_mode = _jit_override_can_fuse_on_cpu = _jit_override_can_fuse_on_gpu = (
+    _jit_set_texpr_fuser_enabled
+) = _jit_set_profiling_executor
+
+
+def _get_privateuse1_backend_name() -> str:
+    return "privateuseone"
+
+
+def _functorch_is_batched(tensor: Any) -> bool:
+    from minigrad.op import is_dataless
+
+    return is_dataless(tensor)

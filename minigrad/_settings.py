@@ -1,0 +1,329 @@
+"""torch's global switches: default device, determinism, matmul precision.
+
+`compile`. Looked up by `minigrad.__getattr__` through `__all__`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from minigrad import _core
+
+__all__ = [
+    "Event", "Stream", "are_deterministic_algorithms_enabled", "compile", "compiled_with_cxx11_abi", "get_default_device",
+    "get_deterministic_debug_mode", "get_device_module", "get_file_path", "get_float32_matmul_precision", "get_num_interop_threads",
+    "has_lapack", "has_mkl", "has_openmp", "init_num_threads", "is_anomaly_check_nan_enabled", "is_anomaly_enabled",
+    "is_deterministic_algorithms_warn_only_enabled", "is_distributed", "is_vulkan_available", "is_warn_always_enabled",
+    "set_anomaly_enabled", "set_default_device", "set_default_tensor_type", "set_deterministic_debug_mode", "set_float32_matmul_precision",
+    "set_flush_denormal", "set_num_interop_threads", "set_warn_always", "typename", "use_deterministic_algorithms",
+]  # fmt: skip
+
+has_lapack, has_mkl, has_openmp = True, False, False
+_state: dict[str, Any] = {
+    "precision": "highest", "deterministic": False, "warn_only": False, "warn_always": False, "interop_threads": 1, "default_device": None,
+    "compile_noted": False,
+}  # fmt: skip
+
+
+# --- compile -----------------------------------------------------------------------------------------------------------
+def compile(
+    model: Any = None, *, fullgraph: bool = False, dynamic: bool | None = None, backend: Any = "inductor", mode: str | None = None,
+    options: dict[str, Any] | None = None, disable: bool = False, recompile_limit: int | None = None, isolate_recompiles: bool = False,
+) -> Any:  # fmt: skip
+    """The function or module itself, run eagerly: the compiler is not built yet. A note says so once.
+
+    Args:
+        model: function or module; None makes a decorator: `@compile` and `@compile(mode=…)` both work.
+        backend, mode, dynamic, fullgraph, options, disable: accepted; they change nothing of the results in PyTorch either.
+    Raises:
+        RuntimeError: both mode and options are given.
+    """
+    if mode is not None and options is not None:
+        raise RuntimeError("Either mode or options can be specified, but both can't be specified at the same time.")
+    if model is None:
+        return lambda function: compile(function)
+    if not callable(model):
+        raise RuntimeError(f"compile: expected a function or a module: got {type(model).__name__}")
+    if not _state["compile_noted"]:
+        _state["compile_noted"] = True
+        warnings.warn("minigrad.compile runs the function eagerly: there is no compiler yet", stacklevel=2)
+    return model
+
+
+# --- devices -----------------------------------------------------------------------------------------------------------
+def set_default_device(device: Any) -> None:
+    """Device of new tensors; None or 'cpu'.
+
+    Raises:
+        RuntimeError: a device this build has not.
+    """
+    chosen = None if device is None else _core.device(device)
+    if chosen is not None and chosen.type != "cpu":
+        _core.to_device(_core.tensor(0.0), chosen)  # raises what the device raises
+    _state["default_device"] = chosen
+
+
+def get_default_device() -> Any:
+    """The device of new tensors."""
+    return _state["default_device"] or _core.device("cpu")
+
+
+def _device_enter(self: Any) -> Any:
+    _state.setdefault("device_stack", []).append(_state["default_device"])
+    set_default_device(self)
+    return self
+
+
+def _device_exit(self: Any, *error: Any) -> None:
+    _state["default_device"] = _state["device_stack"].pop()
+
+
+def _device_call(self: Any, function: Callable) -> Callable:
+    import functools
+
+    @functools.wraps(function)
+    def within(*args: Any, **kwargs: Any) -> Any:
+        with self:
+            return function(*args, **kwargs)
+
+    return within
+
+
+def attach_device_context() -> None:
+    """`with device('cpu'):` and `@device('cpu')` set the default device, as in PyTorch."""
+    for name, method in (("__enter__", _device_enter), ("__exit__", _device_exit), ("__call__", _device_call)):
+        setattr(_core.device, name, method)
+
+
+def get_device_module(device: Any = None) -> Any:
+    """The module of a device type: minigrad.cpu, minigrad.cuda."""
+    import importlib
+
+    kind = _core.device(device).type if device is not None else get_default_device().type
+    return importlib.import_module("minigrad." + kind)
+
+
+def set_default_tensor_type(t: Any) -> None:
+    """Default floating dtype by a legacy type: `FloatTensor`, `DoubleTensor`, or its name.
+
+    Raises:
+        TypeError: not a floating type.
+    """
+    from minigrad import _legacy
+
+    if isinstance(t, str):
+        t = getattr(_legacy, t.split(".")[-1], None)
+    if getattr(t, "is_cuda", False):
+        raise TypeError("type not available. Torch not compiled with CUDA enabled.")
+    target = getattr(t, "dtype", None)
+    if target is None or not target.is_floating_point:
+        raise TypeError("only floating-point types are supported as the default type")
+    _core.set_default_dtype(target)
+
+
+# --- switches ----------------------------------------------------------------------------------------------------------
+def set_float32_matmul_precision(precision: str) -> None:
+    """'highest', 'high' or 'medium'; float32 products are computed in float32 whatever it says.
+
+    Raises:
+        RuntimeError: another word.
+    """
+    if precision not in ("highest", "high", "medium"):
+        raise RuntimeError(f"set_float32_matmul_precision: got {precision!r}, expected 'highest', 'high' or 'medium'")
+    _state["precision"] = precision
+
+
+def get_float32_matmul_precision() -> str:
+    """What `set_float32_matmul_precision` set."""
+    return _state["precision"]
+
+
+def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
+    """Remembered; the CPU kernels are deterministic whatever it says."""
+    _state["deterministic"], _state["warn_only"] = bool(mode), bool(warn_only)
+
+
+def are_deterministic_algorithms_enabled() -> bool:
+    """What `use_deterministic_algorithms` set."""
+    return _state["deterministic"]
+
+
+def is_deterministic_algorithms_warn_only_enabled() -> bool:
+    """What `use_deterministic_algorithms` set."""
+    return _state["warn_only"]
+
+
+def set_deterministic_debug_mode(debug_mode: int | str) -> None:
+    """'default' (0), 'warn' (1) or 'error' (2).
+
+    Raises:
+        TypeError, RuntimeError: another value.
+    """
+    if not isinstance(debug_mode, (int, str)):
+        raise TypeError(f"debug_mode must be str or int, but got {type(debug_mode)}")
+    names = {"default": 0, "warn": 1, "error": 2}
+    level = names.get(debug_mode) if isinstance(debug_mode, str) else debug_mode
+    if level not in (0, 1, 2):
+        raise RuntimeError(
+            f"invalid value of debug_mode, expected one of default, warn, error or 0, 1, 2: got {debug_mode}"
+        )
+    use_deterministic_algorithms(level > 0, warn_only=level == 1)
+
+
+def get_deterministic_debug_mode() -> int:
+    """0, 1 (warn) or 2 (error)."""
+    return 0 if not _state["deterministic"] else 1 if _state["warn_only"] else 2
+
+
+def set_warn_always(b: bool) -> None:
+    """Remembered."""
+    _state["warn_always"] = bool(b)
+
+
+def is_warn_always_enabled() -> bool:
+    """What `set_warn_always` set."""
+    return _state["warn_always"]
+
+
+def get_num_interop_threads() -> int:
+    """1 unless set: ops of one program run one after the other."""
+    return _state["interop_threads"]
+
+
+def set_num_interop_threads(num: int) -> None:
+    """Remembered.
+
+    Raises:
+        RuntimeError: not positive.
+    """
+    if num <= 0:
+        raise RuntimeError("set_num_interop_threads expects a positive integer")
+    _state["interop_threads"] = int(num)
+
+
+def init_num_threads() -> None:
+    """Nothing to do: the pool starts by itself."""
+
+
+def set_flush_denormal(mode: bool) -> bool:
+    """False: denormals are kept."""
+    return False
+
+
+def is_anomaly_enabled() -> bool:
+    """Whether anomaly detection is on."""
+    return bool(_core.is_anomaly_enabled()) if hasattr(_core, "is_anomaly_enabled") else False
+
+
+def is_anomaly_check_nan_enabled() -> bool:
+    """Whether anomaly detection looks for nan: it always does when it is on."""
+    return is_anomaly_enabled()
+
+
+def set_anomaly_enabled(mode: bool, check_nan: bool = True) -> None:
+    """Switch anomaly detection."""
+    from minigrad.autograd.modes import set_detect_anomaly
+
+    set_detect_anomaly(mode)
+
+
+# --- small things ------------------------------------------------------------------------------------------------------
+def typename(obj: Any, /) -> str:
+    """'torch.FloatTensor' of a tensor, 'package.module.Class' of anything else."""
+    if isinstance(obj, _core.Tensor):
+        return obj.type()
+    kind = obj if hasattr(obj, "__qualname__") else type(obj)
+    module = getattr(kind, "__module__", "") or ""
+    return kind.__qualname__ if module in ("", "builtins") else f"{module}.{kind.__qualname__}"
+
+
+def compiled_with_cxx11_abi() -> bool:
+    """True."""
+    return True
+
+
+def get_file_path(*path_components: str) -> str:
+    """A path inside the package's folder."""
+    import os
+
+    return os.path.join(os.path.dirname(os.path.abspath(__file__)), *path_components)
+
+
+def is_vulkan_available() -> bool:
+    """False."""
+    return False
+
+
+def is_distributed(input: Any) -> bool:
+    """False."""
+    return False
+
+
+class Stream:
+    """A queue of work on a device; the CPU has one and runs it in order, so everything here returns at once."""
+
+    def __init__(self, device: Any = None, *, priority: int = 0) -> None:
+        self.device = _core.device(device if device is not None else "cpu")
+        self.priority, self.stream_id = priority, 0
+
+    def synchronize(self) -> None:
+        """Nothing is pending."""
+
+    def query(self) -> bool:
+        """True: nothing is pending."""
+        return True
+
+    def wait_stream(self, stream: Any) -> None:
+        """Nothing to wait for."""
+
+    def wait_event(self, event: Any) -> None:
+        """Nothing to wait for."""
+
+    def record_event(self, event: Any = None) -> Event:
+        """An event, recorded now."""
+        event = event or Event()
+        event.record(self)
+        return event
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        pass
+
+
+class Event:
+    """A point in the work of a stream: the time `record` was called."""
+
+    def __init__(
+        self, device: Any = None, *, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False
+    ) -> None:
+        self.device, self._time = device, None
+
+    def record(self, stream: Any = None) -> None:
+        """Note the time."""
+        import time
+
+        self._time = time.perf_counter()
+
+    def elapsed_time(self, end_event: Event) -> float:
+        """Milliseconds from this event to the other."""
+        if self._time is None or end_event._time is None:
+            raise RuntimeError("Both events must be recorded before calculating elapsed time.")
+        return (end_event._time - self._time) * 1e3
+
+    def query(self) -> bool:
+        """True: the CPU has nothing pending."""
+        return True
+
+    def synchronize(self) -> None:
+        """Nothing is pending."""
+
+    def wait(self, stream: Any = None) -> None:
+        """Nothing to wait for."""
+
+
+nullcontext = contextlib.nullcontext

@@ -1,0 +1,142 @@
+"""Rarely used names of torch.Tensor, attached to the C type at import: type questions, legacy constructors.
+
+Element-wise Python functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from minigrad import _core
+
+Tensor = _core.Tensor
+
+
+def _as_subclass(self: Tensor, cls: type) -> Tensor:
+    """The same values and history as an instance of a subclass of Tensor."""
+    return Tensor._make_subclass(cls, self, self.requires_grad) if self.is_leaf else _core.as_subclass(self,
+    cls) if hasattr(_core, "as_subclass") \
+        else Tensor._make_subclass(cls, self.detach(), False)  # fmt: skip
+
+
+def _apply_(self: Tensor, callable: Callable[[Any], Any]) -> Tensor:
+    """Replace every element by callable(element)."""
+    return self.copy_(
+        _core.tensor([callable(v) for v in self.flatten().tolist()], dtype=self.dtype).reshape(self.shape)
+    )
+
+
+def _map_(self: Tensor, tensor: Tensor, callable: Callable[[Any, Any], Any]) -> Tensor:
+    """Replace every element a by callable(a, b), b from `tensor`."""
+    pairs = zip(self.flatten().tolist(), tensor.expand_as(self).flatten().tolist())
+    return self.copy_(_core.tensor([callable(a, b) for a, b in pairs], dtype=self.dtype).reshape(self.shape))
+
+
+def _new(self: Tensor, *args: Any, device: Any = None) -> Tensor:
+    """A tensor of this dtype: `x.new(2, 3)` uninitialised, `x.new([1, 2])` with values."""
+    import minigrad as mg
+
+    if len(args) == 1 and not isinstance(args[0], (int, _core.Size)):
+        return mg.tensor(args[0], dtype=self.dtype)
+    size = args[0] if len(args) == 1 and isinstance(args[0], _core.Size) else args
+    return mg.empty(tuple(size) if args else (0,), dtype=self.dtype)
+
+
+def _pin_memory(self: Tensor, device: Any = None) -> Tensor:
+    """Copy to pinned memory.
+
+    Raises:
+        RuntimeError: there is no accelerator to pin it for.
+    """
+    raise RuntimeError("Cannot access accelerator device when none is available.")
+
+
+def _share_memory_(self: Tensor) -> Tensor:
+    """Move the storage, under all tensors on it, to memory that other processes can map; returns self."""
+    _core.share_storage(self)
+    return self
+
+
+def _is_shared(self: Tensor) -> bool:
+    """Whether the memory is shared between processes."""
+    return _core.is_shared(self)
+
+
+def _module_load(self: Tensor, other: Tensor, assign: bool = False) -> Tensor:
+    """How load_state_dict fills this parameter: copied, or taken over with assign=True."""
+    if not assign:
+        return self.copy_(other).detach()
+    return other.detach()
+
+
+def _is_nonzero(self: Tensor) -> bool:
+    """Whether the only element is not zero."""
+    from minigrad._functions import is_nonzero
+
+    return is_nonzero(self)
+
+
+def _is_set_to(self: Tensor, tensor: Tensor) -> bool:
+    """Whether both are the same view of the same memory."""
+    same = self.data_ptr() == tensor.data_ptr() and self.shape == tensor.shape and self.stride() == tensor.stride()
+    return same and self.dtype == tensor.dtype
+
+
+def _names(self: Tensor) -> tuple:
+    """One None per dimension: there are no named dimensions."""
+    return (None,) * self.dim()
+
+
+def _refine_names(self: Tensor, *names: Any) -> Tensor:
+    """Named dimensions are not here: raises NotImplementedError."""
+    raise NotImplementedError("Tensor.refine_names: minigrad has no named dimensions")
+
+
+METHODS: dict[str, Callable[..., Any]] = {
+    "as_subclass": _as_subclass, "apply_": _apply_, "map_": _map_, "new": _new, "pin_memory": _pin_memory, "module_load": _module_load,
+    "is_nonzero": _is_nonzero, "is_set_to": _is_set_to, "refine_names": _refine_names,
+    "share_memory_": _share_memory_, "is_shared": _is_shared, "is_pinned": lambda self, device=None: False,
+    "is_same_size": lambda self, other: self.shape == other.shape,
+    "is_distributed": lambda self: False,
+    "has_names": lambda self: False,
+    "record_stream": lambda self, stream: None,
+    "unsafe_split_with_sizes": lambda self, split_sizes, dim=0: self.split(list(split_sizes), dim),
+    "dim_order": lambda self, **kwargs: tuple(sorted(range(self.dim()), key=lambda d: -self.stride(d))),
+    "__array_wrap__": lambda self, array, *args: _core.from_numpy(array) if getattr(array, "ndim", 0) else _core.tensor(array),
+    "__nonzero__": lambda self: bool(self), "__long__": lambda self: int(self), "__div__": lambda self, other: self / other,
+}  # fmt: skip
+PROPERTIES: dict[str, Callable[[Tensor], Any]] = {
+    "names": _names, "name": lambda self: None, "output_nr": lambda self: 0, "volatile": lambda self: False,
+    "grad_dtype": lambda self: self.dtype,
+    **{f"is_{kind}": lambda self: False for kind in ("ipu", "maia", "mkldnn", "mtia", "nested", "sparse_csr", "vulkan", "xla", "xpu")},
+}  # fmt: skip
+
+
+def attach() -> None:
+    """Set those names that Tensor does not have yet."""
+    for name, method in METHODS.items():
+        if not hasattr(Tensor, name):
+            if getattr(method, "__name__", "") == "<lambda>":
+                method.__name__ = method.__qualname__ = name
+            setattr(Tensor, name, method)
+    for name, getter in PROPERTIES.items():
+        if not hasattr(Tensor, name):
+            setattr(Tensor, name, property(getter))
+    kinds = (_core.OpFunction, _core.OpMethod)
+    for kind, method in zip(kinds, (False, True)):
+        kind.__signature__ = property(_signature_property(method))
+        kind.__module__ = "minigrad"
+
+
+def _signature_property(method: bool) -> Callable[[Any], Any]:
+    def signature(self: Any) -> Any:
+        from minigrad.op import registry, signature_of
+
+        name = self.__name__
+        return signature_of(name if name in registry else name.removesuffix("_"), method)
+
+    return signature
+
+
+attach()

@@ -1,0 +1,3 @@
+"""torch.autograd.anomaly_mode."""
+
+from minigrad.autograd.modes import detect_anomaly, set_detect_anomaly  # noqa: F401

@@ -1,0 +1,4 @@
+"""torch.backends.quantized: there are no quantized engines."""
+
+engine = "none"
+supported_engines: list = []

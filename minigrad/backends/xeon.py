@@ -1,0 +1,5 @@
+"""torch.backends.xeon: not in this build."""
+
+from minigrad.backends import answers
+
+is_available = answers(False, "False.")

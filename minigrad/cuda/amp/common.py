@@ -1,0 +1,3 @@
+"""torch.cuda.amp.common."""
+
+from minigrad.cuda.amp import amp_definitely_not_available  # noqa: F401

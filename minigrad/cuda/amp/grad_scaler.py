@@ -1,0 +1,3 @@
+"""torch.cuda.amp.grad_scaler."""
+
+from minigrad.cuda.amp import GradScaler  # noqa: F401

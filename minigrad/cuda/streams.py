@@ -1,0 +1,3 @@
+"""torch.cuda.streams."""
+
+from minigrad.cuda import Event, ExternalStream, Stream  # noqa: F401

@@ -1,0 +1,3 @@
+"""torch.fx.graph."""
+
+from minigrad.fx import CodeGen, Graph  # noqa: F401

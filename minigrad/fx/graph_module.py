@@ -1,0 +1,3 @@
+"""torch.fx.graph_module."""
+
+from minigrad.fx import GraphModule  # noqa: F401

@@ -1,0 +1,3 @@
+"""torch.fx.interpreter."""
+
+from minigrad.fx import Interpreter, Transformer  # noqa: F401

@@ -1,0 +1,3 @@
+"""torch.fx.node."""
+
+from minigrad.fx import Node  # noqa: F401

@@ -1,0 +1,3 @@
+"""torch.fx.proxy."""
+
+from minigrad.fx import Proxy, Tracer  # noqa: F401
