@@ -14,6 +14,7 @@ from minigrad.data import (
     ConcatDataset,
     DataLoader,
     Dataset,
+    DistributedSampler,
     IterableDataset,
     RandomSampler,
     SequentialSampler,
@@ -149,6 +150,84 @@ def test_collate():
     assert default_convert({"a": np.ones(2), "b": [np.zeros(1), "x"]})["b"][1] == "x"
 
 
+class Bag:
+    def __init__(self, n):
+        self.n = n
+
+
+def test_collate_table_is_open():
+    from minigrad.data.collate import collate, default_collate_fn_map
+
+    default_collate_fn_map[Bag] = lambda batch, *, collate_fn_map: [bag.n for bag in batch]
+    try:
+        assert default_collate([(Bag(1), 2), (Bag(3), 4)])[0] == [1, 3]
+    finally:
+        del default_collate_fn_map[Bag]
+    with pytest.raises(TypeError):
+        default_collate([Bag(1)])
+    assert collate([1, 2], collate_fn_map={int: lambda batch, *, collate_fn_map: sum(batch)}) == 3
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("size", [1, 10, 23])
+def test_distributed_sampler_covers_the_data(size, drop_last, shuffle):
+    parts = [DistributedSampler(range(size), 4, rank, shuffle=shuffle, drop_last=drop_last) for rank in range(4)]
+    seen = [list(part) for part in parts]
+    assert all(len(indices) == len(part) for indices, part in zip(seen, parts, strict=True))
+    counts = Counter(i for indices in seen for i in indices)
+    assert max(counts.values(), default=0) <= (1 if drop_last else 4 if size == 1 else 2)
+    assert len(counts) == (size // 4 * 4 if drop_last else size)
+    if shuffle and size > 4:
+        parts[0].set_epoch(1)
+        assert list(parts[0]) != seen[0]
+    with pytest.raises(ValueError):
+        DistributedSampler(range(3), 2, 2)
+
+
+def test_orders_and_batches_are_torchs():
+    torch_data = pytest.importorskip("torch").utils.data
+    own = {name: getattr(mg.data, name) for name in mg.data.__all__}
+    samples = [(np.full(2, i), i, float(i), str(i), {"k": [i, i]}) for i in range(11)]
+
+    def plain(value):
+        if isinstance(value, dict):
+            return {k: plain(v) for k, v in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(v) for v in value]
+        return (str(value.dtype).split(".")[1], value.tolist()) if hasattr(value, "dtype") else value
+
+    for options in ({"batch_size": 4}, {"batch_size": 4, "drop_last": True}, {"batch_size": None}, {"batch_sampler": [[3, 1], [2]]},
+                    {"sampler": [5, 2, 9], "batch_size": 2}):  # fmt: skip
+        ours, theirs = own["DataLoader"](samples, **options), torch_data.DataLoader(samples, **options)
+        assert plain(list(ours)) == plain(list(theirs)) and len(ours) == len(theirs)
+    for make in (
+        lambda d: d["ConcatDataset"]([range(3), range(5, 7)])[-1],
+        lambda d: [list(d["DistributedSampler"](range(10), 3, r, shuffle=False)) for r in range(3)],
+        lambda d: list(d["BatchSampler"](d["SequentialSampler"](range(10)), 3, False)),
+        lambda d: [len(part) for part in d["random_split"](range(10), [0.33, 0.33, 0.34])],
+        lambda d: d["StackDataset"](a=range(3), b=range(3)).__getitems__([0, 2]),
+        lambda d: d["Subset"](range(10), [4, 5]).__getitems__([1]),
+    ):
+        assert make(own) == make(vars(torch_data))
+
+
+def test_stream_longer_than_it_said():
+    class Long(Count):
+        def __len__(self):
+            return 2
+
+    loader = DataLoader(Long(3), batch_size=None)
+    assert len(loader) == 2
+    with pytest.warns(UserWarning, match="was reported to be 2"):
+        list(loader)
+
+
+def test_pin_memory_warns_without_accelerator():
+    with pytest.warns(UserWarning, match="no accelerator is found"):
+        assert len(list(DataLoader([1, 2], pin_memory=True))) == 2
+
+
 def test_iterable_and_unbatched():
     assert batches(DataLoader(Count(5), batch_size=2)) == [[0, 1], [2, 3], [4]]
     assert batches(DataLoader(Count(5), batch_size=2, drop_last=True)) == [[0, 1], [2, 3]]
@@ -163,7 +242,6 @@ def test_iterable_and_unbatched():
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ({"num_workers": 2}, NotImplementedError),
         ({"num_workers": -1}, ValueError),
         ({"shuffle": True, "sampler": [0]}, ValueError),
         ({"batch_sampler": [[0]], "batch_size": 3}, ValueError),
@@ -172,6 +250,10 @@ def test_iterable_and_unbatched():
         ({"timeout": -1}, ValueError),
         ({"prefetch_factor": 2}, ValueError),
         ({"persistent_workers": True}, ValueError),
+        ({"multiprocessing_context": "spawn"}, ValueError),
+        ({"num_workers": 1, "multiprocessing_context": "sporn"}, ValueError),
+        ({"num_workers": 1, "multiprocessing_context": 3}, TypeError),
+        ({"num_workers": 1, "prefetch_factor": -1}, ValueError),
     ],
 )
 def test_loader_errors(options, error):
@@ -188,8 +270,10 @@ def test_loader_is_fixed_after_construction():
 
 
 def test_torchs_import_path():
+    from minigrad.utils.data._utils.collate import default_collate as same_collate
     from minigrad.utils.data.dataset import Subset as SameSubset
+    from minigrad.utils.data.distributed import DistributedSampler as SameSampler
 
     from minigrad.utils.data import DataLoader as Same
 
-    assert Same is DataLoader and SameSubset is Subset
+    assert Same is DataLoader and SameSubset is Subset and same_collate is default_collate and SameSampler is DistributedSampler

@@ -15,7 +15,7 @@ class Sampler(Generic[T_co]):
     """Base class: subclasses define `__iter__` over indices (or lists of them)."""
 
     def __init__(self, data_source: Any = None) -> None:
-        pass
+        """Programs written for older PyTorch pass the data source up."""
 
     def __iter__(self) -> Iterator[T_co]:
         raise NotImplementedError
@@ -39,7 +39,7 @@ def _fresh_generator(generator: Any) -> Any:
     if generator is not None:
         return generator
     made = mg.Generator()
-    made.manual_seed(int(mg.randint(0, 2**31 - 1, (1,)).item()))
+    made.manual_seed(int(mg.empty((), dtype=mg.int64).random_().item()))
     return made
 
 
@@ -62,8 +62,8 @@ class RandomSampler(Sampler[int]):
         self.replacement = replacement
         self._num_samples = num_samples
         self.generator = generator
-        if not isinstance(self.num_samples, int) or self.num_samples < 0:
-            raise ValueError(f"num_samples should be a non-negative integer value, but got num_samples={num_samples}")
+        if not isinstance(self.num_samples, int) or self.num_samples <= 0:
+            raise ValueError(f"num_samples should be a positive integer value, but got num_samples={self.num_samples}")
 
     @property
     def num_samples(self) -> int:
@@ -128,21 +128,7 @@ class WeightedRandomSampler(Sampler[int]):
         self.generator = generator
 
     def __iter__(self) -> Iterator[int]:
-        if self.replacement:
-            edges = self.weights.cumsum(0)
-            draws = mg.rand(self.num_samples, dtype=mg.float64, generator=self.generator) * edges[-1]
-            last = int((self.weights > 0).nonzero()[-1])
-            picked = mg.searchsorted(edges, draws, right=True).clamp(max=last)
-        else:
-            if int((self.weights > 0).sum()) < self.num_samples:
-                raise RuntimeError(
-                    "WeightedRandomSampler: not enough samples of positive weight: got "
-                    f"{int((self.weights > 0).sum())}, expected num_samples = {self.num_samples} or more"
-                )
-            # Efraimidis and Spirakis (2006): the largest log(u)/w are a weighted draw without replacement.
-            draws = mg.rand(len(self.weights), dtype=mg.float64, generator=self.generator)
-            keys = mg.where(self.weights > 0, draws.log() / self.weights, mg.full_like(draws, -float("inf")))
-            picked = keys.argsort(descending=True)[: self.num_samples]
+        picked = mg.multinomial(self.weights, self.num_samples, self.replacement, generator=self.generator)
         yield from picked.tolist()
 
     def __len__(self) -> int:

@@ -1,0 +1,46 @@
+"""How multiprocessing pickles tensors: as a descriptor of the shared segment their storage lives on.
+
+Registered with ForkingPickler, which serves queues, pipes and the arguments of processes; plain `pickle` still copies the bytes.
+"""
+
+from __future__ import annotations
+
+from multiprocessing.reduction import DupFd, ForkingPickler
+from typing import Any
+
+import minigrad as mg
+from minigrad import _core
+
+__all__ = ["init_reductions", "rebuild_tensor", "reduce_tensor"]
+
+
+def rebuild_tensor(
+    fd: Any, nbytes: int, dtype: mg.dtype, sizes: tuple, strides: tuple, offset: int, requires_grad: bool
+) -> mg.Tensor:
+    """A tensor on the segment behind `fd` (the end of `reduce_tensor`)."""
+    lease = _core.SharedSegment.open(fd.detach()).lease(False)
+    made = lease.tensor(0, nbytes, dtype, sizes, strides, offset)
+    return made.requires_grad_() if requires_grad else made
+
+
+def reduce_tensor(tensor: mg.Tensor) -> tuple:
+    """Share the storage and describe the tensor; RuntimeError for one with a history.
+
+    Tensors that are not in CPU memory (other devices, sparse layouts) travel by value, as in plain pickle.
+    """
+    if tensor.requires_grad and not tensor.is_leaf:
+        raise RuntimeError(
+            "Cowardly refusing to serialize non-leaf tensor which requires_grad, since autograd does not support crossing process "
+            "boundaries.  If you just want to transfer the data, call detach() on the tensor before serializing (e.g., putting it on "
+            "the queue)."
+        )
+    if tensor.device.type != "cpu" or tensor.layout != mg.strided:
+        return tensor.__reduce_ex__(2)
+    segment = _core.share_storage(tensor)
+    place = (_core.storage_nbytes(tensor), tensor.dtype, tuple(tensor.shape), tuple(tensor.stride()), tensor.storage_offset())
+    return rebuild_tensor, (DupFd(segment.fd), *place, tensor.requires_grad), getattr(tensor, "__dict__", None) or None
+
+
+def init_reductions() -> None:
+    """Register; subclasses (Parameter) reduce themselves to plain tensors."""
+    ForkingPickler.register(mg.Tensor, reduce_tensor)
