@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 
 import minigrad as mg
@@ -10,9 +11,21 @@ Tensor = mg.Tensor
 Parameters = Tensor | Iterable[Tensor]
 
 
+__all__ = ["clip_grad_norm", "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm"]
+
+
 def _grads(parameters: Parameters) -> list[Tensor]:
     parameters = [parameters] if isinstance(parameters, Tensor) else parameters
     return [p.grad for p in parameters if p.grad is not None]
+
+
+def _listed(parameters: Parameters) -> list[Tensor]:
+    if isinstance(parameters, Tensor):
+        return [parameters]
+    found = list(parameters)
+    if not found and not isinstance(parameters, (list, tuple)):  # a generator that was used up, most likely
+        warnings.warn("`parameters` is an empty generator, no gradient clipping will occur.", stacklevel=3)
+    return found
 
 
 def get_total_norm(
@@ -65,7 +78,7 @@ def clip_grad_norm_(
         error_if_nonfinite: raise when the norm is inf or NaN.
         foreach: accepted and ignored.
     """
-    parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    parameters = _listed(parameters)
     total = get_total_norm(_grads(parameters), norm_type, error_if_nonfinite)
     clip_grads_with_norm_(parameters, max_norm, total)
     return total
@@ -76,3 +89,17 @@ def clip_grad_value_(parameters: Parameters, clip_value: float, foreach: bool | 
     with mg.no_grad():
         for grad in _grads(parameters):
             grad.clamp_(min=-float(clip_value), max=float(clip_value))
+
+
+def clip_grad_norm(
+    parameters: Parameters,
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
+) -> Tensor:
+    """Old name of `clip_grad_norm_`."""
+    warnings.warn(
+        "`torch.nn.utils.clip_grad_norm` is now deprecated in favor of `torch.nn.utils.clip_grad_norm_`.", FutureWarning, stacklevel=2
+    )
+    return clip_grad_norm_(parameters, max_norm, norm_type, error_if_nonfinite, foreach)
