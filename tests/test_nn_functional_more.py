@@ -269,7 +269,7 @@ def test_recurrent_layers_refuse_what_does_not_fit():
         layer(mg.ones(5, 2, 4))
     with pytest.raises(ValueError, match="2D or 3D"):
         layer(mg.ones(3))
-    with pytest.raises(RuntimeError, match="hidden size"):
+    with pytest.raises(RuntimeError, match="hidden.0. size"):
         layer(mg.ones(5, 2, 3), (mg.zeros(1, 1, 4), mg.zeros(1, 2, 4)))
     with pytest.raises(ValueError):
         mg.nn.GRU(3, 0)

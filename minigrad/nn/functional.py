@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from minigrad._tensor import Tensor
 from minigrad.op import functions as _functions
 from minigrad.op import namespaces as _namespaces
 
@@ -55,6 +56,20 @@ from ._functional.activation import (
 from ._functional.attention import scaled_dot_product_attention
 from ._functional.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
 from ._functional.fold import fold, unfold
+from ._functional.internals import (
+    _canonical_mask,
+    _check_key_padding_mask,
+    _get_softmax_dim,
+    _in_projection,
+    _in_projection_packed,
+    _is_integer,
+    _list_with_default,
+    _mha_shape_check,
+    _no_grad_embedding_renorm_,
+    _none_or_dtype,
+    _verify_batch_size,
+    _verify_spatial_size,
+)
 from ._functional.linear_cross_entropy import linear_cross_entropy
 from ._functional.loss import (
     binary_cross_entropy,
@@ -93,7 +108,11 @@ from ._functional.vision import bilinear, channel_shuffle, pixel_shuffle, pixel_
 for _name, _function in _namespaces["nn.functional"].items():
     globals().setdefault(_name, _function)
 linear = _registered("linear")
-__all__ = sorted(n for n, v in globals().items() if callable(v) and not n.startswith("_") and n != "Any")
+native_channel_shuffle = channel_shuffle
+GRID_SAMPLE_INTERPOLATION_MODES = {"bilinear": 0, "nearest": 1, "bicubic": 2}
+GRID_SAMPLE_PADDING_MODES = {"zeros": 0, "border": 1, "reflection": 2}
+BroadcastingList1 = BroadcastingList2 = BroadcastingList3 = list  # annotations of the number of values an int stands for
+__all__ = sorted(n for n, v in globals().items() if callable(v) and not n.startswith("_") and n not in ("Any", "Tensor", "BroadcastingList1", "BroadcastingList2", "BroadcastingList3"))
 
 
 def __getattr__(name: str) -> Any:

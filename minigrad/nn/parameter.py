@@ -11,7 +11,7 @@ from typing import Any
 
 import minigrad as mg
 
-__all__ = ["Buffer", "Parameter", "is_lazy"]
+__all__ = ["Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter", "UninitializedTensorMixin", "is_lazy"]
 
 
 class _ParameterMeta(type(mg.Tensor)):
@@ -64,7 +64,16 @@ class Parameter(mg.Tensor, metaclass=_ParameterMeta):
         return _rebuild_parameter, (type(self), self.detach(), self.requires_grad, attributes)
 
 
-class Buffer(mg.Tensor):
+class _BufferMeta(type(mg.Tensor)):
+    """Lets a tensor that carries `_is_buffer` pass as a Buffer (torch's rule)."""
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        if type.__instancecheck__(cls, instance):
+            return True
+        return cls is Buffer and isinstance(instance, mg.Tensor) and getattr(instance, "_is_buffer", False)
+
+
+class Buffer(mg.Tensor, metaclass=_BufferMeta):
     """A Tensor that a Module registers as a buffer when it is assigned as an attribute.
 
     Args:
@@ -72,11 +81,12 @@ class Buffer(mg.Tensor):
         persistent: whether it is part of the module's state_dict.
     """
 
-    def __new__(cls, data: mg.Tensor | None = None, *, persistent: bool = True) -> Buffer:
+    def __new__(cls, data: mg.Tensor | None = None, *, persistent: bool = True) -> mg.Tensor:
         if data is None:
             data = mg.empty(0)
-        made = mg.Tensor._make_subclass(cls, data, data.requires_grad)
+        made = data.detach().requires_grad_(data.requires_grad)  # a plain Tensor, as in PyTorch: only the mark tells
         made.persistent = persistent
+        made._is_buffer = True
         return made
 
 
@@ -88,5 +98,8 @@ def _rebuild_parameter(cls: type, data: mg.Tensor, requires_grad: bool, attribut
 
 
 def is_lazy(param: Any) -> bool:
-    """Whether `param` still waits for its shape; never, until lazy modules exist."""
-    return False
+    """Whether `param` still waits for its shape (a lazy module's parameter or buffer)."""
+    return isinstance(param, UninitializedTensorMixin)
+
+
+from ._uninitialized import UninitializedBuffer, UninitializedParameter, UninitializedTensorMixin  # noqa: E402  needs Parameter

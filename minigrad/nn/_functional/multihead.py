@@ -12,38 +12,43 @@ import minigrad as mg
 from ._registry import registered
 from .attention import scaled_dot_product_attention
 from .dropout import dropout
+from .internals import (
+    _canonical_mask,
+    _check_key_padding_mask,
+    _in_projection,
+    _in_projection_packed,
+    _mha_shape_check,
+    _none_or_dtype,
+)
 
 Tensor = mg.Tensor
 linear = registered("linear")
-_NAME = "multi_head_attention_forward"
+_HINT = (
+    "Need attn_mask if specifying the is_causal hint. You may use the Transformer module method "
+    "`generate_square_subsequent_mask` to create this mask."
+)
 
 
 def _require(condition: bool, what: str, error: type[Exception] = AssertionError) -> None:
     if not condition:
-        raise error(f"{_NAME}: {what}.")
-
-
-def _additive(mask: Tensor | None, name: str, dtype: mg.dtype) -> Tensor | None:
-    """A bool mask (True is hidden) as a float one; float masks as they are."""
-    if mask is None or mask.is_floating_point():
-        return mask
-    _require(mask.dtype == mg.bool, f"only bool and floating types of {name} are supported: got {mask.dtype}")
-    return mg.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(mask, -math.inf)
+        raise error(what)
 
 
 def _project(
     query: Tensor, key: Tensor, value: Tensor, packed: Tensor | None, separate: tuple[Tensor | None, ...],
-    bias: Tensor | None,
-) -> list[Tensor]:  # fmt: skip
+    bias: Tensor | None, use_separate: bool,
+) -> list[Tensor] | tuple[Tensor, ...]:  # fmt: skip
     """Query, key and value after their projections; `packed` holds the three weights below each other."""
-    width = query.shape[-1]
-    if packed is not None:
-        weights = [packed.narrow(0, i * width, width) for i in range(3)]
-    else:
-        _require(all(w is not None for w in separate), "use_separate_proj_weight needs q, k and v_proj_weight")
-        weights = list(separate)
-    biases = [None] * 3 if bias is None else [bias.narrow(0, i * width, width) for i in range(3)]
-    return [linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True)]
+    if not use_separate:
+        _require(key.shape == value.shape, f"key shape {key.shape} does not match value shape {value.shape}")
+        _require(packed is not None, "use_separate_proj_weight is False but in_proj_weight is None")
+        return _in_projection_packed(query, key, value, packed, bias)
+    same = key.shape[:2] == value.shape[:2]
+    _require(same, f"key's sequence and batch dims {key.shape[:2]} do not match value's {value.shape[:2]}")
+    for name, weight in zip("qkv", separate, strict=True):
+        _require(weight is not None, f"use_separate_proj_weight is True but {name}_proj_weight is None")
+    biases = (None,) * 3 if bias is None else bias.chunk(3)
+    return _in_projection(query, key, value, *separate, *biases)
 
 
 def _heads(x: Tensor, batch: int, heads: int) -> Tensor:
@@ -65,11 +70,12 @@ def _mask(attn_mask: Tensor | None, batch: int, heads: int, queries: int, keys: 
         return None
     shape = tuple(attn_mask.shape)
     if attn_mask.dim() == 2:
-        _require(shape == (queries, keys), f"the 2D attn_mask is {shape}, but should be {(queries, keys)}", RuntimeError)
+        what = f"The shape of the 2D attn_mask is {attn_mask.shape}, but should be {(queries, keys)}."
+        _require(shape == (queries, keys), what, RuntimeError)
         return attn_mask.reshape(1, 1, queries, keys)
     wanted = (batch * heads, queries, keys)
-    _require(attn_mask.dim() == 3, f"attn_mask's dimension {attn_mask.dim()} is not supported", RuntimeError)
-    _require(shape == wanted, f"the 3D attn_mask is {shape}, but should be {wanted}", RuntimeError)
+    what = f"The shape of the 3D attn_mask is {attn_mask.shape}, but should be {wanted}."
+    _require(shape == wanted, what, RuntimeError)
     return attn_mask.reshape(batch, heads, queries, keys)
 
 
@@ -128,30 +134,31 @@ def multi_head_attention_forward(
     Returns:
         ((L, N, E) result, (N, L, S) or (N, H, L, S) weights or None).
     """
-    batched = query.dim() == 3
-    _require(query.dim() in (2, 3), f"query should be unbatched 2D or batched 3D: got {query.dim()}D")
-    _require(key.dim() == value.dim() == query.dim(), f"key and value should be {query.dim()}D: got {key.dim()}D and {value.dim()}D")
+    batched = _mha_shape_check(query, key, value, key_padding_mask, attn_mask, num_heads)
     if not batched:
         query, key, value = query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1)
         key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
-    _require(not is_causal or attn_mask is not None, "need attn_mask if specifying the is_causal hint", RuntimeError)
     queries, batch, width = query.shape
+    padding = _canonical_mask(key_padding_mask, "key_padding_mask", _none_or_dtype(attn_mask), "attn_mask", query.dtype)
+    _require(not is_causal or attn_mask is not None, _HINT, RuntimeError)
+    mask = _canonical_mask(attn_mask, "attn_mask", None, "", query.dtype, check_other=False)
     _require(width == embed_dim_to_check, f"was expecting embedding dimension of {embed_dim_to_check}, but got {width}")
     _require(width % num_heads == 0, f"embed_dim {width} not divisible by num_heads {num_heads}")
-    same = key.shape[:2] == value.shape[:2] if use_separate_proj_weight else key.shape == value.shape
-    _require(same, f"key shape {tuple(key.shape)} does not match value shape {tuple(value.shape)}")
-    _require(use_separate_proj_weight or in_proj_weight is not None, "in_proj_weight is None")
-    _require((bias_k is None) == (bias_v is None), "bias_k and bias_v go together")
     q, k, v = _project(
         query, key, value, None if use_separate_proj_weight else in_proj_weight,
-        (q_proj_weight, k_proj_weight, v_proj_weight), in_proj_bias,
+        (q_proj_weight, k_proj_weight, v_proj_weight), in_proj_bias, use_separate_proj_weight,
     )  # fmt: skip
-    mask = _mask(_additive(attn_mask, "attn_mask", q.dtype), batch, num_heads, queries, key.shape[0])
-    padding = _additive(key_padding_mask, "key_padding_mask", q.dtype)
+    mask = _mask(mask, batch, num_heads, queries, key.shape[0])
+    if padding is not None:
+        _check_key_padding_mask(padding, key.shape[0], batch)
     if bias_k is not None and bias_v is not None:
-        _require(static_k is None and static_v is None, "bias cannot be added to static key or value")
+        _require(static_k is None, "bias cannot be added to static key.")
+        _require(static_v is None, "bias cannot be added to static value.")
         k, v = mg.cat([k, bias_k.expand(1, batch, -1)]), mg.cat([v, bias_v.expand(1, batch, -1)])
         mask, padding = _widened(mask), _widened(padding)
+    else:
+        _require(bias_k is None, "bias_k is not None")
+        _require(bias_v is None, "bias_v is not None")
     head = width // num_heads
     fixed_k, fixed_v = (_static(x, n, batch, num_heads, head) for x, n in ((static_k, "static_k"), (static_v, "static_v")))
     q = _heads(q, batch, num_heads)
@@ -161,10 +168,6 @@ def multi_head_attention_forward(
         k, v = (mg.cat([x, x.new_zeros((batch, num_heads, 1, head))], 2) for x in (k, v))
         mask, padding = _widened(mask), _widened(padding)
     if padding is not None:
-        _require(
-            tuple(padding.shape) == (batch, k.shape[2]),
-            f"key_padding_mask should be {(batch, k.shape[2])}: got {tuple(padding.shape)}",
-        )
         hidden = padding.reshape(batch, 1, 1, -1)
         mask = hidden if mask is None else mask + hidden
     out, weights = _attend(q, k, v, mask, dropout_p if training else 0.0, need_weights)

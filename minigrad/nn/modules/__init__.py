@@ -2,60 +2,69 @@
 
 from __future__ import annotations
 
-from . import module
-from .activation import *  # noqa: F403
-from .activation import __all__ as _activation
-from .batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
-from .container import ModuleDict, ModuleList, Sequential
-from .conv import Conv1d, Conv2d, Conv3d
-from .conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
-from .distance import CosineSimilarity, PairwiseDistance
-from .dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
-from .flatten import Flatten, Unflatten
-from .instancenorm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
-from .linear import Bilinear, Identity, Linear
-from .loss import *  # noqa: F403
-from .loss import __all__ as _loss
-from .module import Module
-from .multihead import MultiheadAttention
-from .normalization import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
-from .padding import *  # noqa: F403
-from .padding import __all__ as _padding
-from .parameter_container import ParameterDict, ParameterList
-from .pixelshuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
-from .pooling import *  # noqa: F403
-from .pooling import __all__ as _pooling
-from .resample import *  # noqa: F403
-from .resample import __all__ as _resample
-from .rnn import *  # noqa: F403
-from .rnn import __all__ as _rnn
-from .sparse import Embedding, EmbeddingBag
-
-# torch keeps the global hook registrations in `modules.module`; programs import them from there.
-from ._global_hooks import (  # isort: skip
-    register_module_backward_hook,
-    register_module_forward_hook,
-    register_module_forward_pre_hook,
-    register_module_full_backward_hook,
-    register_module_full_backward_pre_hook,
+from . import (
+    activation,
+    adaptive,
+    batchnorm,
+    channelshuffle,
+    container,
+    conv,
+    distance,
+    dropout,
+    flatten,
+    fold,
+    instancenorm,
+    linear,
+    linear_cross_entropy,
+    loss,
+    module,
+    normalization,
+    padding,
+    pixelshuffle,
+    pooling,
+    sparse,
+    transformer,
+    upsampling,
 )
+from ._global_hooks import export as _export_global_hooks
+from .module import Module
 
-for _hook in (
-    register_module_backward_hook,
-    register_module_forward_hook,
-    register_module_forward_pre_hook,
-    register_module_full_backward_hook,
-    register_module_full_backward_pre_hook,
-):
-    setattr(module, _hook.__name__, _hook)
-module.register_module_backward_hook = register_module_backward_hook  # an alias: the loop saw its target's name
+_export_global_hooks(module)
 
-__all__ = [
-    "AlphaDropout", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "Bilinear", "ChannelShuffle", "Conv1d", "Conv2d", "Conv3d",
-    "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "CosineSimilarity", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d",
-    "Embedding", "EmbeddingBag", "FeatureAlphaDropout", "Flatten", "GroupNorm", "Identity", "InstanceNorm1d",
-    "InstanceNorm2d", "InstanceNorm3d", "LayerNorm", "Linear", "LocalResponseNorm", "Module", "ModuleDict", "ModuleList",
-    "MultiheadAttention",
-    "PairwiseDistance", "ParameterDict", "ParameterList", "PixelShuffle", "PixelUnshuffle", "RMSNorm", "Sequential",
-    "Unflatten", *_activation, *_loss, *_padding, *_pooling, *_resample, *_rnn,
-]  # fmt: skip
+__all__ = ["Module"]
+for _family in (
+    activation, adaptive, batchnorm, channelshuffle, container, conv, distance, dropout, flatten, fold, instancenorm, linear,
+    linear_cross_entropy, loss, normalization, padding, pixelshuffle, pooling, sparse, transformer, upsampling,
+):  # fmt: skip
+    for _name in _family.__all__:
+        globals()[_name] = getattr(_family, _name)
+        __all__.append(_name)
+
+# Last: it needs nn.utils.rnn, and other files of nn.utils need the names above.
+from . import rnn  # noqa: E402
+
+for _name in rnn.__all__:
+    globals()[_name] = getattr(rnn, _name)
+    __all__.append(_name)
+
+
+def _share_annotations() -> None:
+    """Put the annotation names that public programs import from these files into them, as PyTorch's have them."""
+    from minigrad._tensor import Tensor
+
+    from .. import _reduction, common_types
+
+    sized = (conv, flatten, fold, normalization, padding, pooling, upsampling)
+    for name in vars(common_types):
+        if name.startswith("_") and name.endswith("_t"):
+            for family in sized:
+                setattr(family, name, getattr(common_types, name))
+    normalization._shape_t = int | list[int]
+    plain = (activation, adaptive, batchnorm, container, distance, dropout, instancenorm, linear, loss, rnn, sparse, transformer)
+    for family in (*plain, *sized):
+        family.Tensor = Tensor
+    loss.LinearCrossEntropyLoss = linear_cross_entropy.LinearCrossEntropyLoss
+    loss._Reduction = _reduction
+
+
+_share_annotations()

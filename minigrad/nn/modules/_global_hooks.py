@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from minigrad.utils.hooks import Hook, RemovableHandle
 
-from . import _hooks
+from . import _hooks, _registration
 from .module import Module
 
 
@@ -43,3 +45,25 @@ def register_module_full_backward_hook(hook: Hook) -> RemovableHandle:
 
 
 register_module_backward_hook = register_module_full_backward_hook
+
+
+def register_module_buffer_registration_hook(hook: Hook) -> RemovableHandle:
+    """Call `hook(module, name, buffer)` when any module registers a buffer; a returned tensor takes its place."""
+    return _registration.add("buffer", hook)
+
+
+def register_module_parameter_registration_hook(hook: Hook) -> RemovableHandle:
+    """Call `hook(module, name, parameter)` when any module registers a parameter; a returned one takes its place."""
+    return _registration.add("parameter", hook)
+
+
+def register_module_module_registration_hook(hook: Hook) -> RemovableHandle:
+    """Call `hook(module, name, child)` when any module registers a child; a returned module takes its place."""
+    return _registration.add("module", hook)
+
+
+def export(module: Any) -> None:
+    """Put the registrations into `modules.module`, from where programs import them."""
+    for name, function in list(globals().items()):
+        if name.startswith("register_module_"):
+            setattr(module, name, function)

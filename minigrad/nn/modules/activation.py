@@ -19,7 +19,6 @@ from .activation_simple import (
     LogSigmoid,
     Mish,
     ReLU,
-    ReLU6,
     Sigmoid,
     SiLU,
     Softsign,
@@ -27,10 +26,11 @@ from .activation_simple import (
     Tanhshrink,
 )
 from .module import Module
+from .multihead import MultiheadAttention
 
 __all__ = [
     "CELU", "ELU", "GELU", "GLU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU", "LogSigmoid",
-    "LogSoftmax", "Mish", "PReLU", "RReLU", "ReLU", "ReLU6", "SELU", "SiLU", "Sigmoid", "Softmax", "Softmax2d",
+    "LogSoftmax", "Mish", "MultiheadAttention", "PReLU", "RReLU", "ReLU", "ReLU6", "SELU", "SiLU", "Sigmoid", "Softmax", "Softmax2d",
     "Softmin", "Softplus", "Softshrink", "Softsign", "Tanh", "Tanhshrink", "Threshold",
 ]  # fmt: skip
 
@@ -149,6 +149,21 @@ class Hardtanh(Module):
     def extra_repr(self) -> str:
         """The options."""
         return f"min_val={self.min_val}, max_val={self.max_val}" + (", inplace=True" if self.inplace else "")
+
+
+class ReLU6(Hardtanh):
+    """min(max(0, x), 6)."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__(0.0, 6.0, inplace)
+
+    def forward(self, input: mg.Tensor) -> mg.Tensor:
+        """Apply elementwise."""
+        return F.relu6(input, self.inplace)
+
+    def extra_repr(self) -> str:
+        """The option."""
+        return "inplace=True" if self.inplace else ""
 
 
 class Softplus(Module):

@@ -52,21 +52,6 @@ class SELU(_MaybeInplace):
         return F.selu(input, self.inplace)
 
 
-class ReLU6(_MaybeInplace):
-    """min(max(0, x), 6); a Hardtanh in torch's class tree too."""
-
-    __constants__ = ["min_val", "max_val", "inplace"]
-
-    def __init__(self, inplace: bool = False) -> None:
-        super().__init__(inplace)
-        self.min_val = 0.0
-        self.max_val = 6.0
-
-    def forward(self, input: mg.Tensor) -> mg.Tensor:
-        """Apply elementwise."""
-        return F.relu6(input, self.inplace)
-
-
 class _HiddenInplace(_MaybeInplace):
     def extra_repr(self) -> str:
         """Nothing: torch's repr of these layers is bare."""

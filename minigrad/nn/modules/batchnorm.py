@@ -8,10 +8,13 @@ import minigrad as mg
 
 from .. import functional as F
 from .. import init
-from ..parameter import Parameter
+from ..parameter import Parameter, UninitializedBuffer, UninitializedParameter
+from .lazy import LazyModuleMixin
 from .module import Module
 
-__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
+__all__ = [
+    "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "LazyBatchNorm1d", "LazyBatchNorm2d", "LazyBatchNorm3d", "SyncBatchNorm",
+]  # fmt: skip
 
 
 class _NormBase(Module):
@@ -111,6 +114,51 @@ class _BatchNorm(_NormBase):
         return F.batch_norm(input, mean, var, self.weight, self.bias, use_batch, factor, self.eps)
 
 
+class _LazyNormBase(LazyModuleMixin, _NormBase):
+    """num_features from the second dimension of the first input."""
+
+    def __init__(
+        self,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        made = {"device": device, "dtype": dtype}
+        super().__init__(0, eps, momentum, False, False, **made)
+        self.affine = affine
+        self.track_running_stats = track_running_stats
+        if affine:
+            self.weight = UninitializedParameter(**made)
+            self.bias = UninitializedParameter(**made) if bias else None
+        if track_running_stats:
+            self.running_mean = UninitializedBuffer(**made)
+            self.running_var = UninitializedBuffer(**made)
+            self.num_batches_tracked = mg.tensor(0, dtype=mg.long, device=device)
+
+    def reset_parameters(self) -> None:
+        """Reset statistics, scale and shift, once the shapes are known."""
+        if not self.has_uninitialized_params() and self.num_features != 0:
+            super().reset_parameters()
+
+    def initialize_parameters(self, input: mg.Tensor) -> None:
+        """Take num_features from `input` and set the initial values."""
+        if not self.has_uninitialized_params():
+            return
+        self.num_features = input.shape[1]
+        waiting = [self.weight, self.bias] if self.affine else []
+        if self.track_running_stats:
+            waiting += [self.running_mean, self.running_var]
+        for tensor in waiting:
+            if tensor is not None:
+                tensor.materialize((self.num_features,))
+        self.reset_parameters()
+
+
 class BatchNorm1d(_BatchNorm):
     """Batch normalisation of (N, C) or (N, C, L), per channel.
 
@@ -141,3 +189,63 @@ class BatchNorm3d(_BatchNorm):
     def _check_input_dim(self, input: mg.Tensor) -> None:
         if input.dim() != 5:
             raise ValueError(f"expected 5D input (got {input.dim()}D input)")
+
+
+def _lazy(layer: type[_BatchNorm]) -> type[_BatchNorm]:
+    """The lazy twin of a batch normalisation layer."""
+    name = f"Lazy{layer.__name__}"
+    doc = f"A {layer.__name__} that takes num_features from the second dimension of its first input."
+    members = {"cls_to_become": layer, "__doc__": doc, "__module__": __name__, "__qualname__": name}
+    return type(name, (_LazyNormBase, layer), members)
+
+
+LazyBatchNorm1d, LazyBatchNorm2d, LazyBatchNorm3d = (_lazy(c) for c in (BatchNorm1d, BatchNorm2d, BatchNorm3d))
+
+
+class SyncBatchNorm(_BatchNorm):
+    """Batch normalisation of (N, C, *) over all processes; in one process, plain batch normalisation.
+
+    Args:
+        num_features, eps, momentum, affine, track_running_stats: as in BatchNorm1d.
+        process_group: the processes that share statistics; kept, of no effect in one process.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        process_group: Any | None = None,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
+        self.process_group = process_group
+
+    def _check_input_dim(self, input: mg.Tensor) -> None:
+        if input.dim() < 2:
+            raise ValueError(f"expected at least 2D input (got {input.dim()}D input)")
+        if input.shape[1] == 0:
+            raise ValueError("SyncBatchNorm number of input channels should be non-zero")
+
+    @classmethod
+    def convert_sync_batchnorm(cls, module: Module, process_group: Any | None = None) -> Module:
+        """`module` with every batch normalisation layer in it replaced by one of this class that shares its tensors."""
+        converted = module
+        if isinstance(module, _BatchNorm):
+            converted = cls(
+                module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats, process_group,
+                bias=module.bias is not None,
+            )  # fmt: skip
+            if module.affine:
+                converted.weight, converted.bias = module.weight, module.bias
+            for name in ("running_mean", "running_var", "num_batches_tracked"):
+                setattr(converted, name, getattr(module, name))
+            converted.training = module.training
+        for name, child in module.named_children():
+            converted.add_module(name, cls.convert_sync_batchnorm(child, process_group))
+        return converted

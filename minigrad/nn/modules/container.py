@@ -1,16 +1,34 @@
-"""Containers of modules: Sequential, ModuleList, ModuleDict."""
+"""Containers of modules: Sequential, ModuleList, ModuleDict; those of parameters are in `parameter_container.py`."""
 
 from __future__ import annotations
 
 import itertools
 import operator
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .module import Module, _indent
+from ..parameter import Parameter  # noqa: F401
+from .module import Module, _addindent
+from .parameter_container import ParameterDict, ParameterList
 
-__all__ = ["ModuleDict", "ModuleList", "Sequential"]
+__all__ = ["Container", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
+
+
+class Container(Module):
+    """The oldest name of a module of modules (deprecated): `Container(a=…, b=…)` registers a and b."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__()
+        warnings.warn(
+            "`nn.Container` is deprecated. All of its functionality is now implemented in `nn.Module`. Subclass that instead.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        for name, module in kwargs.items():
+            self.add_module(name, module)
+
 
 
 class Sequential(Module):
@@ -190,7 +208,7 @@ class ModuleList(Module):
                 label, shown = f"{position}-{position + count - 1}", f"{count} x {text}"
             else:
                 label, shown = str(position), text
-            lines.append(_indent(f"({label}): {shown}", 2))
+            lines.append(_addindent(f"({label}): {shown}", 2))
             position += count
         return self._get_name() + "(\n  " + "\n  ".join(lines) + "\n)"
 

@@ -11,9 +11,12 @@ from .. import functional as F
 from .. import init
 from ..parameter import Parameter
 from .module import Module
-from .utils import _ntuple
+from .utils import _ntuple, _pair, _reverse_repeat_tuple, _single, _triple  # noqa: F401  public programs import them from here
 
-__all__ = ["Conv1d", "Conv2d", "Conv3d"]
+__all__ = [
+    "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "LazyConv1d", "LazyConv2d",
+    "LazyConv3d", "LazyConvTranspose1d", "LazyConvTranspose2d", "LazyConvTranspose3d",
+]  # fmt: skip
 
 
 class _ConvNd(Module):
@@ -185,3 +188,20 @@ class Conv3d(_Conv):
     """3-D convolution (cross-correlation) of (N, C, D, H, W) or (C, D, H, W); arguments as in Conv2d."""
 
     _dims = 3
+
+
+# PyTorch has all convolutions in one module; these need the base above.
+from .conv_transpose import (  # noqa: E402
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+    _ConvTransposeNd,  # noqa: F401
+)
+from .lazy_conv import (  # noqa: E402
+    LazyConv1d,
+    LazyConv2d,
+    LazyConv3d,
+    LazyConvTranspose1d,
+    LazyConvTranspose2d,
+    LazyConvTranspose3d,
+)

@@ -8,9 +8,11 @@ from typing import Any
 import minigrad as mg
 
 from .. import functional as F
-from .batchnorm import _NormBase
+from .batchnorm import _LazyNormBase, _NormBase
 
-__all__ = ["InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d"]
+__all__ = [
+    "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "LazyInstanceNorm1d", "LazyInstanceNorm2d", "LazyInstanceNorm3d",
+]  # fmt: skip
 
 
 class _InstanceNorm(_NormBase):
@@ -80,3 +82,16 @@ class InstanceNorm3d(_InstanceNorm):
     """Instance normalisation of (N, C, D, H, W) or (C, D, H, W)."""
 
     _spatial = 3
+
+
+def _lazy(layer: type[_InstanceNorm]) -> type[_InstanceNorm]:
+    """The lazy twin of an instance normalisation layer."""
+    name = f"Lazy{layer.__name__}"
+    doc = f"A {layer.__name__} that takes num_features from the second dimension of its first input."
+    members = {"cls_to_become": layer, "__doc__": doc, "__module__": __name__, "__qualname__": name}
+    return type(name, (_LazyNormBase, layer), members)
+
+
+LazyInstanceNorm1d, LazyInstanceNorm2d, LazyInstanceNorm3d = (
+    _lazy(c) for c in (InstanceNorm1d, InstanceNorm2d, InstanceNorm3d)
+)

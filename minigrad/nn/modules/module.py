@@ -344,7 +344,7 @@ class Module(HookMixin, TraverseMixin, StateMixin, ModuleBase):
     def __repr__(self) -> str:
         extra = self.extra_repr()
         extra_lines = extra.split("\n") if extra else []
-        child_lines = [f"({name}): {_indent(repr(child), 2)}" for name, child in self._modules.items()]
+        child_lines = [f"({name}): {_addindent(repr(child), 2)}" for name, child in self._modules.items()]
         lines = extra_lines + child_lines
         if not lines:
             return self._get_name() + "()"
@@ -353,9 +353,9 @@ class Module(HookMixin, TraverseMixin, StateMixin, ModuleBase):
         return self._get_name() + "(\n  " + "\n  ".join(lines) + "\n)"
 
 
-def _indent(text: str, spaces: int) -> str:
-    first, *rest = text.split("\n")
-    return "\n".join([first] + [" " * spaces + line for line in rest])
+def _addindent(s_: str, numSpaces: int) -> str:  # noqa: N803  PyTorch's name and arguments: programs import it
+    first, *rest = s_.split("\n")
+    return "\n".join([first] + [" " * numSpaces + line for line in rest])
 
 
 def _parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool, Any]:

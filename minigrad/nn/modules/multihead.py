@@ -9,7 +9,7 @@ import minigrad as mg
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter
-from .linear import Linear
+from .linear import NonDynamicallyQuantizableLinear
 from .module import Module
 
 __all__ = ["MultiheadAttention"]
@@ -36,6 +36,8 @@ class MultiheadAttention(Module):
     """
 
     __constants__ = ["batch_first"]
+    bias_k: mg.Tensor | None
+    bias_v: mg.Tensor | None
 
     def __init__(
         self,
@@ -53,7 +55,9 @@ class MultiheadAttention(Module):
     ) -> None:
         super().__init__()
         if embed_dim <= 0 or num_heads <= 0:
-            raise ValueError(f"embed_dim and num_heads must be greater than 0, got {embed_dim} and {num_heads} instead")
+            raise ValueError(
+                f"embed_dim and num_heads must be greater than 0, got embed_dim={embed_dim} and num_heads={num_heads} instead"
+            )
         if embed_dim % num_heads:
             raise AssertionError("embed_dim must be divisible by num_heads")
         self.embed_dim = embed_dim
@@ -76,7 +80,7 @@ class MultiheadAttention(Module):
         for name in ("q_proj_weight", "k_proj_weight", "v_proj_weight", "in_proj_weight"):
             self.register_parameter(name, Parameter(mg.empty(used[name], **made)) if name in used else None)
         self.register_parameter("in_proj_bias", Parameter(mg.empty(3 * embed_dim, **made)) if bias else None)
-        self.out_proj = Linear(embed_dim, embed_dim, bias=bias, **made)
+        self.out_proj = NonDynamicallyQuantizableLinear(embed_dim, embed_dim, bias=bias, **made)
         for name in ("bias_k", "bias_v"):
             self.register_parameter(name, Parameter(mg.empty((1, 1, embed_dim), **made)) if add_bias_kv else None)
         self._reset_parameters()
@@ -105,8 +109,9 @@ class MultiheadAttention(Module):
     ) -> tuple[mg.Tensor, mg.Tensor | None]:
         """Result and attention weights; the masks are those of F.multi_head_attention_forward."""
         swapped = self.batch_first and query.dim() == 3
-        if swapped:
-            query, key, value = (x.transpose(0, 1) for x in (query, key, value))
+        if swapped:  # equal tensors stay one object: the projection then is one product
+            moved = {id(x): x.transpose(0, 1) for x in (query, key, value) if x.dim() == 3}
+            query, key, value = (moved.get(id(x), x) for x in (query, key, value))
         out, weights = F.multi_head_attention_forward(
             query, key, value, self.embed_dim, self.num_heads, self.in_proj_weight, self.in_proj_bias, self.bias_k,
             self.bias_v, self.add_zero_attn, self.dropout, self.out_proj.weight, self.out_proj.bias,
@@ -116,3 +121,22 @@ class MultiheadAttention(Module):
             average_attn_weights=average_attn_weights, is_causal=is_causal,
         )  # fmt: skip
         return out.transpose(0, 1) if swapped else out, weights
+
+    def merge_masks(
+        self, attn_mask: mg.Tensor | None, key_padding_mask: mg.Tensor | None, query: mg.Tensor
+    ) -> tuple[mg.Tensor | None, int | None]:
+        """Both masks as one, and its kind: 0 for (L, L), 1 for a padding mask, 2 for (N, H, L, L) of both."""
+        if attn_mask is None:
+            return key_padding_mask, None if key_padding_mask is None else 1
+        batch, length, _ = query.shape
+        if attn_mask.dim() == 3:
+            merged = attn_mask.view(batch, -1, length, length)
+        else:
+            merged = attn_mask.view(1, 1, length, length).expand(batch, self.num_heads, -1, -1)
+        if key_padding_mask is not None:
+            merged = merged + key_padding_mask.view(batch, 1, 1, length).expand(-1, self.num_heads, -1, -1)
+        return merged, 2
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state.setdefault("_qkv_same_embed_dim", True)  # pickles from before separate widths existed
+        super().__setstate__(state)

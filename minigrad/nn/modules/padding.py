@@ -45,27 +45,41 @@ class _ConstantPadNd(_PadNd):
         return f"padding={self.padding}, value={self.value}"
 
 
-class _ZeroPadNd(_ConstantPadNd):
-    def __init__(self, padding: Any) -> None:
-        super().__init__(padding, 0.0)
+class _ReflectionPadNd(_PadNd):
+    _mode = "reflect"
 
-    extra_repr = _PadNd.extra_repr
+
+class _ReplicationPadNd(_PadNd):
+    _mode = "replicate"
+
+
+class _CircularPadNd(_PadNd):
+    _mode = "circular"
+
+
+def _zero_init(self: Any, padding: Any) -> None:
+    _ConstantPadNd.__init__(self, padding, 0.0)
 
 
 _SIDES = {1: "(left, right)", 2: "(left, right, top, bottom)", 3: "(left, right, top, bottom, front, back)"}
 _KINDS = {
-    "CircularPad": (_PadNd, "circular", "Continue at the other end"),
-    "ConstantPad": (_ConstantPadNd, "constant", "Fill with `value`"),
-    "ReflectionPad": (_PadNd, "reflect", "Mirror at the border, which is not repeated"),
-    "ReplicationPad": (_PadNd, "replicate", "Repeat the border"),
-    "ZeroPad": (_ZeroPadNd, "constant", "Fill with zeros"),
+    "CircularPad": (_CircularPadNd, "Continue at the other end"),
+    "ConstantPad": (_ConstantPadNd, "Fill with `value`"),
+    "ReflectionPad": (_ReflectionPadNd, "Mirror at the border, which is not repeated"),
+    "ReplicationPad": (_ReplicationPadNd, "Repeat the border"),
+    "ZeroPad": (None, "Fill with zeros"),  # on the ConstantPad of as many dimensions
 }
 __all__: list[str] = []
-for _kind, (_base, _mode, _what) in _KINDS.items():
+for _kind, (_base, _what) in _KINDS.items():
     for _dims, _sides in _SIDES.items():
         _name = f"{_kind}{_dims}d"
-        _doc = f"{_what}; `padding` is one int or {_sides}."
-        globals()[_name] = type(
-            _name, (_base,), {"__doc__": _doc, "__module__": __name__, "_dims": _dims, "_mode": _mode}
-        )
+        _members = {
+            "__doc__": f"{_what}; `padding` is one int or {_sides}.",
+            "__module__": __name__,
+            "__qualname__": _name,
+            "_dims": _dims,
+        }
+        if _base is None:
+            _members |= {"__init__": _zero_init, "extra_repr": _PadNd.extra_repr}
+        globals()[_name] = type(_name, (_base or globals()[f"ConstantPad{_dims}d"],), _members)
         __all__.append(_name)

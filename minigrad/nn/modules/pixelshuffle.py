@@ -1,4 +1,4 @@
-"""PixelShuffle, PixelUnshuffle, ChannelShuffle."""
+"""PixelShuffle and PixelUnshuffle."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import minigrad as mg
 from .. import functional as F
 from .module import Module
 
-__all__ = ["ChannelShuffle", "PixelShuffle", "PixelUnshuffle"]
+__all__ = ["PixelShuffle", "PixelUnshuffle"]
 
 
 class PixelShuffle(Module):
@@ -44,21 +44,3 @@ class PixelUnshuffle(Module):
     def extra_repr(self) -> str:
         """The factor."""
         return f"downscale_factor={self.downscale_factor}"
-
-
-class ChannelShuffle(Module):
-    """Interleave groups of channels."""
-
-    __constants__ = ["groups"]
-
-    def __init__(self, groups: int) -> None:
-        super().__init__()
-        self.groups = groups
-
-    def forward(self, input: mg.Tensor) -> mg.Tensor:
-        """Rearrange `input`."""
-        return F.channel_shuffle(input, self.groups)
-
-    def extra_repr(self) -> str:
-        """The groups."""
-        return f"groups={self.groups}"

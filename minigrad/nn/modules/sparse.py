@@ -14,26 +14,8 @@ from .module import Module
 __all__ = ["Embedding", "EmbeddingBag"]
 
 
-class Embedding(Module):
-    """A table of vectors looked up by integer.
-
-    Args:
-        num_embeddings: number of rows.
-        embedding_dim: width of a row.
-        padding_idx: row that starts at zero and gets no gradient.
-        max_norm: rows are scaled to at most this norm when looked up.
-        norm_type: which norm `max_norm` means.
-        scale_grad_by_freq: divide a row's gradient by its count in the batch.
-        sparse: accepted; gradients are dense here.
-
-    Rows start from N(0, 1).
-
-    Example:
-        >>> mg.nn.Embedding(10, 3)(mg.tensor([[1, 2], [3, 4]])).shape
-        minigrad.Size([2, 2, 3])
-    """
-
-    __constants__ = ["num_embeddings", "embedding_dim", "padding_idx", "max_norm", "norm_type"]
+class _Table(Module):
+    """The learned rows of Embedding and EmbeddingBag."""
 
     def __init__(
         self,
@@ -76,6 +58,28 @@ class Embedding(Module):
         if self.padding_idx is not None:
             with mg.no_grad():
                 self.weight[self.padding_idx].fill_(0)
+
+
+class Embedding(_Table):
+    """A table of vectors looked up by integer.
+
+    Args:
+        num_embeddings: number of rows.
+        embedding_dim: width of a row.
+        padding_idx: row that starts at zero and gets no gradient.
+        max_norm: rows are scaled to at most this norm when looked up.
+        norm_type: which norm `max_norm` means.
+        scale_grad_by_freq: divide a row's gradient by its count in the batch.
+        sparse: accepted; gradients are dense here.
+
+    Rows start from N(0, 1).
+
+    Example:
+        >>> mg.nn.Embedding(10, 3)(mg.tensor([[1, 2], [3, 4]])).shape
+        minigrad.Size([2, 2, 3])
+    """
+
+    __constants__ = ["num_embeddings", "embedding_dim", "padding_idx", "max_norm", "norm_type"]
 
     def forward(self, input: mg.Tensor) -> mg.Tensor:
         """Look up the rows of `input`."""
@@ -122,7 +126,7 @@ class Embedding(Module):
         return cls(rows, width, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse, embeddings, freeze)
 
 
-class EmbeddingBag(Embedding):
+class EmbeddingBag(_Table):
     """Sums, means or maxima of bags of rows, without the rows themselves: F.embedding_bag with a learned table.
 
     Args:
