@@ -8,18 +8,17 @@ rename.
 
 from __future__ import annotations
 
-import contextlib
+import io
 import json
 import math
-import os
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import minigrad as mg
 from minigrad import _core
 
-PathLike = str | os.PathLike
+from ._files import PathLike, Source, atomic_file, byte_view, is_path
 
 # dtype: (name in the file, bytes per element)
 _DTYPES = {
@@ -39,12 +38,8 @@ def _remedy(tensor: mg.Tensor) -> str:
     return ", which the format lacks. Try minigrad.view_as_real(x)." if tensor.is_complex() else ""
 
 
-def serialize(tensors: dict[str, mg.Tensor], metadata: dict[str, str] | None = None) -> bytes:
-    """The bytes of a safetensors file.
-
-    Raises:
-        TypeError: a name that is no text, a value that is no tensor, or a dtype the format lacks.
-    """
+def _plan_of(tensors: dict[str, mg.Tensor], metadata: dict[str, str] | None) -> tuple[bytes, list[str]]:
+    """Length, header and the order of the tensors' data."""
     header: dict[str, Any] = {}
     if metadata is not None:
         if not all(isinstance(k, str) and isinstance(v, str) for k, v in metadata.items()):
@@ -59,18 +54,33 @@ def serialize(tensors: dict[str, mg.Tensor], metadata: dict[str, str] | None = N
             raise TypeError(f"safetensors: unsupported dtype under {name!r}: {tensor.dtype}{_remedy(tensor)}")
     # Wide elements first: every tensor then starts at a multiple of its own element size.
     order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
-    chunks, offset = [], 0
+    offset = 0
     for name in order:
-        tensor = tensors[name].detach().to("cpu")
-        data = _core.to_bytes(tensor)
+        tensor = tensors[name]
+        size = tensor.numel() * tensor.element_size()
         dtype_name, _ = _DTYPES[str(tensor.dtype).rpartition(".")[2]]
-        shape = [int(size) for size in tensor.shape]
-        header[name] = {"dtype": dtype_name, "shape": shape, "data_offsets": [offset, offset + len(data)]}
-        offset += len(data)
-        chunks.append(data)
+        header[name] = {"dtype": dtype_name, "shape": [int(n) for n in tensor.shape], "data_offsets": [offset, offset + size]}
+        offset += size
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # the values start aligned
-    return b"".join([len(text).to_bytes(8, "little"), text, *chunks])
+    return len(text).to_bytes(8, "little") + text, order
+
+
+def write_parts(tensors: dict[str, mg.Tensor], metadata: dict[str, str] | None = None) -> Iterator[Any]:
+    """The bytes of a safetensors file, part by part: no copy of all tensors is made."""
+    head, order = _plan_of(tensors, metadata)
+    yield head
+    for name in order:
+        yield byte_view(tensors[name].detach().to("cpu").contiguous())
+
+
+def serialize(tensors: dict[str, mg.Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    """The bytes of a safetensors file.
+
+    Raises:
+        TypeError: a name that is no text, a value that is no tensor, or a dtype the format lacks.
+    """
+    return b"".join(write_parts(tensors, metadata))
 
 
 def deserialize(data: bytes, source: str = "<bytes>") -> tuple[dict[str, mg.Tensor], dict[str, str]]:
@@ -79,26 +89,113 @@ def deserialize(data: bytes, source: str = "<bytes>") -> tuple[dict[str, mg.Tens
     Raises:
         RuntimeError: the bytes are no complete safetensors file; names `source` and what is wrong.
     """
-    try:
-        header, start = _read_header(data)
-        metadata = _checked_metadata(header.pop("__metadata__", {}))
-        plan = _checked_plan(header, len(data) - start)
-    except (_Corrupt, RecursionError) as error:
-        raise RuntimeError(f"{source}: not a safetensors file, or truncated or corrupt: {error}") from error
-    view = memoryview(data)
-    tensors = {}
-    for name, (dtype, shape, begin, end) in plan.items():
+    file = io.BytesIO(data)
+    file.name = source  # type: ignore[attr-defined]
+    with safe_open(file) as opened:
+        return {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata() or {}  # noqa: SIM118
+
+
+class safe_open:
+    """A safetensors file, opened lazily: tensors are read when they are asked for.
+
+    Args:
+        filename: path (mapped into memory: a slice costs only its own pages), or an open binary file.
+        framework: accepted for the signature of the `safetensors` package; tensors are minigrad's.
+        device: where tensors go.
+
+    Example:
+        >>> mg.io.safetensors.save_file({"w": mg.ones(2, 3)}, path := __import__("tempfile").mktemp())
+        >>> with mg.io.safetensors.safe_open(path) as f: f.get_slice("w")[:, 1].tolist()
+        [1.0, 1.0]
+    """
+
+    def __init__(self, filename: Any, framework: str = "minigrad", device: Any = "cpu") -> None:
+        # minigrad's own archives hand in the part of them that is such a file
+        self.source = filename if hasattr(filename, "tensor_at") else Source(filename, mmap=is_path(filename))
+        self.device = device
         try:
-            tensors[name] = _tensor_from(bytes(view[start + begin : start + end]), dtype, shape)
-        except (RuntimeError, ValueError, OverflowError) as error:
-            raise RuntimeError(f"{source}: cannot make the tensor {name!r} {dtype}{shape}: {error}") from error
-    return tensors, metadata
+            header, self.start = _read_header(self.source)
+            self._metadata = _checked_metadata(header.pop("__metadata__", {}))
+            self.plan = _checked_plan(header, self.source.size - self.start)
+        except (_Corrupt, RecursionError) as error:
+            self.source.close()
+            message = f"{self.source.name}: not a safetensors file, or truncated or corrupt: {error}"
+            raise RuntimeError(message) from error
+
+    def __enter__(self) -> safe_open:
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self.source.close()
+
+    def keys(self) -> list[str]:
+        """Names of the tensors, sorted."""
+        return sorted(self.plan)
+
+    def offset_keys(self) -> list[str]:
+        """Names in the order of the file."""
+        return sorted(self.plan, key=lambda name: self.plan[name][2:])
+
+    def metadata(self) -> dict[str, str] | None:
+        """The text kept in the header; None when there is none."""
+        return self._metadata or None
+
+    def _entry(self, name: str) -> tuple[str, list[int], int, int]:
+        if name not in self.plan:
+            raise KeyError(f"{self.source.name}: File does not contain tensor {name}")
+        return self.plan[name]
+
+    def get_tensor(self, name: str) -> mg.Tensor:
+        """One tensor; KeyError for an unknown name. Of a path: a private mapping of the file, read on use."""
+        dtype, shape, begin, end = self._entry(name)
+        try:
+            made = _tensor_from(self.source.tensor_at(self.start + begin, end - begin), dtype, shape)
+        except (ValueError, OverflowError) as error:
+            raise RuntimeError(f"{self.source.name}: cannot make the tensor {name!r} {dtype}{shape}: {error}") from error
+        return made if str(self.device) == "cpu" else made.to(self.device)
+
+    def get_slice(self, name: str) -> SafeSlice:
+        """A view of one tensor that is read by indexing: `f.get_slice("w")[:2]`."""
+        self._entry(name)
+        return SafeSlice(self, name)
+
+    def get_dtype(self, name: str) -> str:
+        """The dtype as the file spells it (F32, BF16, …)."""
+        return _DTYPES[self._entry(name)[0]][0]
+
+    def get_shape(self, name: str) -> list[int]:
+        """The shape, without reading the tensor."""
+        return list(self._entry(name)[1])
 
 
-def _tensor_from(data: bytes, dtype: str, shape: list[int]) -> mg.Tensor:
-    if dtype == "bool":  # any byte may stand in a file; a bool in memory must be 0 or 1
-        return _core.from_bytes(data, mg.uint8, tuple(shape)) != 0
-    return _core.from_bytes(data, getattr(mg, dtype), tuple(shape))
+class SafeSlice:
+    """One tensor of a safetensors file, read where it is indexed."""
+
+    def __init__(self, file: safe_open, name: str) -> None:
+        self.file, self.name = file, name
+
+    def get_shape(self) -> list[int]:
+        """The shape of the whole tensor."""
+        return self.file.get_shape(self.name)
+
+    def get_dtype(self) -> str:
+        """The dtype as the file spells it."""
+        return self.file.get_dtype(self.name)
+
+    def __getitem__(self, index: Any) -> mg.Tensor:
+        return self.file.get_tensor(self.name)[index].clone()
+
+
+def _tensor_from(data: mg.Tensor, dtype: str, shape: list[int]) -> mg.Tensor:
+    kind = getattr(mg, dtype)
+    if data.data_ptr() % kind.itemsize:
+        data = data.clone()
+    stride = [1] * len(shape)
+    for k in range(len(shape) - 2, -1, -1):
+        stride[k] = min(stride[k + 1] * max(shape[k + 1], 1), 2**62)
+    if dtype == "bool" and bool((data > 1).any()):  # any byte may stand in a file; a bool in memory must be 0 or 1
+        data = (data != 0).to(mg.uint8)
+    return _core.storage_tensor(data, kind, tuple(shape), tuple(stride), 0)
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -108,16 +205,16 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _read_header(data: bytes) -> tuple[dict[str, Any], int]:
-    if len(data) < 8:
-        raise _Corrupt(f"{len(data)} bytes are too few for a header")
-    size = int.from_bytes(data[:8], "little")
+def _read_header(source: Source) -> tuple[dict[str, Any], int]:
+    if source.size < 8:
+        raise _Corrupt(f"{source.size} bytes are too few for a header")
+    size = int.from_bytes(source.read_at(0, 8), "little")
     if size > _MAX_HEADER:
         raise _Corrupt(f"header length {size} is above the limit of {_MAX_HEADER}")
-    if size > len(data) - 8:
-        raise _Corrupt(f"header length {size}, but only {len(data) - 8} bytes follow")
+    if size > source.size - 8:
+        raise _Corrupt(f"header length {size}, but only {source.size - 8} bytes follow")
     try:
-        header = json.loads(bytes(data[8 : 8 + size]).decode("utf-8"), object_pairs_hook=_no_duplicates)
+        header = json.loads(source.read_at(8, size).decode("utf-8"), object_pairs_hook=_no_duplicates)
     except _Corrupt:
         raise
     except ValueError as error:
@@ -166,36 +263,6 @@ def _checked_plan(header: dict[str, Any], available: int) -> dict[str, tuple[str
     return plan
 
 
-def write_atomic(path: PathLike, data: bytes) -> None:
-    """Write a file so that a crash leaves the old one or the new one, never a part."""
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-        os.chmod(temporary, mode)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    with contextlib.suppress(OSError):  # make the rename itself durable, where folders can be synced
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def save_file(tensors: dict[str, mg.Tensor], filename: PathLike, metadata: dict[str, str] | None = None) -> None:
     """Write named tensors to a safetensors file, atomically.
 
@@ -204,18 +271,28 @@ def save_file(tensors: dict[str, mg.Tensor], filename: PathLike, metadata: dict[
         filename: where to.
         metadata: text to text, kept in the header.
     """
-    write_atomic(filename, serialize(tensors, metadata))
+    parts = write_parts(tensors, metadata)
+    head = next(parts)  # what cannot be written is refused before a file is touched
+    with atomic_file(filename) as file:
+        file.write(head)
+        for part in parts:
+            file.write(part)
 
 
-def load_file(filename: PathLike, device: Any = "cpu") -> dict[str, mg.Tensor]:
+def load_file(filename: PathLike, device: Any = "cpu", mmap: bool = True) -> dict[str, mg.Tensor]:
     """Read the named tensors of a safetensors file.
+
+    Args:
+        mmap: map the file (read on use, writes stay private) rather than copy it.
 
     Raises:
         FileNotFoundError: there is no such file.
         RuntimeError: it is no safetensors file, or truncated or corrupt.
     """
-    tensors, _ = deserialize(Path(filename).read_bytes(), str(filename))
-    return tensors if str(device) == "cpu" else {name: tensor.to(device) for name, tensor in tensors.items()}
+    if not mmap:
+        return deserialize(Path(filename).read_bytes(), str(filename))[0]
+    with safe_open(filename, device=device) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def save(tensors: dict[str, mg.Tensor], metadata: dict[str, str] | None = None) -> bytes:
@@ -226,3 +303,27 @@ def save(tensors: dict[str, mg.Tensor], metadata: dict[str, str] | None = None) 
 def load(data: bytes) -> dict[str, mg.Tensor]:
     """The named tensors in the bytes of a safetensors file."""
     return deserialize(data)[0]
+
+
+def save_model(model: Any, filename: PathLike, metadata: dict[str, str] | None = None, force_contiguous: bool = True) -> None:
+    """Write a module's state_dict; tensors that share memory in full are written once, and the metadata names the others."""
+    state, kept, notes, seen = model.state_dict(), {}, dict(metadata or {}), {}
+    for name, tensor in state.items():
+        look = (tensor.data_ptr(), tuple(tensor.shape), tuple(tensor.stride())) if tensor.numel() else (name,)
+        first = seen.setdefault(look, name)
+        if first == name:
+            kept[name] = tensor
+        else:
+            notes[name] = first
+    save_file(kept, filename, notes)
+
+
+def load_model(model: Any, filename: PathLike, strict: bool = True, device: Any = "cpu") -> tuple[list[str], list[str]]:
+    """Fill a module from a file of `save_model`: (missing names, unexpected names)."""
+    with safe_open(filename, device=device) as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        for name, first in (file.metadata() or {}).items():
+            if first in state and name not in state and name in model.state_dict():
+                state[name] = state[first]
+    result = model.load_state_dict(state, strict=strict)
+    return list(result.missing_keys), list(result.unexpected_keys)

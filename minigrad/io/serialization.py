@@ -1,207 +1,283 @@
-"""save and load: nested state as one safetensors file.
+"""`save` and `load`: which format a file has or gets, and where its tensors go.
 
-The leaves that are tensors are stored under "0", "1", …; the header's metadata holds a JSON tree of how they nest.
-Loading builds only the kinds listed here, so a file cannot run code. Tied tensors (the same object, or the same memory
-seen with the same shape) are stored once and come back tied.
-
-A node of the tree is a JSON scalar (str, bool, int, None) or a list [kind, …]; see `_Writer.node`.
+Formats: PyTorch's zip archive (any suffix but the two that follow; `torch.load` reads these files), minigrad's own `.mg`
+(data only, can hold no code), `.safetensors` (a flat dict of tensors). Reading goes by content, not by name.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import os
-from collections import OrderedDict, defaultdict
-from pathlib import Path
+import pickle
+from collections.abc import Callable
 from typing import Any
 
 import minigrad as mg
 
-from ..nn.parameter import Parameter
-from .safetensors import deserialize, serialize, write_atomic
+from . import safetensors
+from ._files import Source, is_path, output
+from ._globals import TorchRules
+from ._state import TREE, read_state, write_state
+from ._torch_legacy import looks_legacy, looks_tar, read_legacy, read_tar, write_legacy
+from ._torch_zip import Restore, TorchZipReader, archive_name, root_of, safe_unpickle, write_torch_zip
+from ._trusted import trusted_unpickle
+from ._unpickle import UnpicklingError
+from ._zip import ZipReader
 
-FORMAT = "minigrad.state.v1"
-
-
-class _Writer:
-    def __init__(self) -> None:
-        self.tensors: dict[str, mg.Tensor] = {}
-        self.names: dict[Any, str] = {}
-        self.open: set[int] = set()
-
-    def tensor(self, value: mg.Tensor) -> str:
-        key = (value.data_ptr(), tuple(value.shape), tuple(value.stride()), str(value.dtype), str(value.device))
-        if value.numel() == 0:
-            key = id(value)
-        name = self.names.get(key)
-        if name is None:
-            name = self.names[key] = str(len(self.tensors))
-            # The format has no complex128: its parts are stored, and the tree says so.
-            self.tensors[name] = mg.view_as_real(value.detach()) if value.dtype == mg.complex128 else value
-        return name
-
-    def node(self, value: Any, where: str) -> Any:
-        if value is None or type(value) in (str, bool, int):
-            return value
-        if type(value) is float:
-            return ["float", value.hex()]
-        if isinstance(value, mg.Tensor):
-            kind = "parameter" if isinstance(value, Parameter) else "tensor"
-            parts = ["complex128"] if value.dtype == mg.complex128 else []
-            return [kind, self.tensor(value), bool(value.requires_grad), *parts]
-        if type(value) is bytes:
-            return ["bytes", base64.b64encode(value).decode()]
-        if type(value) is complex:
-            return ["complex", value.real.hex(), value.imag.hex()]
-        if isinstance(value, mg.dtype):
-            return ["dtype", str(value).rpartition(".")[2]]
-        if isinstance(value, mg.device):
-            return ["device", str(value)]
-        if type(value) is type(mg.Size((1,))):
-            return ["size", list(value)]
-        return self.container(value, where)
-
-    def container(self, value: Any, where: str) -> Any:
-        if id(value) in self.open:
-            raise ValueError(f"save: {where} contains itself. Try to remove the cycle.")
-        self.open.add(id(value))
-        kind = type(value)
-        try:
-            if kind in (dict, OrderedDict) or isinstance(value, defaultdict):
-                name = "odict" if kind is OrderedDict else "dict"
-                pairs = [
-                    [self.node(k, f"{where} key {k!r}"), self.node(v, f"{where}[{k!r}]")] for k, v in value.items()
-                ]
-                metadata = getattr(value, "_metadata", None)
-                return [name, pairs] if metadata is None else [name, pairs, self.node(metadata, where + "._metadata")]
-            if kind in (list, tuple, set, frozenset):
-                return [kind.__name__, [self.node(v, f"{where}[{i}]") for i, v in enumerate(value)]]
-        finally:
-            self.open.discard(id(value))
-        scalar = getattr(value, "item", None)
-        if type(value).__module__ == "numpy" and callable(scalar) and getattr(value, "ndim", 1) == 0:
-            return self.node(value.item(), where)
-        raise TypeError(
-            f"save: wrong kind of value at {where}: got {kind.__module__}.{kind.__qualname__}, expected tensors, "
-            "numbers, str, bytes, None, dict, list, tuple, set. Try its state_dict()."
-        )
+DEFAULT_PROTOCOL = 2
+_FORMATS = ("torch", "minigrad", "safetensors")
 
 
-class _Reader:
-    def __init__(self, tensors: dict[str, mg.Tensor], device: Any) -> None:
-        self.device = device
-        self.stored = tensors
-        self.made: dict[tuple[str, str], mg.Tensor] = {}
-
-    def tensor(self, kind: str, name: str, requires_grad: bool, parts: str = "") -> mg.Tensor:
-        made = self.made.get((kind, name))
-        if made is None:
-            made = mg.view_as_complex(self.stored[name]) if parts == "complex128" else self.stored[name]
-            if self.device is not None:
-                made = made.to(self.device)
-            made = Parameter(made, requires_grad) if kind == "parameter" else made.requires_grad_(requires_grad)
-            self.made[(kind, name)] = made
-        return made
-
-    def node(self, node: Any) -> Any:
-        if node is None or isinstance(node, (str, bool, int)):
-            return node
-        kind, *rest = node
-        if kind in ("tensor", "parameter"):
-            return self.tensor(kind, rest[0], bool(rest[1]), *rest[2:])
-        if kind in ("dict", "odict"):
-            result: Any = OrderedDict() if kind == "odict" else {}
-            for key, value in rest[0]:
-                result[self.node(key)] = self.node(value)
-            if len(rest) > 1:
-                result._metadata = self.node(rest[1])
-            return result
-        if kind in _SEQUENCES:
-            return _SEQUENCES[kind](self.node(item) for item in rest[0])
-        return _SCALARS[kind](*rest)
+def _format_of(f: Any, format: str | None) -> str:
+    if format is not None:
+        if format not in _FORMATS:
+            raise ValueError(f"save: unknown format {format!r}, expected one of {', '.join(_FORMATS)}")
+        return format
+    suffix = os.path.splitext(os.fspath(f))[1] if is_path(f) else ""
+    return {".mg": "minigrad", ".safetensors": "safetensors"}.get(str(suffix), "torch")
 
 
-_SEQUENCES = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
-_DTYPES = (
-    "bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64",
-    "complex64", "complex128",
-)  # fmt: skip
-
-
-def _dtype(name: str) -> Any:
-    if name not in _DTYPES:
-        raise ValueError(f"unknown dtype {name!r}")
-    return getattr(mg, name)
-
-
-_SCALARS = {
-    "float": float.fromhex,
-    "bytes": lambda text: base64.b64decode(text, validate=True),
-    "complex": lambda real, imag: complex(float.fromhex(real), float.fromhex(imag)),
-    "dtype": _dtype,
-    "device": lambda text: mg.device(text),
-    "size": lambda sizes: mg.Size([int(size) for size in sizes]),
-}
-
-
-def save(obj: Any, f: Any) -> None:
-    """Write nested state (tensors, numbers, text, dicts, lists, tuples, sets) to a file.
+def save(
+    obj: Any, f: Any, pickle_module: Any = pickle, pickle_protocol: int = DEFAULT_PROTOCOL,
+    _use_new_zipfile_serialization: bool = True, *, format: str | None = None, metadata: dict[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """Write an object to a file, whole or not at all.
 
     Args:
-        obj: what to save, e.g. `{"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 3}`.
-        f: path (written atomically) or a file object opened for binary writing.
+        obj: nested state, e.g. `{"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 3}`; in
+            PyTorch's format any object that can be pickled.
+        f: path (written to a temporary name, then renamed), or a file object opened for binary writing.
+        pickle_module: accepted; minigrad pickles with Python's own.
+        pickle_protocol: of the structure, 2 to 5 (PyTorch's format).
+        format: "torch", "minigrad" or "safetensors"; by the suffix when omitted (.mg, .safetensors, all others torch).
+        metadata: what the file should say about itself, as JSON can hold it (a config, a score); kept beside
+            versions, seed and git commit, and shown by `python -m minigrad.io FILE`.
 
     Raises:
-        TypeError: something in `obj` is of another kind; the message says where.
-        ValueError: `obj` contains itself.
+        TypeError, ValueError: the format cannot hold `obj`; the message says where.
     """
-    writer = _Writer()
-    tree = writer.node(obj, "obj")
-    data = serialize(writer.tensors, {"format": FORMAT, "tree": json.dumps(tree, separators=(",", ":"))})
-    if hasattr(f, "write"):
-        f.write(data)
-    else:
-        write_atomic(f, data)
+    kind = _format_of(f, format)
+    if kind == "safetensors":
+        text = {k: v if isinstance(v, str) else repr(v) for k, v in (metadata or {}).items()} or None
+        parts = list(safetensors.write_parts(_flat(obj), text))
+        with output(f) as file:
+            for part in parts:
+                file.write(part)
+        return
+    if not isinstance(pickle_protocol, int) or not 2 <= pickle_protocol <= pickle.HIGHEST_PROTOCOL:
+        raise ValueError(f"save: pickle_protocol must be 2 to {pickle.HIGHEST_PROTOCOL}, got {pickle_protocol!r}")
+    with output(f) as file:
+        if kind == "minigrad":
+            write_state(obj, file, metadata)
+        elif _use_new_zipfile_serialization:
+            write_torch_zip(obj, file, archive_name(f), pickle_protocol, metadata)
+        else:
+            write_legacy(obj, file, pickle_protocol)
 
 
-def load(f: Any, map_location: Any = None, *, weights_only: bool = True, mmap: bool = False) -> Any:
-    """Read what `save` wrote. Never executes code from the file.
+def _flat(obj: Any) -> dict[str, mg.Tensor]:
+    if not isinstance(obj, dict):
+        raise TypeError(f"save: a safetensors file holds a dict of tensors, got {type(obj).__name__}. Try a file named .pt.")
+    return obj
+
+
+def load(
+    f: Any, map_location: Any = None, pickle_module: Any = None, *, weights_only: bool | None = None, mmap: bool | None = None,
+    **pickle_load_args: Any,
+) -> Any:  # fmt: skip
+    """Read what `save`, or PyTorch's, wrote: zip and legacy checkpoints, minigrad's own format, safetensors.
 
     Args:
         f: path, or a file object opened for binary reading.
-        map_location: device to put all tensors on; where they were not kept, so the CPU by default.
-        weights_only: accepted; loading is always safe.
-        mmap: accepted; the file is read whole.
+        map_location: where tensors go: a device, a dict from places in the file to places here, or a function
+            (storage, place) -> storage or None. By default to where they were.
+        pickle_module: whose Unpickler to use with `weights_only=False`.
+        weights_only: True (the default) reads data only: tensors, numbers, text, containers, and what
+            `minigrad.serialization.add_safe_globals` registered; nothing in the file can run code. False unpickles any
+            object, which can run any code: only for files from a source you trust.
+        mmap: map the file rather than read it; parts are read on use, and writes to tensors stay private.
+        pickle_load_args: `encoding` for pickles of Python 2.
 
     Raises:
         FileNotFoundError: there is no such file.
-        RuntimeError: the file is truncated, corrupt, or of another format; the message names it.
+        EOFError: the file is empty.
+        pickle.UnpicklingError: the contents are damaged, or ask for what is not allowed; the message names it.
+        RuntimeError: the container is truncated or damaged.
     """
-    if hasattr(f, "read"):
-        data, source = f.read(), str(getattr(f, "name", "<file object>"))
-    else:
-        data, source = Path(f).read_bytes(), os.fspath(f)
-    _refuse_foreign(data, source)
-    tensors, metadata = deserialize(data, str(source))
-    if metadata.get("format") != FORMAT or "tree" not in metadata:
-        raise RuntimeError(
-            f"{source}: a safetensors file, but not one written by minigrad.save (format "
-            f"{metadata.get('format')!r}, expected {FORMAT!r}). Try minigrad.io.safetensors.load_file."
-        )
+    weights_only = weights_only is None or bool(weights_only)
+    if weights_only and pickle_module is not None:
+        raise RuntimeError("Can not safely load weights when explicit pickle_module is specified")
+    encoding = pickle_load_args.pop("encoding", "utf-8")
+    if weights_only and pickle_load_args:
+        raise TypeError(f"load: with weights_only=True only `encoding` is understood, got {sorted(pickle_load_args)}")
+    if not is_path(f) and not hasattr(f, "read"):
+        raise AttributeError(f"load: expected a path or a file object with a 'read' method, got {type(f).__name__}")
+    restore = _restorer(map_location)
+    unpickle = (
+        safe_unpickle(TorchRules(), encoding) if weights_only else trusted_unpickle(pickle_module, encoding=encoding, **pickle_load_args)
+    )
+    with Source(f, mmap=bool(mmap)) as source:
+        try:
+            return _load(source, restore, unpickle, encoding)
+        except UnpicklingError as error:
+            if source.name in str(error):
+                raise
+            raise UnpicklingError(f"{source.name}: {error}") from error
+
+
+def _load(source: Source, restore: Restore, unpickle: Any, encoding: str) -> Any:
+    if source.size == 0:
+        raise EOFError(f"{source.name}: Ran out of input: the file is empty")
+    head = source.head(64)
+    if head[:4] == b"PK\x03\x04":
+        return _load_zip(ZipReader(source), restore, unpickle)
+    if looks_tar(source):
+        return read_tar(source, restore, encoding=encoding)
+    if looks_legacy(head):
+        if source._map is not None:
+            raise RuntimeError(f"{source.name}: mmap needs PyTorch's zip format; this file has the one before 1.6")
+        return read_legacy(source, restore, unpickle)
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= source.size:
+        with safetensors.safe_open(source) as file:
+            return {name: restore(file.get_tensor(name), "cpu") for name in file.offset_keys()}
+    if head[:1] == b"\x80":
+        raise UnpicklingError("a bare pickle, or a damaged checkpoint: expected one written by minigrad.save or torch.save")
+    raise UnpicklingError(f"invalid load key {head[:1]!r}: neither a checkpoint nor a safetensors file, or damaged at its beginning")
+
+
+def _load_zip(archive: ZipReader, restore: Restore, unpickle: Any) -> Any:
+    if TREE in archive:
+        return read_state(archive, restore)
+    root = root_of(archive)
+    if root is not None and root + "constants.pkl" in archive:
+        raise RuntimeError(f"{archive.source.name}: a TorchScript archive (torch.jit.save); minigrad reads checkpoints of torch.save")
+    return TorchZipReader(archive, restore, unpickle).load()
+
+
+# --- places ----------------------------------------------------------------------------------------------------------
+def _restorer(map_location: Any) -> Restore:
+    """bytes of a storage, its place in the file -> the bytes where they belong now."""
+    if map_location is None:
+        return _place
+    if isinstance(map_location, dict):
+        return lambda data, location: _place(data, str(map_location.get(location, location)))
+    if isinstance(map_location, (str, mg.device)):
+        wanted = str(mg.device(map_location))
+        return lambda data, location: _place(data, wanted)
+    if isinstance(map_location, int) and not isinstance(map_location, bool):
+        return lambda data, location: _place(data, f"cuda:{map_location}")
+    if not callable(map_location):
+        raise TypeError(f"load: map_location must be a device, str, dict or function, got {type(map_location).__name__}")
+    return _by_function(map_location)
+
+
+def _by_function(function: Callable[[Any, str], Any]) -> Restore:
+    from ..storage import TypedStorage, UntypedStorage
+
+    def restore(data: mg.Tensor, location: str) -> mg.Tensor:
+        if data.dtype != mg.uint8:  # a tensor of a safetensors file
+            moved = function(data.untyped_storage(), location)
+            return data if moved is None else data.to(moved.device)
+        moved = function(UntypedStorage.of(data), location)
+        if moved is None:
+            return _place(data, location)
+        if isinstance(moved, TypedStorage):
+            moved = moved.untyped()
+        if not isinstance(moved, UntypedStorage):
+            raise TypeError(f"load: map_location returned {type(moved).__name__}, expected the storage or None")
+        return moved._bytes
+
+    return restore
+
+
+def _place(data: mg.Tensor, location: str) -> mg.Tensor:
+    """The default: the CPU, or the CUDA device of that number where there is one."""
+    kind = location.partition(":")[0]
+    if kind == "cpu":
+        return data
+    if kind != "cuda":
+        raise RuntimeError(f"don't know how to restore data location of a storage (tagged with {location!r:.40}). Try map_location='cpu'.")
     try:
-        return _Reader(tensors, map_location).node(json.loads(metadata["tree"]))
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError) as error:
-        raise RuntimeError(f"{source}: the description of the nesting is corrupt: {error!r}") from error
-
-
-def _refuse_foreign(data: bytes, source: Any) -> None:
-    if len(data) == 0:
-        raise RuntimeError(f"{source}: the file is empty, expected one written by minigrad.save")
-    if data[:4] == b"PK\x03\x04":
+        return data.to(location if ":" in location else "cuda:0")
+    except (RuntimeError, ValueError) as error:
         raise RuntimeError(
-            f"{source}: a zip archive (a PyTorch checkpoint?), expected a file written by minigrad.save. "
-            "Reading PyTorch files is not implemented yet."
-        )
-    if data[:1] == b"\x80" and data[1:2] in b"\x02\x03\x04\x05":
-        raise RuntimeError(f"{source}: a pickle, which may run code; expected a file written by minigrad.save")
+            f"Attempting to deserialize object on a CUDA device ({location!r:.20}) that is not available here. If you are running on "
+            "a CPU-only machine, please use load with map_location=minigrad.device('cpu') to map your storages to the CPU."
+        ) from error
+
+
+# --- what a file would need ------------------------------------------------------------------------------------------
+class _StandIn:
+    """Takes the place of every object while globals are collected."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    def extend(self, items: Any) -> None:
+        """Nothing."""
+
+    update = extend
+
+
+class _Collector(TorchRules):
+    """Goes through a pickle without making anything, and notes the globals that are not allowed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def find_global(self, module: str, name: str) -> Any:
+        """A stand-in; names that are not allowed are noted."""
+        try:
+            super().find_global(module, name)
+        except UnpicklingError:
+            self.found.add(f"{module}.{name}")
+        return _StandIn()
+
+    def call(self, function: Any, args: tuple) -> Any:
+        """A stand-in."""
+        return _StandIn()
+
+    def new(self, cls: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """A stand-in."""
+        return _StandIn()
+
+    def build(self, instance: Any, state: Any) -> Any:
+        """The stand-in as it is."""
+        return instance
+
+    def is_registered(self, cls: type) -> bool:
+        """Stand-ins take items."""
+        return cls is _StandIn
+
+
+def get_unsafe_globals_in_checkpoint(f: Any) -> list[str]:
+    """The globals that a zip checkpoint would need beyond those allowed ("module.name", sorted); nothing is loaded or run."""
+    with Source(f) as source:
+        archive = ZipReader(source)
+        root = root_of(archive)
+        if TREE in archive:
+            return []
+        if root is None:
+            raise ValueError("Expected input to be a checkpoint returned by torch.save.")
+        collector = _Collector()
+        try:
+            safe_unpickle(collector)(archive.read(root + "data.pkl"), 0, lambda saved_id: None)
+        except UnpicklingError as error:
+            raise UnpicklingError(f"{source.name}: {error}") from error
+        return sorted(collector.found)
+
+
+def read_info(f: Any) -> dict[str, Any]:
+    """What a checkpoint says about itself: versions, seed, git_commit, "metadata" of the user; {} when it says nothing."""
+    from . import _info, _state, _torch_zip
+
+    with Source(f) as source:
+        head = source.head(64)
+        if head[:4] == b"PK\x03\x04":
+            archive = ZipReader(source)
+            name = _state.INFO if TREE in archive else (root_of(archive) or "") + _torch_zip.INFO
+            return _info.parse(archive.read(name)) if name in archive else {}
+        if head[8:9] == b"{":
+            with safetensors.safe_open(source) as file:
+                return {"metadata": file.metadata() or {}}
+    return {}
