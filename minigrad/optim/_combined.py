@@ -122,6 +122,11 @@ class ChainedScheduler(_Several):
         self.optimizer = optimizer
         self._last_lr = self._current()
 
+    def _update_lr(self, epoch: int | None = None) -> None:
+        for scheduler in self._schedulers:  # SequentialLR begins its turn
+            scheduler._update_lr(epoch)
+        self._last_lr = self._current()
+
     def step(self) -> None:
         """Advance all of them."""
         for scheduler in self._schedulers:
