@@ -141,7 +141,7 @@ def _suffixes(x: Tensor) -> list[str]:
     if (x.numel() == 0 and x.dtype != _core.get_default_dtype()) or (x.numel() > 0 and not has_default):
         out.append(f"dtype={x.dtype}")
     if x.grad_fn is not None:
-        out.append(f"grad_fn={x.grad_fn!r}")
+        out.append(f"grad_fn=<{x.grad_fn.name()}>")
     elif x.requires_grad:
         out.append("requires_grad=True")
     return out

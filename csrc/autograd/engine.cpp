@@ -112,6 +112,11 @@ struct GraphTask {
       for (auto& [id, hook] : snapshot)
         if (Tensor changed = hook(g); changed.defined()) g = changed;
     }
+    for (auto& [id, hook] : std::vector(n->extras->before)) hook({n->buffer.data(), size_t(n->buffer.size())}, {});
+  }
+
+  void run_post_hooks(Node* n, std::span<Tensor> grads, const std::vector<Tensor>& grad_outputs) {
+    for (auto& [id, hook] : std::vector(n->extras->after)) hook(grads, grad_outputs);
   }
 
   void run_node(Node* n) {
@@ -120,8 +125,12 @@ struct GraphTask {
     if (n->extras && any) run_hooks(n);
     for (auto& [edge, k] : captures)
       if (edge.node.get() == n && n->buffer[int(edge.output)].defined()) results[size_t(k)] = n->buffer[int(edge.output)];
+    std::vector<Tensor> incoming;  // for hooks that want to see it after apply() has used it up
+    if (n->extras && !n->extras->after.empty()) incoming.assign(n->buffer.begin(), n->buffer.end());
     if (n->is_leaf_sink()) {
-      if (any && (!options.has_inputs || (options.accumulate && n->needed))) n->apply(n->buffer.data(), nullptr);
+      const bool wanted = any && (!options.has_inputs || (options.accumulate && n->needed));
+      if (wanted) n->apply(n->buffer.data(), nullptr);
+      if (wanted && !incoming.empty()) run_post_hooks(n, {}, incoming);
       for (Tensor& t : n->buffer) t.reset();
       return;
     }
@@ -136,6 +145,7 @@ struct GraphTask {
     if (forward) {
       if (thread_state.anomaly) apply_checked(n, {out.data(), size_t(edges)});
       else n->apply(n->buffer.data(), out.data());
+      if (!incoming.empty()) run_post_hooks(n, {out.data(), size_t(edges)}, incoming);
     }
     for (Tensor& t : n->buffer) t.reset();
     if (forward && !options.retain_graph) n->release_saved();

@@ -17,7 +17,8 @@
 namespace mg {
 
 struct Node;
-struct GraphTask;  // engine.cpp
+struct GraphTask;    // engine.cpp
+struct PackedSaved;  // saved_hooks.h
 
 struct Edge {
   Ref<Node> node;
@@ -37,6 +38,8 @@ struct HookList {
   uint64_t add(Hook h);
   void remove(uint64_t id);
 };
+// A hook on a whole node may change `grads`: before apply() the gradients of the outputs, after it those of the edges.
+using NodeHook = std::function<void(std::span<Tensor> grads, std::span<const Tensor> grad_outputs)>;
 
 struct Node {
   std::atomic<uint32_t> refs{0};
@@ -47,8 +50,10 @@ struct Node {
   SmallVec<OutputInfo, 1> outputs;
   struct Extras {              // rarely used
     std::vector<std::pair<int, std::shared_ptr<HookList>>> pre_hooks;      // (output number, tensor hooks)
+    std::vector<std::pair<uint64_t, NodeHook>> before, after;              // Node.register_prehook, Node.register_hook
     std::string trace;         // anomaly mode: the Python line that recorded this node
-    std::shared_ptr<void> python;
+    std::shared_ptr<PackedSaved> packed;   // what the user's hooks made of the saved tensors
+    std::shared_ptr<void> python;          // Node.metadata
   };
   std::unique_ptr<Extras> extras;
   void* pyobj = nullptr;       // borrowed Python view of this node (grad_fn)

@@ -1,5 +1,5 @@
 // OpNode: unpacking of saved values (with the version check) and the call of the op's formula.
-#include "node.h"
+#include "saved_hooks.h"
 
 namespace mg {
 
@@ -89,6 +89,10 @@ Dims OpNode::input_sizes(int arg, int item) const {
 void OpNode::apply(Tensor* grads, Tensor* result) {
   if (released && has_saved) already_freed(*this);
   Formula& formula = *op->formula;
+  if (extras && extras->packed) [[unlikely]] {
+    const Unpacked filled(*this);
+    return formula.apply(*this, grads, result);
+  }
   // The usual hot case in short; apply() knows all of them.
   if (formula.native != nullptr && Formula::native_enabled && !handlers_exist() && op->n_out == 1 && !is_complex(outputs[0].dtype) &&
       grads[0].defined() && formula.native(*this, grads, result))
@@ -102,6 +106,7 @@ void OpNode::release_saved() {
   for (Saved& s : args)
     if (s.value.kind == Kind::Tensor || s.value.kind == Kind::Tensors) s.value = OwnedValue();
   for (Tensor& t : saved_out) t.reset();
+  if (extras) extras->packed.reset();
 }
 
 }  // namespace mg

@@ -1,6 +1,6 @@
 // How a forward op becomes a Node: prepare() before the kernel (save inputs and attributes), finish() after it (save outputs, attach).
 // Called by call() through `hooks`; formulas say what to save (parameter names), so nothing is kept that no gradient asks for.
-#include "node.h"
+#include "saved_hooks.h"
 
 #include "../core/layout.h"
 
@@ -183,6 +183,7 @@ static void finish(Node* raw, const Op& op, const Value*, Tensor* outs, Write mo
       node->out_version[k] = outs[k]->storage->version;
     }
   }
+  if (active_saved_hooks != nullptr && node->has_saved) [[unlikely]] pack_saved(*node);
   if (mode == Write::Inplace && outs[0]->base) {
     if (is_inexact(outs[0].dtype())) rebase_view_history(*outs[0], *node);  // an integer view gets no history
     return;

@@ -7,10 +7,31 @@
 #include <thread>
 #include <unordered_map>
 
-#include "../autograd/node.h"
-#include "py.h"
+#include "graph.h"
 
 namespace mg::python {
+
+FunctionNode::~FunctionNode() {
+  if (!Py_IsInitialized()) return;
+  py::gil_scoped_acquire gil;
+  Py_XDECREF(ctx);
+}
+
+void FunctionNode::apply(Tensor* grads, Tensor* result) {
+  py::list g;
+  for (int k = 0; k < outputs.size(); ++k) g.append(py::reinterpret_steal<py::object>(wrap(grads[k])));
+  py::object r = py::handle(ctx).attr("_apply_backward")(node_object(Ref<Node>(this)), g);
+  py::list list = r;
+  MG_CHECK(int(list.size()) == edges.size(), Runtime, label, ": backward returned ", list.size(), " gradients, expected ", edges.size(),
+           " (one per argument of forward)");
+  for (int k = 0; k < edges.size(); ++k)
+    if (!list[size_t(k)].is_none()) result[k] = expect_tensor(list[size_t(k)].ptr(), (label + ": gradient").c_str());
+}
+
+void FunctionNode::release_saved() {
+  py::handle(ctx).attr("_release")();
+  released = true;
+}
 
 namespace {
 
@@ -20,13 +41,18 @@ struct BackwardLock {
   static inline int depth = 0;
   static inline std::mutex mutex;
   static inline std::condition_variable released;
+  static inline int64_t task_id = -1, last_id = -1;  // of the backward that runs
+  static inline bool partial = false;                // it, or one around it, wants the gradients of some inputs only
+  int64_t outer;
   BackwardLock() {
     const auto self = std::this_thread::get_id();
     while (depth != 0 && owner != self) wait();
     owner = self;
     ++depth;
+    outer = std::exchange(task_id, ++last_id);
   }
   ~BackwardLock() {
+    task_id = outer;
     if (--depth == 0 && waiting != 0) released.notify_all();
   }
 
@@ -41,23 +67,6 @@ struct BackwardLock {
     --waiting;
   }
 };
-
-struct NodeHandle {
-  Ref<Node> node;
-};
-
-Hook python_hook(py::function fn) {
-  auto held = std::shared_ptr<py::function>(new py::function(std::move(fn)), [](py::function* f) {
-    if (!Py_IsInitialized()) return;
-    py::gil_scoped_acquire gil;
-    delete f;
-  });
-  return [held](const Tensor& g) -> Tensor {
-    py::object r = (*held)(g);
-    if (r.is_none()) return {};
-    return expect_tensor(r.ptr(), "hook: the returned value");
-  };
-}
 
 uint64_t add_tensor_hook(Tensor t, py::function fn) {
   MG_CHECK(needs_grad(*t), Runtime, "register_hook: cannot register a hook on a tensor that doesn't require gradient");
@@ -93,31 +102,6 @@ void retain_grad(Tensor t) {
 }
 
 // ---- custom Function --------------------------------------------------------------------------------------------------------
-
-struct FunctionNode final : Node {
-  PyObject* ctx = nullptr;  // its _apply_backward(node, grads) -> list, one entry per forward argument
-  std::string label;
-  ~FunctionNode() override {
-    if (!Py_IsInitialized()) return;
-    py::gil_scoped_acquire gil;
-    Py_XDECREF(ctx);
-  }
-  std::string name() const override { return label; }
-  void apply(Tensor* grads, Tensor* result) override {
-    py::list g;
-    for (int k = 0; k < outputs.size(); ++k) g.append(py::reinterpret_steal<py::object>(wrap(grads[k])));
-    py::object r = py::handle(ctx).attr("_apply_backward")(NodeHandle{Ref<Node>(this)}, g);
-    py::list list = r;
-    MG_CHECK(int(list.size()) == edges.size(), Runtime, label, ": backward returned ", list.size(), " gradients, expected ",
-             edges.size(), " (one per argument of forward)");
-    for (int k = 0; k < edges.size(); ++k)
-      if (!list[size_t(k)].is_none()) result[k] = expect_tensor(list[size_t(k)].ptr(), (label + ": gradient").c_str());
-  }
-  void release_saved() override {
-    py::handle(ctx).attr("_release")();
-    released = true;
-  }
-};
 
 // Attaches ctx as the history of `outputs`. Entries of `inputs` that are no tensors are None.
 py::list attach_function(py::object ctx, std::string label, py::list inputs, py::list outputs, std::vector<bool> differentiable,
@@ -155,26 +139,6 @@ py::list attach_function(py::object ctx, std::string label, py::list inputs, py:
   return wrapped;
 }
 
-// What ctx.save_for_backward keeps: version-checked, and without a cycle for outputs.
-struct SavedVariable {
-  Tensor tensor;
-  uint32_t version;
-  int output;  // index of the output it is, or -1
-  std::string label;
-};
-
-Tensor unpack(const SavedVariable& s, py::object node) {
-  if (!s.tensor.defined()) return {};
-  MG_CHECK(s.tensor->storage->version == s.version, Runtime, s.label,
-           ": one of the variables needed for gradient computation has been modified by an inplace operation: a ",
-           s.tensor.dtype(), " tensor of shape ", s.tensor.sizes(), " is at version ", s.tensor->storage->version,
-           "; expected version ", s.version, " instead. Try clone() before the in-place operation.");
-  if (s.output < 0 || node.is_none() || !thread_state.grad_mode || !is_inexact(s.tensor.dtype())) return s.tensor;
-  Tensor t = alias(*s.tensor);
-  set_grad_fn(*t, node.cast<NodeHandle&>().node, uint32_t(s.output));
-  return t;
-}
-
 // ---- anomaly mode -------------------------------------------------------------------------------------------------------------
 
 std::string user_line() {  // innermost Python frame outside minigrad
@@ -209,6 +173,11 @@ std::string last_write(const Storage* s) {
 std::vector<Tensor> run_backward(std::vector<Tensor> roots, std::vector<Tensor> grads, std::vector<Tensor> inputs, bool has_inputs,
                                  bool retain, bool create, bool accumulate) {
   BackwardLock lock;
+  struct Restore {
+    bool before = BackwardLock::partial;
+    ~Restore() { BackwardLock::partial = before; }
+  } restore;
+  BackwardLock::partial |= has_inputs;
   grads.resize(roots.size());
   BackwardOptions o;
   o.retain_graph = retain;
@@ -238,48 +207,13 @@ PyObject* tensor_backward(PyObject* self, PyObject* const* args, Py_ssize_t n, P
   });
 }
 
-PyObject* wrap_node(const Ref<Node>& node) { return py::cast(NodeHandle{node}).release().ptr(); }
-
 void bind_autograd(py::module_& m) {
   install_autograd_hooks();
-  py::class_<NodeHandle>(m, "Node")
-      .def("name", [](const NodeHandle& h) { return h.node->name(); })
-      .def_property_readonly("next_functions", [](const NodeHandle& h) {
-        py::list out;
-        for (Edge& e : h.node->edges)
-          out.append(py::make_tuple(e ? py::cast(NodeHandle{e.node}) : py::none(), e.output));
-        return py::tuple(out);
-      })
-      .def_property_readonly("variable", [](const NodeHandle& h) {
-        auto* a = dynamic_cast<AccumulateGrad*>(h.node.get());
-        MG_CHECK(a != nullptr, Runtime, h.node->name(), " has no variable: it is no AccumulateGrad node");
-        return Tensor(a->variable);
-      })
-      .def("register_prehook", [](const NodeHandle& h, py::function fn) {
-        auto list = std::make_shared<HookList>();
-        h.node->extra().pre_hooks.emplace_back(0, list);
-        return list->add(python_hook(py::cpp_function([fn](Tensor g) {
-          py::object r = fn(py::make_tuple(g));
-          return r.is_none() ? r : py::object(py::tuple(r)[0]);
-        })));
-      })
-      .def("_sequence_nr", [](const NodeHandle& h) { return h.node->seq; })
-      .def("__eq__", [](const NodeHandle& a, py::object b) { return py::isinstance<NodeHandle>(b) && a.node == b.cast<NodeHandle&>().node; })
-      .def("__hash__", [](const NodeHandle& h) { return reinterpret_cast<size_t>(h.node.get()) >> 4; })
-      .def("__repr__", [](const NodeHandle& h) { return "<" + h.node->name() + ">"; });
-  py::class_<SavedVariable>(m, "SavedVariable");
-  m.def("save_variable", [](py::object t, int output, const std::string& label) {
-    if (t.is_none()) return SavedVariable{};
-    Tensor x = expect_tensor(t.ptr(), "save_for_backward: argument");
-    return SavedVariable{output >= 0 ? alias(*x) : x, x->storage->version, output, label};
-  });
-  m.def("unpack_variable", &unpack);
+  bind_graph(m);
   m.def("attach_function", &attach_function);
   m.def("run_backward", &run_backward);
-  m.def("gradient_node", [](Tensor t) -> py::object {
-    Edge e = needs_grad(*t) ? gradient_edge(*t) : Edge{};
-    return e ? py::cast(NodeHandle{e.node}) : py::none();
-  });
+  m.def("is_checkpoint_valid", [] { return !BackwardLock::partial; });
+  m.def("graph_task_id", [] { return BackwardLock::task_id; });  // -1 outside of backward
   m.def("add_tensor_hook", &add_tensor_hook);
   m.def("remove_tensor_hook", [](Tensor t, uint64_t id) {
     if (t->autograd && t->autograd->hooks) t->autograd->hooks->remove(id);
