@@ -1,11 +1,11 @@
-"""save/load and safetensors: round trips, the reference package, and files that are not what they should be."""
+"""save and load in minigrad's own format and in PyTorch's: round trips, sharing, places, metadata, atomic writes."""
 
 from __future__ import annotations
 
 import io
-import json
 import math
 import os
+import pathlib
 import pickle
 from collections import OrderedDict
 
@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.io import safetensors as st
 
 DTYPES = ["float32", "float64", "float16", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "bool"]
 
@@ -32,44 +31,11 @@ def same(a, b):
     np.testing.assert_array_equal(a.to(mg.float64).numpy(), b.to(mg.float64).numpy())
 
 
-def test_safetensors_round_trip(tmp_path):
-    path = tmp_path / "t.safetensors"
-    original = tensors()
-    original["strided"] = mg.arange(6).reshape(2, 3).t()
-    st.save_file(original, path, {"about": "ünïcode"})
-    loaded = st.load_file(path)
-    assert set(loaded) == set(original)
-    for name in original:
-        same(loaded[name], original[name])
-    assert st.deserialize(path.read_bytes())[1] == {"about": "ünïcode"}
-    for name, tensor in st.load(st.save(original)).items():
-        same(tensor, original[name])
+FORMATS = [{"format": "minigrad"}, {"format": "torch"}, {"_use_new_zipfile_serialization": False}, {"pickle_protocol": 5}]
 
 
-def test_against_the_reference_package(tmp_path):
-    pytest.importorskip("safetensors")
-    reference = pytest.importorskip("safetensors.numpy")
-    path = tmp_path / "t.safetensors"
-    mine = {k: v for k, v in tensors().items() if "bfloat16" not in k}
-    st.save_file(mine, path)
-    for name, value in reference.load_file(path).items():
-        np.testing.assert_array_equal(value, mine[name].numpy())
-        assert str(value.dtype) == str(mine[name].dtype).rpartition(".")[2]
-    values = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([True, False]), "c": np.array(3)}
-    reference.save_file(values, path, {"k": "v"})
-    for name, tensor in st.load_file(path).items():
-        np.testing.assert_array_equal(tensor.numpy(), values[name])
-    torch = pytest.importorskip("torch")
-    from safetensors.torch import load_file, save_file
-
-    bf = torch.tensor([1.5, -2.0, float("inf")], dtype=torch.bfloat16)
-    save_file({"bf": bf}, path)
-    assert st.load_file(path)["bf"].tolist() == bf.tolist()
-    st.save_file({"bf": mg.tensor([1.5, -2.0], dtype=mg.bfloat16)}, path)
-    assert load_file(path)["bf"].tolist() == [1.5, -2.0]
-
-
-def test_nested_state_round_trip(tmp_path):
+@pytest.mark.parametrize("options", FORMATS, ids=str)
+def test_nested_state_round_trip(tmp_path, options):
     shared = mg.arange(4)
     state = {
         "ints": {0: 1, -5: "x", (1, 2): None, None: True},
@@ -88,29 +54,30 @@ def test_nested_state_round_trip(tmp_path):
         "empty": [(), {}, [], mg.zeros(0)],
         **tensors(),
     }
-    path = tmp_path / "state.mg"
-    mg.save(state, path)
+    path = tmp_path / "state"
+    mg.save(state, path, **options)
     loaded = mg.load(path)
     assert list(loaded) == list(state)
     for key, value in state.items():
         if isinstance(value, mg.Tensor) and key != "parameter":
             same(loaded[key], value)
         elif key not in ("ordered", "parameter", "empty"):
-            assert loaded[key] == value and type(loaded[key]) is (float if key == "scalar" else type(value)), key
+            assert loaded[key] == value and type(loaded[key]) is type(value), key
     assert math.copysign(1, loaded["floats"][-1]) == -1
     assert type(loaded["ordered"]) is OrderedDict
     z, (a, (b,)) = loaded["ordered"].values()
     assert z.data_ptr() == a.data_ptr() == b.data_ptr()
     assert isinstance(loaded["parameter"], mg.nn.Parameter) and loaded["parameter"].requires_grad
     buffer = io.BytesIO()
-    mg.save(state, buffer)
+    mg.save(state, buffer, **options)
     buffer.seek(0)
     assert list(mg.load(buffer)) == list(state)
-    mg.save(3, path)
+    mg.save(3, path, **options)
     assert mg.load(path) == 3
 
 
-def test_training_resumes(tmp_path):
+@pytest.mark.parametrize("name", ["check.mg", "check.pt"])
+def test_training_resumes(tmp_path, name):
     def make():
         net = mg.nn.Sequential(mg.nn.Linear(3, 4), mg.nn.BatchNorm1d(4), mg.nn.Tanh(), mg.nn.Linear(4, 1))
         net[3].weight.data.mul_(1.0)
@@ -125,7 +92,7 @@ def test_training_resumes(tmp_path):
 
     net, optimizer = make()
     steps(net, optimizer, 3)
-    path = tmp_path / "check.mg"
+    path = tmp_path / name
     mg.save({"model": net.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 3}, path)
     steps(net, optimizer, 2)
     other, other_optimizer = make()
@@ -138,10 +105,11 @@ def test_training_resumes(tmp_path):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
-def test_tied_parameters_are_stored_once(tmp_path):
+@pytest.mark.parametrize("name", ["tied.mg", "tied.pt"])
+def test_tied_parameters_are_stored_once(tmp_path, name):
     net = mg.nn.Sequential(mg.nn.Linear(50, 50, bias=False), mg.nn.Linear(50, 50, bias=False))
     net[1].weight = net[0].weight
-    path = tmp_path / "tied.mg"
+    path = tmp_path / name
     mg.save(net.state_dict(), path)
     assert path.stat().st_size < 50 * 50 * 4 * 1.3
     loaded = mg.load(path)
@@ -151,14 +119,14 @@ def test_tied_parameters_are_stored_once(tmp_path):
 @pytest.mark.parametrize(
     ("value", "error", "where"),
     [
-        ({"a": [1, object()]}, TypeError, r"obj\['a'\]\[1\]"),
-        ({"f": len}, TypeError, r"obj\['f'\]"),
+        ({"a": [1, object()]}, TypeError, r"obj\.a\.1"),
+        ({"f": len}, TypeError, r"obj\.f"),
         (mg.nn.Module, TypeError, "obj"),
     ],
 )
 def test_what_cannot_be_saved(value, error, where, tmp_path):
     with pytest.raises(error, match=where):
-        mg.save(value, tmp_path / "x")
+        mg.save(value, tmp_path / "x.mg")
     assert not list(tmp_path.iterdir())
 
 
@@ -166,7 +134,10 @@ def test_cycles_are_refused(tmp_path):
     loop = [1]
     loop.append(loop)
     with pytest.raises(ValueError, match="contains itself"):
-        mg.save(loop, tmp_path / "x")
+        mg.save(loop, tmp_path / "x.mg")
+    mg.save(loop, tmp_path / "x.pt")  # pickles can
+    back = mg.load(tmp_path / "x.pt")
+    assert back[1] is back
 
 
 def test_write_is_atomic(tmp_path, monkeypatch):
@@ -184,100 +155,160 @@ def test_write_is_atomic(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["x.mg"]
     with pytest.raises(FileNotFoundError):
         mg.load(tmp_path / "missing.mg")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(RuntimeError, match="Parent directory"):
         mg.save(1, tmp_path / "no" / "folder")
 
 
-def header(entries, data=b""):
-    text = json.dumps(entries).encode() if not isinstance(entries, bytes) else entries
-    return len(text).to_bytes(8, "little") + text + data
+@pytest.mark.parametrize("options", FORMATS, ids=str)
+def test_views_and_shared_storages_come_back(tmp_path, options):
+    base = mg.arange(12.0)
+    state = {
+        "base": base, "part": base[2:5], "transposed": base.reshape(3, 4).t(), "expanded": base[:1].expand(5),
+        "parameter": mg.nn.Parameter(base.reshape(4, 3)), "leaf": mg.ones(2, requires_grad=True), "scalar": base[3],
+        "last": base.reshape(3, 4)[:, ::2], "none": base[12:], "c128": mg.ones(2, dtype=mg.complex128),
+    }  # fmt: skip
+    mg.save(state, tmp_path / "x", **options)
+    loaded = mg.load(tmp_path / "x")
+    for name, value in state.items():
+        got = loaded[name]
+        assert type(got) is type(value) and got.dtype == value.dtype and got.requires_grad == value.requires_grad, name
+        assert got.stride() == value.stride() and got.storage_offset() == value.storage_offset(), name
+        assert got.tolist() == value.tolist(), name
+    loaded["base"].fill_(7)
+    for name in ("part", "transposed", "expanded", "parameter", "scalar", "last"):
+        assert set(loaded[name].flatten().tolist()) == {7.0}, name
 
 
-ONE = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
-BROKEN = {
-    "empty": b"",
-    "short": b"abc",
-    "length beyond the file": (2**40).to_bytes(8, "little") + b"{}",
-    "length beyond the limit": (2**63).to_bytes(8, "little") + b"{}",
-    "no json": header(b"not json"),
-    "no utf-8": header(b"\xff\xfe"),
-    "a list": header([1]),
-    "twice": header(b'{"a":%s,"a":%s}' % ((b'{"dtype":"U8","shape":[0],"data_offsets":[0,0]}',) * 2)),
-    "missing entry": header({"a": {"dtype": "F32", "shape": [2]}}, b"12345678"),
-    "unknown dtype": header({"a": {**ONE, "dtype": "F7"}}, b"12345678"),
-    "dtype no text": header({"a": {**ONE, "dtype": ["F32"]}}, b"12345678"),
-    "negative shape": header({"a": {**ONE, "shape": [-2]}}, b"12345678"),
-    "shape no list": header({"a": {**ONE, "shape": 2}}, b"12345678"),
-    "float shape": header({"a": {**ONE, "shape": [2.0]}}, b"12345678"),
-    "huge shape": header({"a": {**ONE, "shape": [2**62, 2**62]}}, b"12345678"),
-    "huge empty shape": header({"a": {**ONE, "shape": [0, 2**62, 2**62], "data_offsets": [0, 0]}}),
-    "offsets swapped": header({"a": {**ONE, "data_offsets": [8, 0]}}, b"12345678"),
-    "offsets outside": header({"a": {**ONE, "data_offsets": [4, 12]}}, b"12345678"),
-    "a hole": header({"a": {**ONE, "data_offsets": [1, 9]}}, b"123456789"),
-    "overlap": header({"a": ONE, "b": ONE}, b"12345678"),
-    "truncated": header({"a": ONE}, b"1234"),
-    "trailing bytes": header({"a": ONE}, b"12345678x"),
-    "metadata no text": header({"__metadata__": {"a": 1}}),
-    "deep": header(b'{"a":' + b"[" * 100000),
-}
+@pytest.mark.parametrize("name", ["x.mg", "x.pt"])
+def test_mapped_files(tmp_path, name):
+    path = tmp_path / name
+    state = {"w": mg.randn(100, 7), "b": mg.tensor([True, False]), "h": mg.ones(3, dtype=mg.bfloat16), "empty": mg.zeros(0, 2)}
+    mg.save(state, path)
+    loaded = mg.load(path, mmap=True)
+    for key, value in state.items():
+        same(loaded[key], value)
+    loaded["w"].zero_()  # private: the file stays
+    same(mg.load(path)["w"], state["w"])
+    os.unlink(path)
+    same(loaded["h"], state["h"])
+    with pytest.raises(ValueError, match="file path"):
+        mg.load(io.BytesIO(b"PK"), mmap=True)
 
 
-@pytest.mark.parametrize("name", BROKEN)
-def test_broken_files_are_refused(name, tmp_path):
-    path = tmp_path / "broken.safetensors"
-    path.write_bytes(BROKEN[name])
-    for load in (st.load_file, mg.load):
-        with pytest.raises(RuntimeError, match="broken.safetensors"):
-            load(path)
+def test_map_location(tmp_path):
+    path = tmp_path / "x.pt"
+    mg.save({"a": mg.ones(3), "b": mg.zeros(2)}, path)
+    seen = []
+
+    def place(storage, location):
+        seen.append((storage.nbytes(), location))
+
+    for where in ("cpu", mg.device("cpu"), {"cpu": "cpu"}, {"cuda:0": "cpu"}, place, lambda storage, location: storage):
+        assert mg.load(path, map_location=where)["a"].tolist() == [1, 1, 1]
+    assert seen == [(12, "cpu"), (8, "cpu")]
+    with pytest.raises(TypeError, match="map_location"):
+        mg.load(path, map_location=1.5)
+    with pytest.raises(RuntimeError, match="restore data location"):
+        mg.load(path, map_location={"cpu": "xla:1"})
 
 
-@pytest.mark.parametrize(
-    "tree",
-    ["", "[", '["nope", 1]', '["tensor", "7", false]', '["tensor"]', '["float", "x"]', '["dict", [[1]]]', "[[1]]",
-     '["dict", [[["list", []], 1]]]', '["bytes", "*"]', '["list", 3]', '["tensor", 0, false]', "{}",
-     '["device", "mars"]', '["dtype", "save"]'],
-)  # fmt: skip
-def test_broken_descriptions_are_refused(tree, tmp_path):
-    path = tmp_path / "broken.mg"
-    path.write_bytes(st.serialize({"0": mg.zeros(1)}, {"format": "minigrad.state.v1", "tree": tree}))
-    with pytest.raises(RuntimeError, match="broken.mg"):
-        mg.load(path)
+def test_what_a_file_says_about_itself(tmp_path, monkeypatch, capsys):
+    from minigrad.io.__main__ import main
+
+    repository = tmp_path / "repo"
+    (repository / ".git" / "refs" / "heads").mkdir(parents=True)
+    (repository / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
+    (repository / ".git" / "refs" / "heads" / "main").write_text("0123456789abcdef0123456789abcdef01234567\n")
+    monkeypatch.chdir(repository)
+    for name in ("x.mg", "x.pt", "x.safetensors"):
+        mg.save({"weight": mg.ones(3, 2)}, name, metadata={"config": {"lr": 0.1}})
+        info = mg.io.read_info(name)
+        if name != "x.safetensors":
+            assert info["minigrad"] == mg.__version__ and info["seed"] == mg.initial_seed()
+            assert info["git_commit"].startswith("0123456") and info["metadata"] == {"config": {"lr": 0.1}}
+        assert main([name]) == 0
+        out = capsys.readouterr().out
+        assert "weight" in out and "float32" in out and "3, 2" in out and "0.1" in out
+    assert main(["missing.pt"]) == 1
+    assert "missing.pt" in capsys.readouterr().err
+    first = pathlib.Path("x.pt").read_bytes()
+    mg.save({"weight": mg.ones(3, 2)}, "x.pt", metadata={"config": {"lr": 0.1}})
+    assert pathlib.Path("x.pt").read_bytes() == first  # the same state gives the same file
+    with pytest.raises(TypeError, match="JSON"):
+        mg.save(1, "x.pt", metadata={"a": object()})
+    assert pathlib.Path("x.pt").read_bytes() == first
 
 
-def test_foreign_files_are_named(tmp_path):
-    path = tmp_path / "f"
-    st.save_file({"a": mg.zeros(1)}, path)
-    with pytest.raises(RuntimeError, match="load_file"):
-        mg.load(path)
+@pytest.mark.parametrize("name", ["x.mg", "x.pt", "x.safetensors"])
+def test_a_full_disk_leaves_the_old_file(name, tmp_path, monkeypatch):
+    path = tmp_path / name
+    mg.save({"a": mg.ones(4)}, path)
+    before = path.read_bytes()
+    real = os.fdopen
 
-    class Evil:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / "pwned"),)
+    class Full:
+        def __init__(self, *args):
+            self.file = real(*args)
+            self.left = 300
 
-    path.write_bytes(pickle.dumps(Evil()))
-    with pytest.raises(RuntimeError, match="pickle"):
-        mg.load(path)
-    assert not (tmp_path / "pwned").exists()
-    path.write_bytes(b"PK\x03\x04" + b"\0" * 100)
-    with pytest.raises(RuntimeError, match="zip"):
-        mg.load(path)
+        def write(self, data):
+            self.left -= len(data)
+            if self.left < 0:
+                raise OSError(28, "No space left on device")
+            return self.file.write(data)
+
+        def __getattr__(self, attribute):
+            return getattr(self.file, attribute)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exc):
+            self.file.close()
+
+    monkeypatch.setattr(os, "fdopen", Full)
+    with pytest.raises(OSError, match="No space"):
+        mg.save({"a": mg.ones(4000)}, path)
+    monkeypatch.undo()
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
 
-def test_mutated_files_never_crash(tmp_path):
-    rng = np.random.default_rng(0)
-    buffer = io.BytesIO()
-    mg.save({"w": mg.arange(20).to(mg.float32), "b": mg.tensor([True, False]), "n": [1, 2.5, {"k": "v"}]}, buffer)
-    good = buffer.getvalue()
-    for i in range(2000):
-        data = bytearray(good)
-        for _ in range(rng.integers(1, 4)):
-            data[rng.integers(len(data))] = rng.integers(256)
-        if i % 3 == 0:
-            data = data[: rng.integers(len(data))]
-        try:
-            loaded = mg.load(io.BytesIO(bytes(data)))
-        except RuntimeError as error:
-            assert "<file object>" in str(error)
-        else:
-            if isinstance(loaded, dict) and isinstance(loaded.get("b"), mg.Tensor) and loaded["b"].dtype == mg.bool:
-                assert set(loaded["b"].to(mg.uint8).tolist()) <= {0, 1}
+def test_arguments(tmp_path):
+    mg.save(1, tmp_path / "x.pt")
+    with pytest.raises(RuntimeError, match="pickle_module"):
+        mg.load(tmp_path / "x.pt", pickle_module=pickle, weights_only=True)
+    with pytest.raises(TypeError, match="nonsense"):
+        mg.load(tmp_path / "x.pt", nonsense=1)
+    with pytest.raises(ValueError, match="unknown format"):
+        mg.save(1, tmp_path / "x.pt", format="hdf5")
+    with pytest.raises(ValueError, match="pickle_protocol"):
+        mg.save(1, tmp_path / "x.pt", pickle_protocol=1)
+    with pytest.raises(AttributeError, match="read"):
+        mg.load(3)
+    with pytest.raises(AttributeError, match="write"):
+        mg.save(1, 3)
+    with pytest.raises(EOFError, match="empty"):
+        mg.load(io.BytesIO())
+    a = mg.zeros(4)
+    with pytest.raises(RuntimeError, match="different types"):
+        mg.save([a, a.view(mg.int32)], tmp_path / "y.pt")
+    mg.save([a, a.view(mg.int32)], tmp_path / "y.mg")
+    x, y = mg.load(tmp_path / "y.mg")
+    x.fill_(1)
+    assert y[0].item() == 0x3F800000
+
+    class WriteOnly:
+        def __init__(self):
+            self.data = b""
+
+        def write(self, data):
+            self.data += bytes(data)
+
+    file = WriteOnly()
+    mg.save({"a": a}, file)
+    assert mg.load(io.BytesIO(file.data))["a"].shape == (4,)
+    buffer = io.BytesIO(b"before")
+    buffer.seek(6)
+    mg.save({"a": a}, buffer)  # an archive in the middle of a file
+    buffer.seek(6)
+    assert mg.load(buffer)["a"].shape == (4,)

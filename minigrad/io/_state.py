@@ -243,11 +243,10 @@ def write_state(obj: Any, file: BinaryIO, metadata: dict[str, Any] | None) -> No
     tree = {"format": FORMAT, "version": VERSION, "tree": writer.node(obj, "obj")}
     text = json.dumps(tree, separators=(",", ":")).encode()
     info = _info.collect(metadata)
-    archive = ZipWriter(file)
-    archive.add(TREE, text)
-    archive.add(TENSORS, *safetensors.write_parts(writer.tensors))
-    archive.add(INFO, info)
-    archive.close()
+    with ZipWriter(file) as archive:
+        archive.add(TREE, text)
+        archive.add(TENSORS, *safetensors.write_parts(writer.tensors))
+        archive.add(INFO, info)
 
 
 

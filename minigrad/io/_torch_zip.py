@@ -142,17 +142,16 @@ def write_torch_zip(obj: Any, file: BinaryIO, name: str, protocol: int, metadata
     pickler.dump(obj)
     info = _info.collect(metadata)
     identity = hashlib.sha1(buffer.getvalue())
-    archive = ZipWriter(file)
-    archive.add(f"{name}/data.pkl", buffer.getbuffer())
-    archive.add(f"{name}/.format_version", b"1")
-    archive.add(f"{name}/.storage_alignment", b"64")
-    archive.add(f"{name}/byteorder", sys.byteorder.encode())
-    for key, storage in pickler.storages.items():
-        archive.add(f"{name}/data/{key}", byte_view(storage._bytes.to("cpu")))
-    archive.add(f"{name}/{INFO}", info)
-    archive.add(f"{name}/version", b"3\n")
-    archive.add(f"{name}/.data/serialization_id", str(int(identity.hexdigest(), 16) % 10**40).zfill(40).encode())
-    archive.close()
+    with ZipWriter(file) as archive:
+        archive.add(f"{name}/data.pkl", buffer.getbuffer())
+        archive.add(f"{name}/.format_version", b"1")
+        archive.add(f"{name}/.storage_alignment", b"64")
+        archive.add(f"{name}/byteorder", sys.byteorder.encode())
+        for key, storage in pickler.storages.items():
+            archive.add(f"{name}/data/{key}", byte_view(storage._bytes.to("cpu")))
+        archive.add(f"{name}/{INFO}", info)
+        archive.add(f"{name}/version", b"3\n")
+        archive.add(f"{name}/.data/serialization_id", str(int(identity.hexdigest(), 16) % 10**40).zfill(40).encode())
 
 
 def archive_name(f: Any) -> str:

@@ -6,7 +6,7 @@ It differs from `pickle.Unpickler` in what it refuses, not in what it reads (pro
 - keys of dicts and members of sets are measured before they are hashed: hashing a deeply nested tuple overflows the C
   stack, and hashing a tuple of itself twice, sixty levels deep, takes forever;
 - every size is compared with the bytes that are there before anything is allocated.
-Every failure is a `pickle.UnpicklingError`.
+Every failure is a `pickle.UnpicklingError`, but for those of the storages behind persistent ids: they are passed on.
 """
 
 from __future__ import annotations
@@ -93,6 +93,7 @@ class SafeUnpickler:
         """
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.outside: BaseException | None = None
         start = self.position
         try:
             while True:
@@ -109,6 +110,8 @@ class SafeUnpickler:
             ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RuntimeError, struct.error, MemoryError,
             LookupError, AssertionError, ArithmeticError,
         ) as error:  # fmt: skip
+            if error is self.outside:
+                raise
             raise UnpicklingError(f"malformed pickle near byte {self.position - start}: {_short(error)}") from error
 
     # --- bytes ---
@@ -261,8 +264,12 @@ class SafeUnpickler:
         if protocol > 5:
             raise UnpicklingError(f"unsupported pickle protocol {protocol}")
 
-    def _persistent_line(self) -> None:
-        self._push(self.persistent_load(self._line().decode("ascii")))
+    def _persistent(self, saved_id: Any) -> None:
+        try:
+            self._push(self.persistent_load(saved_id))
+        except Exception as error:  # of the container, or of map_location: not the pickle's fault
+            self.outside = error
+            raise
 
     def _unsupported(self) -> None:
         raise UnpicklingError("the instruction is not allowed here (classes called by INST/OBJ, extension codes, outside buffers)")
@@ -303,7 +310,7 @@ def _handlers() -> list[Callable[[SafeUnpickler], None] | None]:
         u.SETITEM: lambda s: s._set_items(list(s._pop_many(2))), u.SETITEMS: lambda s: s._set_items(s._pop_mark()),
         u.ADDITEMS: p._add_items, u.GLOBAL: p._global_line, u.STACK_GLOBAL: p._stack_global, u.REDUCE: p._reduce,
         u.NEWOBJ: p._newobj, u.NEWOBJ_EX: p._newobj_ex, u.BUILD: p._build,
-        u.BINPERSID: lambda s: s._push(s.persistent_load(s._pop())), u.PERSID: p._persistent_line,
+        u.BINPERSID: lambda s: s._persistent(s._pop()), u.PERSID: lambda s: s._persistent(s._line().decode("ascii")),
         u.PUT: lambda s: s._put(int(s._line())), u.BINPUT: lambda s: s._put(s._take(1)[0]),
         u.LONG_BINPUT: lambda s: s._put(s._number("<I")),
         u.MEMOIZE: lambda s: s._put(len(s.memo)), u.GET: lambda s: s._get(int(s._line())), u.BINGET: lambda s: s._get(s._take(1)[0]),

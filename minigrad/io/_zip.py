@@ -149,6 +149,11 @@ class ZipWriter:
                 for k in range(0, len(view), _CHUNK):
                     entry.write(view[k : k + _CHUNK])
 
-    def close(self) -> None:
-        """Write the directory."""
-        self.archive.close()
+    def __enter__(self) -> ZipWriter:
+        return self
+
+    def __exit__(self, kind: Any, *exc: Any) -> None:
+        if kind is None:
+            self.archive.close()  # writes the directory
+        else:
+            self.archive.fp = None  # or it would write to a file that is given up

@@ -150,7 +150,7 @@ class safe_open:
         dtype, shape, begin, end = self._entry(name)
         try:
             made = _tensor_from(self.source.tensor_at(self.start + begin, end - begin), dtype, shape)
-        except (ValueError, OverflowError) as error:
+        except (RuntimeError, ValueError, OverflowError) as error:
             raise RuntimeError(f"{self.source.name}: cannot make the tensor {name!r} {dtype}{shape}: {error}") from error
         return made if str(self.device) == "cpu" else made.to(self.device)
 
@@ -246,6 +246,8 @@ def _checked_plan(header: dict[str, Any], available: int) -> dict[str, tuple[str
             raise _Corrupt(f"{name!r} has dtype {dtype_name!r}; minigrad reads {known}")
         if not isinstance(shape, list) or not all(_is_count(size) for size in shape):
             raise _Corrupt(f"{name!r} has the shape {shape!r}")
+        if math.prod(max(size, 1) for size in shape) >= 2**62 or len(shape) > 64:
+            raise _Corrupt(f"{name!r} has a shape beyond all limits: {shape!r:.100}")
         if not isinstance(offsets, list) or len(offsets) != 2 or not all(_is_count(offset) for offset in offsets):
             raise _Corrupt(f"{name!r} has the offsets {offsets!r}")
         dtype, size = _FROM_NAME[dtype_name]
