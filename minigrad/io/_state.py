@@ -158,11 +158,14 @@ class _Reader:
         if name not in self.storages:
             raw = _core.storage_bytes(self.payload.get_tensor(name))
             self.storages[name] = LoadedStorage(self.restore(raw, "cpu"), None)
-        made = self.storages[name].tensor(_dtype(dtype_name), tuple(size), tuple(stride), offset)
-        if kind == "parameter":
-            made = Parameter(made, bool(requires_grad))
-        elif requires_grad:
-            made.requires_grad_()
+        try:
+            made = self.storages[name].tensor(_dtype(dtype_name), tuple(size), tuple(stride), offset)
+            if kind == "parameter":
+                made = Parameter(made, bool(requires_grad))
+            elif requires_grad:
+                made.requires_grad_()
+        except RuntimeError as error:
+            raise UnpicklingError(str(error)) from error
         self.tensors[key] = made
         return made
 
@@ -210,6 +213,13 @@ def _numpy_array(dtype: str, shape: list[int], data: str) -> Any:
     return _numpy_rules.make_from_buffer(raw, kind, tuple(shape))
 
 
+def _device(text: Any) -> mg.device:
+    try:
+        return mg.device(str(text))
+    except RuntimeError as error:
+        raise UnpicklingError(f"unknown device {text!r:.40}") from error
+
+
 def _int_or_none(value: Any) -> Any:
     if value is not None and type(value) is not int:
         raise ValueError("expected an int or None")
@@ -222,7 +232,7 @@ _SCALARS = {
     "bytearray": lambda text: bytearray(base64.b64decode(text, validate=True)),
     "complex": lambda real, imag: complex(float.fromhex(real), float.fromhex(imag)),
     "dtype": _dtype,
-    "device": lambda text: mg.device(str(text)),
+    "device": _device,
     "layout": lambda text: __import__("minigrad.io._rebuild", fromlist=["get_layout"]).get_layout(text),
     "size": lambda sizes: mg.Size([int(size) for size in sizes]),
     "slice": lambda *parts: slice(*map(_int_or_none, parts)),
