@@ -1,4 +1,4 @@
-// Shapes of cdist and of the arg-max behind embedding_bag(mode="max"). Kernels: ../cpu/distance.cpp.
+// Shapes of cdist and its gradient. Kernels: ../cpu/distance.cpp.
 #include "meta.h"
 
 namespace mg {
@@ -42,22 +42,9 @@ void meta_cdist_backward(const Op& op, const Value* args, MetaResult& r) {
   r.out[0].device = common_device(op, args);
 }
 
-// _bag_argmax(weight, indices, starts, padding_idx)
-void meta_bag_argmax(const Op& op, const Value* args, MetaResult& r) {
-  const TensorImpl &w = *args[0].t, &indices = *args[1].t, &starts = *args[2].t;
-  MG_CHECK(w.dim() == 2 && is_floating(w.dtype) && indices.dim() == 1 && starts.dim() == 1 && starts.sizes[0] >= 1 &&
-               is_integral(indices.dtype) && is_integral(starts.dtype),
-           Runtime, op.name, ": expected weight (rows, width), indices and starts: got ", w.sizes, ", ", indices.sizes,
-           " and ", starts.sizes, ".");
-  r.out[0].sizes = Dims{starts.sizes[0] - 1, w.sizes[1]};
-  r.out[0].dtype = r.compute = DType::Int64;
-  r.out[0].device = common_device(op, args);
-}
-
 }  // namespace
 
 MG_META("cdist", meta_cdist);
 MG_META("cdist_backward", meta_cdist_backward);
-MG_META("bag_argmax", meta_bag_argmax);
 
 }  // namespace mg

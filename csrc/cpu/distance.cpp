@@ -1,5 +1,4 @@
-// Distances between the rows of two matrices in the p-norm, their gradient, and the best row of each bag of an
-// embedding_bag. Meta: ../core/meta_distance.cpp.
+// Distances between the rows of two matrices in the p-norm, and their gradient. Meta: ../core/meta_distance.cpp.
 #include "../core/op.h"
 #include "../core/parallel.h"
 #include "distance_norms.h"
@@ -103,41 +102,9 @@ void cdist_backward_cpu(Invocation& inv) {
   out.commit();
 }
 
-// _bag_argmax(weight, indices, starts, padding_idx): for every bag and column the row of weight that is largest among
-// indices[starts[b], starts[b + 1]), -1 for an empty bag.
-void bag_argmax_cpu(Invocation& inv) {
-  const Tensor weight = staged(inv.in(0), float_compute(inv.in(0).dtype)), indices = staged(inv.in(1), DType::Int64),
-               starts = staged(inv.in(2), DType::Int64);
-  const int64_t padding = inv.i(3), rows = weight.size(0), width = weight.size(1), count = indices.numel();
-  const StagedOut out(inv.outs[0], DType::Int64);
-  dispatch_float(weight.dtype(), [&](auto tag) {
-    using T = decltype(tag);
-    const T* w = weight.ptr<T>();
-    parallel_for(0, inv.out().sizes[0], 64, [&](int64_t begin, int64_t end) {
-      for (int64_t b = begin; b < end; ++b) {
-        int64_t* best = out.ptr<int64_t>() + b * width;
-        std::fill_n(best, width, int64_t(-1));
-        const int64_t first = starts.ptr<int64_t>()[b], last = starts.ptr<int64_t>()[b + 1];
-        MG_CHECK(first >= 0 && last <= count, Runtime, "embedding_bag: offsets must lie in the input: got ", first,
-                 " and ", last, " for ", count, " indices.");
-        for (int64_t i = first; i < last; ++i) {
-          const int64_t row = indices.ptr<int64_t>()[i];
-          if (row == padding) continue;
-          MG_CHECK(row >= 0 && row < rows, Index, "embedding_bag: index out of range: got ", row, " for ", rows,
-                   " rows.");
-          for (int64_t d = 0; d < width; ++d)
-            if (best[d] < 0 || w[row * width + d] > w[best[d] * width + d]) best[d] = row;
-        }
-      }
-    });
-  });
-  out.commit();
-}
-
 }  // namespace
 
 MG_KERNEL("_cdist", CPU, cdist_cpu);
 MG_KERNEL("_cdist_backward", CPU, cdist_backward_cpu);
-MG_KERNEL("_bag_argmax", CPU, bag_argmax_cpu);
 
 }  // namespace mg::cpu

@@ -1,7 +1,7 @@
 """embedding_bag: sums, means or maxima of the rows that a bag of indices picks from a table.
 
-Sums and means are made of public ops, so that every gradient follows; the maximum needs to know which row won, which
-`_bag_argmax` finds (csrc/cpu/distance.cpp). Legend: B bags, n indices in all, D width of a row.
+`_bag_sum` adds up the rows without copying them first; `_bag_argmax` finds which row is largest per column (both in
+csrc/cpu/embedding_bag.cpp). Legend: B bags, n indices in all, D width of a row.
 """
 
 from __future__ import annotations
@@ -28,6 +28,51 @@ def _starts(s: Any, values: list[int]) -> Any:
 
     return replace(s.index(len(values), high=1), values=numpy().array(values))
 
+
+def _bag_of(indices: Any, starts: Any) -> Any:
+    """(n): the bag of each position, found without looking at a value, so that it works inside vmap."""
+    places = mg.arange(indices.shape[0], device=starts.device)
+    return mg.searchsorted(starts[1:].contiguous(), places, right=True).clamp(max=starts.shape[0] - 2)
+
+
+def _bag_sum_grads(g: Any, weight: Any, indices: Any, starts: Any, scale: Any, padding_idx: int, needs: tuple[bool, ...]) -> tuple:
+    """Each picked row gets its bag's gradient times its factor; each factor the product of its row and that gradient."""
+    places = mg.arange(indices.shape[0], device=starts.device)
+    unused = (indices == padding_idx) | (places < starts[0]) | (places >= starts[-1])
+    rows = g.index_select(0, _bag_of(indices, starts)).masked_fill(unused.unsqueeze(1), 0)
+    by_weight = by_scale = None
+    if needs[0]:
+        scaled = rows if scale is None else rows * scale.unsqueeze(1)
+        by_weight = mg.zeros_like(weight).index_add(0, indices, scaled)
+    if scale is not None and needs[3]:
+        by_scale = (rows * weight.index_select(0, indices)).sum(1)
+    return by_weight, None, None, by_scale
+
+
+def _np_bag_sum(weight: Any, indices: Any, starts: Any, scale: Any, padding_idx: int) -> Any:
+    np = numpy()
+    out = np.zeros((len(starts) - 1, weight.shape[1]))
+    for b in range(len(out)):
+        for i in range(starts[b], starts[b + 1]):
+            if indices[i] != padding_idx:
+                out[b] += weight[indices[i]] * (1 if scale is None else scale[i])
+    return out
+
+
+op(
+    "_bag_sum(weight, indices, starts, scale?, padding_idx: int) -> out",
+    meta="bag_sum",
+    namespace=None,
+    method=False,
+    grads=_bag_sum_grads,
+    ref=_np_bag_sum,
+    samples=lambda s: [
+        s(s.t(5, 3), s.index(6, high=4), _starts(s, [0, 2, 2, 6]), None, -1),
+        s(s.t(5, 3), s.index(6, high=4), _starts(s, [0, 6]), s.t(6), 2),
+    ],
+    doc="For every bag b the sum of the rows of weight picked by indices[starts[b]:starts[b + 1]], each times its factor"
+    " in scale (n), if given, without padding_idx; zeros for an empty bag.",
+)
 
 op(
     "_bag_argmax(weight, indices, starts, padding_idx: int) -> out",
@@ -169,13 +214,17 @@ def embedding_bag(
         mg.nn.functional.embedding(indices, weight, None, max_norm, norm_type)  # scales the rows in place
     if mode == "max":
         return _largest(weight, indices, starts, -1 if padding_idx is None else padding_idx)
-    bags, counts = starts.numel() - 1, starts[1:] - starts[:-1]
-    bag = mg.arange(bags, device=weight.device).repeat_interleave(counts)
-    picked = mg.nn.functional.embedding(indices, weight, padding_idx, scale_grad_by_freq=scale_grad_by_freq)
-    if per_sample_weights is not None:
-        picked = picked * per_sample_weights.reshape(-1, 1)
+    padding = -1 if padding_idx is None else padding_idx
+    factors = None if per_sample_weights is None else per_sample_weights.reshape(-1)
+    if scale_grad_by_freq:  # embedding knows how to divide the gradient of a row by how often it was picked
+        picked = mg.nn.functional.embedding(indices, weight, padding_idx, scale_grad_by_freq=True)
+        picked = picked.masked_fill((indices == padding).unsqueeze(1), 0)
+        total = functions["_bag_sum"](picked, mg.arange(len(indices), device=indices.device), starts, factors, -1)
+    else:
+        total = functions["_bag_sum"](weight, indices, starts, factors, padding)
+    if mode == "sum":
+        return total
+    counts = starts[1:] - starts[:-1]
     if padding_idx is not None:
-        picked = picked.masked_fill((indices == padding_idx).unsqueeze(1), 0)
-        counts = mg.zeros_like(counts).index_add(0, bag, (indices != padding_idx).to(mg.int64))
-    total = weight.new_zeros((bags, weight.shape[1])).index_add(0, bag, picked)
-    return total / counts.clamp(min=1).unsqueeze(1).to(total.dtype) if mode == "mean" else total
+        counts = mg.zeros_like(counts).index_add(0, _bag_of(indices, starts), (indices != padding_idx).to(mg.int64))
+    return total / counts.clamp(min=1).unsqueeze(1).to(total.dtype)
