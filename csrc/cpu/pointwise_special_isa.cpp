@@ -6,6 +6,7 @@
 #include "../special/gamma.h"
 #include "../special/normal.h"
 #include "../special/polynomial.h"
+#include "../special/sample_grad.h"
 #include "pointwise_table.h"
 
 namespace mg::cpu::MG_ISA_NS {
@@ -24,6 +25,12 @@ template <double (*F)(double, double), class T>
 int map2(void* out, const void* const* in, int64_t n) {
   const T *x = static_cast<const T*>(in[0]), *y = static_cast<const T*>(in[1]);
   for (int64_t i = 0; i < n; ++i) static_cast<T*>(out)[i] = T(F(double(x[i]), double(y[i])));
+  return 0;
+}
+template <double (*F)(double, double, double), class T>
+int map3(void* out, const void* const* in, int64_t n) {
+  const T *x = static_cast<const T*>(in[0]), *y = static_cast<const T*>(in[1]), *z = static_cast<const T*>(in[2]);
+  for (int64_t i = 0; i < n; ++i) static_cast<T*>(out)[i] = T(F(double(x[i]), double(y[i]), double(z[i])));
   return 0;
 }
 
@@ -66,6 +73,13 @@ constexpr PointwiseKernel row2(const char* name) {
   row.fn[int(DType::Float64)] = map2<F, double>;
   return row;
 }
+template <double (*F)(double, double, double)>
+constexpr PointwiseKernel row3(const char* name) {
+  PointwiseKernel row = {name, 3, PointwiseResult::SAME, false, false, kCost, {}};
+  row.fn[int(DType::Float32)] = map3<F, float>;
+  row.fn[int(DType::Float64)] = map3<F, double>;
+  return row;
+}
 
 }  // namespace
 
@@ -93,6 +107,8 @@ constinit const PointwiseKernel special_table[] = {row_registers<batch::i0>("i0"
                                                    row2<special::polygamma>("_polygamma"),
                                                    row2<special::igamma>("igamma"),
                                                    row2<special::igammac>("igammac"),
+                                                   row2<special::standard_gamma_grad>("_standard_gamma_grad"),
+                                                   row3<special::dirichlet_grad>("_dirichlet_grad"),
                                                    row2<special::chebyshev_t>("chebyshev_polynomial_t"),
                                                    row2<special::chebyshev_u>("chebyshev_polynomial_u"),
                                                    row2<special::chebyshev_v>("chebyshev_polynomial_v"),

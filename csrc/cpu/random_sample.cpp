@@ -5,16 +5,13 @@
 
 #include "../core/op.h"
 #include "copy.h"
+#include "element_stream.h"
 #include "random_table.h"
 #include "rows.h"
 
 namespace mg::cpu {
 
 namespace {
-
-Generator& generator_of(const Invocation& inv, int k) {
-  return inv.has(k) ? *inv.args[k].generator : default_generator(inv.out().device);
-}
 
 // _randperm(n, dtype, device, generator): Fisher-Yates, one 64-bit number per step
 void randperm_cpu(Invocation& inv) {
@@ -86,20 +83,6 @@ void multinomial_cpu(Invocation& inv) {
   }
   strided_copy(inv.out(), *out);
 }
-
-// A stream of uniform numbers of its own for every element: Philox with the draw number in the upper half of the
-// counter.
-struct ElementStream {
-  PhiloxRange range;
-  uint64_t element;
-  uint32_t drawn = 0;
-  double next() {
-    const uint64_t c = range.counter + element;
-    const Philox4 block =
-        philox4x32_10({{uint32_t(c), uint32_t(c >> 32), ++drawn, 1}}, uint32_t(range.seed), uint32_t(range.seed >> 32));
-    return uniform_positive(philox_u64(block, 0));
-  }
-};
 
 // Small rates by multiplying uniforms (Knuth); large ones by transformed rejection, PTRS.
 // Source: W. Hörmann, "The transformed rejection method for generating Poisson random variables", Insurance: Math. and

@@ -58,7 +58,8 @@ def _draw_from(c: Call) -> Any:
     return Same(invoke(c.name, list(c.args)))
 
 
-rules["_bernoulli"] = rules["poisson"] = _draw_from
+for _name in ("_bernoulli", "poisson", "_standard_gamma", "_sample_dirichlet", "_standard_von_mises"):
+    rules[_name] = _draw_from
 
 
 def _draw_from_two(c: Call) -> Any:

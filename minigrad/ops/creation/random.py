@@ -74,8 +74,41 @@ op("binomial(count, prob, generator: generator? = None) -> out", meta="binomial"
             generator=_GENERATOR, returns="a tensor of the broadcast shape.",
             raises="RuntimeError for parameters outside their range.", grad="Zero.",
             source="Hörmann 1993, transformed rejection, for more than 10 expected successes."))
+# --- gamma, Dirichlet, von Mises: what minigrad.distributions draws from ------------------------------------------------
+_IMPLICIT = "Figurnov, Mohamed, Mnih, Implicit Reparameterization Gradients, NeurIPS 2018."
+
+
+def _first_only(name: str) -> Any:
+    def formula(g: Any) -> Any:
+        raise NotImplementedError(f"{name}: its derivative is not implemented (no closed form): samples are differentiable once.")
+
+    return formula
+
+
+_GRAD = dict(namespace=None, no_ref_reason="compared with finite differences of SciPy's quantiles in test_distributions_samplers.py",
+             no_samples_reason="like the reference")
+op("_standard_gamma_grad(input, output) -> out", meta="binary_float", dinput=_first_only("_standard_gamma_grad"),
+   doutput=_first_only("_standard_gamma_grad"), doc="d output / d input of a Gamma(input, 1) sample. " + _IMPLICIT, **_GRAD)
+op("_dirichlet_grad(x, alpha, total) -> out", meta="ternary_float_only",
+   **{f"d{name}": _first_only("_dirichlet_grad") for name in ("x", "alpha", "total")},
+   doc="dx / d alpha / (1 - x) of a Beta(alpha, total - alpha) sample x, the second parameter held fixed. " + _IMPLICIT, **_GRAD)
+op("_standard_gamma(input, generator: generator? = None) -> out", meta="random_of", namespace=None,
+   dinput=lambda g, input, out: g * functions["_standard_gamma_grad"](input, out), **_WHY,
+   doc="Gamma(input, 1) samples, differentiable. Marsaglia and Tsang 2000; " + _IMPLICIT)
+
+
+def _dirichlet_backward(g: mg.Tensor, input: mg.Tensor, out: mg.Tensor) -> mg.Tensor:
+    total = input.sum(-1, True).expand_as(input)
+    return functions["_dirichlet_grad"](out, input, total) * (g - (out * g).sum(-1, True))
+
+
+op("_sample_dirichlet(input, generator: generator? = None) -> out", meta="random_of", namespace=None, dinput=_dirichlet_backward,
+   **_WHY, doc="Dirichlet samples along the last dimension, differentiable. " + _IMPLICIT)
+op("_standard_von_mises(input, generator: generator? = None) -> out", meta="random_of", namespace=None,
+   dinput=lambda g, input_shape: mg.zeros(input_shape, dtype=g.dtype), **_WHY,
+   doc="Angles of (-pi, pi] about 0 with concentration input. Best and Fisher 1979.")
 op("multinomial(input, num_samples: int, replacement: bool = False, *, generator: generator? = None) -> out",
-   meta="multinomial",
+   meta="multinomial", exact_out=True,
    no_grad_reason="integers", **_WHY,
    doc=card("Draws categories in proportion to their weights.", "mg.multinomial(mg.tensor([0., 1.]), 1) -> tensor([1])",
             input="(categories,) or (rows, categories) weights, not negative, not all zero.",
