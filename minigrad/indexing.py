@@ -84,8 +84,6 @@ def _resolve(x: Tensor, key: Any) -> tuple[Tensor, list[Tensor | None]]:
     if isinstance(key, list) and _is_sequence_key(key):
         key = tuple(key)
     parts = [_as_index(part) for part in _as_parts(key)]
-    if sum(part is Ellipsis for part in parts) > 1:
-        raise IndexError("index: only one Ellipsis is allowed")
     used = sum(_consumed(part) for part in parts)
     if used > x.dim():
         raise IndexError(f"index: too many indices for tensor of dimension {x.dim()}: got {used}")
@@ -118,6 +116,8 @@ def _resolve(x: Tensor, key: Any) -> tuple[Tensor, list[Tensor | None]]:
             dim += 1
         else:
             x = _selected(x, dim, int(part))
+    while len(indices) > x.dim() and indices[-1] is None:  # of a second Ellipsis, which skips as many dims as the first
+        indices.pop()
     return x, indices
 
 
@@ -173,7 +173,9 @@ def setitem(x: Tensor, key: Any, value: Any) -> None:
         functions["masked_fill_"](x, key, value)
         return
     view, indices = _resolve(x, key)
-    if not isinstance(value, Tensor):
+    if number:
+        value = functions["_full"]((), value, x.dtype)
+    elif not isinstance(value, Tensor):
         value = _core.tensor(value, dtype=x.dtype)
     while value.dim() and value.dim() > view.dim() + sum(
         i.dim() for i in indices if i is not None) and value.shape[0] == 1:
@@ -187,5 +189,5 @@ def setitem(x: Tensor, key: Any, value: Any) -> None:
 
 
 def _keeps(value: Any, x: Tensor) -> bool:
-    """masked_fill_ refuses to cut a float for an integer tensor; assignment cuts it."""
-    return not isinstance(value, float) or x.is_floating_point() or x.is_complex()
+    """masked_fill_ refuses what assignment turns infinite: large numbers for the half types."""
+    return isinstance(value, Tensor) or x.element_size() != 2 or not x.is_floating_point() or abs(value) < 65504

@@ -186,17 +186,19 @@ def composite(
     name: str | None = None,
     public: str | None = None,
     out: bool = False,
+    separate_out: bool = False,
     **extra: Any,
 ) -> Callable[[Callable], Callable]:
     """Register a Python function made of other ops; the arguments mean what they mean in `op()`.
 
-    `public` is its name for users where the registry needs another one (linalg.norm and norm); `out=True` adds an `out=` form.
+    `public` is its name for users where the registry needs another one (linalg.norm and norm); `out=True` adds an `out=` form,
+    which with `separate_out` refuses tensors that share memory with an argument.
     """
 
     def register(function: Callable) -> Callable:
         spaces = (namespace,) if isinstance(namespace, str) else tuple(namespace)
         label = name or function.__name__
-        function = _with_out(function, public or label) if out else function
+        function = _with_out(function, public or label, separate_out) if out else function
         is_method = "" in spaces if method is None else method
         info = OpInfo(
             label, doc=function.__doc__ or "", composite=True, namespace=spaces, method=is_method, inplace=inplace,
@@ -214,17 +216,19 @@ def composite(
     return register
 
 
-def _with_out(function: Callable, name: str) -> Callable:
+def _with_out(function: Callable, name: str, separate: bool = False) -> Callable:
     """The function with `out=`: a tensor, or one tensor per result, to write into and return."""
     import functools
 
     @functools.wraps(function)
     def form(*args: Any, out: Any = None, **kwargs: Any) -> Any:
-        result = function(*args, **kwargs)
         if out is None:
-            return result
-        from minigrad.ops.shared.check import into
+            return function(*args, **kwargs)
+        from minigrad.ops.shared.check import expect_apart, into
 
+        for target in ((out,) if isinstance(out, Tensor) else out) if separate else ():
+            expect_apart(name, target, *args, *kwargs.values())
+        result = function(*args, **kwargs)
         if isinstance(result, Tensor):
             return into(name, result, out)
         if len(out) != len(result):

@@ -161,9 +161,7 @@ void take_geometry(const char* op, TensorImpl& t, TensorImpl& view) {
 void resize_tensor(TensorImpl& t, const Dims& sizes) {
   MG_CHECK(!t.dataless, Runtime, "resize_: not possible inside of vmap and tracing. Try new_empty or narrow.");
   MG_CHECK(!needs_grad(t), Runtime, "resize_: cannot resize tensors that require grad. Try x.detach().resize_(...).");
-  const int64_t numel = checked_numel(sizes, "resize_"), need = (numel + t.offset) * itemsize(t.dtype);
-  if (numel != 0 && need > int64_t(t.storage->nbytes)) t.storage->resize(size_t(need));
-  t.set_contiguous(sizes);
+  resize_contiguous(t, sizes, "resize_");
   if (!t.untracked_version) ++t.storage->version;
 }
 

@@ -21,6 +21,15 @@ struct Promotion {
 };
 extern constinit DType default_dtype;
 
+// Offsets and strides of views. A tensor without elements may have any of them (as_strided), so the sums must not overflow.
+inline int64_t moved(int64_t offset, int64_t steps, int64_t stride) {
+  return int64_t(uint64_t(offset) + uint64_t(steps) * uint64_t(stride));
+}
+inline int64_t scaled(int64_t stride, int64_t factor) {
+  int64_t r;
+  return __builtin_mul_overflow(stride, factor, &r) ? stride : r;
+}
+
 Device common_device(const Op& op, const Value* args);  // raises when tensors live on different devices
 
 }  // namespace mg

@@ -12,8 +12,8 @@ static OutSpec& parts_of(const TensorImpl& t, MetaResult& r) {
   out.sizes = t.sizes;
   out.has_strides = true;
   out.strides = t.strides;
-  for (int64_t& s : out.strides) s *= 2;
-  out.offset = t.offset * 2;
+  for (int64_t& s : out.strides) s = scaled(s, 2);
+  out.offset = scaled(t.offset, 2);
   return out;
 }
 

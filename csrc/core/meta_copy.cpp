@@ -62,6 +62,7 @@ static void meta_to_dtype(const Op&, const Value* args, MetaResult& r) {
 // (input!, src)
 static void meta_copy_into(const Op& op, const Value* args, MetaResult& r) {
   OutSpec& out = like(*args[0].t, r);
+  if (!args[1].is_tensor()) return;
   Dims joint = out.sizes;
   MG_CHECK(broadcast_into(joint, args[1].t->sizes) && joint == out.sizes, Runtime, op.name,
            ": cannot write a tensor of shape ", args[1].t->sizes, " into one of shape ", out.sizes,
@@ -74,6 +75,8 @@ static void meta_fill(const Op& op, const Value* args, MetaResult& r) {
   if (args[1].is_tensor())
     MG_CHECK(args[1].t->dim() == 0, Runtime, op.name, ": expected a number or a 0-dimensional value tensor, got shape ",
              args[1].t->sizes, ". Try copy_().");
+  else
+    check_fits(op.name, args[1], args[0].t->dtype, args[0].t->numel != 1);  // one element: infinite, as in PyTorch
 }
 
 // (input, dims: ints)
@@ -152,7 +155,7 @@ static void meta_cat(const Op& op, const Value* args, MetaResult& r) {
       MG_CHECK(k == d || t.sizes[k] == first->sizes[k], Runtime, op.name,
                ": sizes of tensors must match except in dimension ", d, ": expected size ", first->sizes[k],
                " but got size ", t.sizes[k], " in dimension ", k, " for tensor number ", i, " in the list");
-    total += t.sizes[d];
+    MG_CHECK(!__builtin_add_overflow(total, t.sizes[d], &total), Runtime, op.name, ": the sum of the sizes in dimension ", d, " overflows 64 bits");
   }
   if (first == nullptr) {
     wrap_dim(args[1].as_int(), 1, op.name.c_str());

@@ -47,6 +47,9 @@ static void meta_create_strided(const Op& op, const Value* args, MetaResult& r) 
 static void meta_create_full(const Op& op, const Value* args, MetaResult& r) {
   r.out[0].sizes = args[0].as_dims();
   place(op, args[2], number_dtype(args[1]), args[3], r);
+  int64_t numel = 1;
+  for (int64_t s : r.out[0].sizes) numel *= s;
+  check_fits(op.name, args[1], r.out[0].dtype, numel != 1);  // one element of a half type becomes infinite, as in PyTorch
 }
 
 // (start: scalar, end: scalar, step: scalar, dtype: dtype?, device: device?)
@@ -226,6 +229,7 @@ static void meta_dropout(const Op& op, const Value* args, MetaResult& r) {
 static void meta_masked_scale(const Op& op, const Value* args, MetaResult& r) {
   like_input(args, r);
   check_floating(op, *args[0].t);
+  MG_CHECK(args[1].t->dtype == DType::Bool, Runtime, op.name, ": expected a bool mask: got ", args[1].t->dtype);
   MG_CHECK(args[0].t->sizes == args[1].t->sizes, Runtime, op.name, ": sizes differ: ", args[0].t->sizes, " and ",
            args[1].t->sizes);
 }

@@ -64,6 +64,8 @@ static void meta_scatter(const Op& op, const Value* args, MetaResult& r) {
   if (args[3].is_tensor()) {
     check_covers(op, index, *args[3].t, -1, "src");
     check_same_dtype(op, t, *args[3].t, "src");
+  } else {
+    check_fits(op.name, args[3], t.dtype);
   }
   if (op.args.size() > 4) check_reduce(op, args[4], {"sum", "prod", "mean", "amax", "amin"});
   like(t, r);
@@ -109,6 +111,8 @@ static void meta_index_fill(const Op& op, const Value* args, MetaResult& r) {
   if (args[3].is_tensor())
     MG_CHECK(args[3].t->dim() == 0, Runtime, op.name, ": only supports a 0-dimensional value tensor, got shape ",
              args[3].t->sizes);
+  else
+    check_fits(op.name, args[3], args[0].t->dtype);
   like(*args[0].t, r);
 }
 
@@ -185,6 +189,8 @@ static void meta_masked_fill(const Op& op, const Value* args, MetaResult& r) {
   if (v.is_tensor())
     MG_CHECK(v.t->dim() == 0, Runtime, op.name, ": only supports a 0-dimensional value tensor, but got tensor with ",
              v.t->dim(), " dimension(s). Try where().");
+  else
+    check_fits(op.name, v, t.dtype);
 }
 
 // (input: indices, weight, padding_idx: int?, max_norm: float?, norm_type, scale_grad_by_freq, sparse)

@@ -11,7 +11,7 @@ static void set_out(OutSpec& o, const Dims& sizes, DType dtype, Device device) {
 }
 static DType wide(DType d) { return d == DType::Float64 ? DType::Float64 : DType::Float32; }
 
-// Shape of the per-sample losses; checks input (N, C, *) against target (N, *).
+// Shape of the per-sample losses; checks input (N, C, *), target (N, *) and weight (C), the first three of `args`.
 static Dims sample_shape(const Op& op, const Value* args) {
   const TensorImpl &x = *args[0].t, &t = *args[1].t;
   const char* name = public_name(op);
@@ -31,13 +31,13 @@ static Dims sample_shape(const Op& op, const Value* args) {
   MG_CHECK(args[2].none() || (args[2].t->dim() == 1 && args[2].t->sizes[0] == classes), Runtime, name,
            ": weight must hold one value for each of the ", classes, " classes: got shape ",
            args[2].none() ? Dims{} : args[2].t->sizes);
-  common_device(op, args);
   return want;
 }
 
 // _nll_loss(input, target, weight?, ignore_index, reduction) -> out, total_weight
 static void meta_nll_loss(const Op& op, const Value* args, MetaResult& r) {
   const Dims samples = sample_shape(op, args);
+  common_device(op, args);
   const TensorImpl& x = *args[0].t;
   r.compute = wide(x.dtype);
   set_out(r.out[0], args[4].as_int() == 0 ? samples : Dims{}, x.dtype, x.device);
@@ -47,6 +47,7 @@ static void meta_nll_loss(const Op& op, const Value* args, MetaResult& r) {
 // _cross_entropy(input, target, weight?, ignore_index, reduction, label_smoothing) -> out, lse, total_weight
 static void meta_cross_entropy(const Op& op, const Value* args, MetaResult& r) {
   const Dims samples = sample_shape(op, args);
+  common_device(op, args);
   const TensorImpl& x = *args[0].t;
   const double smoothing = args[5].as_double();
   MG_CHECK(smoothing >= 0 && smoothing <= 1, Runtime, public_name(op),
@@ -59,8 +60,13 @@ static void meta_cross_entropy(const Op& op, const Value* args, MetaResult& r) {
 
 // _cross_entropy_backward(g, input, target, weight?, lse, total_weight, ignore_index, reduction, label_smoothing) ->
 // dinput
-static void meta_cross_entropy_backward(const Op&, const Value* args, MetaResult& r) {
+static void meta_cross_entropy_backward(const Op& op, const Value* args, MetaResult& r) {
   const TensorImpl& x = *args[1].t;
+  const Dims samples = sample_shape(op, args + 1);
+  MG_CHECK(args[4].t->sizes == samples && args[5].t->numel == 1, Runtime, public_name(op), ": lse of shape ", args[4].t->sizes,
+           " and total_weight of shape ", args[5].t->sizes, " do not belong to an input of shape ", x.sizes);
+  MG_CHECK(args[7].as_int() == 0 ? args[0].t->sizes == samples : args[0].t->numel == 1, Runtime, public_name(op),
+           ": got a gradient of shape ", args[0].t->sizes, " for an input of shape ", x.sizes);
   r.compute = wide(x.dtype);
   set_out(r.out[0], x.sizes, x.dtype, x.device);
 }
@@ -89,7 +95,10 @@ static void meta_pair_loss(const Op& op, const Value* args, MetaResult& r) {
 static void meta_pair_loss_backward(const Op& op, const Value* args, MetaResult& r) {
   const TensorImpl &x = *args[1].t, &t = *args[2].t;
   MG_CHECK(x.sizes == t.sizes, Runtime, public_name(op), ": shapes differ: got ", x.sizes, " and ", t.sizes);
+  MG_CHECK(args[0].t->numel == 1 || args[0].t->sizes == x.sizes, Runtime, public_name(op), ": got a gradient of shape ",
+           args[0].t->sizes, " for an input of shape ", x.sizes);
   r.compute = promote(x.dtype, t.dtype);
+  MG_CHECK(is_floating(r.compute), NotImplemented, public_name(op), ": needs floating tensors: got ", x.dtype, " and ", t.dtype);
   set_out(r.out[0], x.sizes, r.compute, x.device);
 }
 

@@ -56,6 +56,7 @@ static void meta_layer_norm(const Op& op, const Value* args, MetaResult& r) {
 static void meta_layer_norm_backward(const Op& op, const Value* args, MetaResult& r) {
   const TensorImpl& x = *args[1].t;
   const int n = int(args[op.args.size() - 1].as_int());
+  check_floating(op, x);
   MG_CHECK(n >= 0 && n <= x.dim() && args[0].t->sizes == x.sizes, Runtime, public_name(op), ": got a gradient of shape ", args[0].t->sizes,
            " for an input of shape ", x.sizes, " and ", n, " normalised dims");
   int64_t rows = 1;
@@ -86,8 +87,12 @@ static void meta_batch_norm(const Op& op, const Value* args, MetaResult& r) {
 }
 
 // _batch_norm_backward(g, input, mean, var, weight?, eps) -> dinput, dweight, dbias
-static void meta_batch_norm_backward(const Op&, const Value* args, MetaResult& r) {
+static void meta_batch_norm_backward(const Op& op, const Value* args, MetaResult& r) {
   const TensorImpl& x = *args[1].t;
+  check_floating(op, x);
+  MG_CHECK(x.dim() >= 2 && args[0].t->sizes == x.sizes, Runtime, public_name(op), ": got a gradient of shape ", args[0].t->sizes,
+           " for an input of shape ", x.sizes);
+  for (int k = 2; k < 5; ++k) check_size(op, op.args[size_t(k)].name.c_str(), args[k], Dims{x.sizes[1]});
   r.compute = statistics(x.dtype);
   out_spec(r.out[0], x.sizes, x.dtype, x.device);
   for (int k = 1; k < 3; ++k) out_spec(r.out[k], Dims{x.sizes[1]}, r.compute, x.device);

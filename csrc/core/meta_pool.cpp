@@ -82,6 +82,10 @@ void meta_avg_pool(const Op& op, const Value* args, MetaResult& r) {
   const Pool p(op, args, args[1]);
   p.check_input(p.input().dtype != DType::Int64);
   MG_CHECK(args[6].none() || args[6].as_int() != 0, Runtime, p.name, ": divisor_override must not be 0.");
+  const Dims kernel = p.list(args[1], "kernel_size", 1);
+  for (int d = 0; p.dims == 3 && d < 3; ++d)  // PyTorch's rule, for three dims only
+    MG_CHECK(kernel[d] <= p.input().sizes[p.input().dim() - 3 + d], Runtime, p.name, ": input of shape ", p.input().sizes,
+             " smaller than kernel_size ", kernel, ".");
   p.set_out(r, p.windows(p.input(), 1, Dims(p.dims, 1), args[4].as_int() != 0));
 }
 
@@ -111,7 +115,10 @@ void meta_adaptive_max_pool(const Op& op, const Value* args, MetaResult& r) {
 // args: grad, input_size
 void meta_adaptive_avg_pool_backward(const Op& op, const Value* args, MetaResult& r) {
   const Pool p(op, args, args[1]);
-  p.set_out(r, p.with_spatial(p.input(), p.list(args[1], "input_size", 1)));
+  const TensorImpl& g = p.input();  // may be empty: output_size may be 0
+  MG_CHECK(is_floating(g.dtype) && (g.dim() == p.dims + 1 || g.dim() == p.dims + 2), Runtime, p.name,
+           ": expected a floating gradient of ", p.dims + 1, " or ", p.dims + 2, " dims: got ", g.dtype, " of shape ", g.sizes);
+  p.set_out(r, p.with_spatial(g, p.list(args[1], "input_size", 1)));
 }
 
 // args: input, kernel_size, output_size, random_samples (N, C, dims) -> out, indices

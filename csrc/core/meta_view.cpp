@@ -183,7 +183,7 @@ static void meta_select(const Op& op, const Value* args, MetaResult& r) {
   MG_CHECK(index >= -size && index < size, Index, op.name, ": index ", index, " is out of bounds for dimension ", d,
            " with size ", size);
   OutSpec& out = like(t, r);
-  out.offset += (index < 0 ? index + size : index) * t.strides[d];
+  out.offset = moved(out.offset, index < 0 ? index + size : index, t.strides[d]);
   out.sizes.erase(d);
   out.strides.erase(d);
 }
@@ -202,7 +202,7 @@ static void meta_slice(const Op& op, const Value* args, MetaResult& r) {
   };
   const int64_t start = clip(args[2], 0), stop = std::max(clip(args[3], size), start);
   OutSpec& out = like(t, r);
-  out.offset += start * t.strides[d];
+  out.offset = moved(out.offset, start, t.strides[d]);
   out.sizes[d] = (stop - start) / step + ((stop - start) % step != 0);
   if (__builtin_mul_overflow(t.strides[d], step, &out.strides[d]))
     out.strides[d] = t.strides[d];  // then the size is <= 1
@@ -222,7 +222,7 @@ static void meta_narrow(const Op& op, const Value* args, MetaResult& r) {
   MG_CHECK(length <= size - start, Runtime, op.name, ": start (", start, ") + length (", length,
            ") exceeds dimension size (", size, ")");
   OutSpec& out = like(t, r);
-  out.offset += start * t.strides[d];
+  out.offset = moved(out.offset, start, t.strides[d]);
   out.sizes[d] = length;
 }
 
@@ -236,16 +236,17 @@ static void meta_diagonal(const Op& op, const Value* args, MetaResult& r) {
   MG_CHECK(a != b, Runtime, op.name, ": diagonal dimensions cannot be identical: got ", args[2].as_int(), " and ",
            args[3].as_int());
   const int64_t rows = t.sizes[a], cols = t.sizes[b];
-  const int64_t row = offset < 0 ? std::min(-offset, rows) : 0, col = offset > 0 ? std::min(offset, cols) : 0;
+  const int64_t row = offset < 0 ? -std::max(offset, -rows) : 0, col = offset > 0 ? std::min(offset, cols) : 0;
   const int64_t length = std::max<int64_t>(std::min(rows - row, cols - col), 0);
   OutSpec& out = like(t, r);
-  if (length > 0) out.offset += row * t.strides[a] + col * t.strides[b];
+  if (length > 0) out.offset = moved(moved(out.offset, row, t.strides[a]), col, t.strides[b]);
   for (int d : {std::max(a, b), std::min(a, b)}) {
     out.sizes.erase(d);
     out.strides.erase(d);
   }
   out.sizes.push_back(length);
-  out.strides.push_back(t.strides[a] + t.strides[b]);
+  int64_t both;
+  out.strides.push_back(__builtin_add_overflow(t.strides[a], t.strides[b], &both) ? t.strides[a] : both);
 }
 
 // (input, dimension: int, size: int, step: int): windows of `size` along a dim; the window becomes the last dim.
@@ -289,9 +290,9 @@ static void meta_view_dtype(const Op& op, const Value* args, MetaResult& r) {
            ": the last dim must be contiguous to view ", t.dtype, " as ", out.dtype, ": got strides ", t.strides,
            ". Try x.contiguous().");
   if (from > to) {
-    for (int64_t& s : out.strides) s *= from / to;
+    for (int64_t& s : out.strides) s = scaled(s, from / to);
     out.sizes[last] *= from / to;
-    out.offset *= from / to;
+    out.offset = scaled(out.offset, from / to);
   } else {
     const int64_t ratio = to / from;
     bool fits = t.sizes[last] % ratio == 0 && t.offset % ratio == 0;

@@ -239,35 +239,26 @@ struct Writer {
       run_kernel(op, shielded, outs, r, device);
     } else if (can_run_directly()) {
       for (int k = 0; mode == Write::Out && k < op.n_outputs(); ++k)
-        if (outs[k].sizes() != r.out[k].sizes) resize(*outs[k], r.out[k].sizes);
+        if (outs[k].sizes() != r.out[k].sizes) resize_contiguous(*outs[k], r.out[k].sizes, op.name.c_str());
       run_kernel(op, args, outs, r, device);
     } else {
       Tensor temps[kMaxOutputs];
       for (int k = 0; k < op.n_outputs(); ++k) temps[k] = allocate(r.out[k]);
       run_kernel(op, args, temps, r, device);
       for (int k = 0; k < op.n_outputs(); ++k) {
-        if (outs[k].sizes() != temps[k].sizes()) resize(*outs[k], temps[k].sizes());  // data-dependent size
+        if (outs[k].sizes() != temps[k].sizes()) resize_contiguous(*outs[k], temps[k].sizes(), op.name.c_str());  // data-dependent size
         copy_into(outs[k], temps[k]);
       }
     }
   }
 
-  static void resize(TensorImpl& t, const Dims& sizes) {
-    const int64_t numel = checked_numel(sizes, "resize_"), need = (numel + t.offset) * itemsize(t.dtype);
-    if (numel != 0 && need > int64_t(t.storage->nbytes)) t.storage->resize(size_t(need));
-    t.set_contiguous(sizes);
-  }
-
-  // What PyTorch asks of out= beyond a dtype the result casts to: products and gathers want the exact dtype; what gathers and joins
-  // may not lie in the memory written to.
+  // What PyTorch asks of out= beyond a dtype the result casts to (the op's declaration says it); what joins a list may not lie in the
+  // memory written to.
   void check_out(int k) const {
-    constexpr std::string_view exact[] = {"gather", "index_select", "multinomial", "matmul", "mm", "bmm", "mv", "addmm", "addmv", "baddbmm"};
-    for (const std::string_view name : exact)
-      MG_CHECK(outs[k].dtype() == r.out[k].dtype || op.name != name, Runtime, op.name, ": expected out= of dtype ", r.out[k].dtype,
-               ": got ", outs[k].dtype(), ". Try .to() on the result.");
-    const bool gathers = op.name == exact[0] || op.name == exact[1];
+    MG_CHECK(outs[k].dtype() == r.out[k].dtype || !op.exact_out, Runtime, op.name, ": expected out= of dtype ", r.out[k].dtype, ": got ",
+             outs[k].dtype(), ". Try .to() on the result.");
     for (size_t a = 0; a < op.args.size(); ++a) {
-      if (gathers && args[a].is_tensor()) check_apart(*outs[k], *args[a].t);
+      if (op.separate_out && args[a].is_tensor()) check_apart(*outs[k], *args[a].t);
       for (int j = 0; args[a].kind == Kind::Tensors && j < args[a].len; ++j)
         if (args[a].tensors[j] != nullptr) check_apart(*outs[k], *args[a].tensors[j]);
     }

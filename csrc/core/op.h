@@ -105,6 +105,7 @@ struct Op {
   bool is_view = false;
   bool is_pointwise = false;
   bool can_fail = false;     // the kernel may raise half-way (integer division by zero): in-place forms run into a temporary
+  bool exact_out = false, separate_out = false;  // out= must have the result's dtype; may not lie in an argument's memory
   int mutated = -1;          // index of the argument written in place (`x!` in the schema), or -1
   bool differentiable = false;
   uint32_t grad_inputs = 0;  // bit i: a formula exists for argument i
@@ -119,7 +120,6 @@ struct Op {
 Op& register_op(std::string_view schema, std::string_view meta_family);
 Op* find_op(std::string_view name);
 const std::vector<Op*>& all_ops();
-
 
 // Uninitialised room for the arguments of one call; whoever uses it fills what the op has.
 struct ValueArray {

@@ -100,11 +100,12 @@ void TensorImpl::set_layout(const Dims& new_sizes, const Dims& new_strides) {
   strides = new_strides;
   const int64_t *size = sizes.data(), *stride = strides.data();
   int64_t count = 1;
-  bool dense = true;
+  bool dense = true, bad = false;
   for (int i = sizes.size() - 1; i >= 0; --i) {  // the stride of a dim of size 1 does not matter, PyTorch's rule
     dense &= size[i] == 1 || stride[i] == count;
-    count *= size[i];
+    bad |= __builtin_mul_overflow(count, size[i], &count);  // expand() to 2**31 x 2**33
   }
+  if (bad) [[unlikely]] fail(ErrorKind::Runtime, "numel: the number of elements of shape ", sizes, " overflows 64 bits");
   numel = count;
   contiguous = dense || count == 0;
 }
@@ -254,6 +255,16 @@ static T read_element(const TensorImpl& t, int64_t element_offset) {
     std::memcpy(&v, p, sizeof v);
     return static_cast<T>(v);
   });
+}
+
+void resize_contiguous(TensorImpl& t, const Dims& sizes, const char* op) {
+  int64_t need = 0;
+  if (checked_numel(sizes, op) != 0) {
+    MG_CHECK(!__builtin_add_overflow(checked_numel(sizes, op), t.offset, &need) && !__builtin_mul_overflow(need, itemsize(t.dtype), &need),
+             Runtime, op, ": shape ", sizes, " of ", t.dtype, " at offset ", t.offset, " has more than 2**63 bytes");
+    if (need > int64_t(t.storage->nbytes)) t.storage->resize(size_t(need));
+  }
+  t.set_contiguous(sizes);
 }
 
 double read_double(const TensorImpl& t, int64_t o) { return read_element<double>(t, o); }

@@ -42,7 +42,10 @@ struct TensorImpl : Pooled<TensorImpl> {
   AutogradMeta* autograd = nullptr;  // what few tensors have: .grad, hooks …
   void* pyobj = nullptr;  // the one Python wrapper, borrowed unless owns_pyobj
 
-  char* data() const { return static_cast<char*>(storage->data) + offset * itemsize(dtype); }
+  // Unsigned, because as_strided may give a tensor without elements an offset far outside of anything.
+  char* data() const {
+    return reinterpret_cast<char*>(reinterpret_cast<uintptr_t>(storage->data) + uint64_t(offset) * uint64_t(itemsize(dtype)));
+  }
   template <class T> T* ptr() const { return reinterpret_cast<T*>(data()); }
   int dim() const { return sizes.size(); }
   int64_t nbytes() const { return numel * itemsize(dtype); }
@@ -101,6 +104,7 @@ Tensor to_contiguous(const TensorImpl& t, DType dtype);  // both in one pass
 void fill_zero(const Tensor& t);                         // any layout
 
 // Reads one element (converted) from a host-accessible or device tensor.
+void resize_contiguous(TensorImpl& t, const Dims& sizes, const char* op);  // the storage grows where it has to
 double read_double(const TensorImpl& t, int64_t element_offset = 0);
 int64_t read_int(const TensorImpl& t, int64_t element_offset = 0);
 

@@ -2,6 +2,7 @@
 // OwnedValue keeps a copy beyond the call: attributes of a graph node, steps of a view chain.
 #pragma once
 #include <span>
+#include <string_view>
 #include <utility>
 
 #include "tensor.h"
@@ -66,6 +67,10 @@ struct Value {
   }
   [[noreturn]] static void fail_not_real(mg::complex128 z);  // code that reads a real number never drops an imaginary part
 };
+
+// Raises when `number` is outside of what `dtype` holds: PyTorch's rule for writing one number into a tensor. Fractions are cut, for
+// bool anything goes, an unsigned byte also takes -255 … -1. `halves`: whether float16 and bfloat16 refuse what would become infinite.
+void check_fits(std::string_view op, const Value& number, DType dtype, bool halves = true);
 
 // 16 bytes as well: numbers inline, tensors counted, lists and strings on the heap. Usable wherever a Value is.
 struct OwnedValue : Value {

@@ -15,9 +15,10 @@ static bool overlap(const TensorImpl& a, const TensorImpl& b) {
   return !(a.offset == b.offset && a.sizes == b.sizes && a.strides == b.strides && a.dtype == b.dtype);
 }
 
-// copy_(input!, src, non_blocking)
+// copy_(input!, src: operand, non_blocking)
 static void copy_cpu(Invocation& inv) {
   TensorImpl& out = inv.out();
+  if (!inv.args[1].is_tensor()) return fill(out, inv.args[1]);
   Tensor src = inv.tensor(1);
   if (overlap(out, *src)) src = to_contiguous(*src, src->dtype);
   if (src->sizes != out.sizes)

@@ -123,6 +123,7 @@ void ctc_loss_backward_cpu(Invocation& inv) {
                alphas = staged(inv.in(6), dtype);
   const StagedOut out(inv.outs[0], dtype);
   const int64_t width = alphas.size(2), row = q.count * q.classes;
+  MG_CHECK(width >= q.width, Runtime, "ctc_loss: log_alpha has ", width, " states, the longest target needs ", q.width);
   dispatch_float(dtype, [&](auto tag) {
     using T = decltype(tag);
     parallel_for(0, q.count, 1, [&](int64_t begin, int64_t end) {

@@ -138,6 +138,7 @@ Tensor scalar_of(const Value& v, DType dtype) {
 // index_fill(input, dim, index, value)
 void index_fill_cpu(Invocation& inv) {
   const int d = wrapped(inv.i(1), inv.in(0));
+  check_tensor_fits(inv.op, inv.args[3], inv.out().dtype);
   const Tensor value = scalar_of(inv.args[3], inv.out().dtype);
   Offsets offsets = offsets_along(inv, inv.in(0), d, inv.in(2));
   TensorImpl& out = start_from_input(inv);

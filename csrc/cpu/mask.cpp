@@ -7,6 +7,8 @@
 #include "mask_table.h"
 #include "rows.h"
 
+#include <limits>
+
 #define MG_EXTERN_MASK(ns)               \
   namespace mg::cpu::ns {                \
   extern const MaskTable mask_functions; \
@@ -106,6 +108,7 @@ void masked_fill_cpu(Invocation& inv) {
   Tensor value = empty(Dims{}, out.dtype);
   MG_CHECK(!v.is_tensor() || !is_complex(v.t->dtype) || is_complex(out.dtype), Runtime, inv.op.name,
            ": a complex value cannot be converted to ", out.dtype, " without overflow");
+  check_tensor_fits(inv.op, v, out.dtype);
   if (v.is_tensor())
     strided_copy(*value, *v.t);
   else
@@ -143,6 +146,7 @@ void bincount_cpu(Invocation& inv) {
   for (int64_t i = 0; i < in.numel(); ++i) {
     MG_CHECK(at[i] >= 0, Runtime, inv.op.name, ": only supports 1-d non-negative integral inputs: got ", at[i],
              " at position ", i);
+    MG_CHECK(at[i] < std::numeric_limits<int64_t>::max(), Runtime, inv.op.name, ": too many bins for the value ", at[i]);
     bins = std::max(bins, at[i] + 1);
   }
   inv.outs[0] = empty(Dims{bins}, inv.out().dtype);

@@ -239,6 +239,13 @@ void for_window_rows(const Axes& a, int64_t od, int64_t oh, int64_t ow, F&& f) {
       f((d * a.h.size + h) * a.w.size + a.w.first[ow], a.w.last[ow] - a.w.first[ow]);
 }
 
+// Integers wrap.
+template <class W>
+W plus(W a, W b) {
+  if constexpr (std::is_integral_v<W>) return W(uint64_t(a) + uint64_t(b));
+  else return a + b;
+}
+
 template <class T>
 void average_plane(const Axes& a, const Divisor& divisor, const T* x, T* y) {
   for (int64_t od = 0; od < a.d.out(); ++od)
@@ -246,9 +253,13 @@ void average_plane(const Axes& a, const Divisor& divisor, const T* x, T* y) {
       for (int64_t ow = 0; ow < a.w.out(); ++ow) {
         Wide<T> sum = 0;
         for_window_rows(a, od, oh, ow, [&](int64_t from, int64_t n) {
-          for (int64_t i = 0; i < n; ++i) sum += Wide<T>(x[from + i]);
+          for (int64_t i = 0; i < n; ++i) sum = plus(sum, Wide<T>(x[from + i]));
         });
-        *y++ = T(sum / Wide<T>(divisor(a, od, oh, ow)));
+        const int64_t n = divisor(a, od, oh, ow);
+        if constexpr (std::is_integral_v<T>)
+          *y++ = n == -1 ? T(plus(~sum, Wide<T>(1))) : T(sum / n);  // the least integer has no negative: it wraps
+        else
+          *y++ = T(sum / Wide<T>(n));
       }
 }
 

@@ -79,7 +79,7 @@ template <class T> void store(PyObject* o, T& out) {
   } else {
     if (PyFloat_Check(o)) {
       const double v = PyFloat_AS_DOUBLE(o);
-      MG_CHECK(std::isfinite(v) && std::abs(v) < 9.2e18, Overflow, "tensor: cannot convert float ", v, " to integer");
+      check_fits("tensor", Value(v), dtype_of<T>());
       out = T(int64_t(v));
       return;
     }
@@ -88,8 +88,7 @@ template <class T> void store(PyObject* o, T& out) {
     const int64_t v = PyLong_AsLongLongAndOverflow(index, &overflow);
     Py_DECREF(index);
     MG_CHECK(overflow == 0, Overflow, "tensor: integer does not fit into 64 bits");
-    MG_CHECK(sizeof(T) == 8 || int64_t(T(v)) == v, Runtime, "tensor: value ", v, " cannot be converted to ", dtype_of<T>(),
-             " without overflow");
+    check_fits("tensor", Value(v), dtype_of<T>());
     out = T(v);
   }
 }

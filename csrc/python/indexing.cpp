@@ -53,14 +53,12 @@ bool basic_index(TensorImpl& t, PyObject* key, Tensor& out) {
     return true;
   }
   const Py_ssize_t n = PyTuple_GET_SIZE(key);
-  int consumed = 0, ellipses = 0;
+  int consumed = 0;  // a second Ellipsis skips as many dims as the first, as in PyTorch
   for (Py_ssize_t k = 0; k < n; ++k) {
     PyObject* item = PyTuple_GET_ITEM(key, k);
     if (!is_basic(item)) return false;
     consumed += item != Py_None && item != Py_Ellipsis;
-    ellipses += item == Py_Ellipsis;
   }
-  MG_CHECK(ellipses <= 1, Index, "index: only one Ellipsis is allowed");
   MG_CHECK(consumed <= t.dim(), Index, "index: too many indices for tensor of dimension ", t.dim(), ": got ", consumed);
   out = Tensor(&t);
   int dim = 0;

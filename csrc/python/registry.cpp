@@ -261,10 +261,13 @@ void bind_registry(py::module_& m) {
   static const char* kinds[] = {"tensor", "operand", "scalar", "bool", "int", "float", "ints", "tensors", "dtype", "device", "str", "generator"};
   // Returns (name, [(arg, kind, optional, keyword_only, mutated, variadic, has_default, default)], outputs, is_pointwise).
   m.def("register_op", [](const std::string& schema, const std::string& family, py::dict formulas, py::object joint, py::object fast,
-                          bool view, std::vector<std::string> nondiff, bool can_fail, bool holomorphic) {
+                          bool view, std::vector<std::string> nondiff, bool can_fail, bool holomorphic,
+                          bool exact_out, bool separate_out) {
     Op& op = register_op(schema, family);
     op.is_view = view;
     op.can_fail = can_fail;
+    op.exact_out = exact_out;
+    op.separate_out = separate_out;
     if (op.is_pointwise) {
       const cpu::PointwiseKernel* row = cpu::find_pointwise(op.name.c_str());
       MG_CHECK(row != nullptr, Value, "register_op: no line for '", op.name, "' in csrc/scalar.h");
@@ -278,7 +281,8 @@ void bind_registry(py::module_& m) {
       args.append(py::make_tuple(a.name, kinds[int(a.kind)], a.optional, a.keyword_only, a.mutated, a.variadic, a.has_default,
                                  py::reinterpret_steal<py::object>(value_to_python(a.default_value))));
     return py::make_tuple(op.name, args, op.outputs, op.is_pointwise);
-  });
+  }, py::arg("schema"), py::arg("meta"), py::arg("formulas"), py::arg("grads"), py::arg("fast_grads"), py::arg("view"),
+     py::arg("nondiff"), py::arg("can_fail"), py::arg("holomorphic"), py::arg("exact_out") = false, py::arg("separate_out") = false);
   m.def("op_function", [](const std::string& name, bool inplace, bool method) {
     const Op* op = find_op(name);
     MG_CHECK(op != nullptr, Value, "op_function: no op named '", name, "'");

@@ -57,6 +57,8 @@ def _size(args: tuple[Any, ...], size: Any) -> Any:
     """Sizes given as zeros(2, 3), zeros((2, 3)) or zeros(size=(2, 3))."""
     if size is not None:
         return size
+    if not args:
+        raise TypeError("missing 1 required positional argument: 'size'. Try () for a 0-d tensor.")
     return args[0] if len(args) == 1 and not isinstance(args[0], int) else args
 
 
@@ -108,7 +110,7 @@ def empty(*args: Any, size: Any = None, out: Any = None, dtype: Any = None, layo
         False)
 
 
-@composite(method=False, samples=lambda s: [s(2, 3), s((0, 2)), s()], **_NUMBERS)
+@composite(method=False, samples=lambda s: [s(2, 3), s((0, 2)), s(())], **_NUMBERS)
 @_documented(card("Zeros.", "mg.zeros(2) -> tensor([0., 0.])", size="sizes, as numbers or one sequence.",
                   returns="a tensor of that shape.",
                   raises="RuntimeError for negative sizes.", **_ARGS))
@@ -118,7 +120,7 @@ def zeros(*args: Any, size: Any = None, out: Any = None, dtype: Any = None, layo
     return made if out is None and not requires_grad else _finish(made, out, requires_grad)
 
 
-@composite(method=False, samples=lambda s: [s(2, 3), s((0, 2)), s()], **_NUMBERS)
+@composite(method=False, samples=lambda s: [s(2, 3), s((0, 2)), s(())], **_NUMBERS)
 @_documented(card("Ones.", "mg.ones(2) -> tensor([1., 1.])", size="sizes, as numbers or one sequence.",
                   returns="a tensor of that shape.",
                   raises="RuntimeError for negative sizes.", **_ARGS))
@@ -263,6 +265,11 @@ def eye(n: int, m: int | None = None, *, out: Any = None, dtype: Any = None, lay
 def _triangle_indices(row: int, col: int, offset: int, dtype: Any, lower: bool) -> mg.Tensor:
     if row < 0 or col < 0:
         raise RuntimeError(f"tril_indices: row and col must be non-negative: got {row} and {col}")
+    if lower:
+        col = min(col, max(row + offset, 0))  # no row reaches further
+    else:
+        row = min(row, max(col - offset, 0))
+    offset = min(max(offset, -row), col)
     ones = _full((row, col), True, mg.bool)
     kept = (ones.tril(offset) if lower else ones.triu(offset)).nonzero().t().contiguous()
     return kept if dtype in (None, mg.int64) else kept.to(dtype)

@@ -1,7 +1,7 @@
 """Resampling of sequences, images and volumes: interpolate and its older names.
 
 `_resample` works along one dim (kernels: csrc/cpu/interpolate.cpp); the others go dim by dim, which linear, bilinear,
-trilinear, bicubic and nearest all allow. float16, bfloat16 and uint8 are resampled in float32 and rounded once.
+trilinear, bicubic and nearest all allow. float16 and bfloat16 are resampled in float32 and rounded once; bytes: _resample_bytes.
 """
 
 from __future__ import annotations
@@ -130,6 +130,10 @@ def _resample_all(
     nearest = mode.startswith("nearest")
     if input.is_complex():
         raise NotImplementedError(f"interpolate: not implemented for {dtype}. Try it on mg.view_as_real(x).")
+    if not nearest and not dtype.is_floating_point:
+        if dtype != mg.uint8:
+            raise NotImplementedError(f"interpolate: {mode} is not implemented for {dtype}. Try it on x.float().")
+        return _resample_bytes(input, sizes, mode, align_corners, scales, antialias)
     x = input if floating or (nearest and not input.requires_grad) else input.float()
     # Dims that shrink first, then from the outer to the inner: the fewest elements on the way.
     order = sorted(range(len(sizes)), key=lambda d: (sizes[d] >= x.shape[d + 2], d))
@@ -139,7 +143,26 @@ def _resample_all(
         x = functions["_resample"](x, d + 2, sizes[d], mode, align_corners, scales[d], antialias)
     if x.dtype == dtype:
         return x.clone() if x is input else x
-    return x.to(dtype) if dtype.is_floating_point else x.round().clamp(0, 255).to(dtype)
+    return x.to(dtype)
+
+
+def _resample_bytes(
+    input: Any, sizes: list[int], mode: str, align_corners: bool, scales: list[Any], antialias: bool
+) -> Any:
+    """Images of bytes, bit for bit as PyTorch (and Pillow): weights of 16 bits, and every pass, the last dim first, rounds to bytes."""
+    x = input
+    for d in reversed(range(len(sizes))):
+        n, size = x.shape[d + 2], sizes[d]
+        if n == size:
+            continue
+        weights_ON = functions["_resample"](mg.eye(n, dtype=mg.float64), 0, size, mode, align_corners, scales[d], antialias)
+        largest, bits = weights_ON.max().item(), 0
+        while bits < 22 and int(0.5 + largest * 2 ** (bits + 1)) < 1 << 15:
+            bits += 1
+        fixed_ON = (weights_ON * 2**bits + mg.sign(weights_ON) * 0.5).to(mg.int32)
+        sums = x.movedim(d + 2, -1).to(mg.int32) @ fixed_ON.T
+        x = ((sums + (1 << (bits - 1))) >> bits).clamp(0, 255).to(mg.uint8).movedim(-1, d + 2)
+    return input.clone() if x is input else x.contiguous()
 
 
 def _check_mode(input: Any, mode: str, align_corners: bool | None, antialias: bool) -> None:

@@ -7,6 +7,7 @@ has some of them at top level (torch.max_pool2d, torch.avg_pool1d …), so do we
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,8 @@ _BOTH = ("", "nn.functional")
 
 def _ints(name: str, what: str, v: Any, dims: int) -> tuple[int, ...]:
     """`v` as one int per dim."""
+    if isinstance(v, mg.Tensor) and v.dim() == 0:
+        v = operator.index(v)
     if isinstance(v, int):
         return (v,) * dims
     if len(v) == 1:

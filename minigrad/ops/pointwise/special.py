@@ -293,6 +293,8 @@ def mvlgamma(input: mg.Tensor, p: int, *, out: mg.Tensor | None = None) -> mg.Te
         raise RuntimeError(f"mvlgamma: p has to be greater than or equal to 1: got p={p}")
     if input.dtype == mg.bool:
         raise RuntimeError("mvlgamma: the input tensor may not be a boolean tensor. Try x.float().")
+    if p > 1 << 16:
+        raise RuntimeError(f"mvlgamma: p is a number of terms, at most 65536: got {p}")
     x = input if input.is_floating_point() or input.is_complex() else input.to(mg.get_default_dtype())
     total = mg.lgamma(x)
     for j in range(1, p):

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import minigrad as mg
-from minigrad.op import composite, functions, namespaces, op
+from minigrad.op import composite, functions, is_dataless, namespaces, op
 from minigrad.ops.shared import expr as m
 from minigrad.ops.shared.check import expect_tensors
 from minigrad.ops.shared.doc import doc
@@ -136,6 +136,12 @@ op("sinc(input) -> out", meta=_F, dinput=_sinc_grad, namespace=("", "special"),
            grad="0 at 0."))
 
 
+def _within_unit(x: mg.Tensor) -> bool:
+    """Whether every element lies in (0, 1)."""
+    low, high = mg.aminmax(x.detach()) if x.numel() else (0.5, 0.5)
+    return bool(low > 0) and bool(high < 1)
+
+
 @composite(out=True, namespace=("", "special"), inplace=True, samples="unary", ref="logit", domain=(0.05, 0.95),
            attrs={"eps": (None, 0.2)})
 def logit(input: mg.Tensor, eps: float | None = None) -> mg.Tensor:
@@ -156,6 +162,13 @@ def logit(input: mg.Tensor, eps: float | None = None) -> mg.Tensor:
     x = input if input.is_floating_point() or input.is_complex() else input.to(mg.get_default_dtype())
     if eps is not None:
         x = mg.clamp(x, eps, 1 - eps)
+    elif x.requires_grad and not x.is_complex() and (is_dataless(x) or not _within_unit(x)):
+        # The chain rule would give a number for NaN results and NaN (0 inf) at 0 and 1, where the slope is infinite.
+        at = x.detach()
+        edge = mg.logical_or(mg.eq(at, 0), mg.eq(at, 1))
+        inside = mg.logical_and(mg.gt(at, 0), mg.lt(at, 1))
+        e, i, o = mg.where(edge, x, 0.5), mg.where(inside, x, 0.5), mg.where(mg.logical_or(edge, inside), 0.5, x)
+        return mg.where(edge, mg.log(e) - mg.log1p(-e), mg.where(inside, mg.log(i / (1 - i)), o * math.nan))
     return mg.log(x / (1 - x))
 
 

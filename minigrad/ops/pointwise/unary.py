@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import minigrad as mg
@@ -102,10 +103,11 @@ def round(input: mg.Tensor, *, decimals: int = 0, out: mg.Tensor | None = None) 
             f"round: decimals needs a floating tensor: got {input.dtype} and decimals={decimals}, expected decimals=0. "
             "Try input.float()."
         )
-    # The power of ten that is exact multiplies; its inverse would not be.
+    # The power of ten that is exact multiplies; its inverse would not be. Beyond the floats it is infinite and the result NaN, as in PyTorch.
+    power = 10.0 ** abs(decimals) if abs(decimals) <= 308 else math.inf
     if decimals > 0:
-        return round_even(input * 10.0**decimals) / 10.0**decimals
-    return round_even(input / 10.0**-decimals) * 10.0**-decimals
+        return round_even(input * power) / power
+    return round_even(input / power) * power
 
 
 op("frexp(input) -> mantissa, exponent", meta="frexp", nondiff=("exponent",),

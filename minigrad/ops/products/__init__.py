@@ -1,3 +1,3 @@
 """Matrix products, outer products and einsum."""
 
-from . import matmul  # noqa: F401  each declares its ops
+from . import einsum, matmul, outer  # noqa: F401  each declares its ops

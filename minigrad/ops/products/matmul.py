@@ -50,6 +50,7 @@ def _product_flops(input: Any, other: Any, **_: Any) -> int:
 op(
     "matmul(input, other) -> out",
     meta="matmul",
+    exact_out=True,
     dinput=_matmul_dinput,
     dother=_matmul_dother,
     ref=lambda input, other: numpy().matmul(input, other),
@@ -85,6 +86,7 @@ op(
 op(
     "mm(input, mat2) -> out",
     meta="mm",
+    exact_out=True,
     dinput=lambda g, mat2: g @ mat2.mT,
     dmat2=lambda g, input: input.mT @ g,
     ref=lambda input, mat2: input @ mat2,
@@ -111,6 +113,7 @@ op(
 op(
     "bmm(input, mat2) -> out",
     meta="bmm",
+    exact_out=True,
     dinput=lambda g, mat2: g @ mat2.mT,
     dmat2=lambda g, input: input.mT @ g,
     ref=lambda input, mat2: numpy().matmul(input, mat2),
@@ -136,6 +139,7 @@ op(
 op(
     "mv(input, vec) -> out",
     meta="mv",
+    exact_out=True,
     dinput=lambda g, vec: g.unsqueeze(-1) * vec,
     dvec=lambda g, input: input.mT @ g,
     ref=lambda input, vec: input @ vec,
@@ -191,6 +195,7 @@ def _scaled(x: Any, factor: float) -> Any:
 op(
     "addmm(input, mat1, mat2, *, beta: scalar = 1, alpha: scalar = 1) -> out",
     meta="addmm",
+    exact_out=True,
     inplace=True,
     dinput=lambda g, beta: _scaled(g, beta),
     dmat1=lambda g, mat2, alpha: _scaled(g @ mat2.mT, alpha),
@@ -224,6 +229,7 @@ op(
 op(
     "addmv(input, mat, vec, *, beta: scalar = 1, alpha: scalar = 1) -> out",
     meta="addmv",
+    exact_out=True,
     inplace=True,
     dinput=lambda g, beta: _scaled(g, beta),
     dmat=lambda g, vec, alpha: _scaled(g.unsqueeze(-1) * vec, alpha),
@@ -253,6 +259,7 @@ op(
 op(
     "baddbmm(input, batch1, batch2, *, beta: scalar = 1, alpha: scalar = 1) -> out",
     meta="baddbmm",
+    exact_out=True,
     inplace=True,
     dinput=lambda g, beta: _scaled(g, beta),
     dbatch1=lambda g, batch2, alpha: _scaled(g @ batch2.mT, alpha),
@@ -321,6 +328,3 @@ op(
         grad="dinput = g @ weight, dweight = g.T @ input and dbias = g summed over all rows.",
     ),
 )
-
-
-from minigrad.ops.products import einsum as _einsum  # noqa: E402, F401  registers einsum, outer, kron, multi_dot, …

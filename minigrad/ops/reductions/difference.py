@@ -220,9 +220,11 @@ def trapezoid(y: mg.Tensor, x: mg.Tensor | None = None, *, dx: Any = None, dim: 
     if x is None and y.dim() > 0:  # the sum but for half of both ends
         d = _wrap(dim, y.dim(), "trapezoid")
         if y.shape[d] == 0:
-            return y.sum(d)
+            return y.sum(d, dtype=y.dtype)
         return (y.sum(d) - (y.select(d, 0) + y.select(d, -1)) / 2) * (1 if dx is None else dx)
     pair, d = _areas("trapezoid", y, x, dx, dim)
+    if y.shape[d] == 0 and not y.is_floating_point():
+        return pair.sum(d, dtype=pair.dtype)  # PyTorch's zeros
     return _scaled(pair.sum(d), x, dx)
 
 

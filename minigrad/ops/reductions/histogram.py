@@ -110,7 +110,7 @@ def _counts(columns: list[mg.Tensor], edges: list[mg.Tensor], weight: mg.Tensor 
            ref=lambda input, bins, range=None, weight=None, density=False: numpy().histogram(
                input, bins, range, density, weight))  # fmt: skip
 def histogram(
-    input: mg.Tensor, bins: int | mg.Tensor, *, range: Sequence[float] | None = None, weight: mg.Tensor | None = None,
+    input: mg.Tensor, bins: int | mg.Tensor = 100, *, range: Sequence[float] | None = None, weight: mg.Tensor | None = None,
     density: bool = False, out: Any = None,
 ) -> Any:  # fmt: skip
     """Counts (or sums of weights) between neighbouring bin edges; what lies outside is left out.

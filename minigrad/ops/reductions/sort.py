@@ -224,6 +224,7 @@ def topk(input: mg.Tensor, k: int, dim: int = -1, largest: bool = True, sorted: 
 
 @composite(
     out=True,
+    separate_out=True,
     samples=lambda s: [s(s.t(5, distinct=True), 2), s(s.t(3, 4, distinct=True), 3, 0)],
     no_ref_reason="_kth has the reference",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import minigrad as mg
@@ -289,5 +290,7 @@ def renorm(input: mg.Tensor, p: float, dim: int, maxnorm: float) -> mg.Tensor:
     others = [k for k in range(input.dim()) if k != d]
     wide = mg.float32 if input.dtype in (mg.float16, mg.bfloat16) else input.dtype
     norm = functions["_vector_norm"](input, others, True, wide, float(p))
+    if maxnorm == math.inf:  # nothing to scale, and inf times its zero gradient would be NaN
+        return input.clone(memory_format=mg.contiguous_format)
     factor = mg.where(norm > maxnorm, maxnorm / (norm + 1e-7), 1.0)
     return (input * factor.to(input.dtype)).contiguous()

@@ -16,6 +16,17 @@ def expect_tensors(op: str, **arguments: Any) -> None:
             )
 
 
+def expect_apart(op: str, out: mg.Tensor, *arguments: Any) -> None:
+    """Raises PyTorch's RuntimeError when `out` shares memory with a tensor among the arguments."""
+    if out.numel() and any(isinstance(a, mg.Tensor) and _start(a) == _start(out) for a in arguments):
+        raise RuntimeError(f"{op}: unsupported operation: out= shares memory with an argument. Try clone() on one of them.")
+
+
+def _start(t: mg.Tensor) -> int:
+    """Address of a tensor's storage."""
+    return t.data_ptr() - t.storage_offset() * t.element_size()
+
+
 def into(op: str, result: mg.Tensor, out: mg.Tensor | None) -> mg.Tensor:
     """`out=` of a composite: writes the result into `out` and returns it; the result itself when out is None."""
     if out is None:

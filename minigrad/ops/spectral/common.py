@@ -6,7 +6,14 @@ import math
 from typing import Any
 
 import minigrad as mg
-from minigrad.ops.shared.check import expect_tensors
+from minigrad.ops.shared.check import expect_tensors, into
+
+
+def finish(name: str, result: mg.Tensor, out: mg.Tensor | None) -> mg.Tensor:
+    """The result, or `out` with it; a real result does not go into a complex tensor."""
+    if out is not None and out.dtype.is_complex and not result.dtype.is_complex:
+        raise RuntimeError(f"{name} expects a floating point output tensor, but got {out.dtype}. Try the form without out=.")
+    return into(name, result, out)
 
 
 def scale_of(name: str, norm: str | None, points: int, forward: bool) -> float:

@@ -12,10 +12,10 @@ from typing import Any
 
 import minigrad as mg
 from minigrad.op import composite, functions, op
-from minigrad.ops.shared.check import into
 from minigrad.ops.spectral.common import (
     check_points,
     expect_real,
+    finish,
     promoted,
     resized,
     scale_of,
@@ -141,7 +141,7 @@ def _c2c_one(name: str, forward: bool) -> Callable:
             result = functions["_fft_c2c"](to_complex(x), [axis], scale, forward)
         else:
             result = functions["_fft_r2c"](x, [axis], scale, False)
-        return into(name, result, out)
+        return finish(name, result, out)
 
     return body
 
@@ -153,7 +153,7 @@ def _r2c_one(name: str, forward: bool) -> Callable:
         expect_real(name, x)
         x, points, axis = _one(name, x, n, dim)
         result = functions["_fft_r2c"](x, [axis], scale_of(name, norm, points, forward), True)
-        return into(name, result if forward else mg.conj(result), out)
+        return finish(name, result if forward else mg.conj(result), out)
 
     return body
 
@@ -166,7 +166,7 @@ def _c2r_one(name: str, forward: bool) -> Callable:
         points = check_points(name, 2 * (x.shape[axis] - 1) if n is None else n)
         x = resized(x, [axis], [points // 2 + 1])
         scale = scale_of(name, norm, points, forward)
-        return into(name, functions["_fft_c2r"](mg.conj(x) if forward else x, [axis], scale, points), out)
+        return finish(name, functions["_fft_c2r"](mg.conj(x) if forward else x, [axis], scale, points), out)
 
     return body
 
@@ -232,11 +232,11 @@ def _many(name: str, core: Callable, forward: bool, default: tuple[int, int] | N
     if default is None:
         def body(input: mg.Tensor, s: Any = None, dim: Any = None, norm: str | None = None, *,
                  out: mg.Tensor | None = None) -> mg.Tensor:
-            return into(name, core(name, input, s, dim, norm, forward), out)
+            return finish(name, core(name, input, s, dim, norm, forward), out)
     else:
         def body(input: mg.Tensor, s: Any = None, dim: Any = (-2, -1), norm: str | None = None, *,
                  out: mg.Tensor | None = None) -> mg.Tensor:
-            return into(name, core(name, input, s, dim, norm, forward), out)
+            return finish(name, core(name, input, s, dim, norm, forward), out)
     return body  # fmt: skip
 
 

@@ -35,14 +35,14 @@ op("_to_dtype(input, dtype: dtype) -> out", meta="to_dtype", namespace=None, din
             returns="a copy in that dtype; floats are cut towards zero, nonzero becomes True.",
             grad="Passes through, converted back."))
 
-op("copy_(input!, src, non_blocking: bool = False) -> out",
+op("copy_(input!, src: operand, non_blocking: bool = False) -> out",
    no_torch_names_reason="PyTorch documents `src` but parses `other`", meta="copy_into", namespace=None, method=True,
    dinput=lambda g: None, dsrc=lambda g: g,
    grad_name="CopyBackwards", samples=lambda s: [s(s.t(2, 3), s.t(3)), s(s.t(2, 3), s.t(2, 3)), s(s.t(0), s.t(1))],
    ref=lambda input, src, non_blocking=False: numpy().broadcast_to(src, input.shape),
    doc=card("Overwrites the tensor with `src`, converted to its dtype and broadcast to its shape.",
             "mg.zeros(2).copy_(mg.tensor([1, 2])) -> tensor([1., 2.])", input="overwritten.",
-            src="tensor that broadcasts to input.",
+            src="tensor that broadcasts to input, or a number.",
             non_blocking="ignored on the CPU.", returns="input.", raises="RuntimeError when src does not broadcast.",
             grad="Zero for input, passes to src."))
 

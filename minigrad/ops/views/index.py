@@ -41,6 +41,7 @@ def _both(schema: str, **fields: Any) -> None:
 
 # --- gather and scatter -----------------------------------------------------------------------------------------------
 op("gather(input, dim: int, index, *, sparse_grad: bool = False) -> out", meta="gather",
+   exact_out=True, separate_out=True,
    dinput=lambda g, input_shape, dim, index: functions["scatter_add"](_zeros(input_shape, g), dim, index, g),
    ref=lambda input, dim, index, sparse_grad=False: _gather_ref(input, dim, index),
    samples=lambda s: [s(s.t(3, 4), 0, s.index(2, 4, high=3)), s(s.t(3, 4), 1, s.index(3, 6, high=4)),
@@ -154,7 +155,7 @@ _both("scatter_reduce(input, dim: int, index, src, reduce: str, *, include_self:
                raises=_OUT_OF_RANGE, grad="Ties of amax and amin share it evenly."))
 
 # --- whole slices -----------------------------------------------------------------------------------------------------
-op("index_select(input, dim: int, index) -> out", meta="index_select",
+op("index_select(input, dim: int, index) -> out", meta="index_select", exact_out=True, separate_out=True,
    dinput=lambda g, input_shape, dim, index: functions["index_add"](_zeros(input_shape, g), dim, index, g),
    ref=lambda input, dim, index: input.take(index.reshape(-1), dim) if input.ndim else input,
    samples=lambda s: [s(s.t(3, 4), 0, s.index(5, high=3)), s(s.t(3, 4), 1, s.index(2, high=4)),
@@ -300,7 +301,7 @@ _both("masked_fill(input, mask, value: operand) -> out", meta="masked_fill",
       dvalue=lambda g, mask: mg.where(mask, g, 0), ref=lambda input, mask, value: numpy().where(mask, value, input),
       samples=lambda s: [s(s.t(3, 4), s.mask(3, 4), 1.5), s(s.t(3, 4), s.mask(4), s.t()),
                          s(s.t(2, 3, layout="transposed"), s.mask(2, 1), 0.0),
-                         s(s.t(0, 3), s.mask(3), 1.0), s(s.t(), s.mask(), 2.0), s(s.t(65), s.mask(65), float("-inf"))],
+                         s(s.t(0, 3), s.mask(3), 1.0), s(s.t(), s.mask(), 2.0), s(s.t(65), s.mask(65), -7 if s.integer else float("-inf"))],
       doc=card("Sets elements to one value where a mask is True.",
                "mg.zeros(2).masked_fill(mg.tensor([True, False]), 5) -> tensor([5., 0.])",
                input="any tensor.", mask="bool tensor that broadcasts with input.", value="number or 0-d tensor.",

@@ -7,7 +7,7 @@ from typing import Any
 
 import minigrad as mg
 from minigrad.op import composite, functions
-from minigrad.ops.shared.check import into
+from minigrad.ops.shared.check import expect_apart, into
 from minigrad.ops.views.shape import _wrap
 
 
@@ -133,11 +133,6 @@ def _index_put_any_(input: mg.Tensor, indices: Any, values: mg.Tensor, accumulat
     return functions["index_put_"](input, _integer_indices(input, indices), values, accumulate)
 
 
-def _start(t: mg.Tensor) -> int:
-    """Address of a tensor's storage."""
-    return t.data_ptr() - t.storage_offset() * t.element_size()
-
-
 @composite(samples=lambda s: [s(s.t(3, 4), s.index(5, high=12)), s(s.t(4), s.index(2, 2, high=4))])
 def take(input: mg.Tensor, index: mg.Tensor, *, out: mg.Tensor | None = None) -> mg.Tensor:
     """Elements by their position in the flattened tensor.
@@ -154,8 +149,8 @@ def take(input: mg.Tensor, index: mg.Tensor, *, out: mg.Tensor | None = None) ->
         >>> mg.tensor([[1, 2], [3, 4]]).take(mg.tensor([3, 0]))
         tensor([4, 1])
     """
-    if out is not None and out.numel() and _start(out) in (_start(input), _start(index)):
-        raise RuntimeError("take: unsupported operation: out= shares memory with an argument. Try clone() on one of them.")
+    if out is not None:
+        expect_apart("take", out, input, index)
     return into("take", functions["index"](input.reshape(-1), [index]), out)
 
 
@@ -216,8 +211,8 @@ def masked_select(input: mg.Tensor, mask: mg.Tensor, *, out: mg.Tensor | None = 
     """
     if mask.dtype != mg.bool:
         raise RuntimeError(f"masked_select: expected a bool mask, got {mask.dtype}. Try mask.bool().")
-    if out is not None and out.numel() and _start(out) in (_start(input), _start(mask)):
-        raise RuntimeError("masked_select: unsupported operation: out= shares memory with an argument. Try clone() on one of them.")
+    if out is not None:
+        expect_apart("masked_select", out, input, mask)
     input, mask = functions["broadcast_tensors"](input, mask)
     return into("masked_select", functions["index"](input.reshape(-1), [functions["_nonzero"](mask.reshape(-1)).reshape(-1)]), out)
 

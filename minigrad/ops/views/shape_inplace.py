@@ -57,6 +57,8 @@ def resize_(input: mg.Tensor, *sizes: Any, memory_format: Any = None) -> mg.Tens
         >>> mg.tensor([1, 2, 3, 4]).resize_(2)
         tensor([1, 2])
     """
+    if not sizes:
+        raise TypeError("resize_: missing 1 required positional argument: 'size'. Try () for a 0-d tensor.")
     shape = tuple(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
     if tuple(input.shape) != shape or input.requires_grad:
         resize_tensor(input, list(shape))

@@ -129,6 +129,8 @@ def tensor_split(
     if isinstance(cuts, int):
         if cuts <= 0:
             raise RuntimeError(f"tensor_split: number of sections must be larger than 0, got {cuts}")
+        if cuts > total + (1 << 24):
+            raise RuntimeError(f"tensor_split: too many sections for a dimension of size {total}: got {cuts}")
         small, larger = divmod(total, cuts)
         return _pieces(input, [small + (k < larger) for k in range(cuts)], d)
     bounds = [0, *cuts, total]
