@@ -7,7 +7,9 @@
 // The per-node scratch lives in the nodes. A nested backward (inside a hook or a custom Function) that meets nodes of the outer one
 // puts their state aside and restores it at its end, so re-entrance works. One backward runs at a time (csrc/python holds a lock).
 #include <algorithm>
+#include <optional>
 
+#include "../core/profile.h"
 #include "inline_vec.h"
 #include "node.h"
 
@@ -105,7 +107,8 @@ struct GraphTask {
   }
 
   void run_hooks(Node* n) {
-    for (auto& [output, list] : n->extras->pre_hooks) {
+    for (size_t k = 0; k < n->extras->pre_hooks.size(); ++k) {  // by number and by copy: a hook may add hooks
+      const auto [output, list] = n->extras->pre_hooks[k];
       Tensor& g = n->buffer[output];
       if (!g.defined()) continue;
       auto snapshot = list->hooks;  // a hook may remove itself
@@ -143,8 +146,11 @@ struct GraphTask {
       for (Edge& e : n->edges) forward |= any && e && e.node->needed;
     }
     if (forward) {
+      std::optional<ProfileScope> observed;
+      if (handlers_exist() && profile_is_on()) [[unlikely]] observed.emplace(ProfileKind::Backward, n->name(), n->seq);
       if (thread_state.anomaly) apply_checked(n, {out.data(), size_t(edges)});
       else n->apply(n->buffer.data(), out.data());
+      observed.reset();
       if (!incoming.empty()) run_post_hooks(n, {out.data(), size_t(edges)}, incoming);
     }
     for (Tensor& t : n->buffer) t.reset();
