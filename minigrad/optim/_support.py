@@ -152,6 +152,4 @@ def _split_names(params: list[Any]) -> tuple[list[Any], list[str] | None]:
     return [param for _, param in params], [name for name, _ in params]
 
 
-from minigrad.nn.parameter import Parameter  # noqa: E402  (at the end: nn loads more of the package)
-
-_foreach_supported_types = [Tensor, Parameter]
+_foreach_supported_types = [Tensor, mg.nn.Parameter]

@@ -9,8 +9,6 @@ from copy import deepcopy
 from typing import Any
 
 import minigrad as mg
-from minigrad.nn import Module
-from minigrad.nn.modules.batchnorm import _BatchNorm
 
 from ._scheduler import LRScheduler, per_group, warn_outside_step
 from .optimizer import Optimizer
@@ -20,6 +18,7 @@ __all__ = [
 ]  # fmt: skip
 
 Tensor = mg.Tensor
+Module = mg.nn.Module
 
 
 def _check_decay(decay: float) -> None:
@@ -149,7 +148,7 @@ def update_bn(loader: Iterable[Any], model: Module, device: Any = None) -> None:
         model: is run on every batch in training mode; left in the mode it was in.
         device: where batches are moved first.
     """
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    norms = [module for module in model.modules() if isinstance(module, mg.nn.modules.batchnorm._BatchNorm)]
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]

@@ -69,10 +69,12 @@ def _check_affine(name: str, weight: Tensor | None, bias: Tensor | None, channel
 
 
 def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    shape = (1, -1) + (1,) * (x.dim() - 2)
+    shape, dtype = (1, -1) + (1,) * (x.dim() - 2), x.dtype
     if weight is not None:
         x = x * weight.reshape(shape)
-    return x if bias is None else x + bias.reshape(shape)
+    if bias is not None:
+        x = x + bias.reshape(shape)
+    return x if x.dtype == dtype else x.to(dtype)  # float32 parameters beside a bfloat16 input, as under autocast
 
 
 def instance_norm(
