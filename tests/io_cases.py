@@ -86,6 +86,16 @@ def without_checksums(data: bytes) -> bytes:
     return bytes(out)
 
 
+def inside(data: bytes, entry: str, rng, others: list[bytes]) -> bytes:
+    """A sound archive around one damaged entry."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(buffer, "w") as new:
+        for info in old.infolist():
+            content = old.read(info)
+            new.writestr(info.filename, mutate(content, rng, others, checksums=True) if info.filename.endswith(entry) else content)
+    return buffer.getvalue()
+
+
 # --- hostile pickles -------------------------------------------------------------------------------------------------
 def _text(value: str) -> bytes:
     raw = value.encode()

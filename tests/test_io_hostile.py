@@ -13,7 +13,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from io_cases import REFUSALS, good_files, hostile_pickles, mutate, rezipped, tensor, without_checksums
+from io_cases import REFUSALS, good_files, hostile_pickles, inside, mutate, rezipped, tensor, without_checksums
 
 import minigrad as mg
 
@@ -154,16 +154,24 @@ def test_broken_descriptions_are_refused(tree):
         mg.load(io.BytesIO(data))
 
 
+INSIDE = [("torch", "data.pkl"), ("protocol 5", "data.pkl"), ("minigrad", "minigrad.json"), ("minigrad", ".safetensors")]
+
+
 def run_mutations(count: int, seed: int) -> dict[str, tuple[int, int]]:
     """Load `count` damaged files per format; how many were refused and how many still made sense."""
     files = good_files()
     tally = {}
-    for name, data in files.items():
+    cases = [(name, data, "") for name, data in files.items()]
+    cases += [(f"{entry} of {name}", files[name], entry) for name, entry in INSIDE]
+    for name, data, entry in cases:
         rng = np.random.default_rng([seed, len(name)])
         refused = 0
         for i in range(count):
             # Half with checksums, which catch nearly everything, half without, so that the damage gets through.
-            damaged = mutate(data, rng, list(files.values()), checksums=i % 2 == 0)
+            if entry:
+                damaged = inside(data, entry, rng, list(files.values()))
+            else:
+                damaged = mutate(data, rng, list(files.values()), checksums=i % 2 == 0)
             try:
                 loaded = mg.load(io.BytesIO(damaged))
             except REFUSALS as error:
@@ -192,7 +200,7 @@ def touch(value, depth=0):
 
 def test_damaged_files_are_refused():
     tally = run_mutations(500, seed=1)
-    assert len(tally) == 5
+    assert len(tally) == 9
     for name, (refused, _) in tally.items():
         assert refused > 200, (name, refused)
 

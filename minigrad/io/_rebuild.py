@@ -43,7 +43,7 @@ class LoadedStorage:
 
 
 def _storage(storage: Any) -> LoadedStorage:
-    if type(storage) is not LoadedStorage:
+    if not isinstance(storage, LoadedStorage):
         raise UnpicklingError("a tensor must be made from a storage")
     return storage
 
