@@ -4,8 +4,10 @@
 #include <unordered_map>
 
 #include "allocator.h"
+#include "autocast.h"
 #include "layout.h"
 #include "meta.h"
+#include "profile.h"
 #include "schema.h"
 
 extern "C" {  // bounds of the linker-gathered tables
@@ -354,7 +356,12 @@ static bool call_plain(const Op& op, const PlainKernels& plain, const Value* arg
 }
 
 void call(const Op& op, const Value* args, Tensor* outs, Write mode) {
-  if (op.plain != nullptr && mode == Write::Fresh && !handlers_exist() && call_plain(op, *op.plain, args, outs)) return;
+  if (handlers_exist()) [[unlikely]] {
+    if (profile_call(op, args, outs, mode)) return;
+    if (mode == Write::Fresh && autocast_call(op, args, outs)) return;
+  } else if (op.plain != nullptr && mode == Write::Fresh && call_plain(op, *op.plain, args, outs)) {
+    return;
+  }
   MetaResult r(op.n_out);
   op.meta(op, args, r);
   const bool grads = op.differentiable && thread_state.grad_mode && any_needs_grad(op, args);

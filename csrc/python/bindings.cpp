@@ -6,6 +6,8 @@ namespace mg::python {
 void install_errors(PyObject* module);
 void bind_storage(py::module_& m);
 void bind_shared(py::module_& m);
+void bind_autocast(py::module_& m);
+void bind_profile(py::module_& m);
 }
 
 PYBIND11_MODULE(_core, m) {
@@ -21,6 +23,8 @@ PYBIND11_MODULE(_core, m) {
   bind_registry(m);
   bind_optim(m);
   bind_func(m);
+  bind_autocast(m);
+  bind_profile(m);
   bind_system(m);
   bind_linalg(m);
   bind_storage(m);
