@@ -101,7 +101,7 @@ def held_out_loss(model: CharGPT, data: Windows, batches: int) -> float:
 
 def main() -> None:
     """Train, measure, write."""
-    parser = command_line(__doc__, steps=700)
+    parser = command_line(__doc__, steps=1000)
     parser.add_argument("--characters", type=int, default=2_000_000, metavar="N", help="of source read (default %(default)s)")
     parser.add_argument("--batch", type=int, default=24, metavar="N", help="windows per step (default %(default)s)")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that load (default %(default)s)")

@@ -231,3 +231,27 @@ def test_memory_limit_names_the_holders():
         mg.set_memory_limit(None)
     assert "add" in str(error.value) and keep.numel() == 1 << 20
     assert mg.empty(1 << 22).numel() == 1 << 22
+
+
+def test_attributes_are_a_dict_that_copies_keep():
+    import weakref
+
+    class Mark:
+        pass
+
+    for x in (mg.ones(2), mg.nn.Parameter(mg.ones(2))):
+        assert x.__dict__ == {}
+        x.note = [1]
+        x.__dict__["more"] = 2
+        assert x.more == 2 and vars(x) == {"note": [1], "more": 2}
+        assert pickle.loads(pickle.dumps(x)).note == [1]
+    x = mg.ones(2)
+    x.note = [1]
+    copied = copy.deepcopy(x)
+    assert copied.note == [1] and copied.note is not x.note
+    mark = Mark()
+    seen = weakref.ref(mark)
+    vars(x).update(me=x, mark=mark)  # a cycle through the dict is collected
+    del x, copied, mark
+    gc.collect()
+    assert seen() is None

@@ -123,6 +123,19 @@ PyObject* get_mT(PyObject* o, void*) {
 }
 PyObject* get_self(PyObject* o, void*) { return Py_NewRef(o); }
 
+// What the user hung on the tensor. From here on it can be part of a cycle, so the collector must know it.
+void track(PyObject* o) {
+  if (!PyObject_GC_IsTracked(o)) PyObject_GC_Track(o);
+}
+PyObject* get_dict(PyObject* o, void*) {
+  track(o);
+  return PyObject_GenericGetDict(o, nullptr);
+}
+int set_dict(PyObject* o, PyObject* v, void*) {
+  track(o);
+  return PyObject_GenericSetDict(o, v, nullptr);
+}
+
 // ---- methods ----------------------------------------------------------------------------------------------------------------
 
 PyObject* list_entry(const Dims& d, PyObject* dim, const char* what) {
@@ -275,6 +288,7 @@ PyGetSetDef tensor_getset_table[] = {
     {"retains_grad", get_retains_grad, nullptr, "True for a non-leaf whose .grad is kept (retain_grad()).", nullptr},
     {"grad", get_grad, set_grad, "Accumulated gradient, or None.", nullptr},
     {"grad_fn", get_grad_fn, nullptr, "Node of the graph that computes this tensor's gradient, or None.", nullptr},
+    {"__dict__", get_dict, set_dict, "Attributes set by the user.", nullptr},
     {"data", get_data, set_data, "The same data without history and version tracking.", nullptr},
     {"T", get_T, nullptr, "All dimensions reversed.", nullptr},
     {"mT", get_mT, nullptr, "Last two dimensions swapped.", nullptr},

@@ -125,6 +125,12 @@ class ConcatDataset(Dataset[T_co]):
             raise IndexError(f"ConcatDataset: index {index} is out of range for {len(self)} samples")
         return self.datasets[which][index - (self.cumulative_sizes[which - 1] if which else 0)]
 
+    @property
+    def cummulative_sizes(self) -> list[int]:
+        """An old spelling of `cumulative_sizes`."""
+        warnings.warn("cummulative_sizes attribute is renamed to cumulative_sizes", DeprecationWarning, stacklevel=2)
+        return self.cumulative_sizes
+
 
 class ChainDataset(IterableDataset):
     """Iterable datasets one after the other."""
@@ -163,7 +169,7 @@ class Subset(Dataset[T_co]):
 
 
 def random_split(
-    dataset: Dataset[T_co], lengths: Sequence[int | float], generator: Any = None
+    dataset: Dataset[T_co], lengths: Sequence[int | float], generator: Any = mg.default_generator
 ) -> list[Subset[T_co]]:
     """Split at random into parts that do not overlap.
 

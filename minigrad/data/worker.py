@@ -96,14 +96,21 @@ class WorkerSpec:
         return _DatasetKind.create_fetcher(self.dataset_kind, self.dataset, self.auto_collation, self.collate_fn, self.drop_last)
 
 
+def _generate_state(base_seed: int, worker_id: int) -> list[int]:
+    """Four 32-bit words made of both seeds by NumPy's SeedSequence (libraries seed generators of their own with them)."""
+    import numpy as np
+
+    mask = 0xFFFFFFFF
+    return np.random.SeedSequence([worker_id, base_seed & mask, base_seed >> 32, 0]).generate_state(4).tolist()
+
+
 def seed_everything(base_seed: int, worker_id: int) -> int:
     """Seed Python's, minigrad's and (if it is loaded) NumPy's generators for one worker; returns base_seed + worker_id."""
     seed = base_seed + worker_id
     random.seed(seed)
     mg.manual_seed(seed)
     if "numpy" in sys.modules:
-        mask = 0xFFFFFFFF
-        sys.modules["numpy"].random.seed([base_seed & mask, base_seed >> 32 & mask, worker_id, 0])
+        sys.modules["numpy"].random.seed(_generate_state(base_seed, worker_id))
     return seed
 
 

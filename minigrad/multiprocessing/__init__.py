@@ -13,11 +13,11 @@ import multiprocessing
 from multiprocessing import *  # noqa: F403
 
 from .reductions import init_reductions
-from .spawn import ProcessContext, ProcessException, ProcessExitedException, ProcessRaisedException, spawn, start_processes
+from .spawn import ProcessContext, ProcessException, ProcessExitedException, ProcessRaisedException, SpawnContext, spawn, start_processes
 
 __all__ = [
     *multiprocessing.__all__,
-    "ProcessContext", "ProcessException", "ProcessExitedException", "ProcessRaisedException", "get_all_sharing_strategies",
+    "ProcessContext", "ProcessException", "ProcessExitedException", "ProcessRaisedException", "SpawnContext", "get_all_sharing_strategies",
     "get_sharing_strategy", "set_sharing_strategy", "spawn", "start_processes",
 ]  # fmt: skip
 

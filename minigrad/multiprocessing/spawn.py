@@ -34,6 +34,9 @@ class ProcessException(Exception):
 class ProcessRaisedException(ProcessException):
     """A process raised; the message has its traceback."""
 
+    def __init__(self, msg: str, error_index: int, error_pid: int) -> None:
+        super().__init__(msg, error_index, error_pid)
+
 
 class ProcessExitedException(ProcessException):
     """A process ended with `exit_code`, or by the signal `signal_name`."""
@@ -130,6 +133,14 @@ class ProcessContext:
         except ValueError:
             name = f"<Unknown signal {-code}>"
         raise ProcessExitedException(f"process {index} terminated with signal {name}", index, pid, code, name)
+
+
+class SpawnContext(ProcessContext):
+    """The name that ProcessContext once had."""
+
+    def __init__(self, processes: list[Any], reports: list[Any]) -> None:
+        warnings.warn("SpawnContext is renamed to ProcessContext since 1.4 release.", stacklevel=2)
+        super().__init__(processes, reports)
 
 
 def start_processes(
