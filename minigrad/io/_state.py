@@ -89,7 +89,7 @@ class _Writer:
             return ["size", list(value)]
         if kind in (slice, range):
             return [kind.__name__, *(self.node(part, where) for part in (value.start, value.stop, value.step))]
-        if kind.__module__ == "numpy":
+        if kind.__module__.partition(".")[0] == "numpy":
             return self.array(value, where)
         return self.container(value, where)
 
