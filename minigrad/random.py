@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from minigrad import _core
 
+__all__ = ["default_generator", "fork_rng", "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state"]
+
 default_generator = _core.default_generator
+Generator = _core.Generator
 manual_seed = _core.manual_seed
 
 
@@ -32,16 +37,22 @@ def set_rng_state(new_state: _core.Tensor) -> None:
 
 
 @contextmanager
-def fork_rng(devices: object = None, enabled: bool = True) -> Iterator[None]:
-    """Random numbers drawn inside leave the state outside as it was.
+def fork_rng(devices: Any = None, enabled: bool = True, _caller: str = "fork_rng", _devices_kw: str = "devices",
+             device_type: str = "cuda") -> Iterator[None]:  # fmt: skip
+    """Random numbers drawn inside leave the state outside as it was, also when the block raises.
 
     Args:
-        devices: accepted for PyTorch's sake.
+        devices: further devices to fork; there is only the CPU, which is always forked.
         enabled: False makes this a no-op.
+        device_type: kind of `devices`.
     """
-    state = get_rng_state() if enabled else None
+    if not enabled:
+        yield
+        return
+    if devices:
+        warnings.warn(f"{_caller}: {_devices_kw}={devices!r} of {device_type} are ignored: there is only the CPU", stacklevel=4)
+    state = get_rng_state()
     try:
         yield
     finally:
-        if state is not None:
-            set_rng_state(state)
+        set_rng_state(state)

@@ -12,7 +12,8 @@ import pytest
 import minigrad as mg
 from minigrad.autograd._gradcheck import GradcheckError
 from minigrad.op import OpInfo, registry
-from minigrad.testing import CHECKS, Skip, assert_close, samples, tolerance
+from minigrad.testing import CHECKS, Skip, samples, tolerance
+from minigrad.testing.compare import assert_close
 from minigrad.testing.samples import Sample, Spec, as_stored
 
 

@@ -1,6 +1,8 @@
 // Machine-level bindings: threads, allocator, random generators, default dtype, build facts.
 #include <pybind11/stl.h>
 
+#include <sstream>
+
 #include "../core/allocator.h"
 #include "../core/meta.h"
 #include "../core/parallel.h"
@@ -23,6 +25,12 @@ static py::dict stats_dict(const MemoryStats& s) {
   d["allocations"] = s.allocations;
   d["system_calls"] = s.system_calls;
   return d;
+}
+
+static Generator* generator_in_state(Device device, const Generator::State& state) {
+  auto made = std::make_unique<Generator>(device);
+  made->set_state(state);
+  return made.release();
 }
 
 // Negative seeds wrap, as in PyTorch.
@@ -104,7 +112,29 @@ void bind_system(py::module_& m) {
         MG_CHECK(t.defined() && t.dtype() == DType::UInt8 && t->contiguous, Type, "set_state: expected a contiguous uint8 tensor");
         self.cast<Generator&>().set_state({t.ptr<uint8_t>(), size_t(t.numel())});
         return self;
-      });
+      })
+      .def("clone_state", [](Generator& g) { return generator_in_state(g.device(), g.get_state()); })
+      .def("graphsafe_get_state", [](Generator& g) { return generator_in_state(g.device(), g.get_state()); })
+      .def("graphsafe_set_state", [](py::object self, Generator& other) {
+        self.cast<Generator&>().set_state(other.get_state());
+        return self;
+      })
+      .def(py::pickle(
+          [](Generator& g) {
+            const auto state = g.get_state();
+            std::ostringstream device;
+            device << g.device();
+            return py::make_tuple(device.str(), py::bytes(reinterpret_cast<const char*>(state.data()), state.size()));
+          },
+          [](py::tuple t) {
+            Device d;
+            MG_CHECK(t.size() == 2 && device_from(py::object(t[0]).ptr(), d), Value, "Generator: not a pickled generator");
+            const std::string bytes = t[1].cast<std::string>();
+            Generator::State state;
+            MG_CHECK(bytes.size() == state.size(), Value, "Generator: a pickled state has ", state.size(), " bytes: got ", bytes.size());
+            std::copy(bytes.begin(), bytes.end(), state.begin());
+            return generator_in_state(d, state);
+          }));
   m.attr("default_generator") = py::cast(&default_generator(), py::return_value_policy::reference);
   m.def("manual_seed", [](py::int_ seed) {
     manual_seed(seed_bits(seed));
