@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import sys
+import time
 
 import pytest
 
@@ -39,6 +40,27 @@ def test_tensors_through_queues_are_shared(method):
     requests.put(None)
     process.join(10)
     assert shared.tolist() == [1, 1, 1] and process.exitcode == 0
+
+
+def send_and_leave(replies, rank):
+    replies.put((rank, mg.full((3,), float(rank))))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_child_stays_until_its_tensors_are_taken(method):
+    context = mp.get_context(method)
+    replies = context.Queue()
+    children = [context.Process(target=send_and_leave, args=(replies, rank)) for rank in range(2)]
+    for child in children:
+        child.start()
+    time.sleep(0.3)
+    got = dict(replies.get(timeout=30) for _ in children)
+    assert {rank: tensor.tolist() for rank, tensor in got.items()} == {0: [0, 0, 0], 1: [1, 1, 1]}
+    started = time.monotonic()
+    for child in children:
+        child.join(30)
+        assert child.exitcode == 0
+    assert time.monotonic() - started < 5
 
 
 def test_share_memory_moves_the_storage_under_all_views():

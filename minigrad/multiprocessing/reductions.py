@@ -5,6 +5,10 @@ Registered with ForkingPickler, which serves queues, pipes and the arguments of 
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import time
+from multiprocessing import resource_sharer, util
 from multiprocessing.reduction import DupFd, ForkingPickler
 from typing import Any
 
@@ -41,6 +45,26 @@ def reduce_tensor(tensor: mg.Tensor) -> tuple:
     return rebuild_tensor, (DupFd(segment.fd), *place, tensor.requires_grad), getattr(tensor, "__dict__", None) or None
 
 
+LINGER = 20.0  # seconds a child that has ended waits for others to take what it sent
+
+
+def _linger() -> None:
+    """Keep a child that is about to exit until its tensors were taken: their descriptors live in its table until then."""
+    parent = multiprocessing.parent_process()
+    waiting = getattr(resource_sharer._resource_sharer, "_cache", None)
+    deadline = time.monotonic() + LINGER
+    while waiting and parent is not None and parent.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.002)
+
+
+def _linger_at_exit() -> None:
+    # After the feeder threads of queues (priority -5), which is when tensors are pickled.
+    util.Finalize(None, _linger, exitpriority=-100)
+
+
 def init_reductions() -> None:
     """Register; subclasses (Parameter) reduce themselves to plain tensors."""
     ForkingPickler.register(mg.Tensor, reduce_tensor)
+    _linger_at_exit()
+    if hasattr(os, "register_at_fork"):
+        util.register_after_fork(mg.Tensor, lambda _: _linger_at_exit())  # a forked process starts without finalizers
