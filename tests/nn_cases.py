@@ -8,22 +8,37 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from twins import module_pair, pair_of  # noqa: E402
+
 
 class Case:
     """A module class by name, its arguments and the inputs of one call.
 
     Inputs: shapes are drawn from N(0, 1) and take gradients; tensors are used as they are, without gradients.
+    build: function of the library (minigrad or torch) that makes the module, where arguments alone do not.
+    call: function of (module, library, *inputs) where `module(*inputs)` is not the call.
     """
 
-    def __init__(self, name: str, *args: Any, x: Any = ((4, 6),), training: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self, name: str, *args: Any, x: Any = ((4, 6),), training: bool = True, build: Any = None, call: Any = None, **kwargs: Any
+    ) -> None:
         self.name, self.args, self.kwargs, self.training = name, args, kwargs, training
-        self.x = x
+        self.x, self.build, self.call = x, build, call
+
+    def pair(self) -> tuple[Any, Any]:
+        """Our module and torch's with equal weights."""
+        return pair_of(self.build) if self.build else module_pair(self.name, *self.args, **self.kwargs)
+
+    def run(self, module: Any, library: Any, *inputs: Any) -> Any:
+        """Call the module."""
+        return self.call(module, library, *inputs) if self.call else module(*inputs)
 
     def __repr__(self) -> str:
         def show(value: Any) -> str:
             return f"tensor{tuple(value.shape)}" if isinstance(value, torch.Tensor) else repr(value)
 
         options = [show(a) for a in self.args] + [f"{k}={show(v)}" for k, v in self.kwargs.items()]
+        options += [getattr(f, "__name__", "?") for f in (self.build, self.call) if f]
         shapes = [show(x) for x in self.x] + ([] if self.training else ["eval"])
         return f"{self.name}({', '.join(options)})-{'-'.join(shapes)}".replace(" ", "")
 
@@ -244,7 +259,9 @@ def _loss_table() -> list[Case]:
     return cases
 
 
-MODULES = _table()
+from nn_cases_more import more_cases  # noqa: E402  needs Case
+
+MODULES = _table() + more_cases()
 LOSSES = _loss_table()
 PROBABILITY_LOSSES = [
     Case("BCELoss", *args, reduction=reduction)

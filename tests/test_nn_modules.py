@@ -13,7 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from nn_cases import LOSSES, MODULES, PROBABILITY_LOSSES  # noqa: E402
-from twins import array, assert_close, module_pair, ours, weighted_sum  # noqa: E402
+from twins import array, assert_close, flat, module_pair, ours, weighted_sum  # noqa: E402
 
 import minigrad as mg  # noqa: E402
 
@@ -29,15 +29,15 @@ def _run(case, module, reference):
         theirs.append(tensor.requires_grad_(takes_grad))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return mine, theirs, module(*mine), reference(*theirs)
+        return mine, theirs, case.run(module, mg, *mine), case.run(reference, torch, *theirs)
 
 
 @pytest.mark.parametrize("case", ALL, ids=repr)
 def test_output_and_gradients(case):
-    module, reference = module_pair(case.name, *case.args, **case.kwargs)
+    module, reference = case.pair()
     mine, theirs, actual, expected = _run(case, module, reference)
     assert_close(actual, expected, "output")
-    if not any(t.requires_grad for t in (expected if isinstance(expected, tuple) else (expected,))):
+    if not any(t.requires_grad for t in flat(expected)):
         return
     weighted_sum(actual).backward()
     weighted_sum(expected).backward()
@@ -51,7 +51,7 @@ def test_output_and_gradients(case):
 
 @pytest.mark.parametrize("case", ALL, ids=repr)
 def test_repr_and_state_layout(case):
-    module, reference = module_pair(case.name, *case.args, **case.kwargs)
+    module, reference = case.pair()
     assert repr(module) == repr(reference)
     mine, theirs = module.state_dict(), reference.state_dict()
     assert list(mine) == list(theirs)
@@ -61,12 +61,13 @@ def test_repr_and_state_layout(case):
 
 
 def _trainable(case):
-    return case.training and any(True for _ in getattr(torch.nn, case.name)(*case.args, **case.kwargs).parameters())
+    module = case.build(torch) if case.build else getattr(torch.nn, case.name)(*case.args, **case.kwargs)
+    return case.training and any(True for _ in module.parameters())
 
 
 @pytest.mark.parametrize("case", [c for c in MODULES if _trainable(c)], ids=repr)
 def test_three_training_steps(case):
-    module, reference = module_pair(case.name, *case.args, **case.kwargs)
+    module, reference = case.pair()
     optimizer = mg.optim.SGD(module.parameters(), lr=0.05, momentum=0.9)
     other = torch.optim.SGD(reference.parameters(), lr=0.05, momentum=0.9)
     for _ in range(3):
@@ -83,7 +84,7 @@ def test_three_training_steps(case):
 
 @pytest.mark.parametrize("case", MODULES, ids=repr)
 def test_copies_and_round_trip(case):
-    module, _ = module_pair(case.name, *case.args, **case.kwargs)
+    module, _ = case.pair()
     for other in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
         assert repr(other) == repr(module)
         for (name, a), (_, b) in zip(other.state_dict().items(), module.state_dict().items(), strict=True):
@@ -91,7 +92,7 @@ def test_copies_and_round_trip(case):
             assert a.data_ptr() != b.data_ptr() or a.numel() == 0
         for a, b in zip(other.parameters(), module.parameters(), strict=True):
             assert isinstance(a, mg.nn.Parameter) and a.requires_grad == b.requires_grad
-    fresh = getattr(mg.nn, case.name)(*case.args, **case.kwargs)
+    fresh = case.build(mg) if case.build else getattr(mg.nn, case.name)(*case.args, **case.kwargs)
     assert str(fresh.load_state_dict(module.state_dict())) == "<All keys matched successfully>"
     for name, value in module.state_dict().items():
         np.testing.assert_array_equal(array(fresh.state_dict()[name]), array(value), err_msg=name)
@@ -110,7 +111,7 @@ def test_constructor_parameters_are_torchs(name):
 
 @pytest.mark.parametrize("case", PROBABILITY_LOSSES, ids=repr)
 def test_bce_of_probabilities(case):
-    module, reference = module_pair(case.name, *case.args, **case.kwargs)
+    module, reference = case.pair()
     p = torch.tensor([[0.2, 0.9, 0.5], [0.0, 1.0, 1.0], [0.0, 1.0, 1e-20]])
     t = torch.tensor([[1.0, 0.3, 0.0], [0.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
     mine = ours(p, requires_grad=True)

@@ -55,12 +55,7 @@ def module_pair(name: str, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
     """Our module and torch's, same class name and arguments, same weights."""
     torch.manual_seed(3)
     reference = getattr(torch.nn, name)(*args, **kwargs)
-    with torch.no_grad():  # away from the trivial 0 and 1 of normalisation layers
-        for parameter in reference.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-        for buffer in reference.buffers():
-            if buffer.is_floating_point():
-                buffer.add_(0.1 * torch.rand_like(buffer))
+    _stir(reference)
     ours_args = [ours(a) if isinstance(a, torch.Tensor) else a for a in args]
     ours_kwargs = {k: ours(v) if isinstance(v, torch.Tensor) else v for k, v in kwargs.items()}
     module = getattr(mg.nn, name)(*ours_args, **ours_kwargs)
@@ -68,11 +63,35 @@ def module_pair(name: str, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
     return module, reference
 
 
+def pair_of(build: Any) -> tuple[Any, Any]:
+    """Our module and torch's, made by `build(library)`, with the same weights."""
+    torch.manual_seed(3)
+    reference, module = build(torch), build(mg)
+    _stir(reference)
+    copy_state(module, reference)
+    return module, reference
+
+
+def _stir(reference: Any) -> None:
+    with torch.no_grad():  # away from the trivial 0 and 1 of normalisation layers
+        for parameter in reference.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        for buffer in reference.buffers():
+            if buffer.is_floating_point():
+                buffer.add_(0.1 * torch.rand_like(buffer))
+
+
+def flat(outputs: Any) -> list[Any]:
+    """The tensors in nested tuples and lists, in order; None is left out."""
+    if isinstance(outputs, (tuple, list)):
+        return [tensor for output in outputs for tensor in flat(output)]
+    return [] if outputs is None else [outputs]
+
+
 def weighted_sum(outputs: Any, seed: int = 11) -> Any:
     """A scalar of the outputs with a gradient that differs at every element; for either library."""
-    outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
     total = None
-    for i, output in enumerate(outputs):
+    for i, output in enumerate(flat(outputs)):
         if not output.is_floating_point():
             continue
         weights = np.random.default_rng(seed + i).uniform(-1, 1, tuple(output.shape)).astype(np.float32)

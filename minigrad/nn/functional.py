@@ -13,6 +13,12 @@ from typing import Any
 from minigrad._tensor import Tensor
 from minigrad.op import functions as _functions
 from minigrad.op import namespaces as _namespaces
+from minigrad.overrides import (
+    handle_torch_function,
+    has_torch_function,
+    has_torch_function_unary,
+    has_torch_function_variadic,
+)
 
 from ._functional._registry import registered as _registered
 from ._functional.activation import (
@@ -112,7 +118,7 @@ native_channel_shuffle = channel_shuffle
 GRID_SAMPLE_INTERPOLATION_MODES = {"bilinear": 0, "nearest": 1, "bicubic": 2}
 GRID_SAMPLE_PADDING_MODES = {"zeros": 0, "border": 1, "reflection": 2}
 BroadcastingList1 = BroadcastingList2 = BroadcastingList3 = list  # annotations of the number of values an int stands for
-__all__ = sorted(n for n, v in globals().items() if callable(v) and not n.startswith("_") and n not in ("Any", "Tensor", "BroadcastingList1", "BroadcastingList2", "BroadcastingList3"))
+__all__ = sorted(n for n, v in globals().items() if callable(v) and not isinstance(v, type) and n[0] != "_" and n != "Any")
 
 
 def __getattr__(name: str) -> Any:

@@ -141,7 +141,9 @@ def multi_head_attention_forward(
     queries, batch, width = query.shape
     padding = _canonical_mask(key_padding_mask, "key_padding_mask", _none_or_dtype(attn_mask), "attn_mask", query.dtype)
     _require(not is_causal or attn_mask is not None, _HINT, RuntimeError)
-    mask = _canonical_mask(attn_mask, "attn_mask", None, "", query.dtype, check_other=False)
+    # PyTorch: where the hint alone can decide, the mask is not looked at (nor widened for appended keys)
+    causal = is_causal and key_padding_mask is None and not need_weights
+    mask = None if causal else _canonical_mask(attn_mask, "attn_mask", None, "", query.dtype, check_other=False)
     _require(width == embed_dim_to_check, f"was expecting embedding dimension of {embed_dim_to_check}, but got {width}")
     _require(width % num_heads == 0, f"embed_dim {width} not divisible by num_heads {num_heads}")
     q, k, v = _project(
@@ -170,7 +172,7 @@ def multi_head_attention_forward(
     if padding is not None:
         hidden = padding.reshape(batch, 1, 1, -1)
         mask = hidden if mask is None else mask + hidden
-    out, weights = _attend(q, k, v, mask, dropout_p if training else 0.0, need_weights)
+    out, weights = _attend(q, k, v, mask, dropout_p if training else 0.0, need_weights, causal)
     out = linear(out.permute(2, 0, 1, 3).reshape(queries, batch, width), out_proj_weight, out_proj_bias)
     if weights is not None and average_attn_weights:
         weights = weights.mean(1)
@@ -180,10 +182,10 @@ def multi_head_attention_forward(
 
 
 def _attend(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout_p: float, need_weights: bool
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout_p: float, need_weights: bool, causal: bool
 ) -> tuple[Tensor, Tensor | None]:
     if not need_weights:
-        return scaled_dot_product_attention(q, k, v, mask, dropout_p), None
+        return scaled_dot_product_attention(q, k, v, mask, dropout_p, causal), None
     scores = (q * math.sqrt(1.0 / q.shape[-1])) @ k.transpose(-2, -1)
     weights = (scores if mask is None else scores + mask).softmax(-1)
     if dropout_p > 0.0:

@@ -196,7 +196,8 @@ def _lazy(layer: type[_BatchNorm]) -> type[_BatchNorm]:
     name = f"Lazy{layer.__name__}"
     doc = f"A {layer.__name__} that takes num_features from the second dimension of its first input."
     members = {"cls_to_become": layer, "__doc__": doc, "__module__": __name__, "__qualname__": name}
-    return type(name, (_LazyNormBase, layer), members)
+    members |= {"_check_input_dim": layer._check_input_dim}
+    return type(name, (_LazyNormBase, _BatchNorm), members)
 
 
 LazyBatchNorm1d, LazyBatchNorm2d, LazyBatchNorm3d = (_lazy(c) for c in (BatchNorm1d, BatchNorm2d, BatchNorm3d))

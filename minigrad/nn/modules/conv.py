@@ -22,7 +22,9 @@ __all__ = [
 class _ConvNd(Module):
     """Parameters, defaults and repr of every convolution."""
 
-    __constants__ = ["stride", "padding", "dilation", "groups", "padding_mode", "in_channels", "out_channels"]
+    __constants__ = [
+        "stride", "padding", "dilation", "groups", "padding_mode", "output_padding", "in_channels", "out_channels", "kernel_size",
+    ]  # fmt: skip
 
     def __init__(
         self,

@@ -89,7 +89,8 @@ def _lazy(layer: type[_InstanceNorm]) -> type[_InstanceNorm]:
     name = f"Lazy{layer.__name__}"
     doc = f"A {layer.__name__} that takes num_features from the second dimension of its first input."
     members = {"cls_to_become": layer, "__doc__": doc, "__module__": __name__, "__qualname__": name}
-    return type(name, (_LazyNormBase, layer), members)
+    members |= {"_check_input_dim": layer._check_input_dim, "_spatial": layer._spatial}
+    return type(name, (_LazyNormBase, _InstanceNorm), members)
 
 
 LazyInstanceNorm1d, LazyInstanceNorm2d, LazyInstanceNorm3d = (

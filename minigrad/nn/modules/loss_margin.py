@@ -13,6 +13,7 @@ from .module import Module
 
 
 class _Loss(Module):
+    __constants__ = ["reduction"]
     reduction: str
 
     def __init__(

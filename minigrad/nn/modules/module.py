@@ -1,6 +1,6 @@
 """Module: the base class of layers and models.
 
-Map. `module.py` state, attribute rules, conversion, repr · `_base.py` lookup and call (C when available) ·
+Map. `module.py` state, attribute rules, repr · `_base.py` lookup and call (C when available) · `_convert.py` to, half, apply ·
 `_hooks.py` forward/backward hooks · `_traverse.py` named_* and get_* · `_state.py` state_dict.
 Invariants: `_parameters`, `_buffers`, `_modules` are plain dicts in the instance `__dict__`; a name lives in at most
 one of them and never in `__dict__` as well; `forward` runs directly unless `_has_hooks`.
@@ -16,12 +16,16 @@ import minigrad as mg
 from minigrad.utils._typename import typename as _typename
 
 from ..parameter import Buffer, Parameter
+from . import _registration
 from ._base import ModuleBase
+from ._convert import ConvertMixin
 from ._hooks import HookMixin
-from ._state import StateMixin
+from ._state import _EXTRA_STATE, StateMixin, _IncompatibleKeys, _PreHook  # noqa: F401  programs import the keys from here
 from ._traverse import TraverseMixin
 
 T = TypeVar("T", bound="Module")
+_grad_t = tuple[mg.Tensor, ...] | mg.Tensor
+_EXTRA_STATE_KEY_SUFFIX, _WrappedHook = _EXTRA_STATE, _PreHook  # PyTorch's names
 _HOOK_TABLES = (
     "_backward_pre_hooks",
     "_backward_hooks",
@@ -37,7 +41,7 @@ _HOOK_TABLES = (
 )
 
 
-class Module(HookMixin, TraverseMixin, StateMixin, ModuleBase):
+class Module(HookMixin, TraverseMixin, StateMixin, ConvertMixin, ModuleBase):
     """Base class of all layers: assign Parameters, buffers and Modules as attributes and define `forward`.
 
     Example:
@@ -48,6 +52,9 @@ class Module(HookMixin, TraverseMixin, StateMixin, ModuleBase):
 
     dump_patches: bool = False
     call_super_init: bool = False
+    training: bool
+    T_destination = TypeVar("T_destination", bound=dict[str, Any])
+    _compiled_call_impl: Callable[..., Any] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if not self.call_super_init and (args or kwargs):
@@ -70,9 +77,14 @@ class Module(HookMixin, TraverseMixin, StateMixin, ModuleBase):
         if self.call_super_init:
             super().__init__(*args, **kwargs)
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def _forward_unimplemented(self, *input: Any) -> Any:
         """Compute the result of the module; every subclass defines its own."""
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
+
+    forward: Callable[..., Any] = _forward_unimplemented
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Accepted, with no effect: the module goes on running eagerly, with the same results."""
 
     # ---- registration ----------------------------------------------------------------------------------------
 
@@ -89,6 +101,8 @@ class Module(HookMixin, TraverseMixin, StateMixin, ModuleBase):
             raise TypeError(
                 f"cannot assign '{_typename(tensor)}' object to buffer '{name}' (torch Tensor or None required)"
             )
+        if _registration.hooks["buffer"]:
+            tensor = _registration.seen("buffer", self, name, tensor)
         self._buffers[name] = tensor
         if persistent:
             self._non_persistent_buffers_set.discard(name)
@@ -109,6 +123,8 @@ class Module(HookMixin, TraverseMixin, StateMixin, ModuleBase):
                     f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created explicitly."
                     f" To express '{name}' as a function of another Tensor, compute the value in the forward() method."
                 )
+        if param is not None and _registration.hooks["parameter"]:
+            param = _registration.seen("parameter", self, name, param)
         self._parameters[name] = param
 
     def add_module(self, name: str, module: Module | None) -> None:
@@ -116,7 +132,7 @@ class Module(HookMixin, TraverseMixin, StateMixin, ModuleBase):
         if module is not None and not isinstance(module, Module):
             raise TypeError(f"{_typename(module)} is not a Module subclass")
         self._check_name("module", name, "_modules")
-        self._modules[name] = module
+        self._modules[name] = _registration.seen("module", self, name, module) if _registration.hooks["module"] else module
 
     def register_module(self, name: str, module: Module | None) -> None:
         """Alias of `add_module`."""
@@ -153,7 +169,7 @@ class Module(HookMixin, TraverseMixin, StateMixin, ModuleBase):
             if "_modules" not in state:
                 raise AttributeError("cannot assign module before Module.__init__() call")
             self._forget(name, "_modules")
-            self._modules[name] = value
+            self._modules[name] = _registration.seen("module", self, name, value) if _registration.hooks["module"] else value
         elif "_modules" in state and name in state["_modules"]:
             if value is not None:
                 raise TypeError(
@@ -242,96 +258,6 @@ class Module(HookMixin, TraverseMixin, StateMixin, ModuleBase):
                     grad.requires_grad_(False)
                 grad.zero_()
 
-    # ---- conversion ------------------------------------------------------------------------------------------
-
-    def apply(self: T, fn: Callable[[Module], None]) -> T:
-        """Call `fn` on every child and then on this module."""
-        for child in self.children():
-            child.apply(fn)
-        fn(self)
-        return self
-
-    def _apply(self: T, fn: Callable[[mg.Tensor], mg.Tensor], recurse: bool = True) -> T:
-        if recurse:
-            for child in self.children():
-                child._apply(fn)
-        for parameter in self._parameters.values():
-            if parameter is None:
-                continue
-            grad = parameter.grad
-            with mg.no_grad():
-                converted = fn(parameter)
-                if converted is not parameter:
-                    parameter.data = converted
-                if grad is not None:
-                    new_grad = fn(grad)
-                    if new_grad is not grad:
-                        parameter.grad = new_grad.requires_grad_(grad.requires_grad)
-        for name, buffer in self._buffers.items():
-            if buffer is not None:
-                self._buffers[name] = fn(buffer)
-        return self
-
-    def to(self: T, *args: Any, **kwargs: Any) -> T:
-        """Move or cast all parameters and buffers in place: `to(device)`, `to(dtype)`, `to(tensor)`, keywords.
-
-        Raises:
-            TypeError: a dtype that is not floating point (integers have no gradients).
-        """
-        device, dtype, non_blocking, memory_format = _parse_to(*args, **kwargs)
-        if dtype is not None and not dtype.is_floating_point:
-            raise TypeError(
-                f"nn.Module.to only accepts floating point or complex dtypes, but got desired dtype={dtype}"
-            )
-
-        def convert(tensor: mg.Tensor) -> mg.Tensor:
-            target: dict[str, Any] = {}
-            if device is not None:
-                target["device"] = device
-            if dtype is not None and tensor.is_floating_point():
-                target["dtype"] = dtype
-            if memory_format is not None and tensor.dim() in (4, 5):
-                target["memory_format"] = memory_format
-            return tensor.to(non_blocking=non_blocking, **target) if target else tensor
-
-        return self._apply(convert)
-
-    def type(self: T, dst_type: Any) -> T:
-        """Cast all parameters and buffers to `dst_type`."""
-        return self._apply(lambda t: t.type(dst_type))
-
-    def float(self: T) -> T:
-        """Cast floating point parameters and buffers to float32."""
-        return self._apply(lambda t: t.float() if t.is_floating_point() else t)
-
-    def double(self: T) -> T:
-        """Cast floating point parameters and buffers to float64."""
-        return self._apply(lambda t: t.double() if t.is_floating_point() else t)
-
-    def half(self: T) -> T:
-        """Cast floating point parameters and buffers to float16."""
-        return self._apply(lambda t: t.half() if t.is_floating_point() else t)
-
-    def bfloat16(self: T) -> T:
-        """Cast floating point parameters and buffers to bfloat16."""
-        return self._apply(lambda t: t.bfloat16() if t.is_floating_point() else t)
-
-    def cpu(self: T) -> T:
-        """Move to the CPU."""
-        return self.to("cpu")
-
-    def cuda(self: T, device: int | str | None = None) -> T:
-        """Move to a CUDA device."""
-        return self.to(f"cuda:{device}" if isinstance(device, int) else device or "cuda")
-
-    def to_empty(self: T, *, device: Any, recurse: bool = True) -> T:
-        """Move to `device` without copying the values."""
-        return self._apply(lambda t: mg.empty_like(t, device=device), recurse=recurse)
-
-    def share_memory(self: T) -> T:
-        """Put the tensors in shared memory, where tensors can (`Tensor.share_memory_`)."""
-        return self._apply(lambda t: t.share_memory_())
-
     # ---- text ------------------------------------------------------------------------------------------------
 
     def _get_name(self) -> str:
@@ -356,31 +282,3 @@ class Module(HookMixin, TraverseMixin, StateMixin, ModuleBase):
 def _addindent(s_: str, numSpaces: int) -> str:  # noqa: N803  PyTorch's name and arguments: programs import it
     first, *rest = s_.split("\n")
     return "\n".join([first] + [" " * numSpaces + line for line in rest])
-
-
-def _parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool, Any]:
-    """Read the arguments of `Module.to` (device, dtype or tensor, then non_blocking) into one tuple."""
-    device, dtype = kwargs.pop("device", None), kwargs.pop("dtype", None)
-    non_blocking, memory_format = kwargs.pop("non_blocking", False), kwargs.pop("memory_format", None)
-    other = kwargs.pop("tensor", None)
-    kwargs.pop("copy", None)
-    if kwargs:
-        raise TypeError(f"to() received an unexpected keyword argument '{next(iter(kwargs))}'")
-    rest = list(args)
-    if rest and isinstance(rest[0], mg.Tensor):
-        other = rest.pop(0)
-    elif rest:
-        first = rest.pop(0)
-        if isinstance(first, mg.dtype):
-            dtype = first
-        elif first is None or isinstance(first, (str, int, mg.device)):
-            device = first
-            if rest and (rest[0] is None or isinstance(rest[0], mg.dtype)):
-                dtype = rest.pop(0)
-        else:
-            raise TypeError(f"to() received an invalid combination of arguments - got ({type(first).__name__})")
-    if other is not None:
-        device, dtype = other.device, other.dtype
-    if rest:
-        non_blocking = rest.pop(0)
-    return mg.device(device) if device is not None else None, dtype, bool(non_blocking), memory_format

@@ -99,9 +99,9 @@ class RMSNorm(Module):
         if self.weight is not None:
             init.ones_(self.weight)
 
-    def forward(self, input: mg.Tensor) -> mg.Tensor:
-        """Normalise `input`."""
-        return F.rms_norm(input, self.normalized_shape, self.weight, self.eps)
+    def forward(self, x: mg.Tensor) -> mg.Tensor:
+        """Normalise `x`."""
+        return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
 
     def extra_repr(self) -> str:
         """The shape and options."""
@@ -186,7 +186,10 @@ class LocalResponseNorm(Module):
 
 
 class CrossMapLRN2d(Module):
-    """LocalResponseNorm of (N, C, H, W) under its oldest name, from Lua Torch."""
+    """LocalResponseNorm of (N, C, H, W) under its oldest name, from Lua Torch.
+
+    The formula PyTorch documents. Its code also keeps the first channel in the window of every later one, which is not copied.
+    """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1) -> None:
         super().__init__()

@@ -89,7 +89,8 @@ class ParameterList(Module):
     def __repr__(self) -> str:
         if not len(self):
             return "ParameterList()"
-        lines = [_describe(i, value, str(getattr(value, "dtype", ""))) for i, value in enumerate(self)]
+        # "torch.": the text of a module's repr is PyTorch's, as in ParameterDict
+        lines = [_describe(i, value, "torch." + str(getattr(value, "dtype", "")).rpartition(".")[2]) for i, value in enumerate(self)]
         return "ParameterList(\n" + "\n".join(lines) + "\n)"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

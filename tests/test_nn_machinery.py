@@ -1,0 +1,43 @@
+"""Module, hooks, state, containers, usual subclasses: small programs on PyTorch and on minigrad give equal results and errors."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import nn_programs_containers  # noqa: E402
+import nn_programs_module  # noqa: E402
+import nn_programs_state  # noqa: E402
+from nn_programs import programs_of  # noqa: E402
+
+import minigrad as mg  # noqa: E402
+
+PROGRAMS = [f for file in (nn_programs_state, nn_programs_module, nn_programs_containers) for f in programs_of(file)]
+
+
+def _outcome(program, library):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return program(library)
+        except Exception as error:  # the kind and the text of an error are part of the interface
+            return type(error).__name__, str(error)
+
+
+def _own(value):
+    """A result with our package's name for theirs: sizes and types print with it."""
+    if isinstance(value, str):
+        return value.replace("minigrad", "torch").replace("torch._core.", "torch.")
+    if isinstance(value, dict):
+        return {k: _own(v) for k, v in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_own(v) for v in value]
+    return value
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda f: f.__name__)
+def test_same_outcome(program):
+    assert _own(_outcome(program, mg)) == _own(_outcome(program, torch))
