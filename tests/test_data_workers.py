@@ -234,6 +234,19 @@ def test_persistent_loader_recovers_from_a_dead_worker(tmp_path):
     assert list(loader) == list(range(12))
 
 
+class Unreadable:
+    def __reduce__(self):
+        return int, ("not a number",)
+
+
+def test_batch_that_cannot_be_unpickled_is_an_error():
+    iterator = iter(DataLoader(Faulty(Unreadable), batch_size=None, num_workers=2))
+    with pytest.raises(ValueError):
+        list(iterator)
+    with pytest.raises(RuntimeError, match="could not be unpickled"):
+        next(iterator)
+
+
 def test_timeout():
     loader = DataLoader(Faulty(lambda: time.sleep(60)), batch_size=None, num_workers=1, timeout=0.3)
     started = time.monotonic()

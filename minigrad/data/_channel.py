@@ -142,6 +142,8 @@ class Channel:
     @staticmethod
     def pair() -> tuple[socket.socket, socket.socket]:
         """Two connected sockets."""
+        if not hasattr(socket, "MSG_CMSG_CLOEXEC"):
+            raise NotImplementedError("DataLoader: worker processes need Linux. Try num_workers=0.")
         return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
     def fileno(self) -> int:

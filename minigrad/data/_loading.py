@@ -198,6 +198,10 @@ class _MultiProcessingDataLoaderIter(_BaseDataLoaderIter):
             if not self._arrived:
                 self._lost(worker)
             return
+        except Exception:  # nobody can say which task it was: do not wait for it
+            self._failure = "DataLoader: a batch of a worker could not be unpickled"
+            self._shutdown_workers()
+            raise
         else:
             self._arrived.append((worker, number, result))
         try:
