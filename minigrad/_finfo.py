@@ -6,7 +6,10 @@ from minigrad import _core
 
 # name: (bits of exponent, bits of fraction)
 _FORMATS = {"float16": (5, 10), "bfloat16": (8, 7), "float32": (8, 23), "float64": (11, 52)}
-_INTEGERS = {"uint8": 8, "int8": 8, "int16": 16, "int32": 32, "int64": 64}
+# Formats without tensors (minigrad._legacy.AbsentDtype): largest value where it is not the one of the rule (no infinities), by name
+_FORMATS.update({"float8_e4m3fn": (4, 3), "float8_e5m2": (5, 2)})
+_LARGEST = {"float8_e4m3fn": 448.0}
+_INTEGERS = {"uint8": 8, "uint16": 16, "uint32": 32, "uint64": 64, "int8": 8, "int16": 16, "int32": 32, "int64": 64}
 
 
 def _name(dtype: _core.dtype) -> str:
@@ -39,7 +42,7 @@ class finfo:
         self.dtype = name
         self.bits = 1 + exponent + fraction
         self.eps = 2.0**-fraction
-        self.max = top * (2 - self.eps)
+        self.max = _LARGEST.get(name, top * (2 - self.eps))
         self.min = -self.max
         self.tiny = self.smallest_normal = 2.0 ** (2 - 2 ** (exponent - 1))
         self.resolution = 10.0 ** -int(fraction * 0.30103)
@@ -71,7 +74,7 @@ class iinfo:
             raise TypeError(
                 f"iinfo: not an integer dtype: got {type}, expected one of {', '.join(_INTEGERS)}. Try finfo."
             )
-        signed = name != "uint8"
+        signed = not name.startswith("u")
         self.dtype = name
         self.bits = _INTEGERS[name]
         self.max = 2 ** (self.bits - signed) - 1

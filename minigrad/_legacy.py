@@ -114,3 +114,36 @@ def sym_sum(args: Any) -> Any:
 def sym_sqrt(a: Any) -> float:
     """math.sqrt(a)."""
     return float(a) ** 0.5
+
+
+class AbsentDtype:
+    """A dtype of PyTorch that minigrad has not (uint16, float8 …): a name for tables and comparisons; no tensor can have it."""
+
+    is_floating_point = is_complex = is_signed = False
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.is_floating_point = name.startswith("float")
+        self.is_complex = name.startswith("complex")
+
+    def __repr__(self) -> str:
+        from minigrad import _tensor
+
+        return _tensor.TYPE_PREFIX + self._name
+
+    def __reduce__(self) -> str:
+        return self._name
+
+    def to_real(self) -> AbsentDtype:
+        """Itself."""
+        return self
+
+
+_ABSENT = (
+    "uint16", "uint32", "uint64", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu",
+    "float4_e2m1fn_x2", "qint8", "quint8", "qint32", "quint4x2", "quint2x4", "bits8", "bits16", "bits1x8", "bits2x4", "bits4x2",
+    *(f"{kind}{n}" for kind in ("int", "uint") for n in range(1, 8)),
+)  # fmt: skip
+for _name in _ABSENT:
+    globals()[_name] = AbsentDtype(_name)
+__all__ += _ABSENT

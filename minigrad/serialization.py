@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from typing import IO, Any, Optional, Union
+
 from minigrad.io._safe_globals import add_safe_globals, clear_safe_globals, get_safe_globals, safe_globals
 from minigrad.io._settings import (
     LoadEndianness,
@@ -13,6 +17,9 @@ from minigrad.io._settings import (
     set_default_mmap_options,
 )  # fmt: skip
 from minigrad.io.serialization import DEFAULT_PROTOCOL, get_unsafe_globals_in_checkpoint, load, save
+
+FILE_LIKE = Union[str, os.PathLike, IO[bytes]]  # noqa: UP007  for annotations
+MAP_LOCATION = Optional[Union[Callable, Any, str, dict]]  # noqa: UP007, UP045  for annotations
 
 __all__ = [
     "DEFAULT_PROTOCOL", "LoadEndianness", "add_safe_globals", "clear_safe_globals", "get_crc32_options", "get_default_load_endianness",

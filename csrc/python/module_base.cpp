@@ -54,10 +54,18 @@ PyObject* module_call(PyObject* self, PyObject* args, PyObject* kwargs) {
 }
 
 // CPython gives every subclass the slow slot as soon as a __getattr__ is in sight; take the fast one unless the user defined their own.
-PyObject* init_subclass(PyObject* cls, PyObject*, PyObject*) {
+// Then on to the next class (`class Net(nn.Module, Generic[T])`: typing sets what it needs there).
+PyObject* init_subclass(PyObject* cls, PyObject* args, PyObject* kwargs) {
   auto* type = reinterpret_cast<PyTypeObject*>(cls);
   if (_PyType_Lookup(type, s_getattr) == PyDict_GetItemWithError(base_type->tp_dict, s_getattr)) type->tp_getattro = module_getattro;
-  Py_RETURN_NONE;
+  PyObject* next = PyObject_CallFunction(reinterpret_cast<PyObject*>(&PySuper_Type), "OO", base_type, cls);
+  if (next == nullptr) return nullptr;
+  PyObject* method = PyObject_GetAttrString(next, "__init_subclass__");
+  Py_DECREF(next);
+  if (method == nullptr) return nullptr;
+  PyObject* result = PyObject_Call(method, args, kwargs);
+  Py_DECREF(method);
+  return result;
 }
 
 int no_traverse(PyObject* self, visitproc visit, void* arg) {

@@ -65,3 +65,41 @@ def _functorch_is_batched(tensor: Any) -> bool:
     from minigrad.op import is_dataless
 
     return is_dataless(tensor)
+
+
+class _DispatchKeys(type):
+    """Every name is a key: PyTorch has about two hundred, and programs only pass them on."""
+
+    def __getattr__(cls, name: str) -> str:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return name
+
+
+class DispatchKey(metaclass=_DispatchKeys):
+    """`DispatchKey.AutogradCPU`: a name that is passed on; the core has one way of calling an op."""
+
+
+class DispatchKeySet(frozenset):
+    """A set of dispatch keys."""
+
+    def __new__(cls, *keys: str) -> DispatchKeySet:
+        return super().__new__(cls, keys)
+
+    def __or__(self, other: Any) -> DispatchKeySet:
+        return DispatchKeySet(*self, *other)
+
+    def has(self, key: str) -> bool:
+        """Whether the key is in the set."""
+        return key in self
+
+
+class _ExcludeDispatchKeyGuard(contextlib.AbstractContextManager):
+    def __init__(self, keys: Any) -> None:
+        self.keys = keys
+
+    def __exit__(self, *error: Any) -> None:
+        pass
+
+
+_IncludeDispatchKeyGuard = _AutoDispatchBelowAutograd = _ExcludeDispatchKeyGuard

@@ -27,7 +27,7 @@ def install() -> None:
     """
     if _saved:
         return
-    if "torch" in sys.modules and sys.modules["torch"].__name__ != "minigrad":
+    if "torch" in sys.modules and sys.modules["torch"] is not sys.modules.get("minigrad"):
         raise RuntimeError(
             "minigrad.compat.install: torch is already imported. Try calling install() before anything imports torch."
         )
@@ -36,8 +36,10 @@ def install() -> None:
     from minigrad.compat import _finder, _names
 
     _saved.update(version=minigrad.__version__, finder=_finder.Finder(), names=_names.speak("torch"))
-    minigrad.__version__ = version.__version__
+    minigrad.__version__, minigrad.torch = version.__version__, minigrad  # torch.torch is torch
+    minigrad.__name__ = "torch"
     sys.meta_path.insert(0, _saved["finder"])
+    _finder.serve_loaded()
     _finder.patch_spawn()
 
 
@@ -49,7 +51,8 @@ def uninstall() -> None:
     from minigrad.compat import _names
 
     sys.meta_path.remove(_saved["finder"])
-    minigrad.__version__ = _saved["version"]
+    minigrad.__version__, minigrad.__name__ = _saved["version"], "minigrad"
+    del minigrad.torch
     _names.speak("minigrad")
     for name in [n for n in sys.modules if n.split(".")[0] in ("torch", "functorch")]:
         del sys.modules[name]

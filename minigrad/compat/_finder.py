@@ -6,16 +6,17 @@ an attribute that is not there is recorded. Also here: the package metadata of '
 
 from __future__ import annotations
 
+import dis
 import importlib
 import importlib.metadata
 import importlib.util
 import sys
 import types
 from collections.abc import Iterator
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any
 
-from minigrad.compat._placeholder import PlaceholderModule
+from minigrad.compat._placeholder import PlaceholderModule, placeholder
 from minigrad.compat._record import record
 
 # Parts of PyTorch that eager programs import without using (compilers, quantization, export). Anything else that is
@@ -31,22 +32,35 @@ ABSENT = (
 )  # fmt: skip
 
 
+def _absent(name: str) -> bool:
+    """Whether the dotted name is, or lies in, one of the parts in ABSENT."""
+    return any(name == tree or name.startswith(tree + ".") for tree in ABSENT)
+
+
+def _has_submodule(package: types.ModuleType, name: str) -> bool:
+    """Whether a submodule of that name lies in the package's folders."""
+    path = package.__dict__.get("__path__")
+    return path is not None and PathFinder.find_spec(f"{package.__dict__['__name__']}.{name}", path) is not None
+
+
+def _is_import_from(frame: types.FrameType) -> bool:
+    """Whether the frame is at `from module import name` (and not at an attribute, a getattr or hasattr)."""
+    return dis.opname[frame.f_code.co_code[frame.f_lasti]] == "IMPORT_FROM"
+
+
 class Served(types.ModuleType):
     """The class of minigrad's modules while they are torch's: missing attributes are recorded."""
 
     def __getattr__(self, name: str) -> Any:
         own = self.__dict__["__name__"]
-        if (
-            not name.startswith("__")
-            and "__path__" in self.__dict__
-            and importlib.util.find_spec(f"{own}.{name}") is not None
-        ):
-            return importlib.import_module(
-                f"{own}.{name}"
-            )  # PyTorch imports most of its submodules at start, minigrad on first use
+        torch_name = own if own.split(".")[0] == "torch" else "torch" + own.removeprefix("minigrad")
         if not name.startswith("__"):
-            record("torch" + own.removeprefix("minigrad") + "." + name, "attribute")
-        error = AttributeError(f"module '{'torch' + own.removeprefix('minigrad')}' has no attribute '{name}'")
+            if _has_submodule(self, name):  # PyTorch imports most of its submodules at start, minigrad on first use
+                return importlib.import_module(f"minigrad{torch_name[5:]}.{name}")
+            record(f"{torch_name}.{name}", "attribute")
+        if _absent(torch_name) and _is_import_from(sys._getframe(1)):
+            return placeholder(f"{torch_name}.{name}")
+        error = AttributeError(f"module '{torch_name}' has no attribute '{name}'")
         error.name, error.obj = name, self
         raise error
 
@@ -66,13 +80,15 @@ class Finder:
         Raises:
             ModuleNotFoundError: a submodule of torch that minigrad has not.
         """
+        if fullname.startswith("minigrad."):
+            return _served_when_loaded(fullname, path)
         ours = _target(fullname)
         if ours is None:
             return None
         module = _import(ours)
         if module is None:
             record(fullname, "module")
-            if not any(fullname == tree or fullname.startswith(tree + ".") for tree in ABSENT):
+            if not _absent(fullname):
                 raise ModuleNotFoundError(f"No module named '{fullname}' (minigrad has no {ours})", name=fullname)
             module = PlaceholderModule(fullname)
         spec = ModuleSpec(fullname, self, is_package=hasattr(module, "__path__"))
@@ -113,6 +129,33 @@ class _TorchDistribution(importlib.metadata.Distribution):
         from pathlib import Path
 
         return Path(importlib.util.find_spec("minigrad").origin).parent.parent / path
+
+
+def serve_loaded() -> None:
+    """Make `Served` of minigrad's modules that are imported already."""
+    for name, module in list(sys.modules.items()):
+        if (
+            name.split(".")[0] == "minigrad"
+            and type(module) is types.ModuleType
+            and not name.startswith("minigrad.compat")
+        ):
+            module.__class__ = Served
+
+
+def _served_when_loaded(fullname: str, path: Any) -> ModuleSpec | None:
+    """The ordinary spec of a minigrad module, whose module becomes `Served` once its code has run."""
+    spec = PathFinder.find_spec(fullname, path)
+    if spec is None or spec.loader is None or fullname.startswith("minigrad.compat"):
+        return None
+    execute = spec.loader.exec_module
+
+    def exec_module(module: types.ModuleType) -> None:
+        execute(module)
+        if type(module) is types.ModuleType:
+            module.__class__ = Served
+
+    spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+    return spec
 
 
 def _import(name: str) -> types.ModuleType | None:

@@ -93,6 +93,27 @@ SUPPORTED_NODES: dict[type, NodeDef] = {
 }
 
 
+def _sequence_with_keys(tree: Any) -> tuple[list, Any]:
+    children, context = _node(tree).flatten_fn(tree)
+    return [(SequenceKey(i), child) for i, child in enumerate(children)], context
+
+
+def _mapping_with_keys(tree: Any) -> tuple[list, Any]:
+    children, context = _node(tree).flatten_fn(tree)
+    keys = context[1] if isinstance(tree, defaultdict) else context
+    return [(MappingKey(key), child) for key, child in zip(keys, children)], context
+
+
+# The names of PyTorch's own flatten functions: libraries reuse them for classes of theirs.
+_dict_flatten_with_keys = _ordereddict_flatten_with_keys = _defaultdict_flatten_with_keys = _mapping_with_keys
+_list_flatten_with_keys = _tuple_flatten_with_keys = _namedtuple_flatten_with_keys = _sequence_with_keys
+_ordereddict_flatten = _dict_flatten
+_dict_unflatten, _ordereddict_unflatten = SUPPORTED_NODES[dict].unflatten_fn, SUPPORTED_NODES[OrderedDict].unflatten_fn
+_list_flatten, _list_unflatten = SUPPORTED_NODES[list]
+_tuple_flatten, _tuple_unflatten = SUPPORTED_NODES[tuple]
+Context, KeyEntry, KeyPath = Any, Any, tuple
+
+
 def _is_namedtuple(tree: Any) -> bool:
     return isinstance(tree, tuple) and type(tree) is not tuple and hasattr(type(tree), "_fields")
 
@@ -241,11 +262,42 @@ class SequenceKey(NamedTuple):
 
     idx: int
 
+    def get(self, sequence: Any) -> Any:
+        """The child."""
+        return sequence[self.idx]
+
 
 class MappingKey(NamedTuple):
     """Step into a dict."""
 
     key: Any
+
+    def get(self, mapping: Any) -> Any:
+        """The child."""
+        return mapping[self.key]
+
+
+class GetAttrKey(NamedTuple):
+    """Step into an attribute."""
+
+    name: str
+
+    def get(self, obj: Any) -> Any:
+        """The child."""
+        return getattr(obj, self.name)
+
+
+def keystr(kp: tuple) -> str:
+    """A path as Python text: [0]['a'].b."""
+    return "".join(f"[{k.idx!r}]" if isinstance(k, SequenceKey) else f"[{k.key!r}]" if isinstance(k,
+    MappingKey) else f".{k.name}" for k in kp)
+
+
+def key_get(obj: Any, kp: tuple) -> Any:
+    """What a path leads to."""
+    for k in kp:
+        obj = k.get(obj)
+    return obj
 
 
 def tree_flatten_with_path(tree: Any, is_leaf: Any = None) -> tuple[list, TreeSpec]:
