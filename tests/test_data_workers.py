@@ -207,7 +207,11 @@ def test_errors_come_with_class_and_traceback(action, error, text):
     assert list(next(iterator)) == [6, 7]  # an error costs its batch, no more
 
 
-DEATHS = [(lambda: os._exit(3), "exit code 3"), (lambda: os.kill(os.getpid(), 9), "SIGKILL"), (sys.exit, "exit code")]
+DEATHS = [
+    (lambda: os._exit(3), "exit code 3"),
+    (lambda: os.kill(os.getpid(), 9), r"\(pid \d+\) is killed by signal: Killed"),
+    (sys.exit, "exit code"),
+]
 
 
 @pytest.mark.parametrize(("death", "how"), DEATHS)
@@ -245,6 +249,11 @@ def test_batch_that_cannot_be_unpickled_is_an_error():
         list(iterator)
     with pytest.raises(RuntimeError, match="could not be unpickled"):
         next(iterator)
+
+
+def test_prefetch_factor_must_be_positive():
+    with pytest.raises(AssertionError, match="prefetch_factor must be greater than 0"):
+        iter(DataLoader([1, 2], num_workers=1, prefetch_factor=0))
 
 
 def test_timeout():

@@ -60,6 +60,8 @@ class _MultiProcessingDataLoaderIter(_BaseDataLoaderIter):
 
     def __init__(self, loader: DataLoader) -> None:
         super().__init__(loader)
+        if loader.prefetch_factor <= 0:
+            raise AssertionError("prefetch_factor must be greater than 0 for MultiProcessingDataLoaderIter")
         self._prefetch_factor = loader.prefetch_factor
         self._in_order = loader.in_order
         self._context = loader.multiprocessing_context or multiprocessing.get_context()
@@ -215,14 +217,15 @@ class _MultiProcessingDataLoaderIter(_BaseDataLoaderIter):
         code = worker.process.exitcode
         pid = worker.process.pid
         self._shutdown_workers()
-        how = f"exit code {code}"
-        if code is not None and code < 0:
-            try:
-                how = f"killed by signal {signal.Signals(-code).name}"
-            except ValueError:
-                how = f"killed by signal {-code}"
+        if code is not None and code < 0:  # the second half as PyTorch words it: programs look for it
+            how = f"DataLoader worker (pid {pid}) is killed by signal: {signal.strsignal(-code)}. "
             if -code == signal.SIGKILL:
-                how += ", as the system does when it is out of memory"
+                how += "So does the system when it is out of memory."
+        else:
+            how = (
+                f"DataLoader worker (pid {pid}) exited unexpectedly with exit code {code}. Details are lost due to multiprocessing. "
+                "Rerunning with num_workers=0 may give better error trace."
+            )
         self._failure = f"DataLoader worker (pid(s) {pid}) exited unexpectedly: {how}"
         raise RuntimeError(self._failure)
 
