@@ -85,6 +85,15 @@ CASES = {
     "index_select dtype": lambda m: m.index_select(m.ones(3), 0, m.tensor([1]), out=m.empty(1, dtype=m.float64)),
     "mm dtype": lambda m: m.mm(m.ones(1, 1), m.ones(1, 1), out=m.empty(1, 1, dtype=m.float64)),
     "multinomial dtype": lambda m: m.multinomial(m.ones(3), 1, out=m.empty(1)),
+    "median out": lambda m: m.median(m.tensor([[3.0, 1.0, 2.0]]), 1, out=(m.empty(0), m.empty(0, dtype=m.int64)))[1],
+    "nanmedian out": lambda m: m.nanmedian(m.tensor([[3.0, NAN, 2.0]]), 1, out=(m.empty(0), m.empty(0, dtype=m.int64)))[0],
+    # weights of one dim
+    "linear 1-d 1-d": lambda m: m.nn.functional.linear(m.ones(3), m.ones(3)),
+    "linear 0": lambda m: m.nn.functional.linear(m.ones(0), m.ones(0)),
+    "linear 2-d 1-d": lambda m: m.nn.functional.linear(m.ones(2, 3), m.tensor([1.0, 2.0, 3.0])),
+    "linear bias": lambda m: m.nn.functional.linear(m.ones(2, 3), m.ones(3), m.ones(2)),
+    "linear 1-d grad": lambda m: gradient(lambda w: m.nn.functional.linear(m.ones(2, 2), w), m.ones(2, requires_grad=True)),
+    "linear 1-d dinput": lambda m: gradient(lambda x: m.nn.functional.linear(x, m.tensor([1.0, 2.0])), m.ones(3, 2, 2, requires_grad=True)),
     # resampling
     "bilinear of int64": lambda m: m.nn.functional.interpolate(m.tensor([[[[-127]]]]), size=(1, 1), mode="bilinear"),
     "bicubic of int64": lambda m: m.nn.functional.interpolate(m.tensor([[[[-127]]]]), size=(2, 1), mode="bicubic"),
@@ -154,8 +163,19 @@ def test_internal_backward_ops_check_their_shapes() -> None:
         f["_mse_loss_backward"](mg.ones(2), mg.ones(5), mg.ones(5), 1.0)
     with pytest.raises(RuntimeError):
         f["_ctc_loss_backward"](one, mg.ones(2, 1, 3), i.reshape(1, 1), i, i, one, mg.ones(1, 1, 1), 0, False)
+    with pytest.raises(RuntimeError):
+        f["_embedding_backward"](mg.ones(2), mg.tensor([False, True]), 1)
+    with pytest.raises(RuntimeError, match="geometry"):
+        f["_restride"](mg.ones(()), (), 0, (), (), -2)
     with pytest.raises(RuntimeError, match="floating"):
         f["_adaptive_avg_pool_backward"](mg.ones(1, 1, dtype=mg.int64), (1,))
+
+
+def test_what_pytorch_computes_wrongly_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="rows"):  # PyTorch broadcasts a weight of the wrong shape
+        mg.lstm(mg.ones(1, 1, 2), [mg.ones(1, 1, 2)] * 2, [mg.ones(1, 2), mg.ones(8, 2)], False, 1, 0.0, False, False, False)
+    with pytest.raises(RuntimeError, match="mode"):  # PyTorch returns memory as it found it
+        mg.grid_sampler_2d(mg.ones(1, 1, 2, 2), mg.zeros(1, 1, 1, 2), 7, 0, False)
 
 
 def test_integer_average_wraps() -> None:

@@ -154,6 +154,7 @@ bool matmul(OpNode& n, Tensor* g, Tensor* r) {
 
 bool linear(OpNode& n, Tensor* g, Tensor* r) {
   if (g[0].dim() < 2) return false;
+  if ((needs(n, 0) && n.saved_input(1).dim() == 1) || (needs(n, 1) && n.saved_input(0).dim() != g[0].dim())) return false;  // x @ w
   if (needs(n, 0)) r[0] = invoke(matmul_op, g[0], n.saved_value(1));
   if (needs(n, 1)) r[1] = invoke(matmul_op, transposed(rows(g[0]), 0, 1), rows(n.saved_input(0)));
   if (needs(n, 2)) r[2] = invoke(sum_op, rows(g[0]), Dims{0});

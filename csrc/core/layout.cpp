@@ -144,7 +144,7 @@ void check_in_bounds(const Dims& sizes, const Dims& strides, int64_t offset, con
   }
   const int64_t available = int64_t(base.storage->nbytes) / itemsize(base.dtype);
   MG_CHECK(last < available, Runtime, op, ": size ", sizes, ", stride ", strides, ", storage offset ", offset,
-           " need a storage of ", last + 1, " elements, this one has ", available);
+           " need a storage of more than ", last, " elements, this one has ", available);
 }
 
 LoopPlan::LoopPlan(const Dims& shape) {

@@ -214,8 +214,22 @@ static void meta_region_scatter(const Op& op, const Value* args, MetaResult& r) 
            region.sizes(), ": got ", args[1].t->sizes);
 }
 
+// A geometry with nothing negative and a last element that can be counted.
+static void check_geometry(const Op& op, const Dims& sizes, const Dims& strides, int64_t offset) {
+  bool good = sizes.size() == strides.size() && offset >= 0;
+  int64_t last = offset, span;
+  for (int i = 0; good && i < sizes.size(); ++i) {
+    good = sizes[i] >= 0 && strides[i] >= 0;
+    if (sizes[i] == 0) return;
+    good = good && !__builtin_mul_overflow(sizes[i] - 1, strides[i], &span) && !__builtin_add_overflow(last, span, &last);
+  }
+  MG_CHECK(good && last != INT64_MAX, Runtime, op.name, ": not a geometry: size ", sizes, ", stride ", strides, ", offset ", offset);
+}
+
 // (g, from_stride: ints, from_offset: int, size: ints, stride: ints, offset: int)
-static void meta_restride(const Op&, const Value* args, MetaResult& r) {
+static void meta_restride(const Op& op, const Value* args, MetaResult& r) {
+  check_geometry(op, args[0].t->sizes, args[1].as_dims(), args[2].as_int());
+  check_geometry(op, args[3].as_dims(), args[4].as_dims(), args[5].as_int());
   like(*args[0].t, r).sizes = args[3].as_dims();
 }
 

@@ -209,8 +209,13 @@ static void meta_embedding(const Op& op, const Value* args, MetaResult& r) {
 }
 
 // (g, input: indices, num_weights: int, padding_idx: int?, scale_grad_by_freq: bool)
-static void meta_embedding_backward(const Op&, const Value* args, MetaResult& r) {
-  const TensorImpl& g = *args[0].t;
+static void meta_embedding_backward(const Op& op, const Value* args, MetaResult& r) {
+  const TensorImpl &g = *args[0].t, &index = *args[1].t;
+  check_index_dtype(op, index);
+  Dims rows = g.sizes;
+  if (g.dim() > 0) rows.erase(g.dim() - 1);
+  MG_CHECK(g.dim() > 0 && rows == index.sizes && args[2].as_int() >= 0, Runtime, op.name, ": got a gradient of shape ", g.sizes,
+           " for indices of shape ", index.sizes, " into ", args[2].as_int(), " rows");
   like(g, r).sizes = Dims{args[2].as_int(), g.sizes.back()};
 }
 

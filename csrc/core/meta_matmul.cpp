@@ -109,9 +109,16 @@ void meta_addmv(const Op& op, const Value* args, MetaResult& r) { with_addend(op
 
 void meta_linear(const Op& op, const Value* args, MetaResult& r) {
   const TensorImpl &x = *args[0].t, &w = *args[1].t;
-  MG_CHECK(x.dim() >= 1 && w.dim() == 2, Runtime, op.name, ": got input ", x.sizes, " and weight ", w.sizes,
+  MG_CHECK(x.dim() >= 1 && (w.dim() == 2 || w.dim() == 1), Runtime, op.name, ": got input ", x.sizes, " and weight ", w.sizes,
            ", expected input (..., in_features) and weight (out_features, in_features).");
   check_dtypes(op, x, 0, w, 1);
+  if (w.dim() == 1) {  // one output feature and no dim for it: x @ w
+    MG_CHECK(x.sizes.back() == w.sizes[0] && args[2].none(), Runtime, op.name, ": got input ", x.sizes, " and weight ", w.sizes,
+             args[2].none() ? ", inner sizes differ." : ", a weight of one dim goes without bias.");
+    r.out[0].sizes = x.sizes;
+    r.out[0].sizes.erase(x.dim() - 1);
+    return set_out(op, args, r, x.dtype);
+  }
   MG_CHECK(x.sizes.back() == w.sizes[1], Runtime, op.name, ": shapes cannot be multiplied, inner sizes differ: input ",
            x.sizes, ", weight ", w.sizes, ", need input.shape[-1] == weight.shape[1]. Check in_features of the layer.");
   if (!args[2].none()) {

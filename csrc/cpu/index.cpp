@@ -35,7 +35,8 @@ struct Offsets {
 
 int wrapped(int64_t dim, const TensorImpl& t) { return int(dim < 0 ? dim + std::max(t.dim(), 1) : dim); }
 int64_t size_at(const TensorImpl& t, int d) { return t.dim() ? t.sizes[d] : 1; }
-int64_t step_bytes(const TensorImpl& t, int d) { return t.dim() ? t.strides[d] * itemsize(t.dtype) : 0; }
+// Unsigned: the stride of a dim of at most one element may be anything.
+int64_t step_bytes(const TensorImpl& t, int d) { return t.dim() ? int64_t(uint64_t(t.strides[d]) * uint64_t(itemsize(t.dtype))) : 0; }
 
 // All dims of both tensors but d (their sizes agree there).
 LoopPlan plan_without(const TensorImpl& dst, const TensorImpl& src, int d) {

@@ -181,6 +181,7 @@ void linear_cpu(Invocation& inv) {
   const TensorImpl& x = inv.in(0);
   const TensorImpl& w = inv.in(1);
   const TensorImpl& out = inv.out();
+  if (w.dim() == 1) return product(x, w, inv.outs[0], {});
   if (x.dtype == DType::Float32 && x.contiguous && out.contiguous && (!inv.has(2) || inv.in(2).strides[0] == 1))
       [[likely]] {
     Epilogue<float> e;

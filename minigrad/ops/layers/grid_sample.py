@@ -200,6 +200,9 @@ def _grid_sampler(dims: int) -> None:
     ) -> mg.Tensor:
         if input.dim() != dims + 2:
             raise RuntimeError(f"grid_sampler_{dims}d: expected {dims + 2}D input: got {tuple(input.shape)}.")
+        if not 0 <= interpolation_mode <= (2 if dims == 2 else 1) or not 0 <= padding_mode <= 2:
+            raise RuntimeError(f"grid_sampler_{dims}d: no such mode: got interpolation_mode {interpolation_mode} and "
+                               f"padding_mode {padding_mode}.")  # fmt: skip
         return functions["_grid_sample"](input, grid, interpolation_mode, padding_mode, align_corners)
 
     sampler.__name__ = sampler.__qualname__ = f"grid_sampler_{dims}d"

@@ -181,6 +181,11 @@ def _sequence(
     for h in hx:
         if h.dim() != 3 or h.shape[0] != len(layers) or h.shape[1] != x.shape[1]:
             raise RuntimeError(f"{kind}: expected a state ({len(layers)}, {x.shape[1]}, H): got {tuple(h.shape)}.")
+    rows = gates * hx[-1].shape[-1]
+    for w_ih, w_hh, *_ in layers:
+        if w_ih.dim() != 2 or w_hh.dim() != 2 or w_ih.shape[0] != rows or w_hh.shape[0] != rows:
+            raise RuntimeError(f"{kind}: expected weights of {rows} rows for a state of size {hx[-1].shape[-1]}: got "
+                               f"{tuple(w_ih.shape)} and {tuple(w_hh.shape)}.")  # fmt: skip
     if x.shape[0] == 0:
         raise RuntimeError(f"{kind}: expected a sequence of at least one step: got {tuple(input.shape)}.")
     last: list[State] = []

@@ -290,6 +290,8 @@ op(
 
 
 def _linear_dweight(g: Any, input: Any) -> Any:
+    if g.dim() < input.dim():  # a weight of one dim
+        return _rows(g.unsqueeze(-1) * input).sum(0) if input.dim() > 1 else g * input
     if input.dim() == 1:
         return g.unsqueeze(-1) * input
     return _rows(g).mT @ _rows(input)
@@ -300,12 +302,12 @@ op(
     meta="linear",
     namespace="nn.functional",
     method=False,
-    dinput=lambda g, weight: g @ weight,
+    dinput=lambda g, weight: g @ weight if weight.dim() == 2 else g.unsqueeze(-1) * weight,
     dweight=_linear_dweight,
     dbias=lambda g: g,
     ref=lambda input, weight, bias=None: input @ weight.T + (0 if bias is None else bias),
-    flops=lambda input, weight, *_, **__: 2 * input.numel() * weight.shape[0],
-    reduction=lambda input, weight, *_, **__: weight.shape[1] + 1,
+    flops=lambda input, weight, *_, **__: 2 * input.numel() * (weight.shape[0] if weight.ndim == 2 else 1),
+    reduction=lambda input, weight, *_, **__: weight.shape[-1] + 1,
     samples=lambda s: [
         s(s.t(3, 4), s.t(2, 4), s.t(2)),
         s(s.t(3, 4), s.t(2, 4)),
@@ -316,6 +318,8 @@ op(
         s(s.t(3, 4, layout="transposed"), s.t(1, 4), s.t(1)),
         s(s.t(3, 4), s.t(2, 4, layout="transposed"), s.t(2, layout="step")),
         s(s.t(9, 33), s.t(17, 33), s.t(17)),
+        s(s.t(2, 3, 4), s.t(4)),
+        s(s.t(4), s.t(4)),
     ],
     doc=card(
         "input @ weight.T + bias, one fused op.",

@@ -256,7 +256,7 @@ def _median_of(name: str, result: Any, input: mg.Tensor, dim: int | None, keepdi
     return kernel(input.reshape(-1), 0, False)[0]
 
 
-_MEDIAN = dict(samples=lambda s: [s(s.t(5, distinct=True)), s(s.t(3, 4, distinct=True), 1, True)],
+_MEDIAN = dict(out=True, samples=lambda s: [s(s.t(5, distinct=True)), s(s.t(3, 4, distinct=True), 1, True)],
                no_ref_reason="the kernel of the same name has the reference")  # fmt: skip
 
 

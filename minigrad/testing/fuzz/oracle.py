@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import importlib
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 import minigrad as mg
 from minigrad.op import registry
-from minigrad.testing.fuzz import accepted
+from minigrad.testing.fuzz import accepted, laws
 from minigrad.testing.fuzz.execute import Outcome, Record, Snapshot, compiled, run
 from minigrad.testing.fuzz.program import Call, Make, Program
 from minigrad.testing.fuzz.reference import reference_record
@@ -26,7 +27,7 @@ RTOL = {"float64": 1e-7, "float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2, "co
 
 @dataclass(frozen=True)
 class Finding:
-    """A difference: kind (value, dtype, shape, refuses, accepts, class, final, grad, internal, crash, hang, sanitizer), op, text."""
+    """A difference: kind (value, dtype, shape, refuses, accepts, class, final, grad, law, internal, crash, hang, sanitizer), op, text."""
 
     kind: str
     op: str
@@ -69,7 +70,7 @@ def judge(program: Program, torch: Any, mark: Any = lambda phase: None, code: An
         mark("torch")
         theirs = run(code, torch)
         mark("minigrad")
-        return compare(program, ours, theirs)
+        return compare(program, ours, theirs) or broken_law(program, ours)
     reference = reference_record(program, ours)
     if reference is not None:
         found = compare(program, ours, reference)
@@ -77,7 +78,29 @@ def judge(program: Program, torch: Any, mark: Any = lambda phase: None, code: An
             return Finding("reference", found.op, found.text.replace("PyTorch", "NumPy"))
     if law_applies(program):
         plain = run(compiled(program.render(plain=True)), mg, light=program.private)
-        return compare(program, ours, plain, law=True)
+        found = compare(program, ours, plain, law=True)
+        if found is not None:
+            return found
+    return broken_law(program, ours)
+
+
+def broken_law(program: Program, ours: Record) -> Finding | None:
+    """A difference between the program and the same call in another form (laws.py)."""
+    for law, form in laws.other_forms(program, ours):
+        other = run(compiled(form.render()), mg)
+        a, b = ours.outcomes[-1], other.outcomes[-1]
+        if other.stopped:
+            continue
+        if b.error:
+            found = Finding("law", a.label, f"{b.error}: {b.text[:200]}")
+            text = b.text
+            if any(re.search(p, text) for p in accepted.LAW_REFUSALS):
+                continue
+        else:
+            value = replace(b.value, requires_grad=a.value.requires_grad) if isinstance(b.value, Snapshot) else b.value
+            found = _values("", a.label, a.value, value, program, magnitude(ours))
+        if found is not None:
+            return Finding("law", program.op, f"{law}: {found.text.replace('PyTorch', 'that form')}")
     return None
 
 
