@@ -119,7 +119,8 @@ class _SegmentPool:
         new = best is None
         if new:
             best, self._next = self._next, self._next + 1
-            self.segments[best] = SharedSegment(-(-(nbytes + nbytes // 16) // 4096) * 4096 - 64)  # the header fills the last page
+            header = 64  # with it the segment fills whole pages
+            self.segments[best] = SharedSegment(-(-(nbytes + nbytes // 16 + header) // 4096) * 4096 - header)
         self.segments[best].state = BUSY
         return best, self.segments[best], new, dropped
 
