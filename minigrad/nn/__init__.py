@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import common_types, functional, grad, init, modules, parallel, parameter, utils
+from . import attention, common_types, functional, grad, init, modules, parallel, parameter, utils
 from ._functional.linear_cross_entropy import LinearCrossEntropyOptions
 from .modules import *  # noqa: F403
 from .modules import __all__ as _modules
@@ -13,7 +13,7 @@ from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedPara
 
 __all__ = [
     "Buffer", "DataParallel", "LinearCrossEntropyOptions", "Parameter", "UninitializedBuffer", "UninitializedParameter",
-    "common_types", "factory_kwargs", "functional", "grad", "init", "modules", "parallel", "parameter", "utils", *_modules,
+    "attention", "common_types", "factory_kwargs", "functional", "grad", "init", "modules", "parallel", "parameter", "utils", *_modules,
 ]  # fmt: skip
 
 

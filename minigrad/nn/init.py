@@ -172,14 +172,11 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: _Generator = None) -
         return tensor
     rows = tensor.shape[0]
     columns = tensor.numel() // rows
-    import numpy
-
     with mg.no_grad():
         draw = mg.empty((max(rows, columns), min(rows, columns)), dtype=mg.float64).normal_(0, 1, generator=generator)
-        q, r = numpy.linalg.qr(draw.numpy())
-        q = q * numpy.sign(numpy.diagonal(r))  # makes the distribution uniform (Mezzadri, math-ph/0609050)
-        q = q if rows >= columns else q.T
-        return tensor.copy_(mg.from_numpy(numpy.ascontiguousarray(q)).reshape(tensor.shape)).mul_(gain)
+        q, r = mg.linalg.qr(draw)
+        q = q * r.diagonal().sign()  # makes the distribution uniform (Mezzadri, math-ph/0609050)
+        return tensor.copy_((q if rows >= columns else q.t()).reshape(tensor.shape)).mul_(gain)
 
 
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: _Generator = None) -> Tensor:
@@ -217,3 +214,7 @@ kaiming_uniform = _deprecated("kaiming_uniform", kaiming_uniform_)
 kaiming_normal = _deprecated("kaiming_normal", kaiming_normal_)
 orthogonal = _deprecated("orthogonal", orthogonal_)
 sparse = _deprecated("sparse", sparse_)
+
+# Names without a promise that programs import all the same.
+_no_grad_uniform_, _no_grad_normal_, _no_grad_trunc_normal_ = uniform_, normal_, trunc_normal_
+_no_grad_fill_, _no_grad_zero_ = constant_, zeros_
