@@ -31,6 +31,7 @@ from minigrad._tensor import (
 )  # fmt: skip
 
 from minigrad import _array_namespace  # attaches __array_namespace__ and to_device
+from minigrad import _sparse_door  # Tensor.to_sparse and its like
 from minigrad import _tensor_more  # attaches rarely used names of torch.Tensor
 
 __version__ = "0.1.0"
@@ -58,6 +59,8 @@ _LAZY_FROM = ("_settings", "_legacy", "_functions")  # modules whose __all__ are
 _LAZY_NAMES = {
     "seed": "minigrad.random", "initial_seed": "minigrad.random", "get_rng_state": "minigrad.random",
     "set_rng_state": "minigrad.random", "save": "minigrad.io", "load": "minigrad.io",
+    **dict.fromkeys(("sparse_coo_tensor", "sparse_csr_tensor", "sparse_csc_tensor", "sparse_compressed_tensor"), "minigrad.sparse._create"),
+    **dict.fromkeys(("sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc"), "minigrad._layout"),
     "vmap": "minigrad.func", "finfo": "minigrad._finfo", "iinfo": "minigrad._finfo",
 }  # fmt: skip
 

@@ -201,7 +201,7 @@ struct HandledCall {
       lift_arguments();
       hooks.finish(hooks.prepare(op, args, Write::Fresh), op, args, outs, Write::Fresh);
     }
-    if (op.is_view && is_ours(*args[0].t)) mark_view(op, args, *args[0].t, *outs[0]);
+    if (op.is_view && is_ours(*args[0].t) && is_ours(*outs[0])) mark_view(op, args, *args[0].t, *outs[0]);
   }
 
   void write(Write mode) {

@@ -9,6 +9,8 @@
 
 namespace mg::python {
 
+void bind_sparse(py::module_& m);  // bind_sparse.cpp
+
 std::shared_ptr<void> hold_object(py::object o) {
   return std::shared_ptr<void>(o.release().ptr(), [](void* p) {
     if (!Py_IsInitialized()) return;
@@ -207,6 +209,7 @@ PyObject* wrap_node(const Ref<Node>& node) { return node_object(node).release().
 
 void bind_graph(py::module_& m) {
   bind_node(m);
+  bind_sparse(m);
   py::class_<PythonSavedHooks, std::shared_ptr<PythonSavedHooks>>(m, "SavedTensorsHooks").def(py::init<py::object, py::object>());
   m.def("set_saved_hooks", &set_saved_hooks, py::arg("hooks").none(true));
   py::class_<SavedVariable>(m, "SavedVariable");

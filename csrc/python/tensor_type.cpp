@@ -227,6 +227,8 @@ PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
 
 }  // namespace
 
+PyTypeObject* class_of_dataless(const TensorImpl& t);  // bind_sparse.cpp
+
 PyObject* wrap(Tensor t) {
   if (!t.defined()) Py_RETURN_NONE;
   if (t->pyobj != nullptr) {
@@ -238,6 +240,8 @@ PyObject* wrap(Tensor t) {
     }
     return Py_NewRef(reinterpret_cast<PyObject*>(self));
   }
+  if (t->dataless) [[unlikely]]
+    if (PyTypeObject* type = class_of_dataless(*t)) return wrap_in(type, std::move(t));
   PyTensor* self;
   if (free_count > 0) [[likely]] {
     self = free_wrappers[--free_count];
