@@ -65,6 +65,8 @@ CASES = {
     "avg_pool1d(tensor)": lambda m: m.nn.functional.avg_pool1d(m.ones(1, 1, 4), 1, m.tensor(1)),
     "max_pool2d(tensor)": lambda m: m.nn.functional.max_pool2d(m.ones(1, 1, 4, 4), m.tensor(2)),
     "histogram(x)": lambda m: m.histogram(m.tensor([1.0, 2.0]))[0],
+    **{f"histogram {x} {r}": lambda m, x=x, r=r: m.histogram(m.tensor(x), 2, range=r)[0] for x in (0.27, 1.0, 0.5) for r in ((1.0, 1.0), (0.0, 0.0))},
+    "histogramdd": lambda m: m.histogramdd(m.tensor([[0.27], [1.2]]), [2], range=[1.0, 1.0])[0],
     "quantile of 0-d": lambda m: m.quantile(m.tensor(2.0), 0.5, dim=0, keepdim=True),
     "trapezoid of nothing": lambda m: m.trapezoid(m.tensor([], dtype=m.int64)),
     "trapezoid of no pairs": lambda m: m.trapezoid(m.tensor([], dtype=m.int64), m.tensor([], dtype=m.int64)),

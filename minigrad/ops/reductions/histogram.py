@@ -73,12 +73,15 @@ def _check_input(name: str, input: mg.Tensor, weight: mg.Tensor | None, shape: t
                            f"{weight.dtype}")  # fmt: skip
 
 
-def _edges(name: str, column: mg.Tensor, bins: Any, low: float, high: float) -> mg.Tensor:
+def _edges(name: str, column: mg.Tensor, bins: Any, given: tuple[float, float] | None) -> mg.Tensor:
     if isinstance(bins, mg.Tensor):
         return _check_edges(name, bins, column)
     if bins <= 0:
         raise RuntimeError(f"{name}: bins must be > 0: got {bins}")
-    low, high = (0.0, 1.0) if column.numel() == 0 and low == high == 0 else _bounds(name, column, low, high, 0.5)
+    if given is None and column.numel() == 0:
+        low, high = 0.0, 1.0
+    else:  # a given range without width is widened, not replaced by that of the data
+        low, high = _bounds(name, column if given is None else column[:0], *(given or (0.0, 0.0)), 0.5)
     return mg.linspace(low, high, bins + 1, dtype=column.dtype)
 
 
@@ -133,9 +136,8 @@ def histogram(
     _check_input("histogram", input, weight, tuple(input.shape))
     if range is not None and isinstance(bins, mg.Tensor):
         raise TypeError("histogram: range goes with a number of bins, not with bin edges")
-    low, high = (0.0, 0.0) if range is None else range
     x = input.detach().reshape(-1)
-    edges = _edges("histogram", x, bins, low, high)
+    edges = _edges("histogram", x, bins, None if range is None else (range[0], range[1]))
     hist = _counts([x], [edges], weight, density)
     if out is not None:
         return histogram_result(into("histogram", hist, out[0]), into("histogram", edges, out[1]))
@@ -173,6 +175,6 @@ def histogramdd(
     if range is not None and len(range) != 2 * count:
         raise RuntimeError(f"histogramdd: range must hold low and high of each of the {count} coordinates: got {len(range)}")
     columns = list(input.detach().reshape(-1, count).unbind(1)) if count else []
-    pairs = [(0.0, 0.0)] * count if range is None else list(zip(range[::2], range[1::2]))
-    edges = [_edges("histogramdd", x.contiguous(), b, *pair) for x, b, pair in zip(columns, each, pairs)]
+    pairs = [None] * count if range is None else list(zip(range[::2], range[1::2]))
+    edges = [_edges("histogramdd", x.contiguous(), b, pair) for x, b, pair in zip(columns, each, pairs)]
     return histogramdd_result(_counts([x.contiguous() for x in columns], edges, weight, density), tuple(edges))
