@@ -11,11 +11,14 @@ torch = pytest.importorskip("torch")
 import nn_programs_containers  # noqa: E402
 import nn_programs_module  # noqa: E402
 import nn_programs_state  # noqa: E402
+import nn_programs_usage  # noqa: E402
+import nn_programs_wild  # noqa: E402
 from nn_programs import programs_of  # noqa: E402
 
 import minigrad as mg  # noqa: E402
 
-PROGRAMS = [f for file in (nn_programs_state, nn_programs_module, nn_programs_containers) for f in programs_of(file)]
+FILES = (nn_programs_state, nn_programs_module, nn_programs_containers, nn_programs_wild, nn_programs_usage)
+PROGRAMS = [f for file in FILES for f in programs_of(file)]
 
 
 def _outcome(program, library):
