@@ -211,3 +211,24 @@ def test_vmap_of_samplers() -> None:
         assert tuple(out.shape) == (4, 3)
         with pytest.raises(RuntimeError, match="random"):
             mg.vmap(functions[name])(a)
+
+
+@pytest.mark.parametrize("value", [1e30, 1e300, 1e-300, float("inf"), 0.0, float("nan"), -1.0])
+def test_extreme_parameters_end_and_give_numbers_or_nan(value: float) -> None:
+    t = mg.tensor([value], dtype=mg.float64)
+    for name in ("_standard_gamma", "_sample_dirichlet", "_standard_von_mises"):
+        assert tuple(functions[name](t).shape) == (1,)
+    assert functions["_standard_gamma"](t).isnan().item() == (not value >= 0)
+    functions["_standard_gamma_grad"](t, t)
+    functions["_dirichlet_grad"](mg.tensor([0.0, 1e-320, 0.5, 1.0], dtype=mg.float64), t, 2 * t)
+
+
+def test_empty_parameters() -> None:
+    for shape in ((0,), (0, 3), (3, 0)):
+        for name in ("_standard_gamma", "_sample_dirichlet", "_standard_von_mises"):
+            assert tuple(functions[name](mg.zeros(shape)).shape) == shape
+
+
+def test_private_names_that_libraries_call() -> None:
+    assert tuple(mg._standard_gamma(mg.ones(3)).shape) == (3,)
+    assert tuple(mg._sample_dirichlet(mg.ones(2, 3)).shape) == (2, 3)

@@ -177,3 +177,11 @@ def test_decorator_and_older_face() -> None:
     with mg.autograd.profiler.profile(enabled=False):
         run(mg.ones(2))
     assert not hasattr(mg.autograd.profiler, "emit_nvtx")
+
+
+def test_inner_paths_of_torch() -> None:
+    import minigrad.autograd.profiler_util
+    import minigrad.profiler.profiler
+
+    assert minigrad.profiler.profiler.schedule is schedule
+    assert minigrad.autograd.profiler_util.EventList is minigrad.profiler.EventList

@@ -153,7 +153,7 @@ def __getattr__(name: str):
 
         globals()["gradcheck"], globals()["gradgradcheck"] = module.gradcheck, module.gradgradcheck
         return globals()[name]
-    if name in ("functional", "grad_mode", "anomaly_mode", "profiler", "forward_ad"):
+    if name in ("functional", "grad_mode", "anomaly_mode", "profiler", "profiler_util", "forward_ad"):
         import importlib
 
         try:

@@ -32,7 +32,7 @@ def broadcast_all(*values: Any) -> tuple[mg.Tensor, ...]:
 
 def standard_normal(shape: Any, dtype: Any, device: Any) -> mg.Tensor:
     """Standard normal numbers of a shape."""
-    return mg.normal(mg.zeros(shape, dtype=dtype, device=device), mg.ones(shape, dtype=dtype, device=device))
+    return mg.randn(tuple(shape), dtype=dtype, device=device)
 
 
 _standard_normal = standard_normal  # PyTorch's name

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import minigrad as mg
-from minigrad.op import composite, functions, op
+from minigrad.op import composite, functions, namespaces, op
 from minigrad.ops.creation.create import _TYPES, _documented, _dtype_of, _empty, _finish, _like_strides, _size
 from minigrad.ops.shared.struct_doc import card
 
@@ -107,6 +107,8 @@ op("_sample_dirichlet(input, generator: generator? = None) -> out", meta="random
 op("_standard_von_mises(input, generator: generator? = None) -> out", meta="random_of", namespace=None,
    dinput=lambda g, input_shape: mg.zeros(input_shape, dtype=g.dtype), **_WHY,
    doc="Angles of (-pi, pi] about 0 with concentration input. Best and Fisher 1979.")
+for _name in ("_standard_gamma", "_standard_gamma_grad", "_sample_dirichlet", "_dirichlet_grad"):
+    namespaces[""][_name] = functions[_name]  # libraries of distributions call them by these names
 op("multinomial(input, num_samples: int, replacement: bool = False, *, generator: generator? = None) -> out",
    meta="multinomial", exact_out=True,
    no_grad_reason="integers", **_WHY,
