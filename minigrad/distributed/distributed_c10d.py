@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from enum import Enum
 from typing import Any
 
 __all__ = [
@@ -55,17 +56,12 @@ class Backend(str):
 class ReduceOp:
     """How a reduction combines; with one rank they all give the tensor itself."""
 
-    SUM, AVG, PRODUCT, MIN, MAX, BAND, BOR, BXOR, PREMUL_SUM = (
-        "sum",
-        "avg",
-        "product",
-        "min",
-        "max",
-        "band",
-        "bor",
-        "bxor",
-        "premul_sum",
-    )
+    class RedOpType(Enum):
+        """The kinds."""
+
+        SUM, AVG, PRODUCT, MIN, MAX, BAND, BOR, BXOR, PREMUL_SUM = range(9)
+
+    SUM, AVG, PRODUCT, MIN, MAX, BAND, BOR, BXOR, PREMUL_SUM = RedOpType
 
 
 reduce_op = ReduceOp
@@ -466,7 +462,7 @@ def scatter_object_list(
         scatter_object_output_list[0] = scatter_object_input_list[0]
 
 
-def barrier(group: Any = None, async_op: bool = False, device_ids: Any = None) -> Work | None:
+def barrier(group: Any = None, async_op: bool = False, device_ids: Any = None, timeout: Any = None) -> Work | None:
     """Nothing to wait for."""
     _one(group)
     return _done(async_op, None)
