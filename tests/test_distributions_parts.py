@@ -246,6 +246,16 @@ def test_subclasses_and_kl_dispatch() -> None:
         D.kl_divergence(Other(0.0, 1.0), Other(0.0, 1.0))
 
 
+def test_kl_takes_classes_outside_of_the_hierarchy() -> None:
+    class Foreign:
+        pass
+
+    D.register_kl(Foreign, Foreign)(lambda p, q: "foreign")  # Pyro registers its own classes
+    assert D.kl_divergence(Foreign(), Foreign()) == "foreign"  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="type_q"):
+        D.register_kl(D.Normal, 3)  # type: ignore[arg-type]
+
+
 def test_utils() -> None:
     u, v = D.utils, TD.utils
     for diag in (-2, -1, 0, 1):
