@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import inspect
 import pickle
 
@@ -244,3 +245,30 @@ def test_groups_order_and_closure_do_not_matter(name, order, cut, closure):
         results.append([array(p) for p in params])
     for a, b in zip(*results, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+FORMS = [f.__name__ for f in mg.optim._functional.FORMS]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_functional_forms(name):
+    """torch.optim.adam.adam and its like: the same argument lists, and one step equal to the class's."""
+    home = getattr(mg.optim, name)
+    theirs = getattr(importlib.import_module("torch.optim." + name), name, None) or getattr(torch.optim._functional, name)
+    mine = getattr(home, name)
+    expected = [(p.name, p.default, p.kind) for p in inspect.signature(theirs).parameters.values()]
+    assert [(p.name, p.default, p.kind) for p in inspect.signature(mine).parameters.values()] == expected
+
+
+def test_functional_adam_steps_like_the_class():
+    (_, params, optimizer), _ = pair("Adam", {"amsgrad": True, "weight_decay": 0.1})
+    (_, plain, _), _ = pair("Adam", {})
+    columns = [[mg.zeros_like(p) for p in plain] for _ in range(3)]
+    steps = [mg.tensor(0.0) for _ in plain]
+    for i in range(3):
+        step(mg, params, optimizer, i)
+        give(mg, plain, i)
+        mg.optim.adam.adam(plain, [p.grad for p in plain], *columns, steps, amsgrad=True, beta1=0.9, beta2=0.999, lr=1e-3, weight_decay=0.1,
+                           eps=1e-8, maximize=False)  # fmt: skip
+    for p, q in zip(params, plain, strict=True):
+        np.testing.assert_allclose(array(p), array(q), rtol=1e-6, atol=1e-7)

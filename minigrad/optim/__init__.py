@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from . import lr_scheduler, swa_utils
+import sys as _sys
+
+from . import _functional, lr_scheduler, swa_utils
+from ._swap import swap_in_optimizer_params_and_state
 from .adadelta import Adadelta
 from .adafactor import Adafactor
 from .adagrad import Adagrad
@@ -23,4 +26,8 @@ from .sparse_adam import SparseAdam
 __all__ = [
     "ASGD", "LBFGS", "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Muon", "NAdam", "Optimizer", "RAdam",
     "RMSprop", "Rprop", "SparseAdam", "lr_scheduler", "swa_utils",
+    "swap_in_optimizer_params_and_state",
 ]  # fmt: skip
+
+for _form in _functional.FORMS:  # minigrad.optim.adam.adam and its like
+    setattr(_sys.modules[f"{__name__}.{_form.__name__}"], _form.__name__, _form)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import minigrad as mg
-from minigrad import _core
+from minigrad._core import sgd_step
 
-from .optimizer import Optimizer, check_range, wants_reference
+from ._per_parameter import check_fused
+from .optimizer import (
+    Optimizer,
+    ParamsT,
+    _device_dtype_check_for_fused,
+    _use_grad_for_differentiable,
+    check_range,
+    wants_reference,
+)
 
 Tensor = mg.Tensor
-_fused: Callable[..., Any] | None = getattr(_core, "sgd_step", None)
 
 
 class SGD(Optimizer):
@@ -36,7 +43,7 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        params: Iterable[Any],
+        params: ParamsT,
         lr: float | Tensor = 1e-3,
         momentum: float = 0,
         dampening: float = 0,
@@ -53,9 +60,11 @@ class SGD(Optimizer):
         if lr < 0.0:
             raise ValueError(f"Invalid learning rate: {lr}")
         check_range("momentum", momentum)
-        check_range("weight_decay", weight_decay)
+        if weight_decay < 0.0:
+            raise ValueError(f"Invalid weight_decay value: {weight_decay}")
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
+        check_fused(fused, foreach, differentiable)
         super().__init__(
             params,
             {
@@ -79,29 +88,23 @@ class SGD(Optimizer):
             group.setdefault("differentiable", False)
             group.setdefault("fused", False)
 
+    @_use_grad_for_differentiable
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient; returns the closure's loss."""
         loss = None if closure is None else self._evaluate(closure)
-        state = self.state
         for group in self.param_groups:
-            params, grads = [], []
-            for param in group["params"]:
-                grad = param.grad
-                if grad is not None:
-                    params.append(param)
-                    grads.append(grad)
+            params: list[Tensor] = []
+            grads: list[Tensor] = []
+            buffers: list[Tensor | None] = []
+            sparse = self._init_group(group, params, grads, buffers)
             if not params:
                 continue
             momentum = group["momentum"]
-            if momentum == 0:
-                buffers: list[Tensor | None] = [None] * len(params)
-            else:
-                buffers = [state[param].get("momentum_buffer") for param in params]
             fresh = momentum != 0 and None in buffers
-            # The fused call fills in missing buffers; it declines (False) before writing what it does not know.
-            done = _fused is not None and not wants_reference(group)
+            # The one-call step fills in missing buffers; it declines (False) before writing what it does not know.
+            done = not sparse and not wants_reference(group)
             if done:
-                done = _fused(
+                done = sgd_step(
                     params,
                     grads,
                     buffers,
@@ -113,28 +116,40 @@ class SGD(Optimizer):
                     group["maximize"],
                 )
             if not done:
-                self._reference(group, params, grads, buffers)
+                for i, param in enumerate(params):
+                    buffers[i] = sgd_update_(
+                        param,
+                        grads[i],
+                        buffers[i],
+                        group["lr"],
+                        momentum,
+                        group["dampening"],
+                        group["weight_decay"],
+                        group["nesterov"],
+                        group["maximize"],
+                    )
             if fresh:
                 for param, buffer in zip(params, buffers, strict=True):
-                    state[param]["momentum_buffer"] = buffer
+                    self.state[param]["momentum_buffer"] = buffer
         return loss
 
-    def _reference(
-        self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], buffers: list[Tensor | None]
-    ) -> None:
-        with mg.set_grad_enabled(group["differentiable"] and mg.is_grad_enabled()):
-            for i, param in enumerate(params):
-                buffers[i] = sgd_update_(
-                    param,
-                    grads[i],
-                    buffers[i],
-                    group["lr"],
-                    group["momentum"],
-                    group["dampening"],
-                    group["weight_decay"],
-                    group["nesterov"],
-                    group["maximize"],
-                )
+    def _init_group(
+        self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], momentum_buffer_list: list[Tensor | None]
+    ) -> bool:
+        """Append a group's tensors to these lists (optimizers derived from SGD call it); whether a gradient is sparse."""
+        sparse = False
+        momentum = group["momentum"]
+        for param in group["params"]:
+            grad = param.grad
+            if grad is None:
+                continue
+            if group["fused"]:
+                _device_dtype_check_for_fused(param)
+            params.append(param)
+            grads.append(grad)
+            sparse = sparse or grad.is_sparse
+            momentum_buffer_list.append(self.state[param].get("momentum_buffer") if momentum != 0 else None)
+        return sparse
 
 
 def sgd_update_(
