@@ -26,8 +26,10 @@ class Adagrad(PerParameter):
     """
 
     _flags = {"foreach": None, "maximize": False, "differentiable": False, "fused": None}
+    _sparse = True
     _rule = "adagrad"
     _columns = ("sum",)
+    _sparse = True
 
     def __init__(
         self,
@@ -82,13 +84,38 @@ class Adagrad(PerParameter):
         own["step"] = new_step()
         own["sum"] = mg.full_like(param, complex(first, first) if param.is_complex() else first)
 
+    def _one_call(self, active: list[Tensor], group: dict[str, Any]) -> bool:
+        return not any(param.grad.is_sparse for param in active) and super()._one_call(active, group)
+
+    def _step_one(self, param: Tensor, group: dict[str, Any]) -> None:
+        if not param.grad.is_sparse:
+            return super()._step_one(param, group)
+        if group["weight_decay"] != 0:
+            raise RuntimeError("weight_decay option is not compatible with sparse gradients")
+        own, grad = self.state[param], param.grad.coalesce()
+        own["step"] += 1
+        at, g = tuple(grad.indices().unbind(0)), grad.values()
+        total = own["sum"][at] + g.square()
+        own["sum"][at] = total
+        rate = self._rate(group) / (1 + (float(own["step"]) - 1) * group["lr_decay"])
+        param[at] = param[at] - g / (total.sqrt() + group["eps"]) * (-rate if group["maximize"] else rate)
+
     def _options(self, group: dict[str, Any]) -> list[float]:
         return [float(group["lr"]), group["weight_decay"], float(group["maximize"]), group["lr_decay"], group["eps"]]
 
     def _update(self, param: Tensor, grad: Tensor, own: dict[str, Any], group: dict[str, Any]) -> None:
         own["step"] += 1
         if group["weight_decay"] != 0:
+            if grad.is_sparse:
+                raise RuntimeError("weight_decay option is not compatible with sparse gradients")
             grad = grad + param * group["weight_decay"]
         rate = self._rate(group) / (1 + (float(own["step"]) - 1) * group["lr_decay"])
+        if grad.is_sparse:  # only the elements that it names
+            grad = grad.coalesce()
+            at, values = tuple(grad.indices().unbind(0)), grad.values()
+            total = own["sum"][at] + values.square()
+            own["sum"][at] = total
+            param[at] = param[at] - values / (total.sqrt() + group["eps"]) * rate
+            return
         own["sum"].addcmul_(grad, grad)
         param.sub_(grad / (own["sum"].sqrt() + group["eps"]) * rate)

@@ -164,6 +164,13 @@ def sgd_update_(
     maximize: bool,
 ) -> Tensor | None:
     """One tensor's step in single-tensor ops, the oracle of the fused call; returns the momentum buffer."""
+    if grad.is_sparse:
+        if momentum == 0 and weight_decay == 0:  # only the named rows change
+            grad = grad.coalesce()
+            at = tuple(grad.indices().unbind(0))
+            param[at] = param[at] - grad.values() * (-lr if maximize else lr)
+            return buffer
+        grad = grad.to_dense()
     if maximize:
         grad = -grad
     if weight_decay != 0:
