@@ -75,7 +75,7 @@ class CharGPT(nn.Module):
         return self.norm(self.blocks(x_BTC)) @ self.embed.weight.T
 
     @mg.no_grad()
-    def write(self, prompt: str, count: int, temperature: float = 0.7) -> str:
+    def write(self, prompt: str, count: int, temperature: float = 0.6) -> str:
         """`prompt` continued by `count` drawn characters."""
         codes = [CODES[character] for character in prompt]
         for _ in range(count):
@@ -101,7 +101,7 @@ def held_out_loss(model: CharGPT, data: Windows, batches: int) -> float:
 
 def main() -> None:
     """Train, measure, write."""
-    parser = command_line(__doc__, steps=1000)
+    parser = command_line(__doc__, steps=1200)
     parser.add_argument("--characters", type=int, default=2_000_000, metavar="N", help="of source read (default %(default)s)")
     parser.add_argument("--batch", type=int, default=24, metavar="N", help="windows per step (default %(default)s)")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that load (default %(default)s)")
@@ -112,7 +112,7 @@ def main() -> None:
     cut = len(text_N) * 95 // 100
     train, test = Windows(text_N[:cut], model.length), Windows(text_N[cut:], model.length)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(text_N):,} characters of Python's library")
-    optimizer = mg.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.98), weight_decay=0.05)
+    optimizer = mg.optim.AdamW(model.parameters(), lr=4e-3, betas=(0.9, 0.98), weight_decay=0.05)
     warm = min(50, options.steps)
     schedule = mg.optim.lr_scheduler.LambdaLR(
         optimizer, lambda k: min((k + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * min(1.0, k / options.steps)) + 0.02)

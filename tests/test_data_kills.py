@@ -86,7 +86,8 @@ def one_kill(script: Path, dice: random.Random, workers: int, method: str, victi
         if victim == "parent":
             program.kill()
         elif victim == "worker":
-            for pid in dice.sample(workers_of(program.pid), k=min(dice.choice([1, 1, 3]), len(workers_of(program.pid)))):
+            living = workers_of(program.pid)
+            for pid in dice.sample(living, k=min(dice.choice([1, 1, 3]), len(living))):
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:  # it had just ended

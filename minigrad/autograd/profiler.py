@@ -1,4 +1,4 @@
-"""The older face of the profiler: `torch.autograd.profiler`. `emit_nvtx` and `emit_itt` are absent."""
+"""The older face of the profiler: `torch.autograd.profiler`. `emit_nvtx` and `emit_itt` have nobody to talk to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from minigrad.profiler import EventList, record_function
 from minigrad.profiler import profile as _profile
 from minigrad.profiler.events import FunctionEvent, FunctionEventAvg, Interval
 
-__all__ = ["EventList", "FunctionEvent", "FunctionEventAvg", "Interval", "profile", "record_function"]
+__all__ = ["EventList", "FunctionEvent", "FunctionEventAvg", "Interval", "emit_itt", "emit_nvtx", "profile", "record_function"]
 
 
 class profile(_profile):  # noqa: N801  PyTorch's name
@@ -51,3 +51,26 @@ class profile(_profile):  # noqa: N801  PyTorch's name
 
     def __str__(self) -> str:
         return "<unfinished minigrad.autograd.profile>" if self.function_events is None else str(self.function_events)
+
+
+class emit_nvtx:  # noqa: N801  PyTorch's name
+    """Marks ops for NVIDIA's tools; entering it raises NotImplementedError, as there is no CUDA here, unless `enabled` is False."""
+
+    _tool = "emit_nvtx: needs CUDA"
+
+    def __init__(self, enabled: bool = True, record_shapes: bool = False) -> None:
+        self.enabled, self.record_shapes = enabled, record_shapes
+
+    def __enter__(self) -> Any:
+        if self.enabled:
+            raise NotImplementedError(f"{self._tool}. Try minigrad.profiler.profile.")
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        pass
+
+
+class emit_itt(emit_nvtx):  # noqa: N801  PyTorch's name
+    """Marks ops for Intel's tools; as `emit_nvtx`."""
+
+    _tool = "emit_itt: needs Intel's ITT library"

@@ -33,8 +33,12 @@ def _flops(name: str, inputs: list[list[int]], output: list[int]) -> int:
         if name in ("addmm", "baddbmm") and len(inputs) == 3:
             first = inputs[1]
         return 2 * size * (first[-1] if first else 1)
+    if name == "_conv_transpose" and len(inputs) >= 2 and len(inputs[1]) > 2:
+        return 2 * math.prod(inputs[0]) * math.prod(inputs[1][1:])
     if name.startswith(("conv", "_conv")) and len(inputs) >= 2 and len(inputs[1]) > 2 and "grad" not in name:
         return 2 * size * math.prod(inputs[1][1:])
+    if name == "_conv_weight_grad" and len(inputs) >= 2 and len(inputs[1]) > 2:  # of the input and the output's gradient
+        return 2 * size * inputs[1][0] * math.prod(inputs[1][2:])
     return size if name in ("add", "sub", "mul", "div", "add_", "sub_", "mul_", "div_") else 0
 
 

@@ -118,6 +118,10 @@ def _is_namedtuple(tree: Any) -> bool:
     return isinstance(tree, tuple) and type(tree) is not tuple and hasattr(type(tree), "_fields")
 
 
+def _get_node_type(tree: Any) -> Any:
+    return namedtuple if _is_namedtuple(tree) and type(tree) not in SUPPORTED_NODES else type(tree)
+
+
 def _node(tree: Any) -> NodeDef | None:
     found = SUPPORTED_NODES.get(type(tree))
     return found or (SUPPORTED_NODES[namedtuple] if _is_namedtuple(tree) else None)  # type: ignore[index]
