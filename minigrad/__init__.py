@@ -60,6 +60,7 @@ _LAZY_NAMES = {
     "seed": "minigrad.random", "initial_seed": "minigrad.random", "get_rng_state": "minigrad.random",
     "set_rng_state": "minigrad.random", "save": "minigrad.io", "load": "minigrad.io",
     **dict.fromkeys(("sparse_coo_tensor", "sparse_csr_tensor", "sparse_csc_tensor", "sparse_compressed_tensor"), "minigrad.sparse._create"),
+    **dict.fromkeys(("spmm", "dsmm", "smm"), "minigrad.sparse"),
     **dict.fromkeys(("sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc"), "minigrad._layout"),
     "vmap": "minigrad.func", "finfo": "minigrad._finfo", "iinfo": "minigrad._finfo",
 }  # fmt: skip

@@ -68,7 +68,6 @@ REFUSALS = {
     "numpy": lambda lib: coo(lib).numpy(),
     "exp": lambda lib: coo(lib).exp(),
     "add number": lambda lib: coo(lib) + 1,
-    "add dense": lambda lib: coo(lib) + lib.ones(4, 3),
     "view": lambda lib: coo(lib).view(3, 4),
     "item": lambda lib: coo(lib).item(),
     "equal": lambda lib: coo(lib) == coo(lib),
@@ -329,3 +328,84 @@ def test_graph_convolution_trains():
             history.append(float(loss.detach()))
         losses[lib] = history
     np.testing.assert_allclose(losses[mg], losses[torch], rtol=1e-4)
+
+
+# --- programs as they are written -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("optimizer", ["SparseAdam", "SGD", "Adagrad"])
+def test_embedding_with_sparse_gradients(optimizer):
+    ends = []
+    for lib in LIBS:
+        layer = lib.nn.Embedding(10, 3, padding_idx=2, sparse=True)
+        with lib.no_grad():
+            layer.weight.copy_(lib.arange(30.0).reshape(10, 3) / 30)
+        step = getattr(lib.optim, optimizer)(layer.parameters(), lr=0.1)
+        for _ in range(3):
+            step.zero_grad()
+            (layer(lib.tensor([[1, 2, 1], [4, 4, 7]])) ** 2).sum().backward()
+            (layer(lib.tensor([9])) ** 2).sum().backward()  # accumulates
+            assert layer.weight.grad.is_sparse and layer.weight.grad.coalesce().indices().tolist() == [[1, 4, 7, 9]]
+            step.step()
+        ends.append(layer.weight)
+    np.testing.assert_allclose(ends[0].detach().numpy(), ends[1].detach().numpy(), rtol=1e-5)
+
+
+def test_tied_sparse_and_dense_gradients():
+    grads = []
+    for lib in LIBS:
+        weight = lib.ones(4, 2, requires_grad=True)
+        found = lib.nn.functional.embedding(lib.tensor([0, 3, 3]), weight, sparse=True)
+        (found @ weight.t()).pow(2).sum().backward()
+        grads.append(weight.grad.to_dense())
+    np.testing.assert_allclose(grads[0].numpy(), grads[1].numpy(), rtol=1e-6)
+
+
+def test_a_function_that_saves_a_sparse_matrix():
+    """The product of SpGAT implementations: a custom Function with a sparse matrix in save_for_backward."""
+    results = []
+    for lib in LIBS:
+
+        class Product(lib.autograd.Function):
+            @staticmethod
+            def forward(ctx, indices, values, shape, b):
+                a = lib.sparse_coo_tensor(indices, values, shape)  # noqa: B023
+                ctx.save_for_backward(a, b)
+                ctx.n = shape[1]
+                return lib.matmul(a, b)  # noqa: B023
+
+            @staticmethod
+            def backward(ctx, g):
+                a, b = ctx.saved_tensors
+                places = a._indices()[0, :] * ctx.n + a._indices()[1, :]
+                return None, g.matmul(b.t()).reshape(-1)[places], None, a.t().matmul(g)
+
+        values, b = lib.tensor(VALUES, requires_grad=True), dense(lib, 3, 2, requires_grad=True)
+        out = Product.apply(lib.tensor([ROWS, COLUMNS]), values, (4, 3), b)
+        out.pow(2).sum().backward()
+        results.append((values.grad, b.grad))
+    for a, b in zip(*results):
+        same(a, b, 1e-4)
+
+
+def test_older_names_and_norms():
+    for lib in LIBS:
+        x = lib.sparse.FloatTensor(lib.tensor([[0, 1], [1, 0]]), lib.tensor([3.0, 4.0]), lib.Size([2, 2]))
+        assert x.is_sparse and x.type().endswith("sparse.FloatTensor")
+        assert lib.spmm(x, lib.eye(2)).tolist() == [[0, 3], [4, 0]]
+        assert float(x.norm()) == 5.0 and float(lib.norm(x)) == 5.0
+        degree = lib.sparse.sum(x, dim=1).to_dense()
+        scale = lib.sparse_coo_tensor(lib.arange(2).repeat(2, 1), degree.pow(-0.5), (2, 2))
+        again = lib.sparse.mm(lib.sparse.mm(scale, x), scale).to_dense()
+        np.testing.assert_allclose(again.numpy(), [[0, 3 / 12**0.5], [4 / 12**0.5, 0]], rtol=1e-6)
+
+
+def test_embedding_bag_with_sparse_gradients():
+    for mode in ("sum", "mean"):
+        grads = []
+        for lib in LIBS:
+            layer = lib.nn.EmbeddingBag(6, 2, mode=mode, sparse=True)
+            with lib.no_grad():
+                layer.weight.copy_(lib.arange(12.0).reshape(6, 2))
+            layer(lib.tensor([1, 2, 4, 1]), lib.tensor([0, 3])).pow(2).sum().backward()
+            assert layer.weight.grad.is_sparse
+            grads.append(layer.weight.grad.to_dense())
+        np.testing.assert_allclose(grads[0].numpy(), grads[1].numpy(), rtol=1e-6)

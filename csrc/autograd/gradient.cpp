@@ -101,7 +101,7 @@ void AccumulateGrad::apply(Tensor* grads, Tensor*) {
   if (!m.grad.defined()) {
     // Take the buffer over when nobody else holds it; otherwise the leaf needs its own copy.
     const bool ours = g.use_count() == 1 && g->storage.use_count() == 1 && g->contiguous && g->storage->release == nullptr;
-    if (!thread_state.grad_mode && !ours) g = to_contiguous(*g, g.dtype());
+    if (!thread_state.grad_mode && !ours && !g->dataless) g = to_contiguous(*g, g.dtype());
     else if (thread_state.grad_mode) g = invoke(clone_op, g);
     m.grad = std::move(g);
   } else if (!thread_state.grad_mode) {

@@ -26,7 +26,6 @@ class Adagrad(PerParameter):
     """
 
     _flags = {"foreach": None, "maximize": False, "differentiable": False, "fused": None}
-    _sparse = True
     _rule = "adagrad"
     _columns = ("sum",)
     _sparse = True
@@ -106,16 +105,7 @@ class Adagrad(PerParameter):
     def _update(self, param: Tensor, grad: Tensor, own: dict[str, Any], group: dict[str, Any]) -> None:
         own["step"] += 1
         if group["weight_decay"] != 0:
-            if grad.is_sparse:
-                raise RuntimeError("weight_decay option is not compatible with sparse gradients")
             grad = grad + param * group["weight_decay"]
         rate = self._rate(group) / (1 + (float(own["step"]) - 1) * group["lr_decay"])
-        if grad.is_sparse:  # only the elements that it names
-            grad = grad.coalesce()
-            at, values = tuple(grad.indices().unbind(0)), grad.values()
-            total = own["sum"][at] + values.square()
-            own["sum"][at] = total
-            param[at] = param[at] - values / (total.sqrt() + group["eps"]) * rate
-            return
         own["sum"].addcmul_(grad, grad)
         param.sub_(grad / (own["sum"].sqrt() + group["eps"]) * rate)

@@ -10,7 +10,8 @@ from typing import Any
 import minigrad as mg
 from minigrad import _core
 from minigrad._layout import sparse_coo, sparse_csr
-from minigrad.sparse import _dispatch
+from minigrad._tensor import _TYPE_NAMES
+from minigrad.sparse import _dispatch, _sums  # noqa: F401  both register rules
 from minigrad.sparse._convert import coo_parts, to_layout
 from minigrad.sparse._tensor import SparseTensor, like, make
 
@@ -33,6 +34,29 @@ def mm(mat1: Tensor, mat2: Tensor, reduce: str | None = None) -> Tensor:
     if reduce not in (None, "sum"):
         return _reduced(mat1, mat2, reduce)
     return mg.mm(mat1, mat2)
+
+
+def smm(input: Tensor, mat: Tensor) -> SparseTensor:
+    """Sparse @ dense as a sparse tensor."""
+    return mg.mm(input, mat).to_sparse()
+
+
+spmm = dsmm = mm  # older names
+
+
+def _legacy(name: str, dtype: Any) -> Any:
+    def make_one(*args: Any, device: Any = None) -> SparseTensor:
+        if len(args) == 1 or (args and all(isinstance(n, int) for n in args)):  # a size
+            return mg.sparse_coo_tensor(size=args[0] if len(args) == 1 else args, dtype=dtype, device=device)
+        return mg.sparse_coo_tensor(*args, dtype=dtype, device=device) if args else mg.sparse_coo_tensor(size=(0,), dtype=dtype)
+
+    make_one.__name__ = make_one.__qualname__ = name
+    make_one.__doc__ = f"Legacy constructor of a {dtype} COO tensor: `{name}(indices, values, size)`."
+    return make_one
+
+
+for _dtype, _name in _TYPE_NAMES.items():
+    globals()[_name] = _legacy(_name, getattr(_core, _dtype))
 
 
 def _reduced(x: SparseTensor, dense: Tensor, reduce: str) -> Tensor:
@@ -65,12 +89,12 @@ def sum(input: SparseTensor, dim: Any = None, dtype: Any = None) -> Tensor:
 
 def softmax(input: SparseTensor, dim: int, *, dtype: Any = None) -> SparseTensor:
     """Softmax along `dim` over the entries that are there; missing ones count as -inf."""
-    return _dispatch.group_softmax(input if dtype is None else input.to(dtype), dim, False)
+    return _sums.group_softmax(input if dtype is None else input.to(dtype), dim, False)
 
 
 def log_softmax(input: SparseTensor, dim: int, *, dtype: Any = None) -> SparseTensor:
     """Logarithm of `softmax`."""
-    return _dispatch.group_softmax(input if dtype is None else input.to(dtype), dim, True)
+    return _sums.group_softmax(input if dtype is None else input.to(dtype), dim, True)
 
 
 def spdiags(diagonals: Tensor, offsets: Tensor, shape: tuple[int, int], layout: Any = None) -> SparseTensor:

@@ -11,7 +11,7 @@ import minigrad as mg
 from minigrad import _core
 from minigrad._layout import sparse_coo, sparse_csc, sparse_csr
 from minigrad.op import functions, registry
-from minigrad.sparse._convert import coalesce, coo_parts, flat_keys, from_keys, plain_to_compressed, to_layout
+from minigrad.sparse._convert import coalesce, coo_parts, flat_keys, plain_to_compressed, to_layout
 from minigrad.sparse._tensor import SparseTensor, like, make
 
 Tensor = _core.Tensor
@@ -164,10 +164,10 @@ def add(a: Any, b: Any, alpha: Any = 1) -> Tensor:
         both = make(sparse_coo, (mg.cat([ia, ib], 1),), mg.cat([va, vb if alpha == 1 else vb * alpha]), a.shape, False)
         out = to_layout(coalesce(both), a._kind)
         return out._coalesced_(a._coalesced and b._coalesced) if a._kind is sparse_coo else out
-    if is_sparse(a):
-        raise RuntimeError("add(sparse, dense) is not supported. Use add(dense, sparse) instead.")
-    if _is_number(a):
+    if _is_number(a) or _is_number(b):
         raise RuntimeError("add: a number cannot be added to a sparse tensor: the result would be dense. Try x.to_dense().")
+    if is_sparse(a):  # PyTorch wants the other order; the engine adds gradients in any
+        return _add_into_dense(b if alpha == 1 else b * alpha, a, 1)
     return _add_into_dense(a, b, alpha)
 
 
@@ -264,47 +264,6 @@ def copy_(a: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     return _take(a, like(src, src._vals.detach().to(a.dtype).clone().requires_grad_(a._vals.requires_grad)))
 
 
-# --- sums ----------------------------------------------------------------------------------------------------------------------
-@rule("sum")
-def sum_(x: SparseTensor, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
-    """Sum over everything (dense) or over some dimensions (sparse, unless no indices are left)."""
-    x = x if dtype is None else x.to(dtype)
-    dims = range(x.dim()) if dim is None or dim == () else (dim,) if isinstance(dim, int) else dim
-    gone = sorted({d % x.dim() for d in dims})
-    if len(gone) == x.dim():
-        total = x._vals.sum()
-        return total.reshape([1] * x.dim()) if keepdim else total
-    indices, values = coo_parts(x)
-    lead = indices.shape[0]
-    if dense := [d - lead + 1 for d in gone if d >= lead]:
-        values = values.sum(dense)
-    left = [d for d in range(lead) if d not in gone]
-    if not left:
-        return values.sum(0)
-    sizes = [n for d, n in enumerate(x.shape) if d not in gone]
-    return coalesce(make(sparse_coo, (indices.index_select(0, mg.tensor(left)),), values, sizes, False))
-
-
-def group_softmax(x: SparseTensor, dim: int, log: bool) -> SparseTensor:
-    """Softmax over the entries that are there, along `dim`."""
-    kind, x = x._kind, coalesce(to_layout(x, sparse_coo))
-    dim = dim % x.dim()
-    indices, values = x._indices_[0], x._vals
-    if dim >= indices.shape[0]:
-        done = (values.log_softmax if log else values.softmax)(dim - indices.shape[0] + 1)
-        return like(x, done)
-    rest = mg.cat([indices[:dim], indices[dim + 1 :]])
-    sizes = [n for d, n in enumerate(x.shape[: indices.shape[0]]) if d != dim]
-    _, group = flat_keys(rest, sizes).unique(return_inverse=True)
-    count = int(group.max()) + 1 if group.numel() else 0
-    where = group.reshape(-1, *[1] * (values.dim() - 1)).expand(values.shape)
-    top = values.new_full((count, *values.shape[1:]), -mg.inf).scatter_reduce(0, where, values.detach(), "amax")
-    shifted = values - top.index_select(0, group)
-    total = values.new_zeros((count, *values.shape[1:])).index_add(0, group, shifted.exp()).index_select(0, group)
-    done = shifted - total.log() if log else shifted.exp() / total
-    return to_layout(make(sparse_coo, (indices,), done, x.shape, True), kind)
-
-
 # --- shapes ----------------------------------------------------------------------------------------------------------------------
 @rule("transpose")
 def transpose(x: SparseTensor, dim0: int, dim1: int) -> SparseTensor:
@@ -389,7 +348,6 @@ def select(x: SparseTensor, dim: int, index: int) -> Tensor:
     if not -x.shape[dim] <= index < x.shape[dim]:
         raise IndexError(f"select(): index {index} out of range for tensor of size {tuple(x.shape)} at dimension {dim}")
     one = index_select(x, dim, mg.tensor([index % x.shape[dim]]))
+    from minigrad.sparse._sums import sum_
+
     return sum_(one, dim) if one.dim() > 1 else one._vals.sum(0)
-
-
-__all__ = ["from_keys", "group_softmax", "is_sparse", "run"]

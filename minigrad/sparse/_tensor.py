@@ -222,6 +222,13 @@ class SparseTensor(Tensor):
             raise RuntimeError(f"a Tensor with {self.numel()} elements cannot be converted to Scalar")
         return self.to_dense().item()
 
+    def norm(self, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
+        """Norm of the values; over everything only."""
+        if dim is not None:
+            raise NotImplementedError("norm: along dimensions of a sparse tensor it is not implemented. Try x.to_dense().")
+        values = self._vals if self._coalesced else self.coalesce()._vals
+        return values.norm(p, dtype=dtype)
+
     def storage(self) -> Any:
         """Raises: there is no one storage."""
         raise NotImplementedError("Cannot access storage of SparseTensorImpl")

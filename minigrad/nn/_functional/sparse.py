@@ -28,7 +28,7 @@ def embedding(
         max_norm: rows used are first scaled (in place) to at most this norm.
         norm_type: which norm `max_norm` means.
         scale_grad_by_freq: divide a row's gradient by how often it was picked.
-        sparse: accepted; gradients are dense here.
+        sparse: give `weight` a sparse COO gradient of the rows that were used.
 
     Returns:
         Tensor of shape input.shape + (width,).
@@ -39,6 +39,12 @@ def embedding(
         padding_idx %= weight.shape[0]
     if max_norm is not None:
         _renorm_rows_(weight, input, max_norm, norm_type)
+    if sparse and weight.requires_grad and mg.is_grad_enabled():
+        if scale_grad_by_freq:
+            raise RuntimeError("embedding_backward: scale_grad_by_freq not supported with sparse gradients")
+        from minigrad.sparse._embedding import EmbeddingSparse
+
+        return EmbeddingSparse.apply(weight, input, padding_idx)
     options = {} if padding_idx is None else {"padding_idx": padding_idx}
     if scale_grad_by_freq:
         options["scale_grad_by_freq"] = True

@@ -70,7 +70,7 @@ class Embedding(_Table):
         max_norm: rows are scaled to at most this norm when looked up.
         norm_type: which norm `max_norm` means.
         scale_grad_by_freq: divide a row's gradient by its count in the batch.
-        sparse: accepted; gradients are dense here.
+        sparse: give the weight a sparse gradient of the rows that were used (for SparseAdam, SGD, Adagrad).
 
     Rows start from N(0, 1).
 

@@ -188,7 +188,7 @@ def embedding_bag(
         norm_type: which norm `max_norm` means.
         scale_grad_by_freq: divide a row's gradient by how often it was picked.
         mode: "sum", "mean" or "max".
-        sparse: accepted; gradients are dense here.
+        sparse: give `weight` a sparse COO gradient of the rows that were used ("sum" and "mean").
         per_sample_weights: factor of each picked row, only for "sum".
         include_last_offset: offsets has one more entry, the end of the last bag.
         padding_idx: row that counts in no bag and gets no gradient.
@@ -216,8 +216,8 @@ def embedding_bag(
         return _largest(weight, indices, starts, -1 if padding_idx is None else padding_idx)
     padding = -1 if padding_idx is None else padding_idx
     factors = None if per_sample_weights is None else per_sample_weights.reshape(-1)
-    if scale_grad_by_freq:  # embedding knows how to divide the gradient of a row by how often it was picked
-        picked = mg.nn.functional.embedding(indices, weight, padding_idx, scale_grad_by_freq=True)
+    if scale_grad_by_freq or sparse:  # embedding knows how to divide the gradient of a row by how often it was picked, and to make it sparse
+        picked = mg.nn.functional.embedding(indices, weight, padding_idx, scale_grad_by_freq=scale_grad_by_freq, sparse=sparse)
         picked = picked.masked_fill((indices == padding).unsqueeze(1), 0)
         total = functions["_bag_sum"](picked, mg.arange(len(indices), device=indices.device), starts, factors, -1)
     else:
