@@ -9,8 +9,8 @@ def show() -> str:
     """Compiler, instruction set and the libraries that PyTorch would name."""
     from minigrad import _core
 
-    return f"minigrad built with:\n  - CPU capability usage: {_core.cpu_isa()}\n  - Build settings: USE_CUDA=OFF,
-    USE_MKL=OFF, USE_MKLDNN=OFF, USE_OPENMP=OFF"
+    settings = "USE_CUDA=OFF, USE_MKL=OFF, USE_MKLDNN=OFF, USE_OPENMP=OFF"
+    return f"minigrad built with:\n  - CPU capability usage: {_core.cpu_isa()}\n  - Build settings: {settings}"
 
 
 def parallel_info() -> str:

@@ -52,17 +52,20 @@ reshape = Tensor.reshape
 _LAZY = {
     "array_api", "nn", "optim", "data", "io", "serialization", "storage", "utils", "autograd", "testing", "linalg", "special",
     "random", "indexing", "masked", "fft", "signal", "func", "jit", "fx", "onnx", "compiler", "cuda", "cpu", "mps", "xpu", "mtia",
-    "accelerator", "backends", "distributed", "overrides", "library", "types", "version", "torch_version", "functional", "compat",
+    "accelerator", "backends", "distributed", "_custom_ops", "_tensor_str", "futures", "__config__", "__future__", "overrides", "library", "types", "version", "torch_version", "functional", "compat",
     "_C", "_dynamo", "_utils", "_jit_internal", "amp", "hub", "profiler", "distributions", "sparse", "multiprocessing",
 }  # fmt: skip
-_LAZY_FROM = ("_settings", "_legacy", "_functions")  # modules whose __all__ are names of this one
+_LAZY_FROM = ("_settings", "_legacy", "_functions", "amp._state", "_foreach")  # modules whose __all__ are names of this one
 _LAZY_NAMES = {
-    "seed": "minigrad.random", "initial_seed": "minigrad.random", "get_rng_state": "minigrad.random",
+    "GradScaler": "minigrad.amp", "seed": "minigrad.random", "initial_seed": "minigrad.random", "get_rng_state": "minigrad.random",
     "set_rng_state": "minigrad.random", "save": "minigrad.io", "load": "minigrad.io",
     **dict.fromkeys(("sparse_coo_tensor", "sparse_csr_tensor", "sparse_csc_tensor", "sparse_compressed_tensor"), "minigrad.sparse._create"),
     **dict.fromkeys(("spmm", "dsmm", "smm"), "minigrad.sparse"),
     **dict.fromkeys(("sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc"), "minigrad._layout"),
+    "PyTorchFileReader": "minigrad._archive", "PyTorchFileWriter": "minigrad._archive",
+    "ScriptModule": "minigrad.jit", "ScriptFunction": "minigrad.jit",
     "vmap": "minigrad.func", "finfo": "minigrad._finfo", "iinfo": "minigrad._finfo",
+    "autocast": "minigrad.amp",
 }  # fmt: skip
 
 
@@ -85,5 +88,4 @@ def __getattr__(name: str):
         if name in module.__all__:
             globals()[name] = getattr(module, name)
             return globals()[name]
-    remedy = ": complex32 is not supported. Try minigrad.complex64." if name in ("complex32", "chalf") else ""
-    raise AttributeError(f"module 'minigrad' has no attribute '{name}'{remedy}")
+    raise AttributeError(f"module 'minigrad' has no attribute '{name}'")

@@ -141,9 +141,11 @@ class AbsentDtype:
 
 _ABSENT = (
     "uint16", "uint32", "uint64", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu",
-    "float4_e2m1fn_x2", "qint8", "quint8", "qint32", "quint4x2", "quint2x4", "bits8", "bits16", "bits1x8", "bits2x4", "bits4x2",
+    "float4_e2m1fn_x2", "complex32", "qint8", "quint8", "qint32", "quint4x2", "quint2x4", "bits8", "bits16",
+    "bits1x8", "bits2x4", "bits4x2",
     *(f"{kind}{n}" for kind in ("int", "uint") for n in range(1, 8)),
 )  # fmt: skip
 for _name in _ABSENT:
     globals()[_name] = AbsentDtype(_name)
-__all__ += _ABSENT
+chalf = complex32  # noqa: F821  made by the loop above
+__all__ += [*_ABSENT, "chalf"]

@@ -13,10 +13,10 @@ from typing import Any
 from minigrad import _core
 
 __all__ = [
-    "Event", "Stream", "are_deterministic_algorithms_enabled", "compile", "compiled_with_cxx11_abi", "get_default_device",
+    "Event", "Stream", "are_deterministic_algorithms_enabled", "compile", "cond", "compiled_with_cxx11_abi", "get_default_device",
     "get_deterministic_debug_mode", "get_device_module", "get_file_path", "get_float32_matmul_precision", "get_num_interop_threads",
     "has_lapack", "has_mkl", "has_openmp", "init_num_threads", "is_anomaly_check_nan_enabled", "is_anomaly_enabled",
-    "is_deterministic_algorithms_warn_only_enabled", "is_distributed", "is_vulkan_available", "is_warn_always_enabled",
+    "is_deterministic_algorithms_warn_only_enabled", "is_distributed", "is_storage", "is_vulkan_available", "is_warn_always_enabled",
     "set_anomaly_enabled", "set_default_device", "set_default_tensor_type", "set_deterministic_debug_mode", "set_float32_matmul_precision",
     "set_flush_denormal", "set_num_interop_threads", "set_warn_always", "typename", "use_deterministic_algorithms",
 ]  # fmt: skip
@@ -30,8 +30,9 @@ _state: dict[str, Any] = {
 
 # --- compile -----------------------------------------------------------------------------------------------------------
 def compile(
-    model: Any = None, *, fullgraph: bool = False, dynamic: bool | None = None, backend: Any = "inductor", mode: str | None = None,
-    options: dict[str, Any] | None = None, disable: bool = False, recompile_limit: int | None = None, isolate_recompiles: bool = False,
+    model: Any = None, *, fullgraph: bool = False, dynamic: bool | None = None, backend: Any = None, mode: str | None = None,
+    options: dict[str, Any] | None = None, name: str | None = None, disable: bool = False, recompile_limit: int | None = None,
+    isolate_recompiles: bool = False, shapes_spec: Any = None,
 ) -> Any:  # fmt: skip
     """The function or module itself, run eagerly: the compiler is not built yet. A note says so once.
 
@@ -51,6 +52,11 @@ def compile(
         _state["compile_noted"] = True
         warnings.warn("minigrad.compile runs the function eagerly: there is no compiler yet", stacklevel=2)
     return model
+
+
+def cond(pred: Any, true_fn: Callable, false_fn: Callable, operands: Any = ()) -> Any:
+    """`true_fn(*operands)` or `false_fn(*operands)`, by the value of `pred` (a bool or a tensor of one element)."""
+    return (true_fn if pred else false_fn)(*operands)
 
 
 # --- devices -----------------------------------------------------------------------------------------------------------
@@ -255,6 +261,13 @@ def get_file_path(*path_components: str) -> str:
 def is_vulkan_available() -> bool:
     """False."""
     return False
+
+
+def is_storage(obj: Any, /) -> bool:
+    """Whether it is a storage of a tensor."""
+    from minigrad.storage import TypedStorage, UntypedStorage
+
+    return isinstance(obj, (TypedStorage, UntypedStorage))
 
 
 def is_distributed(input: Any) -> bool:

@@ -15,9 +15,32 @@ Tensor = _core.Tensor
 
 def _as_subclass(self: Tensor, cls: type) -> Tensor:
     """The same values and history as an instance of a subclass of Tensor."""
-    return Tensor._make_subclass(cls, self, self.requires_grad) if self.is_leaf else _core.as_subclass(self,
-    cls) if hasattr(_core, "as_subclass") \
-        else Tensor._make_subclass(cls, self.detach(), False)  # fmt: skip
+    return _core.as_subclass(self, cls)
+
+
+def _disabled_torch_function_impl(func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    """`__torch_function__ = torch._C._disabled_torch_function_impl` in a class: calls are not its business."""
+    return NotImplemented
+
+
+def _torch_function(cls: type, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    """Call `func` and make instances of this class of its results (minigrad/overrides.py has the protocol)."""
+    from minigrad import overrides
+
+    return overrides.default(cls, func, types, args, kwargs or {})
+
+
+def _init_subclass(cls: type, **kwargs: Any) -> None:
+    """A subclass of Tensor takes part in every call with one of its instances, unless it says it does not."""
+    super(Tensor, cls).__init_subclass__(**kwargs)
+    if cls.__torch_function__ is not _disabled_torch_function_impl:
+        from minigrad import overrides
+
+        overrides.announce(cls)
+
+
+Tensor.__torch_function__ = classmethod(_torch_function)
+Tensor.__init_subclass__ = classmethod(_init_subclass)
 
 
 def _apply_(self: Tensor, callable: Callable[[Any], Any]) -> Tensor:
@@ -139,4 +162,15 @@ def _signature_property(method: bool) -> Callable[[Any], Any]:
     return signature
 
 
+def _device_door(name: str) -> Callable[..., Any]:
+    def method(self: Any, *args: Any) -> Any:
+        from minigrad import _settings
+
+        return getattr(_settings, name)(self, *args)
+
+    return method
+
+
+for _special in ("enter", "exit", "call"):  # `with device("cpu"):` and `@device("cpu")`; the bodies are loaded when used
+    setattr(_core.device, f"__{_special}__", _device_door(f"_device_{_special}"))
 attach()

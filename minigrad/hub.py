@@ -124,12 +124,12 @@ def load(repo_or_dir: str, model: str, *args: Any, source: str = "github", **kwa
     return _entry(_local(repo_or_dir, source), model)(*args, **kwargs)
 
 
-def list(github: str, force_reload: bool = False, skip_validation: bool = False, trust_repo: Any = None, verbose: bool = True) -> Any:
+def list(github: str, force_reload: bool = False, skip_validation: bool = False, trust_repo: Any = "check", verbose: bool = True) -> Any:
     """Names of the entry points of a local folder's hubconf.py."""
     module = _local(github, "local" if os.path.isdir(github) else "github")
     return [n for n in dir(module) if callable(getattr(module, n)) and not n.startswith("_")]
 
 
-def help(github: str, model: str, force_reload: bool = False, skip_validation: bool = False, trust_repo: Any = None) -> str | None:
+def help(github: str, model: str, force_reload: bool = False, skip_validation: bool = False, trust_repo: Any = "check") -> str | None:
     """The docstring of an entry point of a local folder's hubconf.py."""
     return _entry(_local(github, "local" if os.path.isdir(github) else "github"), model).__doc__

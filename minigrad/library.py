@@ -105,7 +105,7 @@ class CustomOpDef:
         return f"<CustomOpDef({self._qualname})>"
 
 
-def custom_op(name: str, fn: Callable | None = None, /, *, mutates_args: Any = (), device_types: Any = None, schema: str | None = None,
+def custom_op(name: str, fn: Callable | None = None, /, *, mutates_args: Any, device_types: Any = None, schema: str | None = None,
               tags: Any = None) -> Any:  # fmt: skip
     """Decorator: the function becomes the op `namespace::name`.
 
@@ -259,13 +259,17 @@ class OpNamespace:
     def __getattr__(self, name: str) -> Any:
         found = _ops.get(f"{self._space}::{name}")
         if found is None and self._space in ("aten", "prims") and not name.startswith("__"):
-            from minigrad.op import functions
-
-            if name in functions:
-                return _Overloads(functions[name])
+            return _overloads(self._space, name)
         if found is None:
             raise AttributeError(f"'_OpNamespace' '{self._space}' object has no attribute '{name}'")
         return found
+
+
+@functools.cache
+def _overloads(space: str, name: str) -> _Overloads:
+    from minigrad.op import functions
+
+    return _Overloads(f"{space}.{name}", functions.get(name))
 
 
 def load_library(path: str) -> None:
@@ -278,12 +282,14 @@ def load_library(path: str) -> None:
 
 
 class _Overloads:
-    """An op of ours in the shape of torch.ops.aten.<name>: every overload is the same function."""
+    """torch.ops.aten.<name>: every overload is the same function of ours; one we have not can be named, and raises when called."""
 
-    def __init__(self, function: Callable) -> None:
-        self._function = function
+    def __init__(self, name: str, function: Callable | None) -> None:
+        self._name, self._function = name, function
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._function is None:
+            raise NotImplementedError(f"torch.ops.{self._name} is not in minigrad")
         return self._function(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:

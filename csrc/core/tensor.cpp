@@ -1,4 +1,5 @@
 // Storage and TensorImpl: birth, death, and the few copies that core itself needs (through the device table).
+#include "device_names.h"
 #include "tensor.h"
 
 #include "allocator.h"
@@ -17,6 +18,7 @@ DeviceBackend& backend(DeviceType type) {
 
 void check_device(Device d) {
   if (d.type == DeviceType::CPU) return;
+  MG_CHECK(int(d.type) < kDeviceTypes, NotImplemented, "device: minigrad has no '", device_name(d.type), "' device. Try device='cpu'.");
   const DeviceBackend& b = backend(d.type);
   MG_CHECK(b.alloc != nullptr, Runtime, "device: no ", device_type_name(d.type),
            " backend in this build. Try device='cpu', or build with -DMINIGRAD_CUDA=ON.");

@@ -1,5 +1,9 @@
 // The small value types of the Python face: dtype, device, Size. Raw CPython types: dtypes are singletons with a unique hash (Triton
 // caches by hash alone), Size is a tuple.
+#include <algorithm>
+#include <iterator>
+
+#include "../core/device_names.h"
 #include "py.h"
 
 #include <structmember.h>
@@ -45,9 +49,10 @@ PyMethodDef dtype_methods[] = {{"__reduce__", dtype_reduce, METH_NOARGS, nullptr
 PyObject* device_repr(PyObject* self) {
   Device d = reinterpret_cast<PyDevice*>(self)->value;
   if (d.type == DeviceType::CPU) return PyUnicode_FromString("device(type='cpu')");
-  return PyUnicode_FromFormat("device(type='%s', index=%d)", device_type_name(d.type), int(d.index));
+  if (d.index == kNoIndex) return PyUnicode_FromFormat("device(type='%s')", device_name(d.type));
+  return PyUnicode_FromFormat("device(type='%s', index=%d)", device_name(d.type), int(d.index));
 }
-PyObject* device_str(PyObject* self) { return PyUnicode_FromString(str(reinterpret_cast<PyDevice*>(self)->value).c_str()); }
+PyObject* device_str(PyObject* self) { return PyUnicode_FromString(device_text(reinterpret_cast<PyDevice*>(self)->value).c_str()); }
 Py_hash_t device_hash(PyObject* self) {
   Device d = reinterpret_cast<PyDevice*>(self)->value;
   return 31 + 64 * Py_hash_t(d.type) + d.index;
@@ -71,15 +76,15 @@ PyObject* device_new(PyTypeObject*, PyObject* args, PyObject* kwargs) {
   });
 }
 PyObject* device_reduce(PyObject* self, PyObject*) {
-  return Py_BuildValue("O(s)", reinterpret_cast<PyObject*>(device_type), str(reinterpret_cast<PyDevice*>(self)->value).c_str());
+  return Py_BuildValue("O(s)", reinterpret_cast<PyObject*>(device_type), device_text(reinterpret_cast<PyDevice*>(self)->value).c_str());
 }
 PyGetSetDef device_getset[] = {
-    {"type", [](PyObject* s, void*) { return PyUnicode_FromString(device_type_name(reinterpret_cast<PyDevice*>(s)->value.type)); },
+    {"type", [](PyObject* s, void*) { return PyUnicode_FromString(device_name(reinterpret_cast<PyDevice*>(s)->value.type)); },
      nullptr, nullptr, nullptr},
     {"index",
      [](PyObject* s, void*) -> PyObject* {
        Device d = reinterpret_cast<PyDevice*>(s)->value;
-       if (d.type == DeviceType::CPU) Py_RETURN_NONE;
+       if (d.type == DeviceType::CPU || d.index == kNoIndex) Py_RETURN_NONE;
        return PyLong_FromLong(d.index);
      },
      nullptr, nullptr, nullptr},
@@ -159,7 +164,7 @@ bool device_from(PyObject* o, Device& out) {
   }
   if (!PyUnicode_Check(o)) return false;
   std::string s = PyUnicode_AsUTF8(o);
-  int index = 0;
+  int index = kNoIndex;
   if (size_t colon = s.find(':'); colon != std::string::npos) {
     const std::string digits = s.substr(colon + 1);
     MG_CHECK(!digits.empty() && digits.find_first_not_of("0123456789") == std::string::npos && digits.size() < 3, Runtime,
@@ -167,8 +172,10 @@ bool device_from(PyObject* o, Device& out) {
     index = std::stoi(digits);
     s = s.substr(0, colon);
   }
-  MG_CHECK(s == "cpu" || s == "cuda", Runtime, "device: expected one of cpu, cuda at the start of the device string: got '", s, "'");
-  out = Device{s == "cpu" ? DeviceType::CPU : DeviceType::CUDA, int8_t(s == "cpu" ? 0 : index)};
+  const auto* name = std::find(std::begin(kDeviceNames), std::end(kDeviceNames), s);
+  MG_CHECK(name != std::end(kDeviceNames), Runtime, "device: expected one of cpu, cuda, meta, mps, xpu at the start of the device string: got '",
+           s, "'");
+  out = Device{DeviceType(name - std::begin(kDeviceNames)), int8_t(s == "cpu" ? 0 : index)};
   return true;
 }
 

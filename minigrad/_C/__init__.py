@@ -5,20 +5,27 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from minigrad import _core
 from minigrad._core import Generator, Size, Tensor, device, dtype  # noqa: F401
+from minigrad._tensor_more import _disabled_torch_function_impl  # noqa: F401
 from minigrad.jit import ScriptFunction, ScriptModule  # noqa: F401
 
 TensorBase = _TensorBase = Tensor
+_TensorMeta = type(Tensor)
 has_cuda = has_mps = has_mkldnn = has_openmp = has_cudnn = _has_cuda = _has_mps = False
 _GLIBCXX_USE_CXX11_ABI = True
 TensorType = ListType = TupleType = StringType = IntType = FloatType = Graph = Node = Value = type("JitType", (), {})
 
 
 class DisableTorchFunctionSubclass(contextlib.AbstractContextManager):
-    """`with DisableTorchFunctionSubclass():` calls in it do not look for `__torch_function__`; the core never does."""
+    """`with DisableTorchFunctionSubclass():` calls in it do not look for `__torch_function__`."""
+
+    def __enter__(self) -> Any:
+        self._before = _core.set_overrides_off(True)
+        return self
 
     def __exit__(self, *error: Any) -> None:
-        pass
+        _core.set_overrides_off(self._before)
 
 
 DisableTorchFunction = DisableTorchFunctionSubclass
@@ -65,6 +72,8 @@ def _functorch_is_batched(tensor: Any) -> bool:
     from minigrad.op import is_dataless
 
     return is_dataless(tensor)
+
+_disabled_torch_dispatch_impl = _disabled_torch_function_impl
 
 
 class _DispatchKeys(type):

@@ -36,7 +36,9 @@ def assume_constant_result(fn: T) -> T:
     return fn
 
 
-def nested_compile_region(fn: Any = None) -> Any:
+def nested_compile_region(
+    fn: Any = None, options: Any = None, max_reuse_entries: int = 8, reuse_hash_fn: Any = None
+) -> Any:
     """The function itself; without one, a decorator."""
     return fn if callable(fn) else lambda function: function
 

@@ -119,6 +119,9 @@ class device:  # noqa: N801  torch's name
 class device_of(device):  # noqa: N801  torch's name
     """`with cuda.device_of(x):` the device of a tensor."""
 
+    def __init__(self, obj: Any) -> None:
+        super().__init__(-1)
+
 
 @contextlib.contextmanager
 def stream(stream: Any) -> Any:

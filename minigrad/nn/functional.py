@@ -62,6 +62,7 @@ from ._functional.activation import (
 from ._functional.attention import scaled_dot_product_attention
 from ._functional.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
 from ._functional.fold import fold, unfold
+from ._functional.grouped import ScalingType, SwizzleType, assert_int_or_pair, grouped_mm
 from ._functional.internals import (
     _canonical_mask,
     _check_key_padding_mask,

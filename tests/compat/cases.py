@@ -66,7 +66,7 @@ def trained(module: Any, inputs: tuple, call: Callable | None, framework: str, w
         loss = weighted_sum(output)
         module.zero_grad()
         loss.backward()
-        if step == 0:
+        if step == 0 and parameters:
             as_arrays({n: p.grad for n, p in module.named_parameters() if p.grad is not None}, "grad", found)
             torch.optim.SGD(parameters, lr=1e-4).step()
     return found
@@ -79,9 +79,7 @@ def weighted_sum(output: Any) -> Any:
     if isinstance(output, torch.Tensor):
         if not (output.requires_grad and output.is_floating_point()):
             return 0.0
-        weight = torch.from_numpy(
-            np.cos(np.arange(output.numel(), dtype=np.float64)).reshape(tuple(output.shape)) + 0.3
-        )
+        weight = torch.from_numpy(np.cos(np.arange(output.numel(), dtype=np.float64)) + 0.3).reshape(output.shape)
         return (output * weight.to(output.dtype)).sum() / output.numel() ** 0.5
     values = output.values() if hasattr(output, "values") else output if isinstance(output, (list, tuple)) else ()
     return sum((weighted_sum(v) for v in values), 0.0)

@@ -176,7 +176,7 @@ def llama() -> Any:
 def t5() -> Any:
     from transformers import T5Config, T5ForConditionalGeneration
 
-    config = T5Config(vocab_size=30, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4)
+    config = T5Config(decoder_start_token_id=0, vocab_size=30, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4)
     return (
         T5ForConditionalGeneration(config).eval(),
         (ints(30, 2, 10), ints(30, 2, 6, seed=2)),

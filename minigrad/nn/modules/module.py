@@ -41,6 +41,18 @@ _HOOK_TABLES = (
 )
 
 
+class _CallSignature:
+    """`inspect.signature(net)` is (*args, **kwargs), as of PyTorch's `__call__`; that of a class comes from its `__init__`."""
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        if instance is None:
+            raise AttributeError("__signature__")
+        import inspect
+
+        kinds = inspect.Parameter
+        return inspect.Signature([kinds("args", kinds.VAR_POSITIONAL), kinds("kwargs", kinds.VAR_KEYWORD)])
+
+
 class Module(HookMixin, TraverseMixin, StateMixin, ConvertMixin, ModuleBase):
     """Base class of all layers: assign Parameters, buffers and Modules as attributes and define `forward`.
 
@@ -55,6 +67,7 @@ class Module(HookMixin, TraverseMixin, StateMixin, ConvertMixin, ModuleBase):
     training: bool
     T_destination = TypeVar("T_destination", bound=dict[str, Any])
     _compiled_call_impl: Callable[..., Any] | None = None
+    __signature__ = _CallSignature()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if not self.call_super_init and (args or kwargs):
