@@ -279,3 +279,25 @@ def test_sharded_bin_files(tmp_path):
     index = tmp_path / "pytorch_model.bin.index.json"
     index.write_text('{"weight_map": {"a": "pytorch_model-00001-of-00002.bin", "b": "pytorch_model-00002-of-00002.bin"}}')
     assert {k: v.tolist() for k, v in mg.io.load_sharded(index).items()} == {"a": [1, 1], "b": [0, 0]}
+
+
+def test_sparse_tensors(tmp_path):
+    dense = torch.tensor([[0, 2.0, 0], [1, 0, 3]])
+    for theirs in (dense.to_sparse(), dense.to_sparse_csr(), dense.to_sparse_csc()):
+        torch.save({"s": theirs}, tmp_path / "s.pt")
+        ours = mg.load(tmp_path / "s.pt")["s"]
+        assert str(ours.layout).replace("minigrad", "torch") == str(theirs.layout) and ours.to_dense().tolist() == dense.tolist()
+        mg.save({"s": ours}, tmp_path / "back.pt")
+        back = torch.load(tmp_path / "back.pt", weights_only=True)["s"]
+        assert back.layout == theirs.layout and torch.equal(back.to_dense(), dense)
+        with pytest.raises(TypeError, match="sparse"):
+            mg.save({"s": ours}, tmp_path / "s.mg")
+    torch.save(torch.sparse_coo_tensor([[0, 5]], [1.0, 2.0], (6,)), tmp_path / "s.pt")
+    with zipfile.ZipFile(tmp_path / "s.pt") as archive:
+        entries = {info.filename: archive.read(info) for info in archive.infolist()}
+    entries["s/data/0"] = struct.pack("<qq", 0, 6)
+    with zipfile.ZipFile(tmp_path / "s.pt", "w") as archive:
+        for name, data in entries.items():
+            archive.writestr(name, data)
+    with pytest.raises(pickle.UnpicklingError, match="inconsistent with indices"):
+        mg.load(tmp_path / "s.pt")

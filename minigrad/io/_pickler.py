@@ -109,11 +109,11 @@ class TorchPickler(pickle._Pickler):
 
 
 def _reduce_tensor(tensor: mg.Tensor) -> tuple:
+    if tensor.layout is not mg.strided:
+        return _reduce_sparse(tensor)
     reduce = type(tensor).__reduce_ex__
     if reduce not in (mg.Tensor.__reduce_ex__, Parameter.__reduce_ex__):
         return tensor.__reduce_ex__(2)
-    if str(getattr(tensor, "layout", "")).endswith(("sparse_coo", "sparse_csr")):
-        return _reduce_sparse(tensor)
     _core.storage_bytes(tensor)  # raises for tensors without data
     storage = _StorageRef(UntypedStorage.of(tensor), tensor.dtype)
     geometry = (storage, tensor.storage_offset(), tuple(tensor.shape), tuple(tensor.stride()))
@@ -142,11 +142,17 @@ class _Rebuilt:
 
 
 def _reduce_sparse(tensor: mg.Tensor) -> tuple:
-    if not str(tensor.layout).endswith("sparse_coo"):
+    kind = str(tensor.layout).rpartition(".")[2]
+    parts = {
+        "sparse_coo": lambda: (tensor._indices(), tensor._values(), tensor.shape, tensor.is_coalesced()),
+        "sparse_csr": lambda: (tensor.crow_indices(), tensor.col_indices(), tensor.values(), tensor.shape),
+        "sparse_csc": lambda: (tensor.ccol_indices(), tensor.row_indices(), tensor.values(), tensor.shape),
+    }.get(kind)
+    if parts is None:
         raise NotImplementedError(f"save: tensors of layout {tensor.layout} are not supported. Try x.to_dense().")
-    parts = (tensor._indices(), tensor._values(), tensor.shape, tensor.is_coalesced())
-    layout = _Rebuilt(name_of("torch.serialization", "_get_layout"), ("torch.sparse_coo",))
-    return name_of("torch._utils", "_rebuild_sparse_tensor"), (layout, parts)
+    data = tuple(part.detach() if isinstance(part, mg.Tensor) else part for part in parts())
+    layout = _Rebuilt(name_of("torch.serialization", "_get_layout"), (f"torch.{kind}",))
+    return name_of("torch._utils", "_rebuild_sparse_tensor"), (layout, data)
 
 
 def storage_type(dtype: Any) -> _Name:

@@ -126,21 +126,27 @@ def rebuild_from_type(function: Any, cls: Any, args: Any, state: Any) -> mg.Tens
 
 def get_layout(name: Any) -> Any:
     """torch.serialization._get_layout('torch.strided')."""
-    known = {str(value).rpartition(".")[2]: value for value in vars(mg).values() if isinstance(value, mg.layout)}
-    for other in ("sparse_coo", "sparse_csr", "sparse_csc"):
-        value = getattr(mg, other, None)
-        if value is not None:
-            known[other] = value
-    if type(name) is not str or name.rpartition(".")[2] not in known:
+    short = name.rpartition(".")[2] if type(name) is str else ""
+    found = getattr(mg, short, None) if short.startswith(("strided", "sparse_")) else None
+    if not isinstance(found, mg.layout):
         raise UnpicklingError(f"unknown layout {name!r:.40}")
-    return known[name.rpartition(".")[2]]
+    return found
 
 
 def rebuild_sparse(layout: Any, data: Any) -> mg.Tensor:
-    """torch._utils._rebuild_sparse_tensor, for the coordinate format."""
-    make = getattr(mg, "sparse_coo_tensor", None)
-    if make is None or not str(layout).endswith("sparse_coo"):
-        raise UnpicklingError(f"sparse tensors of layout {layout} are not supported")
-    indices, values, size, *coalesced = data
-    out = make(_tensor(indices), _tensor(values), tuple(size), check_invariants=True)
-    return out._coalesced_(bool(coalesced[0])) if coalesced and hasattr(out, "_coalesced_") else out
+    """torch._utils._rebuild_sparse_tensor; indices are checked against the size."""
+    kind = str(layout).rpartition(".")[2]
+    if kind == "sparse_coo":
+        indices, values, size, *coalesced = data
+        out = mg.sparse_coo_tensor(_tensor(indices), _tensor(values), _sizes(size), check_invariants=True)
+        return out.coalesce() if coalesced and coalesced[0] else out  # a file may call itself coalesced and be wrong
+    if kind not in ("sparse_csr", "sparse_csc"):
+        raise UnpicklingError(f"sparse tensors of layout {kind!r:.40} are not supported")
+    pointers, plain, values, size = data
+    return mg.sparse_compressed_tensor(*map(_tensor, (pointers, plain, values)), _sizes(size), layout=layout, check_invariants=True)
+
+
+def _sizes(size: Any) -> tuple[int, ...]:
+    if type(size) not in (tuple, list, mg.Size) or not all(type(n) is int and 0 <= n < 2**62 for n in size):
+        raise UnpicklingError("a size must be a tuple of ints")
+    return tuple(size)

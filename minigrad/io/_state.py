@@ -58,10 +58,10 @@ class _Writer:
         return name
 
     def tensor(self, value: mg.Tensor, where: str) -> list[Any]:
+        if value.layout is not mg.strided:
+            raise TypeError(f"save: sparse tensor at {where}. Try x.to_dense(), or a file named .pt.")
         if type(value) not in (mg.Tensor, Parameter):
             raise TypeError(_wrong_kind(value, where))
-        if str(getattr(value, "layout", "")).endswith(("sparse_coo", "sparse_csr")):
-            raise TypeError(f"save: sparse tensor at {where}. Try x.to_dense().")
         name = self.storage(value, where)
         dtype = str(value.dtype).rpartition(".")[2]
         geometry = [list(value.shape), list(value.stride()), value.storage_offset()]
