@@ -65,7 +65,8 @@ CASES = {
     "avg_pool1d(tensor)": lambda m: m.nn.functional.avg_pool1d(m.ones(1, 1, 4), 1, m.tensor(1)),
     "max_pool2d(tensor)": lambda m: m.nn.functional.max_pool2d(m.ones(1, 1, 4, 4), m.tensor(2)),
     "histogram(x)": lambda m: m.histogram(m.tensor([1.0, 2.0]))[0],
-    **{f"histogram {x} {r}": lambda m, x=x, r=r: m.histogram(m.tensor(x), 2, range=r)[0] for x in (0.27, 1.0, 0.5) for r in ((1.0, 1.0), (0.0, 0.0))},
+    **{f"histogram {x} {r}": lambda m, x=x, r=r: m.histogram(m.tensor(x), 2, range=r)[0]
+       for x in (0.27, 1.0, 0.5) for r in ((1.0, 1.0), (0.0, 0.0))},
     "histogramdd": lambda m: m.histogramdd(m.tensor([[0.27], [1.2]]), [2], range=[1.0, 1.0])[0],
     "quantile of 0-d": lambda m: m.quantile(m.tensor(2.0), 0.5, dim=0, keepdim=True),
     "trapezoid of nothing": lambda m: m.trapezoid(m.tensor([], dtype=m.int64)),
@@ -87,6 +88,8 @@ CASES = {
     "index_select dtype": lambda m: m.index_select(m.ones(3), 0, m.tensor([1]), out=m.empty(1, dtype=m.float64)),
     "mm dtype": lambda m: m.mm(m.ones(1, 1), m.ones(1, 1), out=m.empty(1, 1, dtype=m.float64)),
     "multinomial dtype": lambda m: m.multinomial(m.ones(3), 1, out=m.empty(1)),
+    "lu of a singular matrix": lambda m: m.zeros(2, 2).lu()[0], "hsplit(tensor)": lambda m: m.hsplit(m.ones(3), (m.tensor(1),))[1],
+    "repeat()": lambda m: m.ones(2).repeat(), "repeat(())": lambda m: m.ones(()).repeat(()),
     "median out": lambda m: m.median(m.tensor([[3.0, 1.0, 2.0]]), 1, out=(m.empty(0), m.empty(0, dtype=m.int64)))[1],
     "nanmedian out": lambda m: m.nanmedian(m.tensor([[3.0, NAN, 2.0]]), 1, out=(m.empty(0), m.empty(0, dtype=m.int64)))[0],
     # weights of one dim
@@ -167,6 +170,8 @@ def test_internal_backward_ops_check_their_shapes() -> None:
         f["_ctc_loss_backward"](one, mg.ones(2, 1, 3), i.reshape(1, 1), i, i, one, mg.ones(1, 1, 1), 0, False)
     with pytest.raises(RuntimeError):
         f["_embedding_backward"](mg.ones(2), mg.tensor([False, True]), 1)
+    with pytest.raises(RuntimeError):
+        f["_unfold_backward"](mg.ones(2), (), 0, 0, 1)
     with pytest.raises(RuntimeError, match="geometry"):
         f["_restride"](mg.ones(()), (), 0, (), (), -2)
     with pytest.raises(RuntimeError, match="floating"):

@@ -100,8 +100,11 @@ static void restride_cpu(Invocation& inv) {
 // _unfold_backward(g, input_shape, dimension, size, step)
 static void unfold_backward_cpu(Invocation& inv) {
   static OpRef unfold{"unfold"};
+  const Tensor region = region_of(*unfold, inv.out(), inv.args, 2);
+  MG_CHECK(region.sizes() == inv.in(0).sizes, Runtime, inv.op.name, ": got a gradient of shape ", inv.in(0).sizes, " for windows of shape ",
+           region.sizes());
   fill_zero(inv.outs[0]);
-  add_serial(*region_of(*unfold, inv.out(), inv.args, 2), inv.in(0));
+  add_serial(*region, inv.in(0));
 }
 
 MG_KERNEL("cat", CPU, cat_cpu);

@@ -287,18 +287,15 @@ def old_lu(A: mg.Tensor, pivot: bool = True, get_infos: bool = False) -> Any:
     Args:
         A: (*, m, n).
         pivot: must be True on the CPU.
-        get_infos: return LAPACK's info as a third tensor instead of raising.
+        get_infos: return LAPACK's info as a third tensor.
         out: tensors to write to.
     Returns:
-        (LU, pivots), with get_infos (LU, pivots, info).
+        (LU, pivots), with get_infos (LU, pivots, info). A zero on U's diagonal is no error here (it is one in linalg.lu_factor).
     Raises:
-        LinAlgError when U has a zero on its diagonal and get_infos is False.
+        RuntimeError for dtypes and for pivot=False.
     Example:
         >>> mg.lu(mg.tensor([[2.]]))[1]
         tensor([1], dtype=minigrad.int32)
     """
     LU, pivots, info = _factor("lu", A, pivot)
-    if get_infos:
-        return LU, pivots, info
-    check_info("lu", info, _zero_pivot)
-    return LU, pivots
+    return (LU, pivots, info) if get_infos else (LU, pivots)

@@ -216,6 +216,8 @@ def repeat(input: mg.Tensor, *repeats: Any) -> mg.Tensor:
         >>> mg.tensor([1, 2]).repeat(2, 2).tolist()
         [[1, 2, 1, 2], [1, 2, 1, 2]]
     """
+    if not repeats:
+        raise TypeError("repeat: missing 1 required positional argument: 'repeats'. Try () for a 0-d tensor.")
     times = _sizes(repeats)
     lead = len(times) - input.dim()
     if lead < 0:

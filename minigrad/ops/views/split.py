@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 
 import minigrad as mg
@@ -133,7 +134,7 @@ def tensor_split(
             raise RuntimeError(f"tensor_split: too many sections for a dimension of size {total}: got {cuts}")
         small, larger = divmod(total, cuts)
         return _pieces(input, [small + (k < larger) for k in range(cuts)], d)
-    bounds = [0, *cuts, total]
+    bounds = [0, *map(operator.index, cuts), total]
     take = functions["_slice"]
     return tuple(take(input, d, a, b if k + 2 < len(bounds) else None) for k,
                  (a, b) in enumerate(zip(bounds, bounds[1:])))

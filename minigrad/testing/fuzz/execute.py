@@ -62,7 +62,11 @@ def snapshot(t: Any, module: Any) -> Snapshot:
         plain = plain.to(module.float32)
     elif name.startswith("complex") and hasattr(plain, "resolve_conj"):
         plain = plain.resolve_conj().resolve_neg() if hasattr(plain, "resolve_neg") else plain.resolve_conj()
-    return Snapshot(name, shape, np.array(plain.numpy()), bool(t.requires_grad))
+    try:
+        values = np.array(plain.numpy())
+    except ValueError:  # sizes that NumPy cannot express, without elements
+        values = np.empty(0)
+    return Snapshot(name, shape, values, bool(t.requires_grad))
 
 
 def describe(value: Any, module: Any, depth: int = 0) -> Any:
