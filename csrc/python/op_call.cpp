@@ -4,6 +4,8 @@
 
 #include <structmember.h>
 
+#include <algorithm>
+
 namespace mg::python {
 
 namespace {
@@ -33,10 +35,9 @@ struct Parsed {
   }
 
   void positional(PyObject* const* args, Py_ssize_t n) {
-    for (Py_ssize_t k = 0; k < n; ++k) {
-      if (k >= op.max_positional)
-        fail(ErrorKind::Type, op.name, "() takes ", op.max_positional, " positional argument", op.max_positional == 1 ? "" : "s",
-             " but ", n, n == 1 ? " was given" : " were given");
+    const Py_ssize_t fixed = n <= op.max_positional ? n : op.max_positional;
+    if (n > fixed && old_order(args, n)) [[unlikely]] return;
+    for (Py_ssize_t k = 0; k < fixed; ++k) {
       if (op.kinds[k] == ArgKind::Ints && op.args[size_t(k)].variadic && !PyTuple_Check(args[k]) &&
           !PyList_Check(args[k])) {  // x.view(2, 3)
         const Arg& arg = op.args[size_t(k)];
@@ -48,6 +49,30 @@ struct Parsed {
       }
       set(int(k), args[k]);
     }
+    if (n > fixed) [[unlikely]]
+      fail(ErrorKind::Type, op.name, "() takes ", op.max_positional, " positional argument", op.max_positional == 1 ? "" : "s", " but ", n,
+           n == 1 ? " was given" : " were given");
+  }
+
+  // PyTorch's deprecated orders, which old optimizers use: a number that is keyword-only today stands before the tensors.
+  //   x.add_(alpha, y)   x.addcmul_(value, t1, t2)   x.addmm_(beta, alpha, m1, m2)   torch.addmm(beta, x, alpha, m1, m2)
+  bool old_order(PyObject* const* args, Py_ssize_t n) {
+    static constexpr std::string_view one[] = {"add", "sub", "addcmul", "addcdiv"}, two[] = {"addmm", "addmv", "baddbmm"};
+    const bool scaled = std::ranges::find(one, std::string_view(op.name)) != std::end(one);
+    if (!scaled && std::ranges::find(two, std::string_view(op.name)) == std::end(two)) return false;
+    const Py_ssize_t tensors = op.max_positional, numbers = n - tensors;
+    if (numbers > (scaled ? 1 : 2)) return false;
+    PyObject *tensor_at[3], *number_at[2];
+    Py_ssize_t t = 0, m = 0;
+    for (Py_ssize_t k = 0; k < n; ++k) {
+      if (is_tensor(args[k]) ? t == tensors : m == numbers) return false;
+      if (is_tensor(args[k])) tensor_at[t++] = args[k];
+      else number_at[m++] = args[k];
+    }
+    if (is_tensor(args[n - 2]) != (tensors == 3) || !is_tensor(args[n - 1])) return false;
+    for (Py_ssize_t k = 0; k < tensors; ++k) set(int(k), tensor_at[k]);
+    for (Py_ssize_t k = 0; k < numbers; ++k) set(int(tensors + k), number_at[k]);  // value, alpha; or beta, alpha
+    return true;
   }
 
   int find(PyObject* name) {
@@ -165,7 +190,13 @@ static PyTypeObject* op_method_type = nullptr;
 
 static PyObject* op_vectorcall(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
   auto* f = reinterpret_cast<PyOp*>(self);
-  return call_op(*f->op, args, PyVectorcall_NARGS(nargsf), kwnames, f->mode);
+  const Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
+  PyObject* result;
+  if (overriding && call_overridden(self, args, nargs, kwnames, &result)) [[unlikely]] return result;
+  result = call_op(*f->op, args, nargs, kwnames, f->mode);
+  if (result == nullptr && found_foreign(args, nargs + (kwnames == nullptr ? 0 : PyTuple_GET_SIZE(kwnames)))) [[unlikely]]
+    return op_vectorcall(self, args, nargsf, kwnames);
+  return result;
 }
 
 static PyObject* op_bind(PyObject* self, PyObject* obj, PyObject*) {
