@@ -91,7 +91,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
                 raise RuntimeError("Input and target should have the same size in the batch dimension.")
         elif input_.dim() == 1:
             if target_.dim() != 0:
-                raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
+                raise RuntimeError("Input and target should have the same size in the batch dimension.")
         if target_.dim() > 1:
             raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
         batched = target_.dim() > 0

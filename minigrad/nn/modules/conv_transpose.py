@@ -58,20 +58,20 @@ class _ConvTransposeNd(_ConvNd):
         wanted = list(output_size)[-dims:]
         if len(wanted) != dims:
             raise ValueError(
-                f"{type(self).__name__}: output_size must have {dims} or {dims + 2} elements, got {len(output_size)}"
+                f"ConvTranspose{dims}D: for {input.dim()}D input, output_size must have {dims} or {input.dim()} elements "
+                f"(got {len(output_size)})"
             )
-        added = []
-        for i, size in enumerate(wanted):
+        least = []
+        for i in range(dims):
             span = self.dilation[i] * (self.kernel_size[i] - 1) + 1
-            least = (input.shape[i - dims] - 1) * self.stride[i] - 2 * self.padding[i] + span
-            if not least <= size < least + self.stride[i]:
-                raise ValueError(
-                    f"requested an output size of {tuple(wanted)}, but dimension {i} must be from {least} to "
-                    f"{least + self.stride[i] - 1}"
-                )
-            added.append(size - least)
-        return tuple(added)
-
+            least.append((input.shape[i - dims] - 1) * self.stride[i] - 2 * self.padding[i] + span)
+        most = [low + self.stride[i] - 1 for i, low in enumerate(least)]
+        if not all(low <= size <= high for low, size, high in zip(least, wanted, most, strict=True)):
+            raise ValueError(
+                f"requested an output size of {wanted}, but valid sizes range from {least} to {most} "
+                f"(for an input of {input.shape[2:]})"
+            )
+        return tuple(size - low for low, size in zip(least, wanted, strict=True))
 
     def forward(self, input: mg.Tensor, output_size: Any = None) -> mg.Tensor:
         """Apply to `input`; `output_size` picks among the possible sizes."""

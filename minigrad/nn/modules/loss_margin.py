@@ -55,8 +55,8 @@ class HingeEmbeddingLoss(_Loss):
         return F.hinge_embedding_loss(input, target, margin=self.margin, reduction=self.reduction)
 
 
-class MarginRankingLoss(_Loss):
-    """max(0, -target (input1 - input2) + margin)."""
+class _MarginLoss(_Loss):
+    """A loss with a margin, 0 by default."""
 
     __constants__ = ["margin", "reduction"]
 
@@ -69,26 +69,18 @@ class MarginRankingLoss(_Loss):
     ) -> None:
         super().__init__(size_average, reduce, reduction)
         self.margin = margin
+
+
+class MarginRankingLoss(_MarginLoss):
+    """max(0, -target (input1 - input2) + margin)."""
 
     def forward(self, input1: mg.Tensor, input2: mg.Tensor, target: mg.Tensor) -> mg.Tensor:
         """The loss."""
         return F.margin_ranking_loss(input1, input2, target, margin=self.margin, reduction=self.reduction)
 
 
-class CosineEmbeddingLoss(_Loss):
+class CosineEmbeddingLoss(_MarginLoss):
     """1 - cos where target is 1, max(0, cos - margin) where it is -1."""
-
-    __constants__ = ["margin", "reduction"]
-
-    def __init__(
-        self,
-        margin: float = 0.0,
-        size_average: bool | None = None,
-        reduce: bool | None = None,
-        reduction: str = "mean",
-    ) -> None:
-        super().__init__(size_average, reduce, reduction)
-        self.margin = margin
 
     def forward(self, input1: mg.Tensor, input2: mg.Tensor, target: mg.Tensor) -> mg.Tensor:
         """The loss."""

@@ -164,8 +164,10 @@ class _FractionalMaxPoolNd(_PoolNd):
     ) -> None:
         super().__init__()
         each = _ntuple(self._dims, "each")
-        if (output_size is None) == (output_ratio is None):
-            raise ValueError(f"{type(self).__name__} requires one of output_size and output_ratio, not both")
+        if output_size is None and output_ratio is None:
+            raise ValueError(f"{type(self).__name__} requires specifying either an output size, or a pooling ratio")
+        if output_size is not None and output_ratio is not None:
+            raise ValueError("only one of output_size and output_ratio may be specified")
         self.kernel_size = each(kernel_size)
         self.return_indices = return_indices
         self.register_buffer("_random_samples", _random_samples)

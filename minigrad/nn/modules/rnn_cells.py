@@ -57,13 +57,15 @@ class RNNCellBase(Module):
         if states is None:
             states = (mg.zeros((*input.shape[:-1], self.hidden_size), dtype=input.dtype, device=input.device),) * count
         for i, h in enumerate(states):
-            if batched and h.shape[0] != input.shape[0]:
+            if batched and h.dim() == 2 and h.shape[0] != input.shape[0]:
                 raise RuntimeError(f"Input batch size {input.shape[0]} doesn't match hidden{i} batch size {h.shape[0]}")
             if h.shape[-1] != self.hidden_size:
                 raise RuntimeError(f"hidden{i} has inconsistent hidden_size: got {h.shape[-1]}, expected {self.hidden_size}")
         if batched:
             return step(input, states)
-        states = tuple(h.unsqueeze(0) if h.dim() == 1 else h for h in states)
+        if any(h.dim() != 1 for h in states):
+            raise RuntimeError(f"{name}: an input without a batch dimension needs such a state: got {tuple(states[0].shape)}")
+        states = tuple(h.unsqueeze(0) for h in states)
         return tuple(h.squeeze(0) for h in step(input.unsqueeze(0), states))
 
     def extra_repr(self) -> str:
