@@ -279,3 +279,11 @@ def test_utils() -> None:
 
     h = Holder()
     assert h.value is h.value and "value" in h.__dict__
+
+
+def test_kl_to_a_uniform_that_just_covers_the_support() -> None:
+    """The integral is finite: -entropy + log(width). (PyTorch gives inf for the continuous Bernoulli here.)"""
+    p = D.ContinuousBernoulli(_ours([0.2, 0.7]))
+    close(D.kl_divergence(p, D.Uniform(_ours(0.0), _ours(1.0))), -p.entropy())
+    close(D.kl_divergence(D.Uniform(_ours(0.0), _ours(1.0)), p), -p.log_prob(mg.linspace(0, 1, 20001, dtype=mg.float64)[:, None]).mean(0))
+    assert D.kl_divergence(p, D.Uniform(_ours(0.1), _ours(1.0))).isinf().all()
