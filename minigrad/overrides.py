@@ -77,7 +77,8 @@ def dispatch(func: Any, args: tuple, kwargs: dict) -> Any:
     if not overloaded:
         return func(*args, **kwargs)
     raise TypeError(
-        f"no implementation found for '{resolve_name(func)}' on types that implement __torch_function__: {[type(a) for a in overloaded]}"
+        f"Multiple dispatch failed for '{resolve_name(func)}'; all __torch_function__ handlers returned NotImplemented: "
+        f"{[type(a).__name__ for a in overloaded]}"
     )
 
 
@@ -220,9 +221,9 @@ def handle_torch_function(public_api: Callable, relevant_args: Iterable[Any], *a
         result = arg.__torch_function__(public_api, types, args, kwargs)
         if result is not NotImplemented:
             return result
-    name = f"{getattr(public_api, '__module__', '')}.{getattr(public_api, '__name__', public_api)}"
     raise TypeError(
-        f"no implementation found for '{name}' on types that implement __torch_function__: {[type(a) for a in overloaded]}"
+        f"Multiple dispatch failed for '{resolve_name(public_api)}'; all __torch_function__ handlers returned NotImplemented: "
+        f"{[type(a).__name__ for a in overloaded]}"
     )
 
 

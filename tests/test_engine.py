@@ -303,3 +303,31 @@ def test_backward_from_threads():
     for t in threads:
         t.join()
     np.testing.assert_allclose(w.grad.numpy(), [400.0, 800.0])
+
+
+def test_retain_grad_keeps_what_the_hooks_made_of_the_gradient() -> None:
+    for first in (True, False):
+        x = mg.ones(3, requires_grad=True)
+        y = x * 2
+        if first:
+            y.retain_grad()
+        y.register_hook(lambda g: g * 3)
+        if not first:
+            y.retain_grad()
+        y.sum().backward()
+        assert y.grad.tolist() == [3.0] * 3 and x.grad.tolist() == [6.0] * 3
+
+
+def test_a_hook_may_add_hooks_to_its_own_tensor() -> None:
+    x = mg.ones(3, requires_grad=True)
+    y = x * 2
+    seen = []
+
+    def hook(g: mg.Tensor) -> None:
+        for _ in range(50):
+            y.register_hook(lambda g: seen.append(1))
+        y.retain_grad()
+
+    y.register_hook(hook)
+    y.sum().backward()
+    assert x.grad.tolist() == [2.0] * 3

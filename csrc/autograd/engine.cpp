@@ -7,9 +7,7 @@
 // The per-node scratch lives in the nodes. A nested backward (inside a hook or a custom Function) that meets nodes of the outer one
 // puts their state aside and restores it at its end, so re-entrance works. One backward runs at a time (csrc/python holds a lock).
 #include <algorithm>
-#include <optional>
 
-#include "../core/profile.h"
 #include "inline_vec.h"
 #include "node.h"
 
@@ -106,26 +104,10 @@ struct GraphTask {
     std::push_heap(ready.begin(), ready.end(), [](Node* a, Node* b) { return a->seq < b->seq; });
   }
 
-  void run_hooks(Node* n) {
-    for (size_t k = 0; k < n->extras->pre_hooks.size(); ++k) {  // by number and by copy: a hook may add hooks
-      const auto [output, list] = n->extras->pre_hooks[k];
-      Tensor& g = n->buffer[output];
-      if (!g.defined()) continue;
-      auto snapshot = list->hooks;  // a hook may remove itself
-      for (auto& [id, hook] : snapshot)
-        if (Tensor changed = hook(g); changed.defined()) g = changed;
-    }
-    for (auto& [id, hook] : std::vector(n->extras->before)) hook({n->buffer.data(), size_t(n->buffer.size())}, {});
-  }
-
-  void run_post_hooks(Node* n, std::span<Tensor> grads, const std::vector<Tensor>& grad_outputs) {
-    for (auto& [id, hook] : std::vector(n->extras->after)) hook(grads, grad_outputs);
-  }
-
   void run_node(Node* n) {
     bool any = false;
     for (Tensor& g : n->buffer) any |= g.defined();
-    if (n->extras && any) run_hooks(n);
+    if (n->extras && any) run_hooks_before(*n);
     for (auto& [edge, k] : captures)
       if (edge.node.get() == n && n->buffer[int(edge.output)].defined()) results[size_t(k)] = n->buffer[int(edge.output)];
     std::vector<Tensor> incoming;  // for hooks that want to see it after apply() has used it up
@@ -133,7 +115,7 @@ struct GraphTask {
     if (n->is_leaf_sink()) {
       const bool wanted = any && (!options.has_inputs || (options.accumulate && n->needed));
       if (wanted) n->apply(n->buffer.data(), nullptr);
-      if (wanted && !incoming.empty()) run_post_hooks(n, {}, incoming);
+      if (wanted && !incoming.empty()) run_hooks_after(*n, {}, incoming);
       for (Tensor& t : n->buffer) t.reset();
       return;
     }
@@ -146,12 +128,9 @@ struct GraphTask {
       for (Edge& e : n->edges) forward |= any && e && e.node->needed;
     }
     if (forward) {
-      std::optional<ProfileScope> observed;
-      if (handlers_exist() && profile_is_on()) [[unlikely]] observed.emplace(ProfileKind::Backward, n->name(), n->seq);
-      if (thread_state.anomaly) apply_checked(n, {out.data(), size_t(edges)});
+      if (thread_state.anomaly || handlers_exist()) [[unlikely]] apply_observed(n, {out.data(), size_t(edges)});
       else n->apply(n->buffer.data(), out.data());
-      observed.reset();
-      if (!incoming.empty()) run_post_hooks(n, {out.data(), size_t(edges)}, incoming);
+      if (!incoming.empty()) run_hooks_after(*n, {out.data(), size_t(edges)}, incoming);
     }
     for (Tensor& t : n->buffer) t.reset();
     if (forward && !options.retain_graph) n->release_saved();

@@ -1,6 +1,7 @@
 // What the engine does to single gradients: the first one, fitting to the forward value, adding into a leaf, checking in anomaly mode.
 #include <algorithm>
 
+#include "../core/profile.h"
 #include "node.h"
 
 namespace mg {
@@ -57,7 +58,7 @@ static bool has_nan(const Tensor& t) {
 }
 
 // Anomaly mode: errors name the forward line that recorded the node, and a gradient that turns NaN is an error.
-void apply_checked(Node* n, std::span<Tensor> out) {
+static void apply_checked(Node* n, std::span<Tensor> out) {
   const std::string where = n->extras && !n->extras->trace.empty() ? "\n  recorded by the forward at:  " + n->extras->trace : "";
   bool clean = true;
   for (Tensor& g : n->buffer) clean &= !has_nan(g);
@@ -69,6 +70,13 @@ void apply_checked(Node* n, std::span<Tensor> out) {
   }
   for (size_t k = 0; clean && k < out.size(); ++k)
     MG_CHECK(!has_nan(out[k]), Runtime, n->name(), ": Function '", n->name(), "' returned nan values in its ", k, "th output.", where);
+}
+
+void apply_observed(Node* n, std::span<Tensor> out) {
+  std::optional<ProfileScope> observed;
+  if (profile_is_on()) observed.emplace(ProfileKind::Backward, n->name(), n->seq);
+  if (thread_state.anomaly) apply_checked(n, out);
+  else n->apply(n->buffer.data(), out.data());
 }
 
 Tensor initial_gradient(const Tensor& root, const Tensor& given) {

@@ -13,10 +13,10 @@
 #include "../core/op.h"
 #include "../core/small_vec.h"
 #include "handler.h"
+#include "hooks.h"
 
 namespace mg {
 
-struct Node;
 struct GraphTask;    // engine.cpp
 struct PackedSaved;  // saved_hooks.h
 
@@ -31,15 +31,6 @@ struct OutputInfo {  // of the forward output whose gradient arrives here
   DType dtype = DType::Float32;
   Device device;
 };
-
-using Hook = std::function<Tensor(const Tensor& grad)>;  // may return an undefined tensor: keep the gradient
-struct HookList {
-  std::vector<std::pair<uint64_t, Hook>> hooks;
-  uint64_t add(Hook h);
-  void remove(uint64_t id);
-};
-// A hook on a whole node may change `grads`: before apply() the gradients of the outputs, after it those of the edges.
-using NodeHook = std::function<void(std::span<Tensor> grads, std::span<const Tensor> grad_outputs)>;
 
 struct Node {
   std::atomic<uint32_t> refs{0};
@@ -177,7 +168,7 @@ inline bool fits(const Tensor& grad, const OutputInfo& want) { return grad.dtype
 Tensor zeros_like_output(const OutputInfo& info);
 Tensor initial_gradient(const Tensor& root, const Tensor& given);  // ones for a scalar root without a given gradient
 void add_in_place(const Tensor& target, const Tensor& grad);
-void apply_checked(Node* n, std::span<Tensor> out);                // anomaly mode: errors name the forward line, NaN raises
+void apply_observed(Node* n, std::span<Tensor> out);               // seen by the profiler and by anomaly mode
 
 // The engine. roots[i] with gradient grads[i] (undefined: ones, scalars only). Without `inputs`, gradients accumulate into leaves;
 // with `inputs` they are returned instead (or accumulated only there when `accumulate`).

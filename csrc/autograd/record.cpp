@@ -13,16 +13,6 @@ uint64_t next_sequence() {
   return counter.fetch_add(1, std::memory_order_relaxed);
 }
 
-uint64_t HookList::add(Hook h) {
-  static std::atomic<uint64_t> ids{1};
-  hooks.emplace_back(ids++, std::move(h));
-  return hooks.back().first;
-}
-
-void HookList::remove(uint64_t id) {
-  std::erase_if(hooks, [id](const auto& h) { return h.first == id; });
-}
-
 void Node::destroy(Node* n) {
   static constinit thread_local Node* pending [[gnu::tls_model("initial-exec")]] = nullptr;
   static constinit thread_local bool busy [[gnu::tls_model("initial-exec")]] = false;

@@ -68,6 +68,8 @@ struct BackwardLock {
   }
 };
 
+constexpr uint64_t kKeeper = 0;  // id of the hook that retain_grad() sets; others count from 1
+
 uint64_t add_tensor_hook(Tensor t, py::function fn) {
   MG_CHECK(needs_grad(*t), Runtime, "register_hook: cannot register a hook on a tensor that doesn't require gradient");
   AutogradMeta& m = meta_of(*t);
@@ -76,7 +78,9 @@ uint64_t add_tensor_hook(Tensor t, py::function fn) {
   if (!e.node->is_leaf_sink()) {
     auto& list = e.node->extra().pre_hooks;
     const bool known = std::any_of(list.begin(), list.end(), [&](auto& h) { return h.second == m.hooks; });
-    if (!known) list.emplace_back(int(e.output), m.hooks);
+    // before a keeper (retain_grad): that one sees the gradient as the other hooks left it, whenever they came
+    const auto keeper = [](auto& h) { return !h.second->hooks.empty() && h.second->hooks.front().first == kKeeper; };
+    if (!known) list.emplace(std::find_if(list.begin(), list.end(), keeper), int(e.output), m.hooks);
   }
   return m.hooks->add(python_hook(std::move(fn)));
 }
@@ -90,7 +94,7 @@ void retain_grad(Tensor t) {
   // The tensor owns its node, so the node's hook must not own the tensor: `grad_sink` is reset when the tensor's meta dies.
   AutogradMeta& meta = meta_of(*t);
   meta.grad_sink = std::make_shared<AutogradMeta*>(&meta);
-  list->add([sink = std::weak_ptr<AutogradMeta*>(meta.grad_sink)](const Tensor& g) -> Tensor {
+  list->hooks.emplace_back(kKeeper, [sink = std::weak_ptr<AutogradMeta*>(meta.grad_sink)](const Tensor& g) -> Tensor {
     static OpRef add_op{"add"};
     if (auto alive = sink.lock()) {
       AutogradMeta& m = **alive;

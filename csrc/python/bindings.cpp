@@ -16,6 +16,7 @@ PYBIND11_MODULE(_core, m) {
   install_errors(m.ptr());
   install_scalar_types(m.ptr());
   install_op_types(m.ptr());
+  install_overrides(m.ptr());
   install_tensor_type(m.ptr());
   install_module_base(m.ptr());
   bind_construct(m);

@@ -60,6 +60,11 @@ int64_t to_int(const Op& op, const Arg& arg, PyObject* o, const char* expected);
 // Number, 0-d NumPy scalar, Tensor or ndarray -> Value; false for anything else (operators then return NotImplemented).
 bool convert_operand(PyObject* o, Value& out, ArgBuffer& buffer);
 PyObject* call_op(const Op& op, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames, Write mode);
+// __torch_function__ (overrides.cpp). `overriding`: some class overrides. call_overridden() is false when no argument does.
+extern bool overriding;
+bool call_overridden(PyObject* function, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames, PyObject** result);
+bool found_foreign(PyObject* const* args, Py_ssize_t n);
+void install_overrides(PyObject* module);
 PyObject* make_op_function(const Op* op, Write mode, bool method);
 void install_op_types(PyObject* module);
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import minigrad as mg
+from minigrad._tensor_more import _disabled_torch_function_impl
 
 from .parameter import Parameter
 
@@ -43,6 +44,8 @@ def _refusal(name: str) -> Any:
 
 class UninitializedTensorMixin:
     """What both kinds share."""
+
+    __torch_function__ = _disabled_torch_function_impl
 
     cls_to_become: type
 

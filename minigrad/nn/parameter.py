@@ -10,6 +10,7 @@ from collections import OrderedDict
 from typing import Any
 
 import minigrad as mg
+from minigrad._tensor_more import _disabled_torch_function_impl
 
 __all__ = ["Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter", "UninitializedTensorMixin", "is_lazy"]
 
@@ -35,6 +36,8 @@ class Parameter(mg.Tensor, metaclass=_ParameterMeta):
         >>> w.requires_grad
         True
     """
+
+    __torch_function__ = _disabled_torch_function_impl
 
     def __new__(cls, data: mg.Tensor | None = None, requires_grad: bool = True) -> Parameter:
         if data is None:
@@ -80,6 +83,8 @@ class Buffer(mg.Tensor, metaclass=_BufferMeta):
         data: the values; shared, not copied.
         persistent: whether it is part of the module's state_dict.
     """
+
+    __torch_function__ = _disabled_torch_function_impl
 
     def __new__(cls, data: mg.Tensor | None = None, *, persistent: bool = True) -> mg.Tensor:
         if data is None:
