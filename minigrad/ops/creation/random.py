@@ -85,11 +85,26 @@ def _first_only(name: str) -> Any:
     return formula
 
 
+_SHAPES = ((), (0,), (7,), (3, 5), (1025,))
+
+
+def _constants(*bounds: tuple[float, float]) -> Any:
+    """Samples without gradients: positive arguments within the bounds, dense, broadcast and strided."""
+    def samples(s: Any) -> list[Any]:
+        def args(shapes: Any, **how: Any) -> Any:
+            return s(*(s.t(*k, low=low, high=high, grad=False, **how) for k, (low, high) in zip(shapes, bounds)))
+
+        count = len(bounds)
+        return [args([k] * count) for k in _SHAPES] + [args([(3, 1), (2, 3, 4), (4,)][:count]), args([(4, 5)] * count, layout="step")]
+
+    return samples
+
+
 _GRAD = dict(namespace=None, no_ref_reason="compared with finite differences of SciPy's quantiles in test_distributions_samplers.py",
-             no_samples_reason="like the reference")
-op("_standard_gamma_grad(input, output) -> out", meta="binary_float", dinput=_first_only("_standard_gamma_grad"),
+             no_torch_reason="PyTorch's are approximations good to 1e-3; see test_distributions_samplers.py")
+op("_standard_gamma_grad(input, output) -> out", meta="binary_float", samples=_constants((0.3, 5.0), (0.2, 6.0)), dinput=_first_only("_standard_gamma_grad"),
    doutput=_first_only("_standard_gamma_grad"), doc="d output / d input of a Gamma(input, 1) sample. " + _IMPLICIT, **_GRAD)
-op("_dirichlet_grad(x, alpha, total) -> out", meta="ternary_float_only",
+op("_dirichlet_grad(x, alpha, total) -> out", meta="ternary_float_only", samples=_constants((0.1, 0.9), (0.3, 3.0), (3.5, 6.0)),
    **{f"d{name}": _first_only("_dirichlet_grad") for name in ("x", "alpha", "total")},
    doc="dx / d alpha / (1 - x) of a Beta(alpha, total - alpha) sample x, the second parameter held fixed. " + _IMPLICIT, **_GRAD)
 op("_standard_gamma(input, generator: generator? = None) -> out", meta="random_of", namespace=None,
