@@ -294,25 +294,16 @@ def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
     return out
 
 
-def _untyped_storage(self: Tensor) -> Any:
-    """The bytes this tensor looks at, shared with its views (`minigrad.UntypedStorage`)."""
-    from minigrad.storage import UntypedStorage
+def _of_storage(name: str) -> Callable:
+    """A method that lives in minigrad/storage.py, imported on first use."""
 
-    return UntypedStorage.of(self)
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        from minigrad import storage
 
+        return getattr(storage, name)(self, *args, **kwargs)
 
-def _storage(self: Tensor) -> Any:
-    """The storage as elements of this tensor's dtype (`minigrad.TypedStorage`); PyTorch's older form."""
-    from minigrad.storage import STORAGE_NAMES, UntypedStorage, storage_class
-
-    return storage_class(STORAGE_NAMES[str(self.dtype).split(".")[1]])(wrap_storage=UntypedStorage.of(self))
-
-
-def _set(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = None, stride: Any = None) -> Tensor:
-    """Let this tensor look at the memory of another tensor or storage."""
-    from minigrad.storage import set_tensor
-
-    return set_tensor(self, source, storage_offset, size, stride)
+    method.__name__ = name
+    return method
 
 
 # --- hooks -------------------------------------------------------------------------------------------------------------
@@ -386,7 +377,8 @@ def _attach() -> None:
         "to": _to, "type": _type, "cpu": _cpu, "cuda": _cuda, "numpy": _numpy,
         "__array__": _array, "__dlpack__": _dlpack, "__dlpack_device__": _dlpack_device, "__reduce_ex__": _reduce_ex,
         "__setstate__": _setstate, "__deepcopy__": _deepcopy, "__format__": _format, "__contains__": _contains,
-        "untyped_storage": _untyped_storage, "storage": _storage, "_typed_storage": _storage, "set_": _set,
+        "untyped_storage": _of_storage("untyped_storage"), "storage": _of_storage("typed_storage"),
+        "_typed_storage": _of_storage("typed_storage"), "set_": _of_storage("set_tensor"),
         "register_hook": _register_hook, "register_post_accumulate_grad_hook": _register_post_accumulate_grad_hook,
     }  # fmt: skip
     for name, method in methods.items():

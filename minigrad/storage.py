@@ -102,6 +102,11 @@ class UntypedStorage:
         """Whether the memory is shared between processes."""
         return bool(self._bytes.is_shared()) if hasattr(self._bytes, "is_shared") else False
 
+    def share_memory_(self) -> UntypedStorage:
+        """Move the bytes to memory that other processes can map."""
+        self._bytes.share_memory_()
+        return self
+
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return UntypedStorage(self._bytes[index].tolist())
@@ -340,6 +345,17 @@ def deepcopy_data(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
     """A detached plain copy on a copied storage; what shared memory before shares it in the copies."""
     storage = UntypedStorage.of(tensor).__deepcopy__(memo)
     return storage.tensor(tensor.dtype, tuple(tensor.shape), tuple(tensor.stride()), tensor.storage_offset())
+
+
+def untyped_storage(tensor: Tensor) -> UntypedStorage:
+    """`x.untyped_storage()`: the bytes a tensor looks at, shared with its views."""
+    return UntypedStorage.of(tensor)
+
+
+def typed_storage(tensor: Tensor) -> TypedStorage:
+    """`x.storage()`: the storage as elements of the tensor's dtype; PyTorch's older form."""
+    kind = storage_class(STORAGE_NAMES[str(tensor.dtype).rpartition(".")[2]])
+    return kind(wrap_storage=UntypedStorage.of(tensor))
 
 
 def set_tensor(tensor: Tensor, source: Any = None, storage_offset: int = 0, size: Any = None, stride: Any = None) -> Tensor:

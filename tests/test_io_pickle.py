@@ -83,6 +83,8 @@ def test_storages():
     assert pickle.loads(pickle.dumps(storage)).tolist() == storage.tolist()
     assert copy.deepcopy(typed).tolist() == typed.tolist() and mg.UntypedStorage(4).nbytes() == 4
     assert mg.LongStorage([1, 2]).tolist() == [1, 2]
+    shared = mg.ones(4)
+    assert shared.untyped_storage().share_memory_().is_shared() and shared.is_shared() and shared.tolist() == [1, 1, 1, 1]
     fresh = mg.zeros(2)
     fresh.untyped_storage().resize_(16)
     assert fresh.untyped_storage().nbytes() == 16
