@@ -58,8 +58,8 @@ def _linger() -> None:
 
 
 def _linger_at_exit() -> None:
-    # After the feeder threads of queues (priority -5), which is when tensors are pickled.
-    util.Finalize(None, _linger, exitpriority=-100)
+    # After the feeder threads of queues (priority -5), which pickle the tensors; before the folder with the socket goes (-100).
+    util.Finalize(None, _linger, exitpriority=-50)
 
 
 def init_reductions() -> None:
