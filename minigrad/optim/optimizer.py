@@ -208,6 +208,7 @@ class Optimizer:
         @functools.wraps(inner)
         def step(*args: Any, **kwargs: Any) -> Any:
             self = ref()
+            args = (self, *args)  # hooks see, and may replace, the optimizer as the first argument
             for hook in [*_global_optimizer_pre_hooks.values(), *self._optimizer_step_pre_hooks.values()]:
                 returned = hook(self, args, kwargs)
                 if returned is None:
@@ -217,7 +218,7 @@ class Optimizer:
                         f"{inner} must return None or a tuple of (new_args, new_kwargs), but got {returned}."
                     )
                 args, kwargs = returned
-            result = inner(self, *args, **kwargs) if bound else inner(*args, **kwargs)
+            result = inner(*args, **kwargs) if bound else inner(*args[1:], **kwargs)
             for hook in [*self._optimizer_step_post_hooks.values(), *_global_optimizer_post_hooks.values()]:
                 hook(self, args, kwargs)
             return result
