@@ -93,10 +93,28 @@ def test_refusals(name):
 
 def test_a_kernel_never_sees_one():
     x = coo(mg)
-    linear = mg.nn.functional.linear
-    for call in (lambda: mg.exp(x), lambda: x.cumsum(0), lambda: linear(mg.ones(2, 3), x), lambda: x.sort(), lambda: x.tolist()):
+    for call in (lambda: mg.exp(x), lambda: x.cumsum(0), lambda: x.where(mg.ones(4, 3) > 0, 0), lambda: x.sort(), lambda: x.tolist()):
         with pytest.raises(NotImplementedError, match="to_dense"):
             call()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: mg.sparse_coo_tensor([[0], [7]], [1.0], (2, 3)),
+        lambda: mg.sparse_coo_tensor([[0], [7]], [1.0], (2, 3), is_coalesced=True),
+        lambda: mg.sparse_coo_tensor([[5], [0]], [1.0], (2, 3)),
+        lambda: mg.sparse_coo_tensor([[5], [0]], [1.0], (2, 3), is_coalesced=True),
+        lambda: mg.sparse_coo_tensor([[0], [-1]], [1.0], (2, 3), is_coalesced=True),
+        lambda: mg.sparse_csr_tensor([0, 5, 1], [0], [1.0], (2, 3)),
+        lambda: mg.sparse_csr_tensor([0, 2, 9], [0], [1.0], (2, 3)),
+        lambda: mg.sparse_csr_tensor([0, 1, 1], [9], [1.0], (2, 3)),
+    ],
+)
+def test_indices_outside_are_errors_when_used(make):
+    for use in (lambda x: x @ mg.ones(3, 2), lambda x: x.to_dense(), lambda x: x.to_sparse().coalesce().to_dense()):
+        with pytest.raises((IndexError, RuntimeError)):
+            use(make())
 
 
 # --- making and converting ----------------------------------------------------------------------------------------------------
@@ -175,6 +193,7 @@ CALLS = {
     "torch.mm": lambda lib, x: lib.mm(x, dense(lib, 3, 5)),
     "method mm": lambda lib, x: x.mm(dense(lib, 3, 5)),
     "dense @ sparse": lambda lib, x: dense(lib, 2, 4) @ x,
+    "linear": lambda lib, x: lib.nn.functional.linear(x, dense(lib, 2, 3), dense(lib, 2)),
     "mv": lambda lib, x: lib.mv(x, dense(lib, 3)),
     "matvec": lambda lib, x: x @ dense(lib, 3),
     "sparse @ sparse": lambda lib, x: lib.sparse.mm(x, x.t().coalesce()) if x.is_sparse else x @ x.to_dense().t(),
@@ -409,3 +428,21 @@ def test_embedding_bag_with_sparse_gradients():
             assert layer.weight.grad.is_sparse
             grads.append(layer.weight.grad.to_dense())
         np.testing.assert_allclose(grads[0].numpy(), grads[1].numpy(), rtol=1e-6)
+
+
+def test_inside_vmap_and_grad():
+    x = coo(mg, True)
+    batch = dense(mg, 5, 3)
+    same(mg.vmap(lambda v: x @ v)(batch), torch.tensor((batch @ x.to_dense().t()).numpy()))
+    got = mg.func.grad(lambda v: (x @ v).sum())(dense(mg, 3))
+    np.testing.assert_allclose(got.numpy(), x.to_dense().sum(0).numpy(), rtol=1e-6)
+
+
+def test_saving_and_loading():
+    import io
+
+    file = io.BytesIO()
+    mg.save({"a": coo(mg, True), "b": coo(mg, True).to_sparse_csr()}, file)
+    file.seek(0)
+    back = mg.load(file)
+    assert back["a"].is_sparse and back["b"].layout is mg.sparse_csr and mg.equal(back["b"].to_dense(), coo(mg).to_dense())

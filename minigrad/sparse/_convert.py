@@ -14,9 +14,12 @@ Tensor = _core.Tensor
 
 
 def flat_keys(indices: Tensor, sizes: Any) -> Tensor:
-    """(nnz,) row-major position of each column of `indices` in an array of `sizes`."""
+    """(nnz,) row-major position of each column of `indices` in an array of `sizes`; raises IndexError for one outside."""
     key = mg.zeros(indices.shape[1], dtype=mg.int64, device=indices.device)
-    for row, n in zip(indices, sizes):
+    for d, (row, n) in enumerate(zip(indices, sizes)):
+        if row.numel() and (int(row.min()) < 0 or int(row.max()) >= n):
+            wrong = int(row.min()) if int(row.min()) < 0 else int(row.max())
+            raise IndexError(f"sparse tensor: index {wrong} is out of range for dimension {d} of size {n}")
         key = key * int(n) + row
     return key
 
@@ -52,7 +55,10 @@ def compressed_to_plain(pointers: Tensor, nnz: int) -> Tensor:
 
 def plain_to_compressed(rows: Tensor, count: int) -> Tensor:
     """Where each of `count` rows begins in the sorted `rows`: (count + 1,)."""
-    return mg.cat([rows.new_zeros(1), mg.bincount(rows, minlength=count).cumsum(0)])
+    counts = mg.bincount(rows, minlength=count)
+    if counts.shape[0] > count:
+        raise IndexError(f"sparse tensor: index {counts.shape[0] - 1} is out of range for a dimension of size {count}")
+    return mg.cat([rows.new_zeros(1), counts.cumsum(0)])
 
 
 def coo_parts(x: SparseTensor) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from minigrad.sparse._convert import coalesce, coo_parts, flat_keys, plain_to_co
 from minigrad.sparse._tensor import SparseTensor, like, make
 
 Tensor = _core.Tensor
+_NO_PADDING = -(1 << 62)  # a padding index that no entry can have
 _rules: dict[str, Callable] = {}
 _writes: dict[str, Callable] = {}  # in-place forms
 # f(0) = 0, so that only the values change. The registry cannot know this: it is a fact of the mathematics.
@@ -71,10 +72,24 @@ def times_dense(x: SparseTensor, dense: Tensor) -> Tensor:
     """(M, K) sparse @ (K, N) dense -> (M, N) dense: gather, scale, add up by row."""
     if x.dense_dim():
         raise NotImplementedError("mm: not implemented for sparse tensors with dense dimensions. Try x.to_dense().")
+    sorted_rows = x._kind is sparse_csr or (x._kind is sparse_coo and x._coalesced)
+    if sorted_rows and x.dtype == dense.dtype and x.dtype in (mg.float32, mg.float64):
+        return _bags(x, dense)
     indices, values = coo_parts(x)
     dtype = mg.promote_types(values.dtype, dense.dtype)
     parts = dense.index_select(0, indices[1].to(mg.int64)).to(dtype) * values.to(dtype).unsqueeze(1)
     return parts.new_zeros((x.shape[0], dense.shape[1])).index_add(0, indices[0].to(mg.int64), parts)
+
+
+def _bags(x: SparseTensor, dense: Tensor) -> Tensor:
+    """times_dense with embedding_bag's kernel: rows are bags of columns, and the (nnz, N) products are never stored."""
+    if x._kind is sparse_csr:
+        pointers, columns = x._indices_
+    else:
+        rows, columns = x._indices_[0]
+        pointers = plain_to_compressed(rows, x.shape[0])
+    columns, pointers = columns.to(mg.int64).contiguous(), pointers.to(mg.int64)
+    return functions["_bag_sum"](dense.contiguous(), columns, pointers, x._vals.contiguous(), _NO_PADDING)
 
 
 def times_sparse(a: SparseTensor, b: SparseTensor) -> SparseTensor:
@@ -133,6 +148,15 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
         lead = b.movedim(-2, 0)
         return mm(a, lead.reshape(lead.shape[0], -1)).reshape(a.shape[0], *lead.shape[1:]).movedim(0, -2)
     raise NotImplementedError(f"matmul: not implemented for sparse tensors of {a.dim()} and {b.dim()} dimensions. Try x.to_dense().")
+
+
+@rule("linear")
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """input @ weight.T + bias, one of the two sparse."""
+    if is_sparse(bias) or (is_sparse(input) and is_sparse(weight)) or input.dim() != 2:
+        raise NotImplementedError("linear: only implemented for one sparse matrix, as input or weight. Try x.to_dense().")
+    product = mm(input, weight.t() if is_sparse(input) else transpose(weight, 0, 1))
+    return product if bias is None else product + bias
 
 
 @rule("addmm")

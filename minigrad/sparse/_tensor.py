@@ -248,6 +248,10 @@ class SparseTensor(Tensor):
             part.share_memory_()
         return self
 
+    def is_shared(self) -> bool:
+        """Whether the values are in shared memory."""
+        return self._vals.is_shared()
+
     def sparse_resize_(self, size: Any, sparse_dim: int, dense_dim: int) -> SparseTensor:
         """Not implemented: make a new tensor with another `size`."""
         raise NotImplementedError("sparse_resize_: not implemented. Try sparse_coo_tensor(x.indices(), x.values(), size).")
