@@ -230,3 +230,22 @@ def test_stateless_names():
     with pytest.warns(FutureWarning):
         assert mg.nn.utils.stateless.functional_call(layer, values, mg.ones(1, 1)).tolist() == [[1.0]]
     assert set(torch.nn.utils.__all__) <= set(mg.nn.utils.__all__)
+
+
+def test_named_member_accessor():
+    for lib in (mg, torch):
+        import importlib
+
+        module = importlib.import_module(lib.__name__ + ".nn.utils._named_member_accessor")
+        net = lib.nn.Sequential(lib.nn.Linear(2, 2), lib.nn.BatchNorm1d(2))
+        access = module.NamedMemberAccessor(net)
+        before = net[0].weight
+        assert access.get_tensor("0.weight") is before and access.get_submodule("1") is net[1]
+        assert access.swap_tensor("0.weight", lib.ones(2, 2)) is before
+        assert net[0].weight.tolist() == [[1, 1], [1, 1]]
+        access.set_tensors_dict({"0.bias": lib.zeros(2), "1.running_mean": lib.ones(2)})
+        assert net[1].running_mean.tolist() == [1, 1]
+        missing, unexpected = access.check_keys(["0.weight", "nothing"])
+        assert unexpected == ["nothing"] and "0.bias" in missing
+        with pytest.raises(AttributeError):
+            access.get_tensor("0.nothing")
