@@ -1,4 +1,5 @@
 // OpNode: unpacking of saved values (with the version check) and the call of the op's formula.
+#include "../core/profile.h"
 #include "saved_hooks.h"
 
 namespace mg {
@@ -86,6 +87,8 @@ Dims OpNode::input_sizes(int arg, int item) const {
   return e.node->outputs[int(e.output)].sizes;
 }
 
+static bool no_handler() { return !handlers_exist() || no_handler_but_profile(); }
+
 void OpNode::apply(Tensor* grads, Tensor* result) {
   if (released && has_saved) already_freed(*this);
   Formula& formula = *op->formula;
@@ -94,7 +97,7 @@ void OpNode::apply(Tensor* grads, Tensor* result) {
     return formula.apply(*this, grads, result);
   }
   // The usual hot case in short; apply() knows all of them.
-  if (formula.native != nullptr && Formula::native_enabled && !handlers_exist() && op->n_out == 1 && !is_complex(outputs[0].dtype) &&
+  if (formula.native != nullptr && Formula::native_enabled && no_handler() && op->n_out == 1 && !is_complex(outputs[0].dtype) &&
       grads[0].defined() && formula.native(*this, grads, result))
     return;
   formula.apply(*this, grads, result);
