@@ -349,3 +349,36 @@ def test_mutation_allowed(lib):
     lib.autograd.graph.increment_version(y)
     with pytest.raises(RuntimeError, match="inplace"):
         y.sum().backward()
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_autocast_is_the_same_in_the_second_run(reentrant):
+    mg.manual_seed(0)
+    layer, x = mg.nn.Linear(4, 4), mg.randn(2, 4)
+    seen = []
+
+    def piece(v):
+        y = layer(v)
+        seen.append(y.dtype)
+        return y.tanh()
+
+    v = x.detach().requires_grad_()
+    with mg.autocast("cpu", dtype=mg.bfloat16):
+        y = mg.utils.checkpoint.checkpoint(piece, v, use_reentrant=reentrant)
+    y.float().sum().backward()
+    assert seen == [mg.bfloat16, mg.bfloat16]
+
+
+def test_inside_function_transforms():
+    def piece(v):
+        return v.sin().exp().sum()
+
+    x = mg.rand(3, 4)
+    checked = lambda v: mg.utils.checkpoint.checkpoint(piece, v, use_reentrant=False)  # noqa: E731
+    for transform in (
+        lambda f: mg.func.grad(f)(x[0]),
+        lambda f: mg.vmap(mg.func.grad(f))(x),
+        lambda f: mg.func.hessian(f)(x[0]),
+        lambda f: mg.autograd.functional.jacobian(f, x[0]),
+    ):
+        np.testing.assert_allclose(transform(checked).numpy(), transform(piece).numpy(), rtol=1e-6)
