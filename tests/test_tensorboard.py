@@ -147,6 +147,39 @@ def test_figures_and_sounds(tmp_path):
     assert dict(proto.decode(found[b"sound"][6]))[3] == 100
 
 
+class Block(mg.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = mg.nn.Linear(4, 4), mg.nn.Sequential(mg.nn.ReLU(), mg.nn.Linear(4, 2))
+
+    def forward(self, x):
+        y = self.b(self.a(x) + x)
+        return y, y.sum()
+
+
+def test_graphs(tmp_path, capsys):
+    with SummaryWriter(tmp_path) as w:
+        w.add_graph(Block(), mg.ones(3, 4), verbose=True)
+    printed = capsys.readouterr().out
+    assert "Block/a/weight" in printed
+    records = [dict(proto.decode(record)) for record in read_records(next(tmp_path.iterdir()))]
+    graph = next(fields[4] for fields in records if 4 in fields)
+    nodes = {}
+    for field, raw in proto.decode(graph):
+        if field == 1:
+            fields = proto.decode(raw)
+            nodes[dict(fields)[1].decode()] = (dict(fields)[2].decode(), [v.decode() for k, v in fields if k == 3])
+    assert {"Block/a/weight", "Block/a/bias", "Block/b/1/weight", "input/0", "output/0", "output/1"} <= set(nodes)
+    assert nodes["Block/Add"][1][1] == "input/0" and nodes["Block/Add"][1][0].startswith("Block/a/")
+    assert nodes["Block/b/0/Relu"][1] == ["Block/Add"] and nodes["output/1"][1] == ["Block/Sum"]
+    assert all(source in nodes for _, sources in nodes.values() for source in sources)
+    proto_class = pytest.importorskip("tensorboard.compat.proto.graph_pb2", reason="the tensorboard package is not installed")
+    parsed = proto_class.GraphDef.FromString(graph)
+    assert len(parsed.node) == len(nodes)
+    weight = next(node for node in parsed.node if node.name == "Block/b/1/weight")
+    assert [d.size for d in weight.attr["_output_shapes"].list.shape[0].dim] == [2, 4]
+
+
 def test_files_and_life(tmp_path, monkeypatch):
     w = SummaryWriter(tmp_path / "run", filename_suffix=".end", purge_step=5)
     w.add_scalar("a", 1, 1)
@@ -168,7 +201,7 @@ def test_files_and_life(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with SummaryWriter(comment="_c") as w:
         assert w.get_logdir().startswith("runs") and w.get_logdir().endswith("_c")
-        for call in (lambda: w.add_graph(None), lambda: w.add_embedding(None), lambda: w.add_video("a", None)):
+        for call in (lambda: w.add_mesh(None), lambda: w.add_embedding(None), lambda: w.add_video("a", None)):
             with pytest.raises(NotImplementedError, match="SummaryWriter"):
                 call()
         with pytest.raises(TypeError, match="dictionary"):

@@ -232,6 +232,24 @@ class SummaryWriter:
             for tag, value in metric_dict.items():
                 writer.add_scalar(tag, value, global_step)
 
+    def add_graph(self, model: Any, input_to_model: Any = None, verbose: bool = False, use_strict_trace: bool = True) -> None:
+        """The graph of a module, from one call of it: operations in the scopes of their modules, parameters and inputs as leaves.
+
+        Args:
+            model: the module.
+            input_to_model: what to call it with, a tensor or a tuple of arguments.
+            verbose: print the names of the graph's nodes.
+            use_strict_trace: accepted.
+        """
+        from .graph import graph_of
+
+        graph = graph_of(model, input_to_model)
+        if verbose:
+            for field, node in proto.decode(graph):
+                if field == 1:
+                    print(dict(proto.decode(node))[1].decode())
+        self._get_file_writer().add_event(proto.event(time.time(), graph=graph))
+
     def flush(self) -> None:
         """Wait until everything is in the files."""
         for writer in (self.all_writers or {}).values():
@@ -280,7 +298,6 @@ def _missing(name: str, remedy: str) -> Callable[..., None]:
 
 
 for _name, _remedy in {
-    "add_graph": "Try add_text(tag, repr(model)).",
     "add_onnx_graph": "Try add_text.",
     "add_embedding": "Try safetensors files and the projector's own upload.",
     "add_video": "Try add_images of some frames.",
