@@ -292,3 +292,26 @@ def test_swapped_parameters_and_state():
         results.append([array(p) for p in others.values()])
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", [n for n in CLASSES if n != "LBFGS"])
+def test_half_precision(name, dtype):
+    for options in (option_sets(name)[0], option_sets(name)[-1]):
+        if dtype == "float16":
+            options = {k: v for k, v in options.items() if k != "eps"}
+        ends = []
+        for lib in (mg, torch):
+            params = [lib.nn.Parameter(p.detach().to(getattr(lib, dtype))) for p in parameters(lib, shapes_of(name))]
+            optimizer = getattr(lib.optim, name)(params, **options)
+            for i in range(3):
+                grads = parameters(lib, shapes_of(name), i + 5)
+                for p, grad in zip(params, grads, strict=True):
+                    p.grad = grad.detach().to(p.dtype)
+                optimizer.step()
+            state = optimizer.state_dict()["state"].get(0, {})
+            kinds = {k: str(v.dtype).rpartition(".")[2] for k, v in state.items()}
+            ends.append((kinds, [array(p.detach().float()) for p in params]))
+        assert ends[0][0] == ends[1][0]  # state has the parameter's dtype, steps stay float32
+        for a, b in zip(ends[0][1], ends[1][1], strict=True):
+            np.testing.assert_allclose(a, b, atol=0.03)
