@@ -137,6 +137,16 @@ def test_whole_modules(tmp_path):
     assert again(mg.from_numpy(x)).tolist() == ours(mg.from_numpy(x)).tolist()
 
 
+def test_hooks_of_whole_modules_still_run(tmp_path):
+    theirs = torch.nn.utils.spectral_norm(torch.nn.Linear(4, 3)).eval()
+    torch.save(theirs, tmp_path / "m.pt")
+    ours = mg.load(tmp_path / "m.pt", weights_only=False)
+    x = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+    np.testing.assert_allclose(
+        ours(mg.from_numpy(x)).detach().numpy(), theirs(torch.from_numpy(x)).detach().numpy(), rtol=1e-4, atol=1e-5
+    )
+
+
 def test_training_state_crosses_over(tmp_path):
     """A run begun in torch goes on here."""
     theirs = torch.nn.Linear(3, 2)

@@ -24,6 +24,9 @@ from ._state import _EXTRA_STATE, StateMixin, _IncompatibleKeys, _PreHook  # noq
 from ._traverse import TraverseMixin
 
 T = TypeVar("T", bound="Module")
+_global_parameter_registration_hooks = _registration.hooks["parameter"]  # PyTorch's names for the tables, which libraries loop over
+_global_buffer_registration_hooks = _registration.hooks["buffer"]
+_global_module_registration_hooks = _registration.hooks["module"]
 _grad_t = tuple[mg.Tensor, ...] | mg.Tensor
 _EXTRA_STATE_KEY_SUFFIX, _WrappedHook = _EXTRA_STATE, _PreHook  # PyTorch's names
 _HOOK_TABLES = (
@@ -228,6 +231,8 @@ class Module(HookMixin, TraverseMixin, StateMixin, ConvertMixin, ModuleBase):
         self.__dict__.update(state)
         for table in _HOOK_TABLES:  # files written before a kind of hook existed
             self.__dict__.setdefault(table, OrderedDict())
+        if any(self.__dict__[table] for table in _HOOK_TABLES):  # files of PyTorch do not say so
+            self.__dict__["_has_hooks"] = True
         self.__dict__.setdefault("_non_persistent_buffers_set", set())
         self.__dict__.setdefault("_is_full_backward_hook", None)
 
