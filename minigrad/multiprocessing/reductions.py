@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 import time
 from multiprocessing import resource_sharer, util
 from multiprocessing.reduction import DupFd, ForkingPickler
@@ -42,10 +43,22 @@ def reduce_tensor(tensor: mg.Tensor) -> tuple:
         return tensor.__reduce_ex__(2)
     segment = _core.share_storage(tensor)
     place = (_core.storage_nbytes(tensor), tensor.dtype, tuple(tensor.shape), tuple(tensor.stride()), tensor.storage_offset())
-    return rebuild_tensor, (DupFd(segment.fd), *place, tensor.requires_grad), getattr(tensor, "__dict__", None) or None
+    with _sharing:
+        descriptor = DupFd(segment.fd)
+        _keep_address()
+    return rebuild_tensor, (descriptor, *place, tensor.requires_grad), getattr(tensor, "__dict__", None) or None
 
 
+_sharing = threading.Lock()
 LINGER = 20.0  # seconds a child that has ended waits for others to take what it sent
+
+
+def _keep_address() -> None:
+    """Let the socket at which receivers ask for descriptors go with its folder, after `_linger`, not first thing at exit."""
+    listener = getattr(getattr(resource_sharer._resource_sharer, "_listener", None), "_listener", None)
+    unlink = getattr(listener, "_unlink", None)
+    if unlink is not None:
+        unlink.cancel()
 
 
 def _linger() -> None:
@@ -57,7 +70,17 @@ def _linger() -> None:
         time.sleep(0.002)
 
 
+def _let_feeders_share(again: bool) -> None:
+    """At the beginning of each round of finalizers: a queue's thread that just opened the socket must have kept its address first."""
+    with _sharing:
+        if again:
+            util.Finalize(None, _let_feeders_share, args=(False,), exitpriority=1000)
+
+
 def _linger_at_exit() -> None:
+    global _sharing
+    _sharing = threading.Lock()  # a new one after a fork: a thread of the parent may have held it
+    util.Finalize(None, _let_feeders_share, args=(True,), exitpriority=1000)
     # After the feeder threads of queues (priority -5), which pickle the tensors; before the folder with the socket goes (-100).
     util.Finalize(None, _linger, exitpriority=-50)
 
