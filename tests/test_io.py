@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import math
 import os
 import pathlib
 import pickle
+import tempfile
 from collections import OrderedDict
 
 import numpy as np
@@ -307,6 +309,13 @@ def test_arguments(tmp_path):
     file = WriteOnly()
     mg.save({"a": a}, file)
     assert mg.load(io.BytesIO(file.data))["a"].shape == (4,)
+    for opener in (gzip.open, lambda p, mode: tempfile.NamedTemporaryFile(mode) if mode == "wb" else None, open):
+        with opener(tmp_path / "f", "wb") as stream:
+            mg.save({"a": a}, stream)
+        if opener is not open and opener is not gzip.open:
+            continue
+        with opener(tmp_path / "f", "rb") as stream:
+            assert mg.load(stream)["a"].shape == (4,)
     buffer = io.BytesIO(b"before")
     buffer.seek(6)
     mg.save({"a": a}, buffer)  # an archive in the middle of a file

@@ -79,9 +79,10 @@ def output(f: Any) -> Iterator[BinaryIO]:
         return
     if not hasattr(f, "write"):
         raise AttributeError(f"expected 'f' to be string, path, or a file-like object with a 'write' attribute, got {type(f)}")
-    # Containers note positions from their own start: write straight only where that is the start of the file.
-    if isinstance(f, io.IOBase) and f.seekable() and f.tell() == 0 and not isinstance(f, io.TextIOBase):
-        yield f  # type: ignore[misc]
+    # Containers note positions from their own start, and go back to write headers: straight only into files that can do both
+    # (a GzipFile calls itself seekable, and is not when it writes).
+    if isinstance(f, (io.BufferedWriter, io.BufferedRandom, io.BytesIO)) and f.seekable() and f.tell() == 0:
+        yield f
         return
     buffer = io.BytesIO()
     yield buffer
