@@ -39,6 +39,7 @@ CASES = {
     "expand beyond 2**63": lambda m: m.ones(4).unsqueeze(1).expand(4, 2**61),
     "repeat_interleave 2**61": lambda m: m.tensor([[1, 1]]).repeat_interleave(2**62),
     "offset of nothing": lambda m: m.ones(()).as_strided((1, 0), (0, 1), 2**61).exp(),
+    "negative stride of nothing": lambda m: m.ones(()).as_strided((0, 0), (1, -1)),
     # writes
     "copy_(3)": lambda m: m.ones(2).copy_(3), "copy_(2.5) of ints": lambda m: m.ones(2, dtype=m.int64).copy_(2.5),
     "copy_(300) of int8": lambda m: m.ones(2, dtype=m.int8).copy_(300), "copy_(True)": lambda m: m.zeros(2, 2).t().copy_(True),
@@ -56,6 +57,10 @@ CASES = {
     # rounding
     **{f"round {d} {t}": lambda m, d=d, t=t: m.round(m.tensor([1.5, 1e30, -2.25], dtype=getattr(m, t)), decimals=d)
        for d in (400, -400, 2**31, 40, -40) for t in ("float32", "float64")},
+    # bounds
+    **{f"clamp {b} {t}": lambda m, b=b, t=t: m.tensor([1, 100], dtype=getattr(m, t)).clamp(**b)
+       for b in ({"max": 300}, {"min": -129, "max": 3}, {"min": 2}, {"max": 40000}, {"min": -1}, {"min": 2.5})
+       for t in ("int8", "uint8", "int16", "int64")},
     # gradients
     "logit outside": lambda m: gradient(m.logit, m.tensor([-0.5, 0.5, 1.5, 0.0, 1.0, NAN], requires_grad=True)),
     "logit eps": lambda m: gradient(lambda x: m.logit(x, eps=0.1), m.tensor([-0.5, 0.5, 1.5, 0.0, 1.0], requires_grad=True)),

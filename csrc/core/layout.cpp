@@ -135,8 +135,8 @@ void check_in_bounds(const Dims& sizes, const Dims& strides, int64_t offset, con
   MG_CHECK(sizes.size() == strides.size(), Runtime, op, ": size ", sizes, " and stride ", strides, " differ in length");
   checked_numel(sizes, op);
   int64_t last = offset;
+  for (int64_t stride : strides) MG_CHECK(stride >= 0, Runtime, op, ": negative strides are not supported: got ", strides);
   for (int i = 0; i < sizes.size(); ++i) {
-    MG_CHECK(strides[i] >= 0, Runtime, op, ": negative strides are not supported: got ", strides);
     if (sizes[i] == 0) return;
     int64_t span;
     MG_CHECK(!__builtin_mul_overflow(sizes[i] - 1, strides[i], &span) && !__builtin_add_overflow(last, span, &last), Runtime,

@@ -93,6 +93,9 @@ def _below(input: Any, min: Any, max: Any) -> Any:
     return mg.logical_and(mg.lt(input, min), inside)
 
 
+_SMALL_INTEGERS = (mg.int8, mg.int16, mg.int32, mg.uint8)
+
+
 @composite(inplace=True, aliases=("clip",), samples="unary", ref="clamp",
            # a negative bound wraps in uint8, as in PyTorch
            dtypes=("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "bool"),
@@ -123,6 +126,10 @@ def clamp(
             "clamp: no bound given: got min=None and max=None, expected at least one. Try clamp(x, "
             "min=0)."
         )
+    if input.dtype in _SMALL_INTEGERS:
+        for bound in (min, max):
+            if type(bound) is int:
+                functions["_full"]((), bound, input.dtype)  # raises for what does not fit: it would wrap
     if out is not None:
         return into("clamp", clamp(input, min, max), out)
     if max is None:
