@@ -98,7 +98,7 @@ class save_on_cpu(saved_tensors_hooks):  # noqa: N801  torch's name
 
 
 @contextlib.contextmanager
-def disable_saved_tensors_hooks(error_message: str, is_fatal: bool = False) -> Iterator[None]:
+def disable_saved_tensors_hooks(error_message: str) -> Iterator[None]:
     """Inside the block, entering `saved_tensors_hooks` raises RuntimeError(error_message)."""
     active = _core.set_saved_hooks(None)
     _core.set_saved_hooks(active)
