@@ -18,7 +18,10 @@ from minigrad.testing.fuzz.program import Call, Make, Program, Ref, Text
 
 LARGEST, SMALLEST = 1e4, 1e-6
 # References that hold for the op's samples only: floating inputs, distinct indices, positive sizes, small orders.
-_WRITTEN_FOR_SAMPLES = r"interpolate|upsample|embedding|pool|unfold|polygamma|round|trapezoid|fft|quantile|dist|_norm|gradient|grid|hardtanh"
+_WRITTEN_FOR_SAMPLES = (
+    r"interpolate|upsample|embedding|pool|unfold|polygamma|round|"
+    r"trapezoid|fft|quantile|dist|_norm|gradient|grid|hardtanh"
+)
 
 
 def _plain_call(program: Program) -> tuple[Call, OpInfo] | None:
