@@ -10,7 +10,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["SDPBackend", "WARN_FOR_UNFUSED_KERNELS", "sdpa_kernel"]
+__all__ = [
+    "SDPBackend", "WARN_FOR_UNFUSED_KERNELS", "activate_flash_attention_impl", "current_flash_attention_impl",
+    "list_flash_attention_impls", "register_flash_attention_impl", "restore_flash_attention_impl", "sdpa_kernel",
+]  # fmt: skip
 
 WARN_FOR_UNFUSED_KERNELS = False
 
@@ -56,6 +59,40 @@ def sdpa_kernel(backends: list[SDPBackend] | SDPBackend, set_priority: bool = Fa
         yield {}
     finally:
         _allowed = before
+
+
+_flash: dict[str, Any] = {}  # registered by name; the functions below only keep the book
+_active_flash: str | None = None
+
+
+def register_flash_attention_impl(impl: str, *, register_fn: Any) -> None:
+    """Note a flash attention implementation; `register_fn()` runs when it is activated."""
+    _flash[impl] = register_fn
+
+
+def activate_flash_attention_impl(impl: str) -> None:
+    """Run the registration function of `impl`; raises ValueError for an unknown one."""
+    global _active_flash
+    if impl not in _flash:
+        raise ValueError(f"Unknown flash attention impl '{impl}'. Available implementations: {sorted(_flash)}")
+    _flash[impl]()
+    _active_flash = impl
+
+
+def list_flash_attention_impls() -> list[str]:
+    """Names of the registered implementations: none of our own."""
+    return sorted(_flash)
+
+
+def current_flash_attention_impl() -> str | None:
+    """The one that is active, or None."""
+    return _active_flash
+
+
+def restore_flash_attention_impl(_raise_warn: bool = True) -> None:
+    """Back to none."""
+    global _active_flash
+    _active_flash = None
 
 
 def __getattr__(name: str) -> Any:
