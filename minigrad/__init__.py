@@ -52,8 +52,9 @@ reshape = Tensor.reshape
 _LAZY = {
     "array_api", "nn", "optim", "data", "io", "serialization", "storage", "utils", "autograd", "testing", "linalg", "special",
     "random", "indexing", "masked", "fft", "signal", "func", "jit", "fx", "onnx", "compiler", "cuda", "cpu", "mps", "xpu", "mtia",
-    "accelerator", "backends", "distributed", "_custom_ops", "_tensor_str", "futures", "__config__", "__future__", "overrides", "library", "types", "version", "torch_version", "functional", "compat",
-    "_C", "_dynamo", "_utils", "_jit_internal", "amp", "hub", "profiler", "distributions", "sparse", "multiprocessing",
+    "accelerator", "backends", "distributed", "_custom_ops", "_tensor_str", "quasirandom", "return_types", "futures", "__config__",
+    "__future__", "overrides", "library", "types", "version", "torch_version", "functional", "compat", "_C", "_dynamo", "_utils",
+    "_jit_internal", "amp", "hub", "profiler", "distributions", "sparse", "multiprocessing",
 }  # fmt: skip
 _LAZY_FROM = ("_settings", "_legacy", "_functions", "amp._state", "_foreach")  # modules whose __all__ are names of this one
 _LAZY_NAMES = {

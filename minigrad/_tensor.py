@@ -200,7 +200,7 @@ def _type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
         dtype = next((getattr(_core, d) for d, t in _TYPE_NAMES.items() if t == name), None)
         if dtype is None:
             raise ValueError(f"type(): invalid type '{name}'")
-    return self.to(dtype)
+    return self.to(getattr(dtype, "dtype", dtype))  # of a legacy type, such as DoubleTensor
 
 
 TYPE_PREFIX = "minigrad."  # minigrad.compat makes it "torch."

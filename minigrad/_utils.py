@@ -62,6 +62,13 @@ def _get_available_device_type() -> None:
     return None
 
 
+def _get_device_module(device_type: str) -> Any:
+    """The module of a device type."""
+    from minigrad._settings import get_device_module
+
+    return get_device_module(device_type)
+
+
 def _rebuild_parameter(data: _core.Tensor, requires_grad: bool, backward_hooks: Any) -> Any:
     from minigrad.nn import Parameter
 

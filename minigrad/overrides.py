@@ -129,8 +129,13 @@ class Overridable:
     def __repr__(self) -> str:
         return repr(self.function)
 
-    def __reduce__(self) -> str:
-        return self.__qualname__
+    def __reduce__(self) -> Any:
+        return _published, (self.function,)
+
+
+def _published(function: Callable) -> Callable:
+    """What a pickle of an Overridable becomes: wrapped again where wrapping is on."""
+    return Overridable(function) if _core.overrides_enabled() else function
 
 
 def enable() -> None:
@@ -145,7 +150,10 @@ def enable() -> None:
     for f in (getattr(functional, n) for n in names):
         if isinstance(f, _types.FunctionType) and f.__module__.startswith("minigrad.nn._functional"):
             wrapped.setdefault(f, Overridable(f))
-    holders = [vars(m) for n, m in sys.modules.items() if n.split(".")[0] == "minigrad" and ".ops." not in n and m is not None]
+    # where a function is defined it stays plain: modules made before hold it, and pickle finds it there
+    homes = (".ops.", "minigrad.nn._functional.")
+    modules = [(n, m) for n, m in sys.modules.items() if n.split(".")[0] == "minigrad" and m is not None]
+    holders = [vars(m) for n, m in modules if not any(home in n for home in homes)]
     for table in [*holders, *namespaces.values()]:
         for name, value in list(table.items()):
             if isinstance(value, _types.FunctionType) and value in wrapped:

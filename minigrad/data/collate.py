@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence
 from typing import Any
@@ -170,3 +171,6 @@ def default_collate(batch: Any) -> Any:
     """
     _know_numpy()
     return collate(batch, collate_fn_map=default_collate_fn_map)
+
+
+np_str_obj_array_pattern = re.compile(r"[SaUO]")  # PyTorch's name for the kinds of NumPy arrays that do not become tensors

@@ -11,3 +11,11 @@ __all__ = [
     "functional_call", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize", "stack_module_state",
     "vjp", "vmap",
 ]  # fmt: skip
+
+
+class FunctionalModule:
+    """What functorch.make_functional returned in old releases; nothing is one here (functorch is served as this module)."""
+
+
+class FunctionalModuleWithBuffers(FunctionalModule):
+    """What functorch.make_functional_with_buffers returned in old releases; nothing is one here."""

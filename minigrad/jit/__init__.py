@@ -13,7 +13,8 @@ from typing import Any, Final, TypeVar
 from minigrad.nn import Module
 
 __all__ = [
-    "Attribute", "CompilationUnit", "Error", "Final", "Future", "RecursiveScriptModule", "ScriptFunction", "ScriptModule", "annotate",
+    "Attribute", "CompilationUnit", "Error", "Final", "Future", "RecursiveScriptModule", "ScriptFunction",
+    "ScriptModule", "ScriptWarning", "TracerWarning", "annotate",
     "enable_onednn_fusion", "export", "export_opnames", "fork", "freeze", "fuser", "ignore", "interface", "is_scripting", "is_tracing",
     "isinstance", "jit_module_from_flatbuffer", "last_executed_optimized_graph", "load", "onednn_fusion_enabled", "optimize_for_inference",
     "optimized_execution", "run_frozen_optimizations", "save", "script", "script_if_tracing", "script_method", "set_fusion_strategy",
@@ -26,6 +27,14 @@ _builtin_isinstance = isinstance
 
 class Error(RuntimeError):
     """What TorchScript raises; never raised here."""
+
+
+class TracerWarning(Warning):
+    """What PyTorch's tracer warns with; never given here."""
+
+
+class ScriptWarning(Warning):
+    """What TorchScript warns with; never given here."""
 
 
 class ScriptModule(Module):
@@ -247,3 +256,4 @@ def _absent(name: str) -> Callable[..., Any]:
 
 save, load, export_opnames = _absent("save"), _absent("load"), _absent("export_opnames")
 jit_module_from_flatbuffer = _absent("jit_module_from_flatbuffer")
+_get_trace_graph = _absent("_get_trace_graph")

@@ -93,6 +93,32 @@ SUPPORTED_NODES: dict[type, NodeDef] = {
 }
 
 
+def is_namedtuple_class(cls: type) -> bool:
+    """Whether the class is a named tuple's."""
+    return isinstance(cls, type) and issubclass(cls, tuple) and hasattr(cls, "_fields")
+
+
+def is_namedtuple_instance(tree: Any) -> bool:
+    """Whether it is a named tuple."""
+    return _is_namedtuple(tree)
+
+
+is_namedtuple = is_namedtuple_instance
+
+
+def is_structseq_class(cls: type) -> bool:
+    """Whether the class is a C struct sequence, like those of torch.return_types."""
+    return isinstance(cls, type) and issubclass(cls, tuple) and hasattr(cls, "n_sequence_fields")
+
+
+def is_structseq_instance(tree: Any) -> bool:
+    """Whether it is a C struct sequence."""
+    return is_structseq_class(type(tree))
+
+
+is_structseq = is_structseq_instance
+
+
 def _sequence_with_keys(tree: Any) -> tuple[list, Any]:
     children, context = _node(tree).flatten_fn(tree)
     return [(SequenceKey(i), child) for i, child in enumerate(children)], context
@@ -202,6 +228,11 @@ def _build(leaves: Any, spec: TreeSpec) -> Any:
     return SUPPORTED_NODES[spec.type].unflatten_fn(
         [_build(leaves, child) for child in spec.children_specs], spec.context
     )
+
+
+def tree_is_leaf(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> bool:
+    """Whether the tree is a leaf itself."""
+    return (is_leaf is not None and is_leaf(tree)) or _node(tree) is None
 
 
 def tree_iter(tree: Any, is_leaf: Any = None) -> Any:

@@ -1,132 +1,10 @@
-"""Optimizers, solvers, flows, metrics, probability, meta-learning: programs rather than modules."""
+"""Solvers, flows, metrics, probability, meta-learning: programs rather than modules."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from cases import floats, ints, model, program
-
-
-def _train(make: Any, steps: int = 5) -> Any:
-    """Losses and parameters of a small network after a few steps of an optimizer."""
-    import torch
-
-    net = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
-    for k, p in enumerate(net.parameters()):
-        p.data.copy_(floats(*p.shape, seed=k + 5) * 0.3)
-    x, y, optimizer, losses = floats(16, 6), floats(16, 3, seed=2), make(net.parameters()), []
-    for _ in range(steps):
-        optimizer.zero_grad()
-        loss = torch.nn.functional.mse_loss(net(x), y)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss)
-    return [losses, list(net.parameters())]
-
-
-@program("lion_pytorch")
-def lion() -> Any:
-    from lion_pytorch import Lion
-
-    return _train(lambda p: Lion(p, lr=1e-2, weight_decay=0.1))
-
-
-@program("adabelief_pytorch", "colorama", "tabulate")
-def adabelief() -> Any:
-    from adabelief_pytorch import AdaBelief
-
-    return _train(lambda p: AdaBelief(p, lr=1e-2, print_change_log=False))
-
-
-@program("torch_optimizer", "pytorch_ranger")
-def torch_optimizer_family() -> Any:
-    import torch_optimizer as extra
-
-    kinds = (
-        extra.AdaBound,
-        extra.DiffGrad,
-        extra.Lamb,
-        extra.QHAdam,
-        extra.Yogi,
-        extra.RAdam,
-        extra.NovoGrad,
-        extra.SGDW,
-        extra.Adahessian,
-    )
-    return [_train(lambda p, kind=kind: kind(p, lr=1e-2)) for kind in kinds[:-1]]
-
-
-@program("pytorch_optimizer")
-def pytorch_optimizer_family() -> Any:
-    import pytorch_optimizer as extra
-
-    names = (
-        "AdaBelief",
-        "AdaBound",
-        "AdaFactor",
-        "AdamP",
-        "Adan",
-        "DiffGrad",
-        "Lamb",
-        "Lion",
-        "MADGRAD",
-        "RAdam",
-        "Ranger",
-        "SGDP",
-        "Tiger",
-    )
-    return {name: _train(lambda p, kind=getattr(extra, name): kind(p, lr=1e-2)) for name in names}
-
-
-@program("madgrad")
-def madgrad() -> Any:
-    from madgrad import MADGRAD
-
-    return _train(lambda p: MADGRAD(p, lr=1e-2))
-
-
-@program("prodigyopt")
-def prodigy() -> Any:
-    from prodigyopt import Prodigy
-
-    return _train(lambda p: Prodigy(p, lr=1.0))
-
-
-@program("dadaptation")
-def dadapt() -> Any:
-    from dadaptation import DAdaptAdam
-
-    return _train(lambda p: DAdaptAdam(p, lr=1.0))
-
-
-@program("schedulefree")
-def schedulefree() -> Any:
-    from schedulefree import AdamWScheduleFree
-
-    def make(p: Any) -> Any:
-        optimizer = AdamWScheduleFree(p, lr=1e-2)
-        optimizer.train()
-        return optimizer
-
-    return _train(make)
-
-
-@program("pytorch_warmup")
-def warmup() -> Any:
-    import pytorch_warmup
-    import torch
-
-    p = torch.nn.Parameter(floats(3))
-    optimizer = torch.optim.AdamW([p], lr=0.1)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=10)
-    ramp, rates = pytorch_warmup.UntunedLinearWarmup(optimizer), []
-    for _ in range(8):
-        (p**2).sum().backward()
-        optimizer.step()
-        with ramp.dampening():
-            schedule.step()
-        rates.append(optimizer.param_groups[0]["lr"])
-    return [rates, p]
 
 
 @program("torchdiffeq")
@@ -431,3 +309,77 @@ def einops_layers() -> Any:
          einsum(x, x, "b c h w, b d h w -> b c d"), pack([x, x], "b * h w")[0]]  # fmt: skip
     sum((v**2).sum() for v in y).backward()
     return [y, x.grad]
+
+
+@program("botorch", "gpytorch", "linear_operator", "jaxtyping")
+def botorch_acquisition() -> Any:
+    import torch
+    from botorch.acquisition import ExpectedImprovement
+    from botorch.models import SingleTaskGP
+
+    x = floats(8, 2).sigmoid().double()
+    net = SingleTaskGP(x, (x.sin().sum(-1, keepdim=True)))
+    points = floats(5, 1, 2, seed=3).sigmoid().double().requires_grad_()
+    value = ExpectedImprovement(net, best_f=torch.tensor(1.0, dtype=torch.float64))(points)
+    value.sum().backward()
+    return [value, points.grad]
+
+
+@program("torchsde")
+def torchsde_additive() -> Any:
+    import torch
+    import torchsde
+
+    class SDE(torch.nn.Module):
+        noise_type, sde_type = "diagonal", "ito"
+
+        def f(self, t: Any, y: Any) -> Any:
+            return -y
+
+        def g(self, t: Any, y: Any) -> Any:
+            return torch.zeros_like(y)
+
+    y0 = floats(3, 2).requires_grad_()
+    path = torchsde.sdeint(SDE(), y0, torch.linspace(0, 1, 5), method="euler", dt=0.05)
+    path.sum().backward()
+    return [path, y0.grad]
+
+
+@program("fvcore", "iopath", "yacs", "portalocker", "termcolor")
+def fvcore_counts() -> Any:
+    import torch
+    from fvcore.nn import parameter_count, sigmoid_focal_loss
+
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8))
+    x = floats(6, 3).requires_grad_()
+    loss = sigmoid_focal_loss(x, (floats(6, 3, seed=2) > 0).float(), reduction="mean")
+    loss.backward()
+    return [dict(parameter_count(net)), loss, x.grad]
+
+
+@program("torchinfo")
+def torchinfo_summary() -> Any:
+    import torch
+    from torchinfo import summary
+
+    found = summary(
+        torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)), input_size=(3, 4), verbose=0
+    )
+    return [found.total_params, found.trainable_params, found.total_mult_adds]
+
+
+@model("snntorch")
+def spiking() -> Any:
+    import snntorch
+    import torch
+
+    cell = snntorch.Leaky(beta=0.9, init_hidden=False, learn_beta=True)
+
+    def call(m: Any, x: Any) -> Any:
+        state, spikes = m[1].init_leaky(), []
+        for t in range(x.shape[0]):
+            spike, state = m[1](m[0](x[t]), state)
+            spikes.append(state)
+        return torch.stack(spikes)
+
+    return torch.nn.Sequential(torch.nn.Linear(4, 3), cell), (floats(5, 2, 4),), call

@@ -49,7 +49,11 @@ def accelerate_loop() -> Any:
                 schedule.step()
                 optimizer.zero_grad()
             losses.append(accelerator.gather(loss.detach()))
-    return {"losses": losses, "weights": list(accelerator.unwrap_model(net).state_dict().values()), "lr": schedule.get_last_lr()}
+    return {
+        "losses": losses,
+        "weights": list(accelerator.unwrap_model(net).state_dict().values()),
+        "lr": schedule.get_last_lr(),
+    }
 
 
 @program("pytorch_lightning", "lightning_utilities", "torchmetrics", "fsspec", "yaml")
@@ -88,4 +92,9 @@ def lightning_fit() -> Any:
         trainer.fit(module, loader(_data(), 16, num_workers=2, persistent_workers=True), loader(_data(), 32))
         loaded = Classifier.load_from_checkpoint(trainer.checkpoint_callback.best_model_path)
     metrics = {name: value for name, value in trainer.callback_metrics.items()}
-    return {"losses": module.losses, "metrics": metrics, "loaded": list(loaded.net.state_dict().values()), "width": loaded.hparams.width}
+    return {
+        "losses": module.losses,
+        "metrics": metrics,
+        "loaded": list(loaded.net.state_dict().values()),
+        "width": loaded.hparams.width,
+    }

@@ -196,3 +196,56 @@ def mlp_mixer() -> Any:
     return MLPMixer(image_size=32, channels=3, patch_size=8, dim=32, depth=2, num_classes=5).eval(), (
         floats(2, 3, 32, 32),
     )
+
+
+@model("diffusers", "transformers", "huggingface_hub", "safetensors")
+def diffusers_unet() -> Any:
+    from cases import ints
+    from diffusers import UNet2DModel
+
+    net = UNet2DModel(sample_size=16, in_channels=3, out_channels=3, layers_per_block=1, block_out_channels=(16, 32), norm_num_groups=8,
+                      down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"))  # fmt: skip
+    return net.eval(), (floats(1, 3, 16, 16), ints(1000, 1)), lambda m, x, t: m(x, t).sample
+
+
+@program("diffusers", "transformers", "huggingface_hub", "safetensors")
+def diffusers_scheduler() -> Any:
+    from diffusers import DDIMScheduler
+
+    schedule, x, steps = DDIMScheduler(num_train_timesteps=100), floats(1, 3, 8, 8), []
+    schedule.set_timesteps(5)
+    for t in schedule.timesteps:
+        x = schedule.step(x * 0.1, t, x).prev_sample
+        steps.append(x)
+    return steps
+
+
+@model("monai")
+def monai_unet() -> Any:
+    from monai.networks.nets import UNet
+
+    return UNet(
+        spatial_dims=3, in_channels=1, out_channels=2, channels=(4, 8, 16), strides=(2, 2), num_res_units=1
+    ).eval(), (floats(1, 1, 16, 16, 16),)
+
+
+@model("lpips", "torchvision")
+def lpips_distance() -> Any:
+    import lpips
+
+    net = lpips.LPIPS(net="alex", pretrained=False, pnet_rand=True, verbose=False)
+    return net.eval(), (floats(1, 3, 64, 64).tanh(), floats(1, 3, 64, 64, seed=2).tanh())
+
+
+@model("torchvision")
+def torchvision_swin() -> Any:
+    from torchvision.models import SwinTransformer
+
+    return SwinTransformer([4, 4], 16, [1, 1], [2, 2], [4, 4], num_classes=5).eval(), (floats(1, 3, 64, 64),)
+
+
+@model("torchvision")
+def torchvision_mobilenet() -> Any:
+    from torchvision.models import mobilenet_v2
+
+    return mobilenet_v2(num_classes=5).eval(), (floats(1, 3, 64, 64),)

@@ -73,8 +73,12 @@ def test_missing_names_are_reported(tmp_path: Path) -> None:
 def test_exit_status_and_arguments(tmp_path: Path) -> None:
     script = tmp_path / "status.py"
     script.write_text("import sys, torch\nprint(sys.argv[1:], __name__)\nsys.exit(3)\n")
-    done = subprocess.run([sys.executable, "-m", "minigrad.compat", str(script), "--epochs", "2"],
-    capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-m", "minigrad.compat", str(script), "--epochs", "2"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 3 and done.stdout.strip() == "['--epochs', '2'] __main__"
 
 

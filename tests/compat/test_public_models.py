@@ -18,7 +18,9 @@ import pytest
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 CASES = importlib.import_module("cases").CASES
-TOLERANCE = 2e-3  # of the largest value of each array: float32 sums in another order, through up to 20 layers and one SGD step
+TOLERANCE = (
+    2e-3  # of the largest value of each array: float32 sums in another order, through up to 20 layers and one SGD step
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,12 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("public_models")
     names = [name for name, case in CASES.items() if not case.missing()]
     for framework in ("torch", "minigrad"):
-        subprocess.run([sys.executable, str(HERE / "runner.py"), framework, str(folder), *names], cwd=folder, check=True, timeout=1500)
+        subprocess.run(
+            [sys.executable, str(HERE / "runner.py"), framework, str(folder), *names],
+            cwd=folder,
+            check=True,
+            timeout=1500,
+        )
     return folder
 
 
