@@ -112,3 +112,25 @@ class _ExcludeDispatchKeyGuard(contextlib.AbstractContextManager):
 
 
 _IncludeDispatchKeyGuard = _AutoDispatchBelowAutograd = _ExcludeDispatchKeyGuard
+
+
+def _are_functorch_transforms_active() -> bool:
+    return False
+
+
+def _len_torch_function_stack() -> int:
+    from minigrad import overrides
+
+    return len(overrides._modes)
+
+
+def _len_torch_dispatch_stack() -> int:
+    return 0
+
+
+def _is_torch_function_mode_enabled() -> bool:
+    return _len_torch_function_stack() > 0
+
+
+def _is_torch_function_all_disabled() -> bool:
+    return False
