@@ -236,3 +236,9 @@ def conv_gradients(lib):
     x, w = lib.arange(50.0).reshape(1, 2, 5, 5), lib.arange(54.0).reshape(3, 2, 3, 3)
     g = lib.ones(1, 3, 3, 3)
     return lib.nn.grad.conv2d_input(x.shape, w, g).sum().item(), lib.nn.grad.conv2d_weight(x, w.shape, g).sum().item()
+
+
+def parameter_containers_of_one(lib):
+    nn = lib.nn
+    nested = nn.Sequential(nn.ParameterList([lib.ones(2)]), nn.ParameterDict({"a": lib.ones(1)}), nn.ParameterList())
+    return repr(nn.ParameterList([lib.ones(2)])), repr(nested)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 
 import pytest
@@ -44,3 +45,20 @@ def _own(value):
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda f: f.__name__)
 def test_same_outcome(program):
     assert _own(_outcome(program, mg)) == _own(_outcome(program, torch))
+
+
+def test_layers_that_hold_a_function_survive_its_wrapping():
+    """The first Tensor subclass wraps F.relu for __torch_function__; layers made before and after pickle and count as ReLU."""
+    before = mg.nn.TransformerEncoderLayer(8, 2, 8)
+
+    class Own(mg.Tensor):
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            return super().__torch_function__(func, types, args, kwargs or {})
+
+    after = mg.nn.TransformerEncoderLayer(8, 2, 8, activation=mg.nn.functional.relu)
+    for layer in (before, after, mg.nn.TransformerEncoderLayer(8, 2, 8)):
+        assert layer.activation_relu_or_gelu == 1
+        twin = pickle.loads(pickle.dumps(layer))
+        assert twin.activation == mg.nn.functional.relu
+        assert pickle.loads(pickle.dumps(mg.nn.functional.relu)) == mg.nn.functional.relu

@@ -24,11 +24,11 @@ def _as_parameter(value: Any) -> Any:
 
 def _describe(key: Any, value: Any, tensor_kind: str) -> str:
     if not isinstance(value, mg.Tensor):
-        return f"    ({key}): Object of type: {type(value).__name__}"
+        return f"  ({key}): Object of type: {type(value).__name__}"
     size = "x".join(str(s) for s in value.shape)
     where = "" if value.device.type == "cpu" else f" ({value.device})"
     kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
-    return f"    ({key}): {kind} containing: [{tensor_kind} of size {size}{where}]"
+    return f"  ({key}): {kind} containing: [{tensor_kind} of size {size}{where}]"
 
 
 class ParameterList(Module):
@@ -86,12 +86,11 @@ class ParameterList(Module):
             self.append(value)
         return self
 
-    def __repr__(self) -> str:
-        if not len(self):
-            return "ParameterList()"
+    def extra_repr(self) -> str:
+        """One line per entry."""
         # "torch.": the text of a module's repr is PyTorch's, as in ParameterDict
-        lines = [_describe(i, value, "torch." + str(getattr(value, "dtype", "")).rpartition(".")[2]) for i, value in enumerate(self)]
-        return "ParameterList(\n" + "\n".join(lines) + "\n)"
+        kinds = ["torch." + str(getattr(value, "dtype", "")).rpartition(".")[2] for value in self]
+        return "\n".join(_describe(i, value, kind) for i, (value, kind) in enumerate(zip(self, kinds, strict=True)))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("ParameterList should not be called.")
@@ -212,11 +211,9 @@ class ParameterDict(Module):
                 )
             self[pair[0]] = pair[1]
 
-    def __repr__(self) -> str:
-        if not len(self):
-            return "ParameterDict()"
-        lines = [_describe(key, value, _typename(value)) for key, value in self.items()]
-        return "ParameterDict(\n" + "\n".join(lines) + "\n)"
+    def extra_repr(self) -> str:
+        """One line per entry."""
+        return "\n".join(_describe(key, value, _typename(value)) for key, value in self.items())
 
     def __call__(self, input: Any) -> Any:
         raise RuntimeError("ParameterDict should not be called.")

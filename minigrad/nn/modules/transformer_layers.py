@@ -96,8 +96,9 @@ class TransformerEncoderLayer(_Layer):
         self._make_norms_and_dropouts(2, d_model, dropout, {"eps": layer_norm_eps, "bias": bias, **made})
         if isinstance(activation, str):
             activation = _get_activation_fn(activation)
-        is_relu = activation is F.relu or type(activation).__name__ == "ReLU"
-        is_gelu = activation is F.gelu or type(activation).__name__ == "GELU"
+        is_relu = activation == F.relu or type(activation).__name__ == "ReLU"
+        is_gelu = activation == F.gelu or type(activation).__name__ == "GELU"
+        # ==, not is: a function wrapped for __torch_function__ (minigrad/overrides.py) is another object
         self.activation_relu_or_gelu = 1 if is_relu else 2 if is_gelu else 0
         self.activation = activation
 
