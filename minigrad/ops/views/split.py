@@ -96,6 +96,8 @@ def chunk(input: mg.Tensor, chunks: int, dim: int = 0) -> tuple[mg.Tensor, ...]:
     d = _wrap(dim, input.dim(), "chunk")
     total = input.shape[d]
     if total == 0:
+        if chunks > 1 << 24:
+            raise RuntimeError(f"chunk: too many sections for a dimension of size 0: got {chunks}")
         return _pieces(input, [0] * chunks, d)
     return split(input, -(-total // chunks), d)
 

@@ -57,7 +57,7 @@ class Record:
 def snapshot(t: Any, module: Any) -> Snapshot:
     """State of a tensor of either library, as NumPy."""
     name, shape = str(t.dtype).rsplit(".", 1)[-1], tuple(t.shape)
-    plain = t.detach()
+    plain = t.detach().to_dense() if t.is_sparse else t.detach()
     if name == "bfloat16":
         plain = plain.to(module.float32)
     elif name.startswith("complex") and hasattr(plain, "resolve_conj"):
