@@ -190,6 +190,17 @@ def test_what_pytorch_computes_wrongly_is_refused() -> None:
         mg.grid_sampler_2d(mg.ones(1, 1, 2, 2), mg.zeros(1, 1, 1, 2), 7, 0, False)
 
 
+def test_view_made_before_its_base_required_grad() -> None:
+    for m in (torch, mg):
+        x = m.ones(1)
+        view = x[()]
+        x.requires_grad_()
+        part = view.select(0, 0)
+        assert view.requires_grad and part.requires_grad
+        part.backward()  # leads to no leaf: the gradient is dropped
+        assert x.grad is None
+
+
 def test_integer_average_wraps() -> None:
     least = -(2**63)
     assert mg.nn.functional.avg_pool2d(mg.full((1, 1, 1, 2), least), (1, 2), divisor_override=1).tolist() == [[[[0]]]]

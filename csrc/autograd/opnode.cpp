@@ -91,6 +91,8 @@ static bool no_handler() { return !handlers_exist() || no_handler_but_profile();
 
 void OpNode::apply(Tensor* grads, Tensor* result) {
   if (released && has_saved) already_freed(*this);
+  // Views made before their base began to require grad lead to no leaf: their gradient is dropped, as in PyTorch.
+  if (std::none_of(edges.begin(), edges.end(), [](const Edge& e) { return bool(e); })) return;
   Formula& formula = *op->formula;
   if (extras && extras->packed) [[unlikely]] {
     const Unpacked filled(*this);
