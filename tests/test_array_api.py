@@ -27,7 +27,9 @@ NOT_OURS = {
 }  # fmt: skip
 # Known gaps, each with its reason; a name that appears must be taken out.
 MISSING = {
-    n: "no such dtype yet" for n in ("uint16", "uint32", "uint64", "complex64", "complex128") if not isinstance(getattr(mg, n, None), mg.dtype)
+    n: "no such dtype yet"
+    for n in ("uint16", "uint32", "uint64", "complex64", "complex128")
+    if not isinstance(getattr(mg, n, None), mg.dtype)
 }
 FLOATS, INTS = ("float32", "float64"), ("int8", "int16", "int32", "int64", "uint8")
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.5, -2.5, 3.0, np.inf, -np.inf, np.nan, 1e-30, 100.0, -100.0, 1e30]

@@ -15,8 +15,10 @@ CASES = {
     "a plain subclass spreads": """
 class Sub(torch.Tensor): pass
 s = torch.ones(2, 3).as_subclass(Sub)
-for y in (s + 1, 1 + s, s * s, -s, s[0], s.T, s.sum(), s.view(3, 2), s.std(), s == 1, torch.add(s, 1), torch.relu(s), F.relu(s), s.float(),
-          torch.stack([s, s]), torch.cat([torch.ones(1, 3), s]), s.unbind(0)[0], torch.std(s), s.detach(), s.clone(), s.data, F.linear(s, s),
+for y in (s + 1, 1 + s, s * s, -s, s[0], s.T, s.sum(), s.view(3, 2), s.std(), s == 1, torch.add(s, 1), torch.relu(s), F.relu(s),
+          s.float(),
+          torch.stack([s, s]), torch.cat([torch.ones(1, 3), s]), s.unbind(0)[0], torch.std(s), s.detach(), s.clone(), s.data,
+          F.linear(s, s),
           s.max(0).values, F.softmax(s, -1), s.to(torch.float64), torch.ones(2, 3) + s, torch.ones(2, 3) - s, s.add_(1)):
     print(type(y).__name__, tuple(y.shape))
 print(type(s.shape).__name__, type(s.tolist()).__name__, isinstance(s, torch.Tensor))
@@ -97,6 +99,13 @@ with Count() as c:
     y = torch.add(x, 1); y = torch.relu(y)
 torch.add(x, 1)
 print(c.n, y.tolist())
+""",
+    "autocast begins after the first such class": """
+class Sub(torch.Tensor): pass
+with torch.autocast('cpu', dtype=torch.bfloat16):
+    x = torch.ones(2, 3)
+    print(F.linear(x, x).dtype == torch.bfloat16, F.mse_loss(x.bfloat16(), x.bfloat16()).dtype == torch.float32,
+          (x @ x.T).dtype == torch.bfloat16)
 """,
     "modules keep working": """
 class Sub(torch.Tensor): pass

@@ -55,7 +55,8 @@ def _find(name: str) -> Any:
     """The function of that public name, wherever it lives; None if it is not here."""
     home, _, last = name.rpartition(".")
     homes = [getattr(mg, home)] if home else [mg.nn.functional, mg, mg.linalg]
-    return next((getattr(space, last) for space in homes if hasattr(space, last)), None)
+    found = next((getattr(space, last) for space in homes if hasattr(space, last)), None)
+    return getattr(found, "function", found)  # what an overrides.Overridable wraps
 
 
 def install() -> None:
