@@ -124,6 +124,12 @@ def measure(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int) -> 
     return statistics.median(t[0] for t in times), statistics.median(t[1] for t in times), statistics.median(t[0] / t[1] for t in times)
 
 
+def reasons() -> dict[str, str]:
+    """Why known ops are slow, from slow_ops.txt."""
+    lines = (Path(__file__).parent / "slow_ops.txt").read_text().splitlines()
+    return dict(line.split(" ", 1) for line in lines if line and line[0] != "#")
+
+
 def commit() -> str:
     """Short hash of the checkout."""
     here = Path(__file__).resolve().parent
@@ -144,7 +150,7 @@ def main() -> int:
     mg.set_num_threads(args.threads)
     torch.set_num_threads(args.threads)
     wanted = {n for n in args.ops.split(",") if n}
-    rows, skipped, count = [], [], 0
+    rows, skipped, count, why = [], [], 0, reasons()
     print(f"{'op':28} {'minigrad ms':>12} {'torch ms':>10} {'ratio':>7}  arguments")
     for name, info in sorted(registry.items()):
         if wanted and name not in wanted:
@@ -161,16 +167,18 @@ def main() -> int:
         slow = ratio > args.limit
         if slow or args.all or wanted:
             print(f"{name:28} {mine * 1e3:12.3f} {other * 1e3:10.3f} {ratio:7.2f}  {label[:90]}", flush=True)
+            if slow:
+                print(f"{'':28} {why.get(name, 'UNEXPLAINED')}", flush=True)
         if slow:
             host = platform.processor() or platform.machine()
-            rows.append([name, label, f"{mine:.3e}", f"{other:.3e}", f"{ratio:.2f}", args.threads, host, "cpu", commit()])
+            rows.append([name, label, f"{mine:.3e}", f"{other:.3e}", f"{ratio:.2f}", args.threads, host, "cpu", commit(), why.get(name, "")])
     print(f"{count} ops measured, {len(rows)} slower than {args.limit} x; not measured: {len(skipped)} ({', '.join(skipped)})")
     if args.csv and rows:
         fresh = not os.path.exists(args.csv)
         with open(args.csv, "a", newline="") as f:
             writer = csv.writer(f)
             if fresh:
-                writer.writerow(["op", "arguments", "minigrad_s", "torch_s", "ratio", "threads", "host", "device", "commit"])
+                writer.writerow(["op", "arguments", "minigrad_s", "torch_s", "ratio", "threads", "host", "device", "commit", "reason"])
             writer.writerows(rows)
     return 0
 
