@@ -171,7 +171,8 @@ def main() -> int:
                 print(f"{'':28} {why.get(name, 'UNEXPLAINED')}", flush=True)
         if slow:
             host = platform.processor() or platform.machine()
-            rows.append([name, label, f"{mine:.3e}", f"{other:.3e}", f"{ratio:.2f}", args.threads, host, "cpu", commit(), why.get(name, "")])
+            figures = [f"{mine:.3e}", f"{other:.3e}", f"{ratio:.2f}"]
+            rows.append([name, label, *figures, args.threads, host, "cpu", commit(), why.get(name, "")])
     print(f"{count} ops measured, {len(rows)} slower than {args.limit} x; not measured: {len(skipped)} ({', '.join(skipped)})")
     if args.csv and rows:
         fresh = not os.path.exists(args.csv)
