@@ -45,8 +45,7 @@ _OPERATORS = {
 }  # fmt: skip
 _PROPERTIES = ("T", "mT", "H", "mH", "data", "real", "imag")
 _PLAIN = ("dim", "numel", "size", "stride", "data_ptr", "is_contiguous", "element_size", "type", "storage_offset",
-"as_subclass", "__reduce_ex__",
-          "_make_subclass", "__array__", "__dlpack__", "__len__", "__repr__", "item", "tolist", "numpy")  # fmt: skip
+          "as_subclass", "__reduce_ex__", "_make_subclass", "__array__", "__dlpack__", "__len__", "__repr__", "item", "tolist", "numpy")  # fmt: skip
 
 
 def dispatch(func: Any, args: tuple, kwargs: dict) -> Any:
@@ -134,8 +133,11 @@ class Overridable:
 
 
 def _published(function: Callable) -> Callable:
-    """What a pickle of an Overridable becomes: wrapped again where wrapping is on."""
-    return Overridable(function) if _core.overrides_enabled() else function
+    """What a pickle of an Overridable becomes: the one object minigrad publishes where wrapping is on."""
+    return _wrapped.get(function) or Overridable(function) if _core.overrides_enabled() else function
+
+
+_wrapped: dict[Callable, Overridable] = {}  # by the function, filled by `enable`
 
 
 def enable() -> None:
@@ -145,7 +147,8 @@ def enable() -> None:
     import minigrad.nn.functional as functional
     from minigrad.op import namespaces
 
-    wrapped = {f: Overridable(f) for space in namespaces.values() for f in space.values() if isinstance(f, _types.FunctionType)}
+    wrapped = _wrapped
+    wrapped |= {f: Overridable(f) for space in namespaces.values() for f in space.values() if isinstance(f, _types.FunctionType)}
     names = [n for n in dir(functional) if not n.startswith("_")]
     for f in (getattr(functional, n) for n in names):
         if isinstance(f, _types.FunctionType) and f.__module__.startswith("minigrad.nn._functional"):

@@ -80,7 +80,7 @@ def plain(value):
 def children():
     """Living or unreaped child processes of this one, but the multiprocessing helpers."""
     gc.collect()  # iterators in the tracebacks of earlier tests
-    out = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "pid=,args="], capture_output=True, text=True).stdout
+    out = subprocess.run(["ps", "-ww", "--ppid", str(os.getpid()), "-o", "pid=,args="], capture_output=True, text=True).stdout
     lines = [line for line in out.splitlines() if line.split()[1] != "ps"]
     return [line for line in lines if "resource_tracker" not in line and "forkserver" not in line]
 
