@@ -44,9 +44,11 @@ newaxis = None
 
 from minigrad import ops as _ops  # noqa: E402  declares everything
 from minigrad.autograd.modes import enable_grad, inference_mode, no_grad, set_grad_enabled  # noqa: E402
+from minigrad.op import known_as as _known_as  # noqa: E402
 from minigrad.op import namespaces as _namespaces  # noqa: E402
 
 globals().update(_namespaces[""])
+_known_as("minigrad", _namespaces[""])
 reshape = Tensor.reshape
 
 _LAZY = {

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from types import FunctionType
 from typing import Any
 
 from minigrad import _core
@@ -75,6 +76,7 @@ class OpInfo:
 
 registry: dict[str, OpInfo] = {}
 functions: dict[str, Callable[..., Any]] = {}  # every op by name, internal ones too
+inplace_functions: dict[str, Callable[..., Any]] = {}  # the twins of those that have one
 namespaces: dict[str, dict[str, Callable[..., Any]]] = {"": {}, "nn.functional": {}, "linalg": {}, "special": {}}
 
 
@@ -171,7 +173,8 @@ def op(
     for public in (name, *aliases):
         _publish(info, public, info.function, as_method)
         if inplace and not mutates:
-            _publish(info, public + "_", _core.op_function(name, True, False), _core.op_function(name, True, True))
+            twin = inplace_functions.setdefault(name, _core.op_function(name, True, False))
+            _publish(info, public + "_", twin, _core.op_function(name, True, True))
     return info.function
 
 
@@ -263,7 +266,16 @@ def _inplace_twin(function: Callable, name: str) -> Callable:
 
 def function_by_name(name: str, inplace: int = 0) -> Callable:
     """The function of a registered op (pickling of op functions goes through here)."""
-    return _core.op_function(name, bool(inplace), False) if inplace else functions[name]
+    return inplace_functions[name] if inplace else functions[name]
+
+
+def known_as(module: str, table: dict[str, Any]) -> None:
+    """Tell made functions of `table`, the names of `module`, where a pickle finds them: not in the file that made them."""
+    for name, function in table.items():
+        if isinstance(function, FunctionType):
+            home = sys.modules[function.__module__]
+            if getattr(home, function.__qualname__, None) is not function and not home.__name__ == module:
+                function.__module__, function.__qualname__ = module, name
 
 
 def signature_of(name: str, method: bool = False) -> Any:

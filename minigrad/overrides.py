@@ -12,6 +12,8 @@ is no Tensor is noticed when an op meets it. Functions imported by name before t
 from __future__ import annotations
 
 import functools
+import importlib
+import operator
 import sys
 import types as _types
 from collections.abc import Callable, Iterable
@@ -45,7 +47,8 @@ _OPERATORS = {
 }  # fmt: skip
 _PROPERTIES = ("T", "mT", "H", "mH", "data", "real", "imag")
 _PLAIN = ("dim", "numel", "size", "stride", "data_ptr", "is_contiguous", "element_size", "type", "storage_offset",
-          "as_subclass", "__reduce_ex__", "_make_subclass", "__array__", "__dlpack__", "__len__", "__repr__", "item", "tolist", "numpy")  # fmt: skip
+          "as_subclass", "__reduce_ex__", "_make_subclass", "__array__", "__dlpack__", "__len__", "__repr__", "item", "tolist",
+          "numpy")  # fmt: skip
 
 
 def dispatch(func: Any, args: tuple, kwargs: dict) -> Any:
@@ -129,12 +132,13 @@ class Overridable:
         return repr(self.function)
 
     def __reduce__(self) -> Any:
-        return _published, (self.function,)
+        return _published, (self.function.__module__, self.function.__qualname__)
 
 
-def _published(function: Callable) -> Callable:
-    """What a pickle of an Overridable becomes: the one object minigrad publishes where wrapping is on."""
-    return _wrapped.get(function) or Overridable(function) if _core.overrides_enabled() else function
+def _published(module: str, name: str) -> Callable:
+    """What a pickle of an Overridable becomes: the one object minigrad publishes, wrapped or not."""
+    found = operator.attrgetter(name)(importlib.import_module(module))
+    return _wrapped.get(found, found)
 
 
 _wrapped: dict[Callable, Overridable] = {}  # by the function, filled by `enable`
@@ -151,7 +155,7 @@ def enable() -> None:
     wrapped |= {f: Overridable(f) for space in namespaces.values() for f in space.values() if isinstance(f, _types.FunctionType)}
     names = [n for n in dir(functional) if not n.startswith("_")]
     for f in (getattr(functional, n) for n in names):
-        if isinstance(f, _types.FunctionType) and f.__module__.startswith("minigrad.nn._functional"):
+        if isinstance(f, _types.FunctionType) and f.__module__.startswith("minigrad.nn."):
             wrapped.setdefault(f, Overridable(f))
     # where a function is defined it stays plain: modules made before hold it, and pickle finds it there
     homes = (".ops.", "minigrad.nn._functional.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -156,3 +157,19 @@ def test_a_call_that_fails_for_another_reason_keeps_its_error() -> None:
     value: Any = NotATensor()
     with pytest.raises(TypeError, match="NotATensor"):
         mg.matmul(value, mg.ones(2))
+
+
+def test_public_functions_pickle_to_themselves() -> None:
+    import minigrad as mg
+
+    missed = []
+    for space in (mg, mg.nn.functional, mg.linalg, mg.fft, mg.special, mg.signal.windows):
+        for name in dir(space):
+            function = getattr(space, name)
+            if name[0] != "_" and callable(function) and not isinstance(function, type):
+                try:
+                    if pickle.loads(pickle.dumps(function)) is not function:
+                        missed.append(name)
+                except (pickle.PicklingError, AttributeError):
+                    missed.append(name)
+    assert not missed

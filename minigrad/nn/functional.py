@@ -12,6 +12,7 @@ from typing import Any
 
 from minigrad._tensor import Tensor
 from minigrad.op import functions as _functions
+from minigrad.op import known_as as _known_as
 from minigrad.op import namespaces as _namespaces
 from minigrad.overrides import (
     handle_torch_function,
@@ -114,6 +115,7 @@ from ._functional.vision import bilinear, channel_shuffle, pixel_shuffle, pixel_
 # The registry's functions of this namespace, and those at top level that PyTorch has in both places.
 for _name, _function in _namespaces["nn.functional"].items():
     globals().setdefault(_name, _function)
+_known_as(__name__, {n: f for n, f in globals().items() if not n.startswith("_")})
 linear = _registered("linear")
 native_channel_shuffle = channel_shuffle
 GRID_SAMPLE_INTERPOLATION_MODES = {"bilinear": 0, "nearest": 1, "bicubic": 2}
