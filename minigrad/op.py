@@ -272,6 +272,7 @@ def function_by_name(name: str, inplace: int = 0) -> Callable:
 def known_as(module: str, table: dict[str, Any]) -> None:
     """Tell made functions of `table`, the names of `module`, where a pickle finds them: not in the file that made them."""
     for name, function in table.items():
+        function = getattr(function, "function", function)  # of one that asks for `__torch_function__` first
         if isinstance(function, FunctionType):
             home = sys.modules[function.__module__]
             if getattr(home, function.__qualname__, None) is not function and not home.__name__ == module:
