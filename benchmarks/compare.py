@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import models
+from benchmarks import kernels, models
 
 SETTLE = 0.004  # seconds: torch's OpenMP threads spin for about a millisecond after their last region
 SAMPLE = 0.02  # a sample repeats short calls until it lasts this long
@@ -53,33 +53,95 @@ def copy_weights(source: Any, target: Any, torch: Any) -> None:
             state[name].copy_(torch.from_numpy(np.array(value.detach().numpy())))
 
 
-def check_model(libraries: dict[str, Any], works: dict[str, models.Work]) -> float:
-    """Same loss, same gradients, and the same loss again after two steps of the optimizer; dropout is off meanwhile. Returns the largest
-    relative difference of a gradient (of the output, for inference)."""
+def results_of(call: Callable[[], Any]) -> tuple[Any, ...]:
+    """What an op's call returns, as a tuple."""
+    r = call()
+    return r if isinstance(r, tuple) else (r,)
+
+
+def check_op(calls: dict[str, Callable[[], Any]], limit: float) -> float:
+    """The largest relative difference of a result between ours and torch's, or ResultsDiffer."""
+    pairs = enumerate(zip(results_of(calls["minigrad"]), results_of(calls["torch"])))
+    return max(expect_close(f"result {i}", a, b, limit) for i, (a, b) in pairs)
+
+
+def without_dropout(library: Any, work: models.Work) -> list[tuple[Any, float]]:
+    """Switches dropout off (its random numbers differ between libraries); returns what to restore."""
+    found = [(m, m.p) for m in work.model.modules() if isinstance(m, library.nn.Dropout)]
+    for module, _ in found:
+        module.p = 0.0
+    return found
+
+
+def gradients(library: Any, work: models.Work) -> dict[str, np.ndarray]:
+    """Gradients of the loss by parameter name; of inference the output."""
+    if work.optimizer is None:
+        return {"output": array(models.step(library, work))}
+    work.optimizer.zero_grad()
+    work.loss().backward()
+    return {n: array(p.grad) for n, p in work.model.named_parameters()}
+
+
+def gradient_difference(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
+    """The largest over the parameters: relative to the parameter's gradient, or to the whole where that is zero but for rounding (a bias
+    before a normalisation)."""
+    floor = 1e-4 * float(np.sqrt(sum(np.square(g).sum() for g in b.values())))
+    return max(float(np.linalg.norm(a[n] - b[n]) / max(np.linalg.norm(b[n]), floor, 1e-30)) for n in b)
+
+
+def reference_gradients(torch: Any, name: str, work: models.Work, tiny: bool) -> dict[str, np.ndarray]:
+    """The gradients in float64, by torch, from the weights of `work`."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        reference = models.MODELS[name](torch, tiny)
+        reference.model.load_state_dict(work.model.state_dict())
+        without_dropout(torch, reference)
+        return gradients(torch, reference)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def check_model(libraries: dict[str, Any], name: str, works: dict[str, models.Work], tiny: bool) -> float:
+    """Same loss and gradients, and the same loss again after two steps of the optimizer; dropout is off meanwhile. Gradients that differ by
+    more than rounding explains (units of a ReLU flip where its input is rounded to the other side of zero, a few in a million) must be as
+    close to float64's as torch's are, or within a hundredth. Returns the largest relative difference of a gradient (of the output, for inference)."""
     ours, theirs, torch = works["minigrad"], works["torch"], libraries["torch"]
     copy_weights(ours.model, theirs.model, torch)
-    if ours.optimizer is None:
-        return expect_close("output", *(models.step(libraries[n], works[n]) for n in ("minigrad", "torch")), 1e-4)
-    dropouts = [(m, m.p) for n in works for m in works[n].model.modules() if isinstance(m, libraries[n].nn.Dropout)]
-    for module, _ in dropouts:
-        module.p = 0.0
-    worst = 0.0
-    for k in range(3):
-        losses = [models.step(libraries[n], works[n]) for n in ("minigrad", "torch")]
-        # later steps start from weights where Adam has turned rounding differences of tiny gradients into differences of its step size
-        expect_close(f"loss of step {k}", *losses, 1e-5 if k == 0 else 5e-3)
-        if k == 0:
-            grads = {n: p.grad for n, p in theirs.model.named_parameters()}
-            scale = float(np.sqrt(sum(np.square(array(g)).sum() for g in grads.values())))
-            for name, p in ours.model.named_parameters():
-                # relative to the parameter's gradient, or to the whole where it is zero but for rounding (a bias before a normalisation)
-                d = np.linalg.norm(array(p.grad) - array(grads[name])) / max(np.linalg.norm(array(grads[name])), 1e-4 * scale)
-                worst = max(worst, float(d))
-                if not d <= 1e-3:
-                    raise ResultsDiffer(f"gradient of {name}: relative difference {d:.1e}")
-    for module, p in dropouts:
+    off = [pair for n in works for pair in without_dropout(libraries[n], works[n])]
+    of = {n: gradients(libraries[n], works[n]) for n in works}
+    worst = gradient_difference(of["minigrad"], of["torch"])
+    if not worst <= 1e-4:
+        truth = reference_gradients(torch, name, theirs, tiny)
+        error, error_torch = (gradient_difference(of[n], truth) for n in ("minigrad", "torch"))
+        if not error <= max(2 * error_torch, 1e-2):
+            raise ResultsDiffer(f"gradients: error against float64 {error:.1e}, torch's {error_torch:.1e}")
+    if ours.optimizer is not None:
+        for k in range(3):
+            # later steps start from weights where Adam has turned rounding differences of tiny gradients into differences of its step size
+            expect_close(f"loss of step {k}", *(models.step(libraries[n], works[n]) for n in works), 1e-5 if k == 0 else 5e-3)
+    for module, p in off:
         module.p = p
     return worst
+
+
+def errors(libraries: dict[str, Any], name: str, tiny: bool) -> tuple[float, float]:
+    """(ours, torch's) largest relative error against float64, of a case's results and gradients."""
+    torch = libraries["torch"]
+    if name in models.MODELS:
+        works = {n: models.MODELS[name](m, tiny) for n, m in libraries.items()}
+        copy_weights(works["minigrad"].model, works["torch"].model, torch)
+        for n in works:
+            without_dropout(libraries[n], works[n])
+        truth = reference_gradients(torch, name, works["torch"], tiny)
+        return tuple(gradient_difference(gradients(libraries[n], works[n]), truth) for n in works)
+    case = kernels.CASES[name]
+    torch.set_default_dtype(torch.float64)
+    try:
+        truth = [array(r) for r in results_of(case.make(torch))]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    pairs = {n: zip(results_of(case.make(m)), truth) for n, m in libraries.items()}
+    return tuple(max(float(np.linalg.norm(array(a) - t) / (np.linalg.norm(t) + 1e-30)) for a, t in p) for p in pairs.values())
 
 
 @dataclass

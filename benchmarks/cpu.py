@@ -1,7 +1,7 @@
 """minigrad against PyTorch eager on the CPU: ops, models, training steps, peak memory.
 
     python -m benchmarks.cpu [--threads 1 2] [--only gpt gemm/ ...] [--groups models gemm conv mem attention rnn optim memory]
-                             [--rounds 11] [--seconds 6] [--also compile numpy jax tensorflow] [--csv FILE] [--png FILE] [--list]
+                             [--rounds 11] [--seconds 6] [--also compile numpy jax tensorflow] [--errors] [--csv FILE] [--png FILE] [--list]
 
 Every case computes the same from the same numbers in both libraries; results and gradients are compared first, and a case that differs has
 no time. Then the libraries run in turn, round by round. ratio = torch's time / ours of the same round (larger is better): the median and,
@@ -35,6 +35,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--seconds", type=float, default=6.0, help="stop the rounds of a case after about this long (at least 3 rounds)")
     parser.add_argument("--also", nargs="+", choices=peers.NAMES, default=[], help="other frameworks, where installed")
+    parser.add_argument("--errors", action="store_true", help="instead of times: errors of results and gradients against float64")
     parser.add_argument("--csv", help="append the rows to this file")
     parser.add_argument("--png", help="draw bars of the ratios and a roofline (needs matplotlib)")
     parser.add_argument("--list", action="store_true", help="print the names of the cases and stop")
@@ -50,7 +51,7 @@ def chosen(args: argparse.Namespace) -> list[str]:
 
 def run_worker(args: argparse.Namespace, threads: int, names: list[str]) -> Iterator[dict[str, Any]]:
     """The JSON lines of a worker process, as they come."""
-    options = {"threads": threads, "names": names, "rounds": args.rounds, "seconds": args.seconds, "also": args.also, "tiny": args.tiny}
+    options = {"threads": threads, "names": names} | {k: getattr(args, k) for k in ("rounds", "seconds", "also", "tiny", "errors")}
     env = os.environ | {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     command = [sys.executable, "-m", "benchmarks.worker", json.dumps(options)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=env, text=True) as worker:
@@ -90,7 +91,7 @@ def main(argv: list[str] | None = None) -> list[dict[str, Any]]:
     if args.list:
         print("\n".join(names))
         return []
-    with_memory = "memory" in args.groups and (not args.only or any(text in "memory/gpt" for text in args.only))
+    with_memory = "memory" in args.groups and not args.errors and (not args.only or any(text in "memory/gpt" for text in args.only))
     rows: list[dict[str, Any]] = []
     progress = report.Progress(len(args.threads) * (len(names) + with_memory))
     for threads in args.threads:

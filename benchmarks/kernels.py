@@ -63,6 +63,8 @@ def matmul_case(b, m, n, k, dtype="float32", backwards=False) -> Case:
             x, y = (numbers(torch, s, i, 127).to(torch.int8) for i, s in enumerate(shapes))
             return lambda: torch._int_mm(x, y)
         x, y = (numbers(torch, s, i).to(getattr(torch, dtype)) for i, s in enumerate(shapes))
+        if torch.get_default_dtype() == torch.float64:  # the reference: what the rounded numbers give in float64
+            x, y = x.double(), y.double()
         if backwards:
             x.requires_grad_(), y.requires_grad_()
             return backward(torch, lambda: x @ y, x, y)

@@ -27,9 +27,11 @@ class Work:
 
 
 def numbers(torch, shape, seed=0, high=0):
-    """Normal float32 values, or integers below `high`: the same in both libraries."""
+    """Normal float32 values, or integers below `high`, equal in both libraries; float64 where that is the default dtype."""
     rng = np.random.default_rng(seed)
-    return torch.from_numpy(rng.integers(0, high, shape) if high else rng.standard_normal(shape, dtype=np.float32))
+    if high:
+        return torch.from_numpy(rng.integers(0, high, shape))
+    return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32)).to(torch.get_default_dtype())
 
 
 def mlp(torch, tiny):
@@ -231,22 +233,27 @@ def step(torch, work: Work):
     return loss
 
 
-def forward_flops(torch, work: Work) -> int:
-    """Floating-point operations of the products in one forward pass, counted by hooks: linear, convolution, LSTM, attention."""
+def step_flops(torch, work: Work) -> int:
+    """Floating-point operations of the products in one step, counted by hooks on linear, convolution, LSTM and attention layers: forward,
+    and in training the gradient of the weights and, where it needs one, of the input (attention: 2.5 times its forward)."""
     nn, total = torch.nn, 0
+    training = work.optimizer is not None
 
-    def count(module, _inputs, out):
+    def count(module, inputs, out):
         nonlocal total
+        flops = getattr(module, "attention_flops", 0)
+        total += int(flops * 3.5) if training else flops
+        flops = 0
         if isinstance(module, nn.Linear):
-            total += 2 * out.numel() * module.in_features
+            flops = 2 * out.numel() * module.in_features
         elif isinstance(module, nn.Conv2d):
-            total += 2 * out.numel() * module.weight[0].numel()
+            flops = 2 * out.numel() * module.weight[0].numel()
         elif isinstance(module, nn.LSTM):
-            total += 2 * (out[0].numel() // module.hidden_size) * sum(p.numel() for n, p in module.named_parameters() if "weight" in n)
-        total += getattr(module, "attention_flops", 0)
+            flops = 2 * (out[0].numel() // module.hidden_size) * sum(p.numel() for n, p in module.named_parameters() if "weight" in n)
+        total += flops * ((2 + inputs[0].requires_grad) if training else 1)
 
     hooks = [m.register_forward_hook(count) for m in work.model.modules()]
-    with torch.no_grad():
+    with torch.set_grad_enabled(training):
         work.loss()
     for hook in hooks:
         hook.remove()

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks import machine
 
 FIELDS = ["date", "cpu", "commit", "threads", "name", "minigrad_s", "torch_s", "ratio_torch", "ratio_torch_q1", "ratio_torch_q3", "rate",
-          "unit", "of_peak", "rounds", "difference", "minigrad_bytes", "torch_bytes", "share_of_torch",
+          "unit", "of_peak", "rounds", "difference", "error", "error_torch", "minigrad_bytes", "torch_bytes", "share_of_torch",
           "compile_s", "numpy_s", "jax_s", "tensorflow_s"]
 
 
@@ -54,14 +54,17 @@ def print_header(threads: int, first: dict[str, Any], also: list[str]) -> None:
 def print_row(row: dict[str, Any], also: list[str]) -> None:
     """A line of the table."""
     name = row["name"]
-    if "error" in row:
-        print(f"{name:34}{row['error'][:100]}", flush=True)
+    if "failed" in row:
+        print(f"{name:34}{row['failed'][:100]}", flush=True)
         return
     if "minigrad_bytes" in row:
         line = f"{name:34}{row['minigrad_bytes'] / 2**20:7.0f}MiB"
         if "torch_bytes" in row:
             line += f"{row['torch_bytes'] / 2**20:7.0f}MiB   ours / torch's: {row['share_of_torch']:.2f}"
         print(line, flush=True)
+        return
+    if "error_torch" in row:
+        print(f"{name:34}error against float64: ours {row['error']:.1e}, torch's {row['error_torch']:.1e}", flush=True)
         return
     line = f"{name:34}{duration(row['minigrad_s']):>10}"
     if "torch_s" in row:
@@ -86,7 +89,7 @@ def write_csv(path: str, rows: list[dict[str, Any]]) -> None:
         if new:
             writer.writeheader()
         for row in rows:
-            if "error" not in row:
+            if "failed" not in row:
                 writer.writerow(common | {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()})
 
 

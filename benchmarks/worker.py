@@ -34,19 +34,16 @@ def op_calls(libs: dict[str, Any], name: str) -> tuple[dict[str, Any], float, di
     """Calls by library, largest difference of the results, and what the rate counts."""
     case = kernels.CASES[name]
     calls = {n: case.make(m) for n, m in libs.items()}
-    worst = 0.0
-    if "torch" in calls:
-        results = [r if isinstance(r, tuple) else (r,) for r in (calls["minigrad"](), calls["torch"]())]
-        worst = max(compare.expect_close(f"result {i}", a, b, case.limit) for i, (a, b) in enumerate(zip(*results)))
+    worst = compare.check_op(calls, case.limit) if "torch" in calls else 0.0
     return calls, worst, {"flops": case.flops, "moved": case.moved}
 
 
 def model_calls(libs: dict[str, Any], name: str, tiny: bool) -> tuple[dict[str, Any], float, dict[str, float]]:
     """The same for a model's step."""
     works = {n: models.MODELS[name](m, tiny) for n, m in libs.items()}
-    worst = compare.check_model(libs, works) if "torch" in libs else 0.0
+    worst = compare.check_model(libs, name, works, tiny) if "torch" in libs else 0.0
     ours = works["minigrad"]
-    flops = models.forward_flops(libs["minigrad"], ours) * (1 if ours.optimizer is None else 3)
+    flops = models.step_flops(libs["minigrad"], ours)
     work = {"moved": ours.weights_bytes * ours.per} if ours.weights_bytes else {"flops": flops}
     return {n: (lambda m=m, w=works[n]: models.step(m, w)) for n, m in libs.items()}, worst, work | {"per": ours.per}
 
@@ -54,6 +51,9 @@ def model_calls(libs: dict[str, Any], name: str, tiny: bool) -> tuple[dict[str, 
 def measure(libs: dict[str, Any], name: str, options: dict[str, Any], peaks: dict[str, float]) -> dict[str, Any]:
     """The row of one case."""
     is_model = name in models.MODELS
+    libs["minigrad"].manual_seed(0)  # the weights, which torch's model gets as well
+    if options["errors"]:
+        return {"name": name} | dict(zip(("error", "error_torch"), compare.errors(libs, name, options["tiny"])))
     calls, worst, work = model_calls(libs, name, options["tiny"]) if is_model else op_calls(libs, name)
     calls |= peers.calls(name, libs, options["also"], options["threads"])
     times = compare.times(calls, options["rounds"], options["seconds"])
@@ -83,13 +83,13 @@ def main() -> None:
         channel.flush()
 
     libs = libraries(options["threads"])
-    peaks = machine.peaks(libs, options["tiny"])
+    peaks = machine.peaks(libs, options["tiny"] or options["errors"])
     send({"peaks": peaks, "versions": {n: getattr(m, "__version__", "") for n, m in libs.items()}})
     for name in options["names"]:
         try:
             send(measure(libs, name, options, peaks))
         except (compare.ResultsDiffer, RuntimeError, AttributeError, NotImplementedError, TypeError, ValueError) as e:
-            send({"name": name, "error": f"{type(e).__name__}: {e}"})
+            send({"name": name, "failed": f"{type(e).__name__}: {e}"})
 
 
 if __name__ == "__main__":
