@@ -35,9 +35,9 @@ class TypedTensorMeta(type):
                         f"expected {cls.__name__} ({wanted}): got a tensor of {args[0].dtype}. Try x.to(dtype)."
                     )
                 return args[0].detach()
-            return mg.tensor(args[0], dtype=cls.dtype)
+            return mg.tensor(args[0], dtype=cls.dtype, device=device or "cpu")
         size = args[0] if len(args) == 1 and isinstance(args[0], _core.Size) else args
-        return mg.empty(tuple(size) if args else (0,), dtype=cls.dtype)
+        return mg.empty(tuple(size) if args else (0,), dtype=cls.dtype, device=device or "cpu")
 
     def __instancecheck__(cls, obj: Any) -> bool:
         return isinstance(obj, Tensor) and obj.dtype == cls.dtype and obj.is_cuda == cls.is_cuda

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +24,7 @@ __all__ = [
 
 has_lapack, has_mkl, has_openmp = True, False, False
 _state: dict[str, Any] = {
-    "precision": "highest", "deterministic": False, "warn_only": False, "warn_always": False, "interop_threads": 1, "default_device": None,
+    "precision": "highest", "deterministic": False, "warn_only": False, "warn_always": False, "interop_threads": 1,
     "compile_noted": False,
 }  # fmt: skip
 
@@ -61,30 +62,46 @@ def cond(pred: Any, true_fn: Callable, false_fn: Callable, operands: Any = ()) -
 
 # --- devices -----------------------------------------------------------------------------------------------------------
 def set_default_device(device: Any) -> None:
-    """Device of new tensors; None or 'cpu'.
+    """Device of tensors made from now on in this thread without naming one: None, 'cpu' or 'meta'.
 
     Raises:
-        RuntimeError: a device this build has not.
+        AssertionError: a device this build has not.
     """
-    chosen = None if device is None else _core.device(device)
-    if chosen is not None and chosen.type != "cpu":
-        _core.to_device(_core.tensor(0.0), chosen)  # raises what the device raises
-    _state["default_device"] = chosen
+    _core.set_default_device(device)
 
 
 def get_default_device() -> Any:
     """The device of new tensors."""
-    return _state["default_device"] or _core.device("cpu")
+    return _core.get_default_device()
+
+
+class _Entered(threading.local):
+    """The default devices to return to, innermost last."""
+
+    def __init__(self) -> None:
+        self.devices: list[Any] = []
+
+    def append(self, device: Any) -> None:
+        """One region more."""
+        self.devices.append(device)
+
+    def pop(self) -> Any:
+        """One region less."""
+        return self.devices.pop()
+
+
+_entered = _Entered()
 
 
 def _device_enter(self: Any) -> Any:
-    _state.setdefault("device_stack", []).append(_state["default_device"])
+    before = get_default_device()
     set_default_device(self)
+    _entered.append(before)
     return self
 
 
 def _device_exit(self: Any, *error: Any) -> None:
-    _state["default_device"] = _state["device_stack"].pop()
+    set_default_device(_entered.pop())
 
 
 def _device_call(self: Any, function: Callable) -> Callable:

@@ -52,7 +52,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
         import numpy as np
 
         if isinstance(data, np.ndarray) and not any(s < 0 for s in data.strides) and data.flags.writeable:
-            return _core.from_numpy(data).to(dtype=dtype, device=device)
+            return _core.from_numpy(data).to(dtype=dtype, device=_core.get_default_device() if device is None else device)
     return _core.tensor(data, dtype=dtype, device=device)
 
 
@@ -194,7 +194,7 @@ def contiguous_format_copy(self: Tensor, fmt: memory_format) -> Tensor:
 def _type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
     """`x.type()` names the type ('minigrad.FloatTensor'); `x.type(dtype)` converts."""
     if dtype is None:
-        return TYPE_PREFIX + _TYPE_NAMES[str(self.dtype).split(".")[1]]
+        return TYPE_PREFIX + ("meta." if self.is_meta else "") + _TYPE_NAMES[str(self.dtype).split(".")[1]]
     if isinstance(dtype, str):
         name = dtype.split(".")[-1]
         dtype = next((getattr(_core, d) for d, t in _TYPE_NAMES.items() if t == name), None)
@@ -340,7 +340,8 @@ def _register_post_accumulate_grad_hook(self: Tensor, hook: Callable[[Tensor], N
 
 # --- small things ------------------------------------------------------------------------------------------------------
 def _format(self: Tensor, spec: str) -> str:
-    return format(self.item(), spec) if self.dim() == 0 and type(self) is Tensor else object.__format__(self, spec)
+    is_number = self.dim() == 0 and not self.is_meta and type(self) is Tensor
+    return format(self.item(), spec) if is_number else object.__format__(self, spec)
 
 
 def _contains(self: Tensor, element: Any) -> bool:
@@ -387,7 +388,7 @@ def _attach() -> None:
     Tensor.tolist = lambda self: _core.to_list(self)
     Tensor.retain_grad = lambda self: _core.retain_grad(self)
     Tensor.type_as = lambda self, other: self.to(other.dtype)
-    Tensor.get_device = lambda self: -1 if self.device.type == "cpu" else self.device.index
+    Tensor.get_device = lambda self: -1 if self.device.index is None else self.device.index
     Tensor.layout = property(lambda self: strided)
     Tensor._is_view = lambda self: _core.is_view(self)
     Tensor._base = property(lambda self: _core.view_base(self))

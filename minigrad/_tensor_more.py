@@ -61,9 +61,9 @@ def _new(self: Tensor, *args: Any, device: Any = None) -> Tensor:
     import minigrad as mg
 
     if len(args) == 1 and not isinstance(args[0], (int, _core.Size)):
-        return mg.tensor(args[0], dtype=self.dtype)
+        return mg.tensor(args[0], dtype=self.dtype, device=device or self.device)
     size = args[0] if len(args) == 1 and isinstance(args[0], _core.Size) else args
-    return mg.empty(tuple(size) if args else (0,), dtype=self.dtype)
+    return mg.empty(tuple(size) if args else (0,), dtype=self.dtype, device=device or self.device)
 
 
 def _pin_memory(self: Tensor, device: Any = None) -> Tensor:
@@ -106,6 +106,13 @@ def _is_set_to(self: Tensor, tensor: Tensor) -> bool:
     return same and self.dtype == tensor.dtype
 
 
+def _split(self: Tensor, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """`minigrad.split(self, split_size, dim)`; the method has its own name for the sizes."""
+    from minigrad.op import functions
+
+    return functions["split"](self, split_size, dim)
+
+
 def _names(self: Tensor) -> tuple:
     """One None per dimension: there are no named dimensions."""
     return (None,) * self.dim()
@@ -118,7 +125,7 @@ def _refine_names(self: Tensor, *names: Any) -> Tensor:
 
 METHODS: dict[str, Callable[..., Any]] = {
     "as_subclass": _as_subclass, "apply_": _apply_, "map_": _map_, "new": _new, "pin_memory": _pin_memory, "module_load": _module_load,
-    "is_nonzero": _is_nonzero, "is_set_to": _is_set_to, "refine_names": _refine_names,
+    "is_nonzero": _is_nonzero, "split": _split, "is_set_to": _is_set_to, "refine_names": _refine_names,
     "share_memory_": _share_memory_, "is_shared": _is_shared, "is_pinned": lambda self, device=None: False,
     "is_same_size": lambda self, other: self.shape == other.shape,
     "is_distributed": lambda self: False,

@@ -135,10 +135,11 @@ def _suffixes(x: Tensor) -> list[str]:
     out = []
     if x.device.type != "cpu":
         out.append(f"device='{x.device}'")
-    if x.numel() == 0 and x.dim() != 1:
+    meta = x.device.type == "meta"
+    if meta or (x.numel() == 0 and x.dim() != 1):
         out.append(f"size={tuple(x.shape)}")
     has_default = x.dtype in (_core.get_default_dtype(), _core.get_default_dtype().to_complex(), _core.int64, _core.bool)
-    if (x.numel() == 0 and x.dtype != _core.get_default_dtype()) or (x.numel() > 0 and not has_default):
+    if x.dtype != _core.get_default_dtype() if meta or x.numel() == 0 else not has_default:
         out.append(f"dtype={x.dtype}")
     if x.grad_fn is not None:
         out.append(f"grad_fn=<{x.grad_fn.name()}>")
@@ -154,7 +155,9 @@ def tensor_text(self: Tensor) -> str:
     before = _core.set_grad_enabled(False)
     try:
         x = self.detach()
-        if x.numel() == 0:
+        if x.device.type == "meta":
+            body = "..."
+        elif x.numel() == 0:
             body = "[]"
         else:
             summarise = x.numel() > _options["threshold"]
@@ -166,7 +169,7 @@ def tensor_text(self: Tensor) -> str:
         _core.set_grad_enabled(before)
     suffixes = _suffixes(self)
     text = prefix + body
-    last = len(text) - text.rfind("\n") - 1
+    last = len(text) - text.rfind("\n") + 1  # two more than it is: PyTorch's count
     for suffix in suffixes:
         if last + len(suffix) + 2 > _options["linewidth"]:
             text += ",\n" + " " * indent + suffix

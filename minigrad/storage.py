@@ -167,6 +167,8 @@ class UntypedStorage:
         return copies[self._cdata][0]
 
     def __reduce__(self) -> Any:
+        if self._bytes.is_meta:
+            return _empty_storage, (self.nbytes(), "meta")
         return _rebuild_storage, (_core.to_bytes(self._bytes), str(self.device))
 
 
@@ -296,6 +298,10 @@ def __getattr__(name: str) -> Any:
 # --- pickling and copying of tensors ---------------------------------------------------------------------------------
 def _rebuild_storage(data: bytes, device: str) -> UntypedStorage:
     return UntypedStorage.of(_core.from_bytes(data, _core.uint8, (len(data),)).to(device))
+
+
+def _empty_storage(nbytes: int, device: str) -> UntypedStorage:
+    return UntypedStorage(nbytes, device=device)
 
 
 def _rebuild_typed(storage: UntypedStorage, dtype: Any) -> TypedStorage:

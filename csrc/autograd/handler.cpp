@@ -51,7 +51,7 @@ Tensor make_placeholder(Ref<Handler> h, const OutSpec& spec, int64_t id) {
     t->set_layout(spec.sizes, spec.strides);
   else
     t->set_contiguous(spec.sizes);
-  t->storage = make_ref<Storage>();
+  t->storage = spec.device.type == DeviceType::Meta ? Storage::allocate(0, spec.device) : make_ref<Storage>();
   t->storage->device = spec.device;
   t->storage->nbytes = size_t(t->nbytes());  // what metas check views against
   t->storage->resizable = false;

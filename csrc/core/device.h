@@ -6,8 +6,8 @@
 
 namespace mg {
 
-enum class DeviceType : uint8_t { CPU, CUDA };
-constexpr int kDeviceTypes = 2;
+enum class DeviceType : uint8_t { CPU, CUDA, Meta };  // Meta: shapes and dtypes without memory (meta_device.h)
+constexpr int kDeviceTypes = 3;
 
 struct Device {
   DeviceType type = DeviceType::CPU;
@@ -15,10 +15,11 @@ struct Device {
   bool operator==(const Device&) const = default;
 };
 
-inline const char* device_type_name(DeviceType t) { return t == DeviceType::CPU ? "cpu" : "cuda"; }
+inline const char* device_type_name(DeviceType t) { return t == DeviceType::CPU ? "cpu" : t == DeviceType::CUDA ? "cuda" : "meta"; }
+inline bool has_index(DeviceType t) { return t != DeviceType::CPU && t != DeviceType::Meta; }  // there is one CPU and one meta
 inline std::ostream& operator<<(std::ostream& out, Device d) {
   out << device_type_name(d.type);
-  if (d.type != DeviceType::CPU) out << ':' << int(d.index);
+  if (has_index(d.type)) out << ':' << int(d.index);
   return out;
 }
 

@@ -16,7 +16,7 @@ inline const char* device_name(DeviceType t) { return kDeviceNames[int(t)]; }
 
 inline std::string device_text(Device d) {
   std::string text = device_name(d.type);
-  return d.type == DeviceType::CPU || d.index == kNoIndex ? text : text + ":" + std::to_string(int(d.index));
+  return !has_index(d.type) || d.index == kNoIndex ? text : text + ":" + std::to_string(int(d.index));
 }
 
 }  // namespace mg

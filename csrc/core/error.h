@@ -11,7 +11,7 @@
 
 namespace mg {
 
-enum class ErrorKind : unsigned char { Runtime, Index, Type, Value, NotImplemented, Memory, Overflow, ZeroDivision };
+enum class ErrorKind : unsigned char { Runtime, Index, Type, Value, NotImplemented, Memory, Overflow, ZeroDivision, Assertion };
 
 struct Error : std::exception {
   ErrorKind kind;

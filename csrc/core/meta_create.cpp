@@ -12,7 +12,7 @@ static DType dtype_or(const Value& v, DType otherwise) { return v.none() ? other
 
 static void place(const Op& op, const Value& dtype, DType otherwise, const Value& device, MetaResult& r) {
   r.out[0].dtype = r.compute = dtype_or(dtype, otherwise);
-  r.out[0].device = device.none() ? Device{} : device.device;
+  r.out[0].device = device.none() ? thread_state.default_device : device.device;
   check_device(r.out[0].device);
   checked_numel(r.out[0].sizes, op.name.c_str());
 }

@@ -3,6 +3,7 @@
 #include "index_plan.h"
 #include "layout.h"
 #include "meta.h"
+#include "meta_device.h"
 
 namespace mg {
 
@@ -172,7 +173,8 @@ static void meta_index_put(const Op& op, const Value* args, MetaResult& r) {
 }
 
 // (input): one row per nonzero element; the kernel makes the output, this is its shape before the count is known
-static void meta_nonzero(const Op&, const Value* args, MetaResult& r) {
+static void meta_nonzero(const Op& op, const Value* args, MetaResult& r) {
+  require_values(op, *args[0].t);
   like(*args[0].t, r).sizes = Dims{0, args[0].t->dim()};
   r.out[0].dtype = DType::Int64;
 }
@@ -222,6 +224,7 @@ static void meta_embedding_backward(const Op& op, const Value* args, MetaResult&
 // (input, weights?, minlength: int)
 static void meta_bincount(const Op& op, const Value* args, MetaResult& r) {
   const TensorImpl& t = *args[0].t;
+  require_values(op, t);
   MG_CHECK(t.dim() == 1 && is_integral(t.dtype), Runtime, op.name,
            ": only supports 1-d non-negative integral inputs: got shape ", t.sizes, " of ", t.dtype);
   MG_CHECK(args[2].as_int() >= 0, Runtime, op.name, ": minlength should be >= 0: got ", args[2].as_int());
@@ -236,6 +239,7 @@ static void meta_bincount(const Op& op, const Value* args, MetaResult& r) {
 // (repeats): [0] * repeats[0] + [1] * repeats[1] + …
 static void meta_repeat_index(const Op& op, const Value* args, MetaResult& r) {
   const TensorImpl& t = *args[0].t;
+  require_values(op, t);
   MG_CHECK(t.dim() <= 1, Runtime, op.name, ": repeats must be 0-dim or 1-dim tensor, got shape ", t.sizes);
   MG_CHECK(t.dtype == DType::Int64 || t.dtype == DType::Int32, Runtime, op.name,
            ": repeats has to be int64 or int32, got ", t.dtype);

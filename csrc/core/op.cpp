@@ -7,6 +7,7 @@
 #include "autocast.h"
 #include "layout.h"
 #include "meta.h"
+#include "meta_device.h"
 #include "profile.h"
 #include "schema.h"
 
@@ -88,7 +89,8 @@ Device common_device(const Op& op, const Value* args) {
     }
     const bool host_number = t->dim() == 0 && t->device.type == DeviceType::CPU;  // PyTorch lets 0-d CPU tensors mix
     MG_CHECK(t->device == first->device || host_number, Runtime, op.name,
-             ": expected all tensors on one device: got ", first->device, " and ", t->device, ". Try .to(device).");
+             ": Expected all tensors to be on the same device, but found at least two devices, ", first->device, " and ", t->device,
+             "! Try .to(device).");
   };
   for (size_t k = 0; k < op.args.size(); ++k) {
     if (args[k].is_tensor()) visit(args[k].t);
@@ -137,9 +139,11 @@ static void run_kernel(const Op& op, const Value* args, Tensor* outs, const Meta
   KernelFn kernel = op.kernels[int(device.type)];
   if (is_complex(std::max(r.compute, r.out[0].dtype))) [[unlikely]]
     kernel = op.complex_kernels[int(device.type)];
-  if (kernel == nullptr) [[unlikely]]
+  if (kernel == nullptr) [[unlikely]] {
+    if (device.type == DeviceType::Meta) return;  // nothing to compute
     fail(ErrorKind::NotImplemented, op.name, ": no ", device_type_name(device.type), " kernel for ",
          std::max(r.compute, r.out[0].dtype));
+  }
   Invocation inv{op, args, outs, r.compute, r.plain};
   kernel(inv);
 }
@@ -365,8 +369,10 @@ void call(const Op& op, const Value* args, Tensor* outs, Write mode) {
   MetaResult r(op.n_out);
   op.meta(op, args, r);
   const bool grads = op.differentiable && thread_state.grad_mode && any_needs_grad(op, args);
-  if (handlers_exist()) [[unlikely]]
+  if (handlers_exist()) [[unlikely]] {
+    settle_meta_device(op, args, r);
     if (hooks.handle(op, args, r, outs, mode)) return;
+  }
   if (op.is_view) return call_view(op, args, outs, r, grads);
   if (mode != Write::Fresh || op.mutated >= 0) return Writer{op, args, outs, mode, r, grads, {}, {}, {}}.call();
   const int n = op.n_outputs();

@@ -163,8 +163,8 @@ Tensor invoke(OpRef& ref, const A&... args) {
 // Per-thread switches, read on every call.
 struct ThreadState {
   bool grad_mode = true;
-  bool inference_mode = false;
-  bool anomaly = false;
+  bool inference_mode = false, anomaly = false;
+  Device default_device;  // of tensors made without naming one
 };
 // How many data-less tensors and active handlers exist, in all threads: call() looks for one among the arguments only when there are any.
 extern std::atomic<int> handlers_alive;

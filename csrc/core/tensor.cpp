@@ -4,6 +4,7 @@
 
 #include "allocator.h"
 #include "layout.h"
+#include "meta_device.h"
 #include "op.h"
 
 namespace mg {
@@ -12,16 +13,17 @@ void fail_complex_dispatch(DType d) { fail(ErrorKind::NotImplemented, "not imple
 
 
 DeviceBackend& backend(DeviceType type) {
-  static constinit DeviceBackend table[kDeviceTypes] = {};
+  static constinit DeviceBackend table[kDeviceTypes] = {{}, {}, meta_backend()};
   return table[int(type)];
 }
 
 void check_device(Device d) {
   if (d.type == DeviceType::CPU) return;
+  const std::string_view name = device_name(d.type);
+  MG_CHECK(name != "xpu", Assertion, "Torch not compiled with XPU enabled");
   MG_CHECK(int(d.type) < kDeviceTypes, NotImplemented, "device: minigrad has no '", device_name(d.type), "' device. Try device='cpu'.");
   const DeviceBackend& b = backend(d.type);
-  MG_CHECK(b.alloc != nullptr, Runtime, "device: no ", device_type_name(d.type),
-           " backend in this build. Try device='cpu', or build with -DMINIGRAD_CUDA=ON.");
+  MG_CHECK(b.alloc != nullptr, Assertion, "Torch not compiled with CUDA enabled");  // PyTorch's words: programs look for them
   int n = b.device_count();
   MG_CHECK(d.index < n, Runtime, "device: ", d, " does not exist: this machine has ", n, " ", device_type_name(d.type),
            " device(s)");
@@ -49,11 +51,10 @@ Ref<Storage> Storage::foreign(void* data, size_t nbytes, Device device, void (*r
 static void free_bytes(Storage* s) {
   if (s->release != nullptr) {
     s->release(s->owner);
+  } else if (s->device.type != DeviceType::CPU) {
+    backend(s->device.type).free(s->data, s->nbytes, s->device.index);
   } else if (s->data != nullptr) {
-    if (s->device.type == DeviceType::CPU)
-      cpu_free(s->data, s->nbytes);
-    else
-      backend(s->device.type).free(s->data, s->nbytes, s->device.index);
+    cpu_free(s->data, s->nbytes);
   }
 }
 
@@ -61,7 +62,7 @@ void Storage::resize(size_t n) {
   MG_CHECK(resizable, Runtime, "resize_: the storage belongs to someone else (NumPy, DLPack or a file). Try x.clone() first.");
   Ref<Storage> grown = allocate(n, device);
   size_t common = std::min(n, nbytes);
-  if (common != 0) {
+  if (common != 0 && device.type != DeviceType::Meta) {
     if (device.type == DeviceType::CPU)
       std::memcpy(grown->data, data, common);
     else
@@ -248,6 +249,7 @@ static T read_element(const TensorImpl& t, int64_t element_offset) {
   require_data(t, "item");
   const char* p = t.data() + element_offset * itemsize(t.dtype);
   char host[8];
+  MG_CHECK(t.device.type != DeviceType::Meta, Runtime, "Tensor.item() cannot be called on meta tensors");
   if (t.device.type != DeviceType::CPU) {
     backend(t.device.type).copy(host, Device{}, p, t.device, size_t(itemsize(t.dtype)));
     p = host;

@@ -109,7 +109,8 @@ void bind_system(py::module_& m) {
         return t;
       })
       .def("set_state", [](py::object self, Tensor t) {
-        MG_CHECK(t.defined() && t.dtype() == DType::UInt8 && t->contiguous, Type, "set_state: expected a contiguous uint8 tensor");
+        MG_CHECK(t.defined() && t.dtype() == DType::UInt8 && t->contiguous && t.device() == Device{}, Type,
+                 "set_state: expected a contiguous uint8 tensor on the CPU");
         self.cast<Generator&>().set_state({t.ptr<uint8_t>(), size_t(t.numel())});
         return self;
       })

@@ -202,6 +202,7 @@ Tensor tensor_from_python(PyObject* data, DType* dtype, Device device) {
 }
 
 complex128 read_complex(const TensorImpl& t, int64_t element_offset) {
+  MG_CHECK(t.device.type != DeviceType::Meta, Runtime, "Tensor.item() cannot be called on meta tensors");
   const Tensor one = to_contiguous(*alias(t, Dims{}, Dims{}, t.offset + element_offset), DType::Complex128);
   return *one.ptr<complex128>();
 }
@@ -237,7 +238,8 @@ py::dict array_interface(const Tensor& t) {
   require_data(*t, "numpy");
   static const char* typestr[kDTypes] = {"|b1", "|u1", "|i1", "<i2", "<i4", "<i8", "<f2", nullptr, "<f4", "<f8", "<c8", "<c16"};
   MG_CHECK(t.dtype() != DType::BFloat16, Type, "numpy: NumPy has no bfloat16. Try x.float().numpy().");
-  MG_CHECK(t.device().type == DeviceType::CPU, Type, "numpy: can't convert a ", t.device(), " tensor. Try x.cpu() first.");
+  MG_CHECK(t.device().type == DeviceType::CPU, Type, "can't convert ", device_type_name(t.device().type),
+           " device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first.");
   py::dict d;
   py::tuple shape(size_t(t.dim())), strides(size_t(t.dim()));
   for (int k = 0; k < t.dim(); ++k) {
@@ -258,7 +260,7 @@ py::dict array_interface(const Tensor& t) {
 void bind_construct(py::module_& m) {
   m.def("tensor", [](py::object data, py::object dtype, py::object device, bool requires_grad, bool) {
     DType d;
-    Device dev;
+    Device dev = thread_state.default_device;
     if (!dtype.is_none()) MG_CHECK(dtype_from(dtype.ptr(), d), Type, "tensor: dtype must be a minigrad.dtype, not ", Py_TYPE(dtype.ptr())->tp_name);
     if (!device.is_none()) MG_CHECK(device_from(device.ptr(), dev), Type, "tensor: device must be a device or str");
     check_device(dev);
@@ -278,7 +280,7 @@ void bind_construct(py::module_& m) {
     Dims sizes;
     for (auto s : size) sizes.push_back(s.cast<int64_t>());
     DType d = default_dtype;
-    Device dev;
+    Device dev = thread_state.default_device;
     if (!dtype.is_none()) MG_CHECK(dtype_from(dtype.ptr(), d), Type, "empty: dtype must be a minigrad.dtype");
     if (!device.is_none()) MG_CHECK(device_from(device.ptr(), dev), Type, "empty: device must be a device or str");
     check_device(dev);
@@ -307,6 +309,13 @@ void bind_construct(py::module_& m) {
     MG_CHECK(device_from(device.ptr(), d), Type, "to: device must be a device or str");
     return to_device(t, d);
   });
+  m.def("set_default_device", [](py::object device) {
+    Device d;
+    MG_CHECK(device.is_none() || device_from(device.ptr(), d), Type, "set_default_device: device must be a device, str or None");
+    check_device(d);
+    thread_state.default_device = d;
+  });
+  m.def("get_default_device", [] { return py::reinterpret_steal<py::object>(wrap_device(thread_state.default_device)); });
   m.def("array_interface", &array_interface);
   bind_dlpack(m);
 }

@@ -55,6 +55,10 @@ DType from_dl_dtype(DLDataType t) {
 
 template <class Managed> py::object export_dlpack(const Tensor& t, const char* name) {
   require_data(*t, "__dlpack__");
+  if (t.device().type == DeviceType::Meta) {
+    PyErr_SetString(PyExc_BufferError, "Cannot pack tensors on meta");
+    throw PythonError{};
+  }
   auto* ex = new Export{t, t.sizes(), t.strides()};
   auto* m = new Managed{};
   m->tensor = {t->data(), {t.device().type == DeviceType::CPU ? 1 : 2, t.device().index}, t.dim(), dl_dtype(t.dtype()),

@@ -15,6 +15,7 @@ static PyObject* exception_type(ErrorKind kind) {
     case ErrorKind::NotImplemented: return PyExc_NotImplementedError;
     case ErrorKind::Memory: return out_of_memory_type ? out_of_memory_type : PyExc_MemoryError;
     case ErrorKind::Overflow: return PyExc_OverflowError;
+    case ErrorKind::Assertion: return PyExc_AssertionError;
     case ErrorKind::ZeroDivision: return PyExc_RuntimeError;  // PyTorch raises RuntimeError("ZeroDivisionError")
     default: return PyExc_RuntimeError;
   }

@@ -48,8 +48,7 @@ PyMethodDef dtype_methods[] = {{"__reduce__", dtype_reduce, METH_NOARGS, nullptr
 
 PyObject* device_repr(PyObject* self) {
   Device d = reinterpret_cast<PyDevice*>(self)->value;
-  if (d.type == DeviceType::CPU) return PyUnicode_FromString("device(type='cpu')");
-  if (d.index == kNoIndex) return PyUnicode_FromFormat("device(type='%s')", device_name(d.type));
+  if (!has_index(d.type) || d.index == kNoIndex) return PyUnicode_FromFormat("device(type='%s')", device_name(d.type));
   return PyUnicode_FromFormat("device(type='%s', index=%d)", device_name(d.type), int(d.index));
 }
 PyObject* device_str(PyObject* self) { return PyUnicode_FromString(device_text(reinterpret_cast<PyDevice*>(self)->value).c_str()); }
@@ -70,7 +69,7 @@ PyObject* device_new(PyTypeObject*, PyObject* args, PyObject* kwargs) {
     Device d;
     MG_CHECK(device_from(type, d), Type, "device(): expected a string like 'cpu' or 'cuda:0', or an int, not ",
              Py_TYPE(type)->tp_name);
-    if (index != Py_None) d.index = int8_t(PyLong_AsLong(index));
+    if (index != Py_None && has_index(d.type)) d.index = int8_t(PyLong_AsLong(index));
     if (PyErr_Occurred()) throw PythonError{};
     return wrap_device(d);
   });
@@ -84,7 +83,7 @@ PyGetSetDef device_getset[] = {
     {"index",
      [](PyObject* s, void*) -> PyObject* {
        Device d = reinterpret_cast<PyDevice*>(s)->value;
-       if (d.type == DeviceType::CPU || d.index == kNoIndex) Py_RETURN_NONE;
+       if (!has_index(d.type) || d.index == kNoIndex) Py_RETURN_NONE;
        return PyLong_FromLong(d.index);
      },
      nullptr, nullptr, nullptr},
@@ -175,7 +174,8 @@ bool device_from(PyObject* o, Device& out) {
   const auto* name = std::find(std::begin(kDeviceNames), std::end(kDeviceNames), s);
   MG_CHECK(name != std::end(kDeviceNames), Runtime, "device: expected one of cpu, cuda, meta, mps, xpu at the start of the device string: got '",
            s, "'");
-  out = Device{DeviceType(name - std::begin(kDeviceNames)), int8_t(s == "cpu" ? 0 : index)};
+  out.type = DeviceType(name - std::begin(kDeviceNames));
+  out.index = int8_t(has_index(out.type) ? index : 0);
   return true;
 }
 

@@ -23,6 +23,7 @@ PyObject* get_version(PyObject* o, void*) { return PyLong_FromUnsignedLong(self_
 PyObject* get_requires_grad(PyObject* o, void*) { return PyBool_FromLong(needs_grad(self_of(o))); }
 PyObject* get_false(PyObject*, void*) { Py_RETURN_FALSE; }
 PyObject* get_is_cuda(PyObject* o, void*) { return PyBool_FromLong(self_of(o).device.type == DeviceType::CUDA); }
+PyObject* get_is_meta(PyObject* o, void*) { return PyBool_FromLong(self_of(o).device.type == DeviceType::Meta); }
 PyObject* get_is_cpu(PyObject* o, void*) { return PyBool_FromLong(self_of(o).device.type == DeviceType::CPU); }
 
 bool is_leaf(TensorImpl& t) { return !needs_grad(t) || !(t.grad_fn != nullptr || t.base) || !bool(gradient_edge(t).node) || gradient_edge(t).node->is_leaf_sink(); }
@@ -165,7 +166,7 @@ PyObject* m_dim(PyObject* o, PyObject*) { return PyLong_FromLong(self_of(o).dim(
 PyObject* m_data_ptr(PyObject* o, PyObject*) {
   return guarded([&] {
     require_data(self_of(o), "data_ptr");
-    return PyLong_FromVoidPtr(self_of(o).data());
+    return PyLong_FromVoidPtr(self_of(o).device.type == DeviceType::Meta ? nullptr : self_of(o).data());
   });
 }
 PyObject* m_storage_offset(PyObject* o, PyObject*) { return PyLong_FromLongLong(self_of(o).offset); }
@@ -299,7 +300,7 @@ PyGetSetDef tensor_getset_table[] = {
     {"is_cpu", get_is_cpu, nullptr, nullptr, nullptr},
     {"is_sparse", get_false, nullptr, nullptr, nullptr},
     {"is_quantized", get_false, nullptr, nullptr, nullptr},
-    {"is_meta", get_false, nullptr, nullptr, nullptr},
+    {"is_meta", get_is_meta, nullptr, nullptr, nullptr},
     {"is_mps", get_false, nullptr, nullptr, nullptr},
     {}};
 

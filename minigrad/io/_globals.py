@@ -102,6 +102,7 @@ _TABLE: dict[str, tuple[Any, Callable[..., Any] | None]] = {
     "torch._utils._rebuild_tensor": (_rebuild.rebuild_tensor, _rebuild.rebuild_tensor),
     "torch._utils._rebuild_tensor_v2": (_rebuild.rebuild_tensor_v2, _rebuild.rebuild_tensor_v2),
     "torch._utils._rebuild_tensor_v3": (_rebuild.rebuild_tensor_v3, _rebuild.rebuild_tensor_v3),
+    "torch._utils._rebuild_meta_tensor_no_storage": (_rebuild.rebuild_meta, _rebuild.rebuild_meta),
     "torch._utils._rebuild_parameter": (_rebuild.rebuild_parameter, _rebuild.rebuild_parameter),
     "torch._utils._rebuild_parameter_with_state": (_rebuild.rebuild_parameter_with_state,) * 2,
     "torch._utils._rebuild_sparse_tensor": (_rebuild.rebuild_sparse, _rebuild.rebuild_sparse),

@@ -114,6 +114,8 @@ def _reduce_tensor(tensor: mg.Tensor) -> tuple:
     reduce = type(tensor).__reduce_ex__
     if reduce not in (mg.Tensor.__reduce_ex__, Parameter.__reduce_ex__):
         return tensor.__reduce_ex__(2)
+    if tensor.is_meta:
+        return _reduce_meta(tensor)
     _core.storage_bytes(tensor)  # raises for tensors without data
     storage = _StorageRef(UntypedStorage.of(tensor), tensor.dtype)
     geometry = (storage, tensor.storage_offset(), tuple(tensor.shape), tuple(tensor.stride()))
@@ -129,6 +131,15 @@ def _reduce_tensor(tensor: mg.Tensor) -> tuple:
         return rebuild, args
     kind = name_of("torch", "Tensor") if type(tensor) is mg.Tensor else type(tensor)
     return name_of("torch._tensor", "_rebuild_from_type_v2"), (rebuild, kind, args, state or {})
+
+
+def _reduce_meta(tensor: mg.Tensor) -> tuple:
+    rebuild = name_of("torch._utils", "_rebuild_meta_tensor_no_storage")
+    args = (tensor.dtype, tuple(tensor.shape), tuple(tensor.stride()))
+    if type(tensor) is not Parameter:
+        return rebuild, (*args, tensor.requires_grad)
+    data = _Rebuilt(rebuild, (*args, False))
+    return name_of("torch._utils", "_rebuild_parameter"), (data, tensor.requires_grad, OrderedDict())
 
 
 class _Rebuilt:

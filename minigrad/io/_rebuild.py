@@ -79,6 +79,15 @@ def rebuild_tensor_v3(
     return _finished(_storage(storage).tensor(dtype, size, stride, offset), requires_grad, metadata)
 
 
+def rebuild_meta(dtype: Any, size: Any, stride: Any, requires_grad: Any) -> mg.Tensor:
+    """torch._utils._rebuild_meta_tensor_no_storage: a tensor on the meta device."""
+    if not isinstance(dtype, mg.dtype):
+        raise UnpicklingError("a tensor without a dtype")
+    if type(size) is not tuple or type(stride) is not tuple or not all(type(n) is int and n >= 0 for n in (*size, *stride)):
+        raise UnpicklingError("a meta tensor whose sizes and strides are no tuples of ints")
+    return _finished(mg.empty_strided(size, stride, dtype=dtype, device="meta"), requires_grad, None)
+
+
 def _tensor(data: Any) -> mg.Tensor:
     if not isinstance(data, mg.Tensor):
         raise UnpicklingError(f"expected a tensor, got {type(data).__name__}")

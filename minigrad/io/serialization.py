@@ -194,11 +194,13 @@ def _place(data: mg.Tensor, location: str) -> mg.Tensor:
     kind = location.partition(":")[0]
     if kind == "cpu":
         return data
+    if kind == "meta":
+        return data.to("meta")
     if kind != "cuda":
         raise RuntimeError(f"don't know how to restore data location of a storage (tagged with {location!r:.40}). Try map_location='cpu'.")
     try:
         return data.to(location if ":" in location else "cuda:0")
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, AssertionError) as error:
         raise RuntimeError(
             f"Attempting to deserialize object on a CUDA device ({location!r:.20}) that is not available here. If you are running on "
             "a CPU-only machine, please use load with map_location=minigrad.device('cpu') to map your storages to the CPU."

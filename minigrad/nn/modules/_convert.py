@@ -61,6 +61,11 @@ class ConvertMixin:
                 target["dtype"] = dtype
             if memory_format is not None and tensor.dim() in (4, 5):
                 target["memory_format"] = memory_format
+            if tensor.is_meta and device is not None and device.type != "meta":
+                raise NotImplementedError(
+                    "Cannot copy out of meta tensor; no data! Please use torch.nn.Module.to_empty() instead of "
+                    "torch.nn.Module.to() when moving module from meta to a different device."
+                )
             return tensor.to(non_blocking=non_blocking, **target) if target else tensor
 
         return self._apply(convert)

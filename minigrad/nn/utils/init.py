@@ -11,7 +11,7 @@ __all__ = ["skip_init"]
 
 
 def skip_init(module_cls: type, *args: Any, **kwargs: Any) -> Any:
-    """`module_cls(*args, **kwargs)` with memory that is not initialised by the caller's intent: to be filled right after.
+    """`module_cls(*args, **kwargs)` with memory that is not initialised: built on the meta device, then given memory.
 
     Args:
         module_cls: a Module class whose constructor takes `device`.
@@ -23,12 +23,6 @@ def skip_init(module_cls: type, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError(f"Expected a Module; got {module_cls}")
     if "device" not in inspect.signature(module_cls).parameters:
         raise RuntimeError("Module must support a 'device' arg to skip initialization")
-    kwargs.setdefault("device", "cpu")
-    before = {name: getattr(mg.nn.init, name) for name in dir(mg.nn.init) if name.endswith("_") and not name.startswith("_")}
-    try:  # there is no meta device to build on: the initialisers do nothing meanwhile
-        for name in before:
-            setattr(mg.nn.init, name, lambda tensor, *rest, **options: tensor)
-        return module_cls(*args, **kwargs)
-    finally:
-        for name, function in before.items():
-            setattr(mg.nn.init, name, function)
+    final_device = kwargs.pop("device", "cpu")
+    kwargs["device"] = "meta"
+    return module_cls(*args, **kwargs).to_empty(device=final_device)

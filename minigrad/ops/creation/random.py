@@ -51,23 +51,23 @@ _inplace("_randint_(input!, low: int, high: int, *, generator: generator? = None
          low="least.", high="bound, excluded.")
 
 op("_normal_of(mean, std, *, generator: generator? = None) -> out", meta="normal_of", namespace=None,
-   dmean=lambda g, mean_shape: mg.zeros(mean_shape, dtype=g.dtype),
-   dstd=lambda g, std_shape: mg.zeros(std_shape, dtype=g.dtype), **_WHY, doc="Kernel of normal with a tensor.")
+   dmean=lambda g, mean_shape: g.new_zeros(mean_shape),
+   dstd=lambda g, std_shape: g.new_zeros(std_shape), **_WHY, doc="Kernel of normal with a tensor.")
 _bernoulli = op("_bernoulli(input, *, generator: generator? = None) -> out", meta="random_of", namespace=None,
-                dinput=lambda g, input_shape: mg.zeros(input_shape, dtype=g.dtype), **_WHY, doc="Kernel of bernoulli.")
+                dinput=lambda g, input_shape: g.new_zeros(input_shape), **_WHY, doc="Kernel of bernoulli.")
 _randperm = op("_randperm(n: int, dtype: dtype? = None, device: device? = None, generator: generator? = None) -> out",
                meta="randperm",
                namespace=None, no_grad_reason="integers", **_WHY, doc="Kernel of randperm.")
 op("poisson(input, generator: generator? = None) -> out", meta="random_of",
-   dinput=lambda g, input_shape: mg.zeros(input_shape, dtype=g.dtype),
+   dinput=lambda g, input_shape: g.new_zeros(input_shape),
    method=False, **_WHY,
    doc=card("Poisson distributed numbers.", "mg.poisson(mg.zeros(2)) -> tensor([0., 0.])",
             input="rates, floating, not negative.", generator=_GENERATOR,
             returns="a tensor of the same shape and dtype.", raises="RuntimeError for negative rates.", grad="Zero.",
             source="Hörmann 1993, transformed rejection, for rates from 10 on."))
 op("binomial(count, prob, generator: generator? = None) -> out", meta="binomial", method=False,
-   dcount=lambda g, count_shape: mg.zeros(count_shape, dtype=g.dtype),
-   dprob=lambda g, prob_shape: mg.zeros(prob_shape, dtype=g.dtype), **_WHY,
+   dcount=lambda g, count_shape: g.new_zeros(count_shape),
+   dprob=lambda g, prob_shape: g.new_zeros(prob_shape), **_WHY,
    doc=card("Binomially distributed numbers: successes among `count` trials.",
             "mg.binomial(mg.tensor([3., 5.]), mg.tensor(1.)) -> tensor([3., 5.])",
             count="numbers of trials, floating, not negative.", prob="chance of success in [0, 1], of count's dtype.",
@@ -120,7 +120,7 @@ def _dirichlet_backward(g: mg.Tensor, input: mg.Tensor, out: mg.Tensor) -> mg.Te
 op("_sample_dirichlet(input, generator: generator? = None) -> out", meta="random_of", namespace=None, dinput=_dirichlet_backward,
    **_WHY, doc="Dirichlet samples along the last dimension, differentiable. " + _IMPLICIT)
 op("_standard_von_mises(input, generator: generator? = None) -> out", meta="random_of", namespace=None,
-   dinput=lambda g, input_shape: mg.zeros(input_shape, dtype=g.dtype), **_WHY,
+   dinput=lambda g, input_shape: g.new_zeros(input_shape), **_WHY,
    doc="Angles of (-pi, pi] about 0 with concentration input. Best and Fisher 1979.")
 for _name in ("_standard_gamma", "_standard_gamma_grad", "_sample_dirichlet", "_dirichlet_grad"):
     namespaces[""][_name] = functions[_name]  # libraries of distributions call them by these names

@@ -155,7 +155,10 @@ def _resample_bytes(
         n, size = x.shape[d + 2], sizes[d]
         if n == size:
             continue
-        weights_ON = functions["_resample"](mg.eye(n, dtype=mg.float64), 0, size, mode, align_corners, scales[d], antialias)
+        if x.is_meta:
+            x = x.new_empty(*x.shape[: d + 2], size, *x.shape[d + 3 :])
+            continue
+        weights_ON = functions["_resample"](mg.eye(n, dtype=mg.float64, device=x.device), 0, size, mode, align_corners, scales[d], antialias)
         largest, bits = weights_ON.max().item(), 0
         while bits < 22 and int(0.5 + largest * 2 ** (bits + 1)) < 1 << 15:
             bits += 1

@@ -23,7 +23,7 @@ def _det_grad(g: Any, input: Any, out: Any) -> Any:
     from_svd = (U * scale.unsqueeze(-2)) @ Vh
     if bool(mg.op.all_values(singular).all()):
         return from_svd
-    eye = mg.eye(input.shape[-1], dtype=input.dtype)
+    eye = mg.eye(input.shape[-1], dtype=input.dtype, device=input.device)
     regular = mg.where(singular[..., None, None], eye, input)
     from_inverse = _scaled_inverse(regular, g * (out.conj() if out.is_complex() else out))
     return mg.where(singular[..., None, None], from_svd, from_inverse)

@@ -24,7 +24,7 @@ def _skew(x: Any) -> Any:
 
 def _gaps(values: Any, fill: float = 1.0) -> Any:
     """values_j - values_i, with ones on the diagonal."""
-    return values.unsqueeze(-2) - values.unsqueeze(-1) + mg.eye(values.shape[-1], dtype=values.dtype) * fill
+    return values.unsqueeze(-2) - values.unsqueeze(-1) + mg.eye(values.shape[-1], dtype=values.dtype, device=values.device) * fill
 
 
 # --- SVD --------------------------------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ def old_svd(input: mg.Tensor, some: bool = True, compute_uv: bool = True) -> Any
         return U, S, Vh.mH
     S = singular_values("linalg.svd", input)
     batch, m, n = input.shape[:-2], input.shape[-2], input.shape[-1]
-    return mg.zeros(*batch, m, m, dtype=input.dtype), S, mg.zeros(*batch, n, n, dtype=input.dtype)
+    return mg.zeros(*batch, m, m, dtype=input.dtype, device=input.device), S, mg.zeros(*batch, n, n, dtype=input.dtype, device=input.device)
 
 
 # --- Hermitian eigenvalues --------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def tolerances(name: str, input: mg.Tensor, atol: Any, rtol: Any) -> tuple[Any, 
 
     def tensor(x: Any, arg: str) -> Any:
         if not isinstance(x, mg.Tensor):
-            return mg.tensor(float(x), dtype=real)
+            return mg.tensor(float(x), dtype=real, device=input.device)
         if x.is_complex():
             raise RuntimeError(f"{name}: {arg} tensor of complex type is not supported: got {x.dtype}.")
         return x.to(real)
@@ -227,11 +227,11 @@ def lstsq(input: mg.Tensor, b: mg.Tensor, rcond: float | None = None, *, driver:
         rcond = mg.finfo(real_dtype(input)).eps * max(m, n)
     solution, rank, values, info = _lstsq(input, B, float(rcond), driver)
     _lstsq_text("linalg.lstsq", info, driver)
-    residuals = mg.empty(0, dtype=values.dtype)
-    if m > n and driver != "gelsy" and (driver == "gels" or bool(mg.op.all_values(rank == n).all())):
+    residuals = mg.empty(0, dtype=values.dtype, device=values.device)
+    if m > n and driver != "gelsy" and (driver == "gels" or input.is_meta or bool(mg.op.all_values(rank == n).all())):
         residuals = (input @ solution - B).abs().square().sum(-2)
     if driver == "gels":
-        rank = mg.empty(0, dtype=mg.int64)
+        rank = mg.empty(0, dtype=mg.int64, device=values.device)
     return solution.squeeze(-1) if vector else solution, residuals, rank, values
 
 

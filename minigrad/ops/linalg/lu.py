@@ -23,7 +23,7 @@ def row_order(pivots: Any, rows: int) -> Any:
 def permutation_matrix(pivots: Any, rows: int, dtype: Any) -> Any:
     """P of A = P L U."""
     order = row_order(pivots, rows)
-    return (order.unsqueeze(-2) == mg.arange(rows).unsqueeze(-1)).to(dtype)
+    return (order.unsqueeze(-2) == mg.arange(rows, device=order.device).unsqueeze(-1)).to(dtype)
 
 
 def rows_back(x: Any, pivots: Any) -> Any:
@@ -36,7 +36,7 @@ def unpacked(LU: Any) -> tuple[Any, Any]:
     """(L, U) of a compact factorisation, L with its unit diagonal."""
     m, n = LU.shape[-2], LU.shape[-1]
     k = min(m, n)
-    lower = LU.narrow(-1, 0, k).tril(-1) + mg.eye(m, k, dtype=LU.dtype)
+    lower = LU.narrow(-1, 0, k).tril(-1) + mg.eye(m, k, dtype=LU.dtype, device=LU.device)
     return lower, LU.narrow(-2, 0, k).triu()
 
 
@@ -198,7 +198,7 @@ def lu_unpack(LU_data: mg.Tensor, LU_pivots: mg.Tensor, unpack_data: bool = True
         )
     if LU_data.dim() < 2:
         raise RuntimeError(f"lu_unpack: expected a factorization (*, m, n): got shape {tuple(LU_data.shape)}.")
-    none = mg.empty(0, dtype=LU_data.dtype)
+    none = LU_data.new_empty(0)
     P = permutation_matrix(LU_pivots, LU_data.shape[-2], LU_data.dtype) if unpack_pivots else none
     L, U = unpacked(LU_data) if unpack_data else (none, none)
     return P, L, U

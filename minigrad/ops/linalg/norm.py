@@ -209,12 +209,12 @@ def cond(input: mg.Tensor, p: Any = None) -> mg.Tensor:
     if p in (None, 2, -2):
         S = singular_values("linalg.svd", input)
         if S.shape[-1] == 0:
-            return mg.zeros(S.shape[:-1], dtype=S.dtype)
+            return S.new_zeros(S.shape[:-1])
         first, last = S.select(-1, 0), S.select(-1, S.shape[-1] - 1)
         return last / first if p == -2 else first / last
     need_square("linalg.cond", input)
     if input.shape[-1] == 0:
-        return mg.zeros(input.shape[:-2], dtype=real_dtype(input))
+        return mg.zeros(input.shape[:-2], dtype=real_dtype(input), device=input.device)
     inverse, info = primitive_of("_linalg_inv")(input)
     value = _matrix_norm("linalg.cond", input, p, (-2, -1), False, None) * _matrix_norm(
         "linalg.cond", mg.where((info != 0)[..., None, None], 1.0, inverse) if bool(mg.op.all_values(info).any()) else inverse, p, (-2, -1), False, None
@@ -259,7 +259,7 @@ def matrix_rank(input: mg.Tensor, tol: Any = None, hermitian: bool = False, *, a
         else:
             S = singular_values("linalg.svd", input)
         if S.shape[-1] == 0:
-            return mg.zeros(S.shape[:-1], dtype=mg.int64)
+            return mg.zeros(S.shape[:-1], dtype=mg.int64, device=S.device)
         cut = mg.maximum(at.unsqueeze(-1), rt.unsqueeze(-1) * S.amax(-1, True))
         return (S > cut).sum(-1)
 

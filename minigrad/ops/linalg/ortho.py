@@ -162,7 +162,7 @@ def _reflect(a: Any, tau: Any, c: Any, left: bool, adjoint: bool) -> Any:
     """Q c, Q^H c, c Q or c Q^H, one reflector after the other, in differentiable ops."""
     k = tau.shape[-1]
     m = a.shape[-2]
-    vectors = a.narrow(-1, 0, k).tril(-1) + mg.eye(m, k, dtype=a.dtype)
+    vectors = a.narrow(-1, 0, k).tril(-1) + mg.eye(m, k, dtype=a.dtype, device=a.device)
     forward = left == adjoint  # Q^H c and c Q meet H_0 first
     for i in range(k) if forward else range(k - 1, -1, -1):
         v = vectors.narrow(-1, i, 1)
@@ -186,7 +186,7 @@ def _reflect_grads(g: Any, parts: tuple[Any, ...], again: Any, needs: tuple[bool
 
 
 def _identity_like(a: Any) -> Any:
-    return mg.eye(a.shape[-2], a.shape[-1], dtype=a.dtype).expand(a.shape)
+    return mg.eye(a.shape[-2], a.shape[-1], dtype=a.dtype, device=a.device).expand(a.shape)
 
 
 _householder = primitive(

@@ -17,7 +17,7 @@ def _power(name: str, x: mg.Tensor, n: int) -> mg.Tensor:
     if n < 0:
         return _power(name, mg.linalg.inv(x), -n)
     if n == 0:
-        return x.clone().copy_(mg.eye(x.shape[-1], dtype=x.dtype).expand(x.shape))  # keeps its place in the graph
+        return x.clone().copy_(mg.eye(x.shape[-1], dtype=x.dtype, device=x.device).expand(x.shape))  # keeps its place in the graph
     result, square = None, x
     while True:
         if n & 1:

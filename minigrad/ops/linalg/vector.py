@@ -151,7 +151,7 @@ def vander(x: mg.Tensor, *, N: int | None = None) -> mg.Tensor:
         raise RuntimeError(f"linalg.vander: N must be greater than 1: got {n}.")
     x = x.reshape(1) if x.dim() == 0 else x
     result = x.unsqueeze(-1).expand(*x.shape, n - 1).cumprod(-1)
-    return mg.cat([mg.ones(*x.shape, 1, dtype=result.dtype), result], -1)
+    return mg.cat([mg.ones(*x.shape, 1, dtype=result.dtype, device=x.device), result], -1)
 
 
 def _arange(n: int) -> Any:
@@ -193,5 +193,5 @@ def old_vander(x: mg.Tensor, N: int | None = None, increasing: bool = False) -> 
     if n < 0:
         raise RuntimeError(f"vander: N must be non-negative: got {n}.")
     powers = x.unsqueeze(-1).expand(x.shape[0], max(n - 1, 0)).cumprod(-1)
-    result = mg.cat([mg.ones(x.shape[0], min(n, 1), dtype=powers.dtype), powers], -1)
+    result = mg.cat([mg.ones(x.shape[0], min(n, 1), dtype=powers.dtype, device=x.device), powers], -1)
     return result if increasing else result.flip(-1)

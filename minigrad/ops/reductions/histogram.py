@@ -82,7 +82,7 @@ def _edges(name: str, column: mg.Tensor, bins: Any, given: tuple[float, float] |
         low, high = 0.0, 1.0
     else:  # a given range without width is widened, not replaced by that of the data
         low, high = _bounds(name, column if given is None else column[:0], *(given or (0.0, 0.0)), 0.5)
-    return mg.linspace(low, high, bins + 1, dtype=column.dtype)
+    return mg.linspace(low, high, bins + 1, dtype=column.dtype, device=column.device)
 
 
 def _counts(columns: list[mg.Tensor], edges: list[mg.Tensor], weight: mg.Tensor | None, density: bool) -> mg.Tensor:

@@ -186,7 +186,7 @@ def cov(
         total, mean = n, x.sum(1, True) / n
     else:
         total = w.sum()
-        if n and not bool(mg.op.all_values(total != 0).all()):
+        if n and bool(mg.op.all_values(total == 0).any()):
             raise RuntimeError("cov: weights sum to zero, so they can't be normalized")
         mean = (x * w).sum(1, True) / total
     if w is None or correction == 0:

@@ -31,7 +31,8 @@ _INTERNAL = "internal; the functions of minigrad.fft call it and their samples c
 def _half_weights(n: int, like: Any, dim: int, inner: float) -> Any:
     """`inner` for the coefficients of a half spectrum that stand for two, 1 for the others; shaped to multiply along dim."""
     half = n // 2 + 1
-    weights = mg.ones(half, dtype=mg.float64 if like.dtype in (mg.float64, mg.complex128) else mg.float32)
+    wide = like.dtype in (mg.float64, mg.complex128)
+    weights = mg.ones(half, dtype=mg.float64 if wide else mg.float32, device=like.device)
     weights[1 : (n + 1) // 2] = inner
     return weights.reshape([half] + [1] * (len(like.shape) - 1 - dim))
 

@@ -138,8 +138,7 @@ def block_diag(*tensors: mg.Tensor) -> mg.Tensor:
     width, rows, left = sum(b.shape[1] for b in blocks), [], 0
     for b in blocks:
         right = width - left - b.shape[1]
-        rows.append(functions["cat"]([mg.zeros(b.shape[0], left, dtype=b.dtype), b, mg.zeros(b.shape[0], right,
-            dtype=b.dtype)], 1))
+        rows.append(functions["cat"]([b.new_zeros(b.shape[0], left), b, b.new_zeros(b.shape[0], right)], 1))
         left += b.shape[1]
     return functions["cat"](rows, 0)
 
@@ -207,7 +206,7 @@ def cartesian_prod(*tensors: mg.Tensor) -> mg.Tensor:
 
 # --- a copy with one region replaced ----------------------------------------------------------------------------------
 op("select_scatter(input, src, dim: int, index: int) -> out", meta="region_scatter",
-   dinput=lambda g, src_shape, dim, index: functions["select_scatter"](g, mg.zeros(src_shape, dtype=g.dtype), dim,
+   dinput=lambda g, src_shape, dim, index: functions["select_scatter"](g, g.new_zeros(src_shape), dim,
                                                                        index),
    dsrc=lambda g, dim, index: g.select(dim, index),
    ref=lambda input, src, dim, index: _with(input, src, lambda x: x.swapaxes(0, dim)[index]),
@@ -221,7 +220,7 @@ op("select_scatter(input, src, dim: int, index: int) -> out", meta="region_scatt
 
 op("slice_scatter(input, src, dim: int = 0, start: int? = None, end: int? = None, step: int = 1) -> out",
    meta="region_scatter",
-   dinput=lambda g, src_shape, dim, start, end, step: functions["slice_scatter"](g, mg.zeros(src_shape, dtype=g.dtype),
+   dinput=lambda g, src_shape, dim, start, end, step: functions["slice_scatter"](g, g.new_zeros(src_shape),
        dim, start, end, step),
    dsrc=lambda g, dim, start, end, step: functions["_slice"](g, dim, start, end, step),
    ref=lambda input, src, dim=0, start=None, end=None, step=1: _with(input, src.swapaxes(0, dim),
@@ -235,7 +234,7 @@ op("slice_scatter(input, src, dim: int = 0, start: int? = None, end: int? = None
             grad="Zero for what is replaced; src gets its slice."))
 
 op("diagonal_scatter(input, src, offset: int = 0, dim1: int = 0, dim2: int = 1) -> out", meta="region_scatter",
-   dinput=lambda g, src_shape, offset, dim1, dim2: functions["diagonal_scatter"](g, mg.zeros(src_shape, dtype=g.dtype),
+   dinput=lambda g, src_shape, offset, dim1, dim2: functions["diagonal_scatter"](g, g.new_zeros(src_shape),
        offset, dim1, dim2),
    dsrc=lambda g, offset, dim1, dim2: g.diagonal(offset, dim1, dim2),
    ref=lambda input, src, offset=0, dim1=0, dim2=1: _with(input, src, lambda x: _writable(x.diagonal(offset, dim1,

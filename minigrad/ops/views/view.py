@@ -286,7 +286,7 @@ def _as_strided_backward(
     grad = _restride(g, stride, storage_offset - shift, input_shape, input_stride, input_offset - shift)
     if any(n > 1 and step == 0 for n, step in zip(input_shape,
                                                   input_stride)):  # elements sharing a place share its gradient
-        ones = mg.ones(input_shape, dtype=g.dtype)
+        ones = g.new_ones(input_shape)
         grad = grad / _restride(ones, input_stride, 0, input_shape, input_stride, 0)
     return grad
 
