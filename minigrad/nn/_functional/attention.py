@@ -1,4 +1,7 @@
-"""scaled_dot_product_attention, and multi-head attention on top of it (Vaswani et al., arXiv 1706.03762).
+"""scaled_dot_product_attention (Vaswani et al., arXiv 1706.03762).
+
+It is one op, `_attention` (minigrad/ops/layers/attention.py), whose kernel never holds the scores as a whole. The same
+function of public ops is kept as `composite_attention`: function transforms batch it, and the tests compare the two.
 
 Shapes: N batch dimensions (any number), H heads, L queries, S keys, E width, V width of the values.
 """
@@ -8,6 +11,7 @@ from __future__ import annotations
 import math
 
 import minigrad as mg
+from minigrad.op import functions, is_dataless
 
 from .dropout import dropout
 
@@ -63,6 +67,24 @@ def scaled_dot_product_attention(
     Returns:
         (N…, Hq, L, V). A query that may see no key gets zeros.
     """
+    if any(is_dataless(x) for x in (query, key, value, attn_mask) if x is not None):
+        return composite_attention(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
+    if scale is None:
+        scale = query.shape[-1] ** -0.5 if query.dim() and query.shape[-1] else 1.0
+    return functions["_attention"](query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)[0]
+
+
+def composite_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """`scaled_dot_product_attention` made of public ops, with all scores in memory."""
     _check(query, key, value, attn_mask, is_causal)
     if enable_gqa:
         key, value = _shared_heads(query, key), _shared_heads(query, value)
