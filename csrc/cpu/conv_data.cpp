@@ -5,6 +5,7 @@
 // = w^T dy block by block of pixels, scattered into a padded image, from which the borders are then cut off. A task
 // owns some input channels of one image, so nothing is written twice and each pixel is summed in one order.
 #include "conv_patches.h"
+#include "conv_winograd.h"
 #include "isa.h"
 
 namespace mg::cpu {
@@ -22,6 +23,8 @@ void flipped(const ConvShape& s, const T* dy, const T* w, const T* bias, T* dx) 
   f.PD = s.DD * (s.KD - 1) - s.PD;
   f.PH = s.DH * (s.KH - 1) - s.PH;
   f.PW = s.DW * (s.KW - 1) - s.PW;
+  if constexpr (sizeof(T) == 4)
+    if (winograd_suits(f) && winograd_forward(f, dy, w, true, bias, dx)) return;
   const Tensor weight = empty({s.C * s.Og() * s.kernel()}, dtype_of<T>());
   T* dst = weight.ptr<T>();
   const int64_t area = s.kernel();

@@ -8,6 +8,7 @@
 // legend.
 #include "conv_depthwise.h"
 #include "conv_patches.h"
+#include "conv_winograd.h"
 
 namespace mg::cpu {
 
@@ -117,6 +118,8 @@ void conv_forward(const ConvShape& shape, const T* x, const T* w, const T* bias,
     return;
   }
   if (few_channels(s)) return depthwise_forward(s, x, w, bias, y);
+  if constexpr (sizeof(T) == 4)
+    if (winograd_suits(s) && winograd_forward(s, x, w, false, bias, y)) return;
   Forward<T>(s, x, w, bias, y).run();
 }
 

@@ -7,6 +7,7 @@
 // number of threads. conv.h is the map and the legend.
 #include "conv_depthwise.h"
 #include "conv_patches.h"
+#include "conv_winograd.h"
 
 namespace mg::cpu {
 
@@ -96,6 +97,8 @@ void conv_weight(const ConvShape& shape, const T* x, const T* dy, T* dw) {
     return;
   }
   if (few_channels(s)) return depthwise_weight(s, x, dy, dw);
+  if constexpr (sizeof(T) == 4)
+    if (winograd_suits(s) && winograd_weight(s, x, dy, dw)) return;
   Weight<T>(s, x, dy).run(dw);
 }
 

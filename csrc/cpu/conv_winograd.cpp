@@ -1,0 +1,211 @@
+// Drivers of Winograd convolution: what is transformed, multiplied and written by whom. conv_winograd.h is the map.
+//
+// A task takes whole rows of tiles, about kTiles tiles, through three steps: transform the inputs of all channels,
+// multiply, transform the outputs; its V and M stay in cache. With many tasks threads share out tasks; with few, the
+// steps inside a task (a nested parallel region runs inline, so both are the same code).
+#include "conv_winograd.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "../core/parallel.h"
+#include "../core/tensor.h"
+#include "isa.h"
+
+namespace mg::cpu {
+
+namespace {
+
+constexpr int64_t kPositions = 16, kTiles = 96, kMaxTileColumns = 256;
+constexpr int64_t kSliceFloats = 512 * 1024;  // of a weight's transform: small enough for a copy per slice of the tiles
+constexpr int64_t kMaxSlices = 8;
+
+const WinogradTable& table() {
+#if MG_HAVE_avx512
+  if (isa() == Isa::Avx512) return avx512::winograd_table;
+#endif
+#if MG_HAVE_avx2
+  if (isa() == Isa::Avx2) return avx2::winograd_table;
+#endif
+  return portable::winograd_table;
+}
+
+struct Winograd {
+  const ConvShape& s;
+  const WinogradTable& g = table();
+  int64_t tile_rows, tile_cols, rows, tasks, tiles;  // tile rows of one image; of a task, with its number of tiles
+  int64_t in_stride, out_stride;                     // between positions of V and of M
+
+  explicit Winograd(const ConvShape& shape) : s(shape) {
+    tile_rows = ceil_div(s.OH, 2), tile_cols = ceil_div(s.OW, 2);
+    rows = std::clamp<int64_t>((kTiles + tile_cols / 2) / tile_cols, 1, s.N * tile_rows);
+    tasks = ceil_div(s.N * tile_rows, rows);
+    tiles = rows * tile_cols;
+    // One vector more than the data: strides that are multiples of 4 KiB would put all positions into one cache set.
+    in_stride = blocks(s.C) * tiles * g.block + g.lanes;
+    out_stride = blocks(s.O) * tiles * g.block + g.lanes;
+  }
+  int64_t blocks(int64_t channels) const { return ceil_div(channels, g.block); }
+  int64_t vectors(int64_t channels) const { return ceil_div(channels, g.lanes); }
+  int lanes_of(int64_t vector, int64_t channels) const {
+    return int(std::min<int64_t>(g.lanes, channels - vector * g.lanes));
+  }
+  int64_t tiles_of(int64_t task) const {
+    return (std::min((task + 1) * rows, s.N * tile_rows) - task * rows) * tile_cols;
+  }
+  // Where a vector of channels starts in [block][tile][B].
+  int64_t start(int64_t vector) const {
+    const int64_t channel = vector * g.lanes;
+    return channel / g.block * tiles * g.block + channel % g.block;
+  }
+  template <class F>
+  void over_tasks(F&& f) const {
+    if (tasks >= 4 * get_num_threads()) return parallel_chunks(tasks, f);
+    for (int64_t i = 0; i < tasks; ++i) f(i);
+  }
+  // f(image, first tile row, end, first tile) for the parts of images that a task covers.
+  template <class F>
+  void for_pieces(int64_t task, F&& f) const {
+    int64_t tile = 0;
+    for (int64_t r = task * rows, end = std::min(r + rows, s.N * tile_rows); r < end;) {
+      const int64_t n = r / tile_rows, first = r % tile_rows, count = std::min(tile_rows - first, end - r);
+      f(n, first, first + count, tile);
+      r += count;
+      tile += count * tile_cols;
+    }
+  }
+
+  // One vector of channels of x to V.
+  void transform_input(int64_t task, int64_t vector, const float* x, float* v) const {
+    const int64_t cols = 2 * tile_cols + 2, plane = s.H * s.W;
+    for_pieces(task, [&](int64_t n, int64_t begin, int64_t end, int64_t tile) {
+      const TileWindow window{2 * begin - s.PH, 2 * (end - begin) + 2, s.PW, cols, s.H, s.W};
+      float* p = scratch<float>(ScratchSlot::Image, window.rows * cols * g.lanes);
+      g.gather(x + (n * s.C + vector * g.lanes) * plane, plane, lanes_of(vector, s.C), window, p);
+      g.input_tiles(p, end - begin, tile_cols, v + start(vector) + tile * g.block, in_stride);
+    });
+  }
+  void transform_grad(int64_t task, int64_t vector, const float* dy, float* m) const {
+    const int64_t cols = 2 * tile_cols, plane = s.OH * s.OW;
+    for_pieces(task, [&](int64_t n, int64_t begin, int64_t end, int64_t tile) {
+      const TileWindow window{2 * begin, 2 * (end - begin), 0, cols, s.OH, s.OW};
+      float* p = scratch<float>(ScratchSlot::Image, window.rows * cols * g.lanes);
+      g.gather(dy + (n * s.O + vector * g.lanes) * plane, plane, lanes_of(vector, s.O), window, p);
+      g.grad_tiles(p, end - begin, tile_cols, m + start(vector) + tile * g.block, out_stride);
+    });
+  }
+  // One vector of channels of M to y; false if something in it is not finite.
+  bool write_output(int64_t task, int64_t vector, const float* m, const float* bias, float* y) const {
+    const int64_t plane = s.OH * s.OW, channel = vector * g.lanes;
+    bool finite = true;
+    for_pieces(task, [&](int64_t n, int64_t begin, int64_t end, int64_t tile) {
+      const int64_t height = std::min(2 * end, s.OH) - 2 * begin;
+      float* q = scratch<float>(ScratchSlot::Image, height * s.OW * g.lanes);
+      g.output_tiles(m + start(vector) + tile * g.block, out_stride, end - begin, tile_cols, height, s.OW, q);
+      float* out = y + (n * s.O + channel) * plane + 2 * begin * s.OW;
+      finite &= g.scatter(q, height * s.OW, out, plane, lanes_of(vector, s.O), bias == nullptr ? bias : bias + channel);
+    });
+    return finite;
+  }
+
+  // U[xi][block of outputs][input channel][B].
+  Tensor transform_weights(const float* w, bool adjoint, int64_t stride) const {
+    const Tensor u = empty({kPositions * stride}, DType::Float32);
+    const int64_t lane_stride = adjoint ? 9 : s.C * 9, k_stride = adjoint ? s.O * 9 : 9;
+    constexpr int64_t kDepth = 32;
+    const int64_t parts = ceil_div(s.C, kDepth);
+    parallel_for(0, vectors(s.O) * parts, 4, [&](int64_t i0, int64_t i1) {
+      for (int64_t i = i0; i < i1; ++i) {
+        const int64_t o = i / parts * g.lanes, k = i % parts * kDepth;
+        g.weights(w + o * lane_stride + k * k_stride, lane_stride, k_stride, lanes_of(i / parts, s.O),
+                  std::min(kDepth, s.C - k), adjoint,
+                  u.ptr<float>() + o / g.block * s.C * g.block + k * g.block + o % g.block, stride);
+      }
+    });
+    return u;
+  }
+
+  bool forward(const float* x, const float* w, bool adjoint, const float* bias, float* y) const {
+    const int64_t out_blocks = blocks(s.O), u_stride = out_blocks * s.C * g.block + g.lanes;
+    const Tensor weights = transform_weights(w, adjoint, u_stride);
+    const float* u = weights.ptr<float>();
+    std::atomic<bool> finite = true;
+    over_tasks([&](int64_t task) {
+      float* v = scratch<float>(ScratchSlot::PackA, kPositions * in_stride);
+      float* m = scratch<float>(ScratchSlot::Tile, kPositions * out_stride);
+      parallel_chunks(vectors(s.C), [&](int64_t i) { transform_input(task, i, x, v); });
+      parallel_chunks(kPositions * out_blocks, [&](int64_t i) {
+        const int64_t xi = i / out_blocks, block = i % out_blocks;
+        g.product(tiles_of(task), std::min<int64_t>(g.block, s.O - block * g.block), s.C, v + xi * in_stride,
+                  tiles * g.block, u + xi * u_stride + block * s.C * g.block,
+                  m + xi * out_stride + block * tiles * g.block);
+      });
+      parallel_chunks(vectors(s.O), [&](int64_t i) {
+        if (!write_output(task, i, m, bias, y)) finite = false;
+      });
+    });
+    return finite;
+  }
+
+  // Adds the tasks [t0, t1) into du[xi][o][ld].
+  void accumulate(int64_t t0, int64_t t1, const float* x, const float* dy, float* du, int64_t ld) const {
+    const int64_t in_blocks = blocks(s.C), out_blocks = blocks(s.O), in_vectors = vectors(s.C);
+    for (int64_t task = t0; task < t1; ++task) {
+      float* v = scratch<float>(ScratchSlot::PackA, kPositions * in_stride);
+      float* m = scratch<float>(ScratchSlot::Tile, kPositions * out_stride);
+      parallel_chunks(in_vectors + vectors(s.O), [&](int64_t i) {
+        if (i < in_vectors)
+          transform_input(task, i, x, v);
+        else
+          transform_grad(task, i - in_vectors, dy, m);
+      });
+      parallel_chunks(kPositions * out_blocks, [&](int64_t i) {
+        const int64_t xi = i / out_blocks, o = i % out_blocks * g.block;
+        for (int64_t b = 0; b < in_blocks; ++b)
+          g.weight_product(std::min<int64_t>(g.block, s.O - o), std::min<int64_t>(g.block, s.C - b * g.block),
+                           tiles_of(task), m + xi * out_stride + o * tiles, v + xi * in_stride + b * tiles * g.block,
+                           du + (xi * s.O + o) * ld + b * g.block, ld, task != t0);
+      });
+    }
+  }
+
+  bool weight(const float* x, const float* dy, float* dw) const {
+    const int64_t ld = blocks(s.C) * g.block, size = kPositions * s.O * ld;
+    const int64_t slices = size <= kSliceFloats ? std::min(kMaxSlices, tasks) : 1;
+    const Tensor sums = empty({slices * size}, DType::Float32);
+    float* du = sums.ptr<float>();
+    parallel_chunks(slices, [&](int64_t i) {
+      accumulate(panel_start(i, tasks, slices), panel_start(i + 1, tasks, slices), x, dy, du + i * size, ld);
+    });
+    std::atomic<bool> finite = true;
+    parallel_for(0, s.O, ceil_div(4096, s.C), [&](int64_t o0, int64_t o1) {
+      for (int64_t o = o0; o < o1; ++o)
+        for (int64_t i = 0; i < vectors(s.C); ++i)
+          if (!g.weight_out(du + o * ld + i * g.lanes, s.O * ld, slices, size, lanes_of(i, s.C),
+                            dw + (o * s.C + i * g.lanes) * 9))
+            finite = false;
+    });
+    return finite;
+  }
+};
+
+}  // namespace
+
+bool winograd_suits(const ConvShape& s) {
+  const bool images = s.D == 1 && s.OD == 1 && s.KD == 1 && s.PD == 0, kernel = s.KH == 3 && s.KW == 3;
+  const bool dense = s.G == 1 && s.SH == 1 && s.SW == 1 && s.DH == 1 && s.DW == 1 && s.PH <= 2 && s.PW <= 2;
+  if (!images || !kernel || !dense || std::min(s.C, s.O) < 16) return false;
+  const int64_t rows = ceil_div(s.OH, 2), cols = ceil_div(s.OW, 2);
+  // Half tiles at the border must not eat up the gain, and the tiles must pay for the transform of the weights.
+  return cols <= kMaxTileColumns && 8 * rows * cols <= 3 * s.OH * s.OW && s.N * rows * cols >= 12;
+}
+
+bool winograd_forward(const ConvShape& s, const float* x, const float* w, bool adjoint, const float* bias, float* y) {
+  return Winograd(s).forward(x, w, adjoint, bias, y);
+}
+
+bool winograd_weight(const ConvShape& s, const float* x, const float* dy, float* dw) {
+  return Winograd(s).weight(x, dy, dw);
+}
+
+}  // namespace mg::cpu

@@ -1,0 +1,188 @@
+"""The fast paths of convolution and pooling: every geometry against float64, non-finite values in place, 1 and 2 threads alike.
+
+Errors are compared with those of the definition in float32: a fast path may not lose more than twice what torch's own
+float32 loses (Winograd rounds in its transforms; its shorter sums pay for most of it).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+
+torch = pytest.importorskip("torch")
+
+# (N, C, spatial, O, kernel, stride, padding, groups, dilation)
+WINOGRAD = [
+    (2, 16, (8, 8), 16, 3, 1, 1, 1, 1),
+    (1, 17, (9, 11), 33, 3, 1, 1, 1, 1),
+    (3, 64, (12, 12), 70, 3, 1, 1, 1, 1),
+    (2, 20, (7, 7), 40, 3, 1, 1, 1, 1),
+    (2, 32, (10, 6), 48, 3, 1, 0, 1, 1),
+    (2, 32, (10, 6), 48, 3, 1, 2, 1, 1),
+    (2, 32, (10, 7), 48, 3, 1, (0, 2), 1, 1),
+    (9, 16, (4, 4), 16, 3, 1, 1, 1, 1),
+    (25, 130, (4, 4), 65, 3, 1, 1, 1, 1),
+    (1, 16, (6, 200), 16, 3, 1, 1, 1, 1),
+    (1, 16, (2, 70), 80, 3, 1, 1, 1, 1),
+]
+DEPTHWISE = [
+    (2, 5, (7, 7), 5, 3, 1, 1, 5, 1),
+    (1, 3, (20, 35), 3, 3, 1, 1, 3, 1),
+    (2, 4, (17, 40), 4, 3, 2, 1, 4, 1),
+    (1, 6, (33, 34), 6, 5, 1, 2, 6, 1),
+    (1, 4, (16, 18), 4, 7, 1, 3, 4, 1),
+    (1, 4, (19, 18), 4, 3, 1, 2, 4, 2),
+    (1, 4, (19, 37), 8, 3, 2, 0, 4, 1),
+    (2, 6, (9, 10), 3, 3, 1, 1, 3, 1),
+    (1, 4, (5, 50), 4, (3, 5), (1, 3), (1, 0), 4, 1),
+    (2, 4, (70,), 4, 5, 1, 2, 4, 1),
+    (1, 3, (4, 6, 20), 3, 3, 1, 1, 3, 1),
+    (2, 40, (6, 6), 40, 3, 1, 1, 40, 1),
+]
+OTHER = [
+    (2, 3, (20, 20), 24, 7, 2, 3, 1, 1),
+    (2, 12, (16, 18), 20, 3, 2, 1, 1, 1),
+    (2, 12, (15, 17), 20, 1, 2, 0, 1, 1),
+    (1, 12, (15, 17), 20, 3, 1, 2, 1, 2),
+    (2, 12, (15, 34), 24, 3, (1, 2), 1, 3, 1),
+    (2, 8, (60,), 20, 5, 1, 2, 1, 1),
+    (2, 8, (61,), 20, 4, 2, 1, 1, 1),
+    (1, 8, (6, 8, 20), 12, 3, 1, 1, 1, 1),
+    (1, 8, (6, 9, 20), 12, 3, 2, 1, 1, 1),
+    (40, 70, (3, 3), 70, 3, 2, 1, 1, 1),
+]
+
+
+def conv(m, x, w, b, case):
+    return getattr(m.nn.functional, f"conv{len(case[2])}d")(x, w, b, case[5], case[6], case[8], case[7])
+
+
+def arrays(case, seed=0):
+    n, c, spatial, o, k, _, _, groups, _ = case
+    rng = np.random.default_rng(seed)
+    kernel = k if isinstance(k, tuple) else (k,) * len(spatial)
+    w = rng.standard_normal((o, c // groups, *kernel)) / np.sqrt(c // groups * np.prod(kernel))
+    return [a.astype(np.float32) for a in (rng.standard_normal((n, c, *spatial)), w, rng.standard_normal(o))]
+
+
+def results(m, dtype, case, data):
+    x, w, b = (m.tensor(a, dtype=dtype).requires_grad_() for a in data)
+    y = conv(m, x, w, b, case)
+    g = np.random.default_rng(1).standard_normal(tuple(y.shape)).astype(np.float32)
+    y.backward(m.tensor(g, dtype=dtype))
+    return [t.detach().numpy() for t in (y, x.grad, w.grad, b.grad)]
+
+
+def rms(a, b):
+    return np.sqrt(np.mean(np.square(a - b))) / np.sqrt(np.mean(np.square(b)))
+
+
+@pytest.fixture
+def restored_threads():
+    before = mg.get_num_threads()
+    yield
+    mg.set_num_threads(before)
+
+
+@pytest.mark.parametrize("case", WINOGRAD + DEPTHWISE + OTHER, ids=str)
+def test_against_float64(case, restored_threads):
+    data = arrays(case)
+    exact, theirs = results(torch, torch.float64, case, data), results(torch, torch.float32, case, data)
+    mg.set_num_threads(1)
+    ours = results(mg, mg.float32, case, data)
+    for name, a, t, e in zip(("out", "input", "weight", "bias"), ours, theirs, exact, strict=True):
+        assert rms(a, e) <= 2 * rms(t, e) + 1e-7, name
+    for a, e in zip(results(mg, mg.float64, case, data), exact, strict=True):
+        np.testing.assert_allclose(a, e, rtol=1e-10, atol=1e-12)
+    mg.set_num_threads(2)
+    for a, b in zip(ours, results(mg, mg.float32, case, data), strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("case", [WINOGRAD[1], DEPTHWISE[1], OTHER[1]], ids=str)
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 2e38])
+def test_non_finite_values_stay_where_the_definition_puts_them(case, value):
+    for which in range(2):
+        data = arrays(case)
+        data[which].flat[data[which].size // 18 * 9 + 4] = value  # of the weight a middle tap, which never meets padding
+        ours, theirs = results(mg, mg.float32, case, data), results(torch, torch.float32, case, data)
+        for a, t in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(np.isnan(a), np.isnan(t))
+            np.testing.assert_array_equal(np.isposinf(a), np.isposinf(t))
+            np.testing.assert_allclose(
+                a[np.isfinite(t)], t[np.isfinite(t)], rtol=1e-4, atol=1e-4 * (1 if abs(value) > 3e38 or value != value else 1e38)
+            )
+
+
+@pytest.mark.parametrize("case", [WINOGRAD[0], DEPTHWISE[0], OTHER[1]], ids=str)
+def test_strides_of_the_input_do_not_matter(case):
+    data = arrays(case)
+    x, w, b = map(mg.tensor, data)
+    y = conv(mg, x, w, b, case)
+    for other in (x.transpose(-1, -2).contiguous().transpose(-1, -2), x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)):
+        assert mg.equal(conv(mg, other, w, b, case), y)
+    assert mg.equal(conv(mg, x, w.transpose(0, 1).contiguous().transpose(0, 1), b, case), y)
+    out = conv(mg, x[0], w, b, case)
+    np.testing.assert_allclose(out.numpy(), y[0].numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_gradient_of_the_gradient():
+    """Through Winograd's kernels, whose double backward is made of the same three ops."""
+    data = arrays((1, 16, (6, 8), 16, 3, 1, 1, 1, 1))
+
+    def second(m, dtype):
+        x, w = (m.tensor(a, dtype=dtype).requires_grad_() for a in data[:2])
+        y = m.nn.functional.conv2d(x, w, None, 1, 1).square().sum()
+        gx, gw = m.autograd.grad(y, (x, w), create_graph=True)
+        (gx.square().sum() + gw.square().sum()).backward()
+        return x.grad.numpy(), w.grad.numpy()
+
+    for a, e in zip(second(mg, mg.float32), second(torch, torch.float64), strict=True):
+        assert rms(a, e) < 2e-6
+
+
+POOLS = [
+    ((2, 3, 8, 9), 2, {}),
+    ((2, 3, 33, 70), 3, {"stride": 2, "padding": 1}),
+    ((1, 2, 20, 37), 3, {"stride": 1, "padding": 1}),
+    ((1, 2, 20, 37), (2, 5), {"stride": (3, 2), "padding": (1, 2)}),
+    ((1, 2, 9, 50), 3, {"stride": 3}),
+    ((2, 2, 7, 7), 2, {"ceil_mode": True}),
+    ((2, 40), 4, {"stride": 2}),
+    ((1, 2, 6, 7, 40), 2, {"stride": (1, 2, 2)}),
+]
+
+
+@pytest.mark.parametrize("kind", ["max", "avg"])
+@pytest.mark.parametrize("shape, kernel, options", POOLS)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_pooling(kind, shape, kernel, options, dtype):
+    rng = np.random.default_rng(0)
+    values = rng.integers(-4, 5, shape).astype(np.float32)  # many equal ones: the first counts
+    if kind == "max":
+        values.flat[3], values.flat[-1], values.flat[-2] = np.nan, np.nan, np.nan
+        values.flat[5:7] = -np.inf
+    if (kind, len(shape), dtype) == ("avg", 5, "bfloat16"):
+        pytest.skip("torch has no avg_pool3d of bfloat16")
+    name = f"{kind}_pool{max(len(shape) - 2, 1)}d"
+    outs = []
+    for m in (mg, torch):
+        x = m.tensor(values, dtype=getattr(m, dtype)).requires_grad_()
+        y = getattr(m.nn.functional, name)(x, kernel, **options)
+        y.backward(m.arange(1, y.numel() + 1).reshape(y.shape).to(y.dtype) / 4)
+        outs.append([t.detach().float().numpy() for t in (y, x.grad)])
+    np.testing.assert_array_equal(outs[0][0], outs[1][0]) if kind == "max" else np.testing.assert_allclose(
+        outs[0][0], outs[1][0], rtol=1e-6
+    )
+    np.testing.assert_allclose(outs[0][1], outs[1][1], rtol=1e-5 if dtype != "bfloat16" else 2e-2)
+
+
+def test_dilated_max_pool_positions():
+    x = np.random.default_rng(0).standard_normal((2, 3, 20, 45)).astype(np.float32)
+    for stride in (1, 2, 3):
+        ours, places = mg.nn.functional.max_pool2d(mg.tensor(x), 3, stride, 1, 2, return_indices=True)
+        theirs, expected = torch.nn.functional.max_pool2d(torch.tensor(x), 3, stride, 1, 2, return_indices=True)
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+        np.testing.assert_array_equal(places.numpy(), expected.numpy())
