@@ -8,8 +8,9 @@ template <class T>
 static void set_tile_c(TileArgs<T>& t, T* c, int64_t ldc, const Epilogue<T>& e, int64_t i, int64_t j) {
   t.c = c + i * ldc + j;
   t.ldc = ldc;
-  t.add = e.add == nullptr ? nullptr : e.add + i * e.add_rs + j;
+  t.add = e.add == nullptr ? nullptr : e.add + i * e.add_rs + j * e.add_cs;
   t.add_rs = e.add_rs;
+  t.add_cs = e.add_cs;
   t.alpha = e.alpha;
   t.beta = e.beta;
 }
@@ -30,15 +31,16 @@ static void packed(int64_t m, int64_t n, int64_t k, const T* a, const T* b, int6
     for (int64_t i = 0; i < m; i += kMr) {
       t.a = a + i * k;
       set_tile_c(t, c, ldc, e, i, j);
-      kPackedTiles<T>.fn[(m - i < kMr ? m - i : kMr) - 1][v1 - v0 - 1](k, t);
+      kTileOf<T, Tile::Packed>.fn[(m - i < kMr ? m - i : kMr) - 1][v1 - v0 - 1](k, t);
     }
   }
 }
 
-template <class T>
+template <class T, bool Far>
 static void direct(int64_t m, int64_t n, int64_t k, Strided<T> a, const T* b, int64_t ldb, T* c, int64_t ldc,
                    const Epilogue<T>& e) {
   constexpr int W = Vec<T>::size;
+  constexpr Tile whole = Far ? Tile::DirectFar : Tile::Direct;
   const int64_t vectors = n / W, panels = (vectors + kNv - 1) / kNv;
   const bool partial = n % W != 0;
   TileArgs<T> t;
@@ -54,7 +56,37 @@ static void direct(int64_t m, int64_t n, int64_t k, Strided<T> a, const T* b, in
       const int64_t rows = (m - i < kMr ? m - i : kMr) - 1;
       t.a = a.data + i * a.rs;
       set_tile_c(t, c, ldc, e, i, v0 * W);
-      (p < panels ? kDirectTiles<T>.fn[rows][nv - 1] : kDirectTiles<T>.partial[rows])(k, t);
+      (p < panels ? kTileOf<T, whole>.fn[rows][nv - 1] : kTileOf<T, Tile::Partial>.fn[rows][0])(k, t);
+    }
+  }
+}
+
+template <class T>
+static void skinny(int64_t m, int64_t n, int64_t k, const T* a, const T* b, int64_t ldb, bool far, T* panel, T* c,
+                   int64_t ldc, const Epilogue<T>& e) {
+  constexpr int W = Vec<T>::size;
+  const int64_t vectors = (n + W - 1) / W, panels = (vectors + kNv - 1) / kNv;
+  TileArgs<T> t;
+  t.copy = panel;
+  t.next_ld = ldb;
+  for (int64_t p = 0; p < panels; ++p) {
+    const int64_t v0 = panel_start(p, vectors, panels), v1 = panel_start(p + 1, vectors, panels), j = v0 * W;
+    t.last = int(v1 == vectors ? n - (v1 - 1) * W : W);
+    for (int64_t i = 0; i < m; i += kMr) {
+      t.a = a + i * k;
+      set_tile_c(t, c, ldc, e, i, j);
+      if (i == 0) {
+        t.b = b + j;
+        t.ldb = ldb;
+        (far ? kTileOf<T, Tile::CopyingFar>.fn : kTileOf<T, Tile::Copying>.fn)[kMr - 1][v1 - v0 - 1](k, t);
+        t.b = panel;
+        t.ldb = (v1 - v0) * W;
+      } else if (p + 1 < panels && i <= kNv * kMr && m - i >= kMr) {
+        t.next = b + v1 * W + (i / kMr - 1) * W;
+        kTileOf<T, Tile::PackedAhead>.fn[kMr - 1][v1 - v0 - 1](k, t);
+      } else {
+        kTileOf<T, Tile::Packed>.fn[(m - i < kMr ? m - i : kMr) - 1][v1 - v0 - 1](k, t);
+      }
     }
   }
 }
@@ -65,7 +97,7 @@ constexpr int64_t kDotBlock = 8192;
 
 template <class T>
 static void dots(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, T* c, int64_t ldc,
-                 int64_t c_cs, const Epilogue<T>& e) {
+                 const Epilogue<T>& e) {
   for (int64_t j = 0; j < n; j += 4) {
     const int nj = int(n - j < 4 ? n - j : 4);
     for (int64_t i = 0; i < m; i += 4) {
@@ -81,8 +113,8 @@ static void dots(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const
       for (int x = 0; x < mi; ++x)
         for (int y = 0; y < nj; ++y) {
           T v = e.alpha * sums[x * 4 + y];
-          if (e.add != nullptr) v += e.beta * e.add[(i + x) * e.add_rs + (j + y) * c_cs];
-          c[(i + x) * ldc + (j + y) * c_cs] = v;
+          if (e.add != nullptr) v += e.beta * e.add[(i + x) * e.add_rs + (j + y) * e.add_cs];
+          c[(i + x) * ldc + j + y] = v;
         }
     }
   }
@@ -90,7 +122,7 @@ static void dots(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const
 
 template <class T>
 static void axpys(int64_t n, int64_t k, const T* x, int64_t incx, const T* b, int64_t ldb, T* y, const Epilogue<T>& e) {
-  constexpr int W = Vec<T>::size, kColumns = 512, kRows = 8;
+  constexpr int W = Vec<T>::size, kColumns = 2048, kRows = 8;
   for (int64_t j0 = 0; j0 < n; j0 += kColumns) {
     T acc[kColumns];  // stays in L1 while kRows rows of B stream by
     const int64_t cols = n - j0 < kColumns ? n - j0 : kColumns, whole = cols / W * W;
@@ -115,18 +147,22 @@ static void axpys(int64_t n, int64_t k, const T* x, int64_t incx, const T* b, in
         for (int i = 0; i < rows; ++i) acc[j] += xs[i] * r[i * ldb + j];
     }
     for (int64_t j = 0; j < cols; ++j)
-      y[j0 + j] = e.alpha * acc[j] + (e.add == nullptr ? T(0) : e.beta * e.add[j0 + j]);
+      y[j0 + j] = e.alpha * acc[j] + (e.add == nullptr ? T(0) : e.beta * e.add[(j0 + j) * e.add_cs]);
   }
 }
 
+template <class S, class T>
+static constexpr PackedTable<S, T> blocked(decltype(PackedTable<S, T>::skinny) skinny = nullptr) {
+  return {kMr, kNv * Vec<T>::size, Vec<T>::size, 1, 0, pack_a<S, T>, pack_b<S, T>, packed<T>, skinny};
+}
 template <class T>
 static constexpr GemmTable<T> table() {
-  return {kMr, kNv * Vec<T>::size, Vec<T>::size, {pack_a<T, T>, pack_b<T, T>}, packed<T>, direct<T>, dots<T>, axpys<T>};
+  return {kMr,       kNv * Vec<T>::size, Vec<T>::size, {pack_a<T, T>, pack_b<T, T>},
+          packed<T>, direct<T, false>,   direct<T, true>, dots<T>, axpys<T>,
+          blocked<T, T>(skinny<T>)};
 }
 
-extern constinit const GemmTables gemm_table = {table<float>(),
-                                                table<double>(),
-                                                {pack_a<half, float>, pack_b<half, float>},
-                                                {pack_a<bfloat16, float>, pack_b<bfloat16, float>}};
+extern constinit const GemmTables gemm_table = {table<float>(), table<double>(), blocked<half, float>(),
+                                                blocked<bfloat16, float>()};
 
 }  // namespace mg::cpu::MG_ISA_NS

@@ -20,6 +20,8 @@ constexpr int kMr = 4, kNv = 3;
 constexpr int kMr = 4, kNv = 2;
 #endif
 
+constexpr int kAhead = 16;  // rows of B that are asked for in advance
+
 // What a tile needs beyond k: A with its strides, B with its row stride, C, and how many lanes of the last vector are
 // real.
 template <class T>
@@ -28,11 +30,14 @@ struct TileArgs {
   int64_t a_rs, a_cs;
   const T* b;
   int64_t ldb;
+  T* copy;  // Tile::Copying*: the panel that B is copied to
+  const T* next;  // Tile::PackedAhead
+  int64_t next_ld;
   T* c;
   int64_t ldc;
   int last;      // lanes of the last vector, 1..Vec<T>::size
   const T* add;  // where the addend of this tile starts, or null
-  int64_t add_rs;
+  int64_t add_rs, add_cs;
   T alpha, beta;
 };
 
@@ -46,7 +51,11 @@ MG_INL void write_tile(const Vec<T> (&acc)[MR][NV], const TileArgs<T>& t) {
     for (int j = 0; j < NV; ++j) {
       T* c = t.c + i * t.ldc + j * Vec<T>::size;
       Vec<T> v = acc[i][j] * alpha;
-      const T* d = t.add == nullptr ? nullptr : t.add + i * t.add_rs + j * Vec<T>::size;
+      const T* d = t.add == nullptr ? nullptr : t.add + i * t.add_rs + j * Vec<T>::size * t.add_cs;
+      if (d != nullptr && t.add_cs == 0) {
+        v = fma(beta, Vec<T>(*d), v);
+        d = nullptr;
+      }
       if (j + 1 < NV || full) {
         if (d != nullptr) v = fma(beta, Vec<T>::load(d), v);
         v.store(c);
@@ -58,22 +67,47 @@ MG_INL void write_tile(const Vec<T> (&acc)[MR][NV], const TileArgs<T>& t) {
   }
 }
 
-// Packed: A is a panel [k][kMr] (strides known to the compiler). Partial: the only vector of B is loaded up to `last`
-// lanes.
-template <class T, int MR, int NV, bool Packed, bool Partial>
+// Packed: A is a panel [k][kMr] (strides known to the compiler), B one [k][ldb]. Copying: so is A, but B is read where it
+// lies and written to `copy` as a packed panel, for the tiles of the rows below: the copy hides behind the
+// multiplications. Direct: A and B as they lie; Partial: the same, the only vector of B loaded up to `last` lanes.
+// Far variants ask for rows of B in advance, for matrices that come from memory: the hardware does not prefetch rows
+// that are a page apart.
+// PackedAhead asks for one line per k of the columns that are copied next.
+enum class Tile { Packed, PackedAhead, Copying, CopyingFar, Direct, DirectFar, Partial };
+constexpr bool whole_only(Tile kind) {  // exists for kMr rows alone
+  return kind == Tile::PackedAhead || kind == Tile::Copying || kind == Tile::CopyingFar;
+}
+
+template <class T, int MR, int NV, Tile Kind>
 void tile(int64_t k, const TileArgs<T>& t) {
-  static_assert(!Partial || NV == 1);
+  constexpr bool packed_a = Kind == Tile::Packed || whole_only(Kind);
+  constexpr bool copying = Kind == Tile::Copying || Kind == Tile::CopyingFar;
+  constexpr bool far = Kind == Tile::CopyingFar || Kind == Tile::DirectFar;
+  constexpr int W = Vec<T>::size;
+  static_assert(Kind != Tile::Partial || NV == 1);
   Vec<T> acc[MR][NV];
 #pragma GCC unroll 8
   for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 4
     for (int j = 0; j < NV; ++j) acc[i][j] = Vec<T>(T(0));
   const T *a = t.a, *b = t.b;
-  const int64_t rs = Packed ? 1 : t.a_rs, cs = Packed ? kMr : t.a_cs, ldb = t.ldb;
+  T* copy = t.copy;
+  const bool cut = Kind == Tile::Partial || (copying && t.last != W);
+  const int64_t rs = packed_a ? 1 : t.a_rs, cs = packed_a ? kMr : t.a_cs, ldb = t.ldb;
   for (int64_t p = 0; p < k; ++p, a += cs, b += ldb) {
     Vec<T> row[NV];
 #pragma GCC unroll 4
-    for (int j = 0; j < NV; ++j) row[j] = Partial ? Vec<T>::load(b, t.last) : Vec<T>::load(b + j * Vec<T>::size);
+    for (int j = 0; j < NV; ++j)
+      row[j] = cut && j + 1 == NV ? Vec<T>::load(b + j * W, t.last) : Vec<T>::load(b + j * W);
+    if constexpr (far)
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; ++j) __builtin_prefetch(b + kAhead * ldb + j * W);
+    if constexpr (Kind == Tile::PackedAhead) __builtin_prefetch(t.next + p * t.next_ld, 0, 2);
+    if constexpr (copying) {
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; ++j) row[j].store(copy + j * W);
+      copy += NV * W;
+    }
 #pragma GCC unroll 8
     for (int i = 0; i < MR; ++i) {
       const Vec<T> x(a[i * rs]);
@@ -87,25 +121,25 @@ void tile(int64_t k, const TileArgs<T>& t) {
 template <class T>
 using TileFn = void (*)(int64_t k, const TileArgs<T>& t);
 
-// [rows - 1][vectors - 1], the last column of direct tiles being the partial single vector.
-template <class T, bool Packed>
+// [rows - 1][vectors - 1]
+template <class T, Tile Kind>
 struct Tiles {
   TileFn<T> fn[kMr][kNv];
-  TileFn<T> partial[kMr];
   template <int MR>
   constexpr void fill() {
-    fn[MR - 1][0] = tile<T, MR, 1, Packed, false>;
-    fn[MR - 1][1] = tile<T, MR, 2, Packed, false>;
-    if constexpr (kNv > 2) fn[MR - 1][2] = tile<T, MR, kNv, Packed, false>;
-    partial[MR - 1] = tile<T, MR, 1, Packed, !Packed>;
-    if constexpr (MR > 1) fill<MR - 1>();
+    if constexpr (Kind == Tile::Partial) {
+      fn[MR - 1][0] = tile<T, MR, 1, Kind>;
+    } else {
+      fn[MR - 1][0] = tile<T, MR, 1, Kind>;
+      fn[MR - 1][1] = tile<T, MR, 2, Kind>;
+      if constexpr (kNv > 2) fn[MR - 1][2] = tile<T, MR, kNv, Kind>;
+    }
+    if constexpr (MR > 1 && !whole_only(Kind)) fill<MR - 1>();
   }
-  constexpr Tiles() : fn{}, partial{} { fill<kMr>(); }
+  constexpr Tiles() : fn{} { fill<kMr>(); }
 };
-template <class T>
-constexpr Tiles<T, true> kPackedTiles{};
-template <class T>
-constexpr Tiles<T, false> kDirectTiles{};
+template <class T, Tile Kind>
+constexpr Tiles<T, Kind> kTileOf{};
 
 // C[i][j] = alpha * <A row i, B column j> + beta * D, MI x NJ of them at once; both run along k in memory.
 template <class T, int MI, int NJ>

@@ -12,15 +12,33 @@
 #include <cstdint>
 
 #include "../core/dtype.h"
+#include "pointwise_table.h"
 
 namespace mg::cpu {
 
-// C = alpha * A B + beta * D, where D is `add` (null: nothing; C itself: accumulate; row stride 0: a bias row).
+// C = residual + act(alpha * A B + beta * D). The tiles know alpha and D; act and what follows run over each block of C
+// while it lies in cache (gemm.cpp), and only gemm() does them.
 template <class T>
 struct Epilogue {
   T alpha = 1, beta = 1;
-  const T* add = nullptr;
-  int64_t add_rs = 0;
+  const T* add = nullptr;  // D; null: nothing; C itself: accumulate
+  int64_t add_rs = 0;      // row stride of D; 0: one row for all, as a bias of linear
+  int64_t add_cs = 1;      // 0: one column for all, as a bias of a 1x1 convolution; else 1
+  PointwiseFn act = nullptr;  // kernel of T of any pointwise op of one operand: the bits are those of the op by itself
+  T* pre = nullptr;           // where alpha * A B + beta * D is kept as well, for the backward of act
+  int64_t pre_rs = 0;
+  const T* residual = nullptr;
+  int64_t residual_rs = 0;
+
+  bool has_finish() const { return act != nullptr || pre != nullptr || residual != nullptr; }
+  // The part that starts at row i, column j.
+  Epilogue at(int64_t i, int64_t j) const {
+    Epilogue e = *this;
+    if (add != nullptr) e.add += i * add_rs + j * add_cs;
+    if (pre != nullptr) e.pre += i * pre_rs + j;
+    if (residual != nullptr) e.residual += i * residual_rs + j;
+    return e;
+  }
 };
 
 // A matrix in memory: element (i, j) at data[i * rs + j * cs].
@@ -43,6 +61,22 @@ struct PackTable {
   void (*pack_b)(int64_t k, int64_t n, Strided<S> b, T* dst);  // one panel, n <= nr columns
 };
 
+// Products over packed panels of words: a word is one T, or `unit` narrow elements that one instruction multiplies and
+// adds (k is padded with zeros to whole words). Panels of B have `extra` more rows of words than k needs.
+template <class S, class T>
+struct PackedTable {
+  int mr, nr, lanes, unit, extra;
+  void (*pack_a)(int64_t m, int64_t k, Strided<S> a, T* dst, int64_t panel_stride);
+  void (*pack_b)(int64_t k, int64_t n, Strided<S> b, T* dst);
+  // As GemmTable::packed, with the words of a column, `extra` included, for k.
+  void (*packed)(int64_t m, int64_t n, int64_t words, const T* a, const T* b, int64_t panels, int64_t p0, int64_t p1,
+                 T* c, int64_t ldc, const Epilogue<T>& e);
+  // C[m, n], m >= mr, from packed A and B with unit column stride, which is copied to `panel` (k * nr elements) panel by
+  // panel on the way; far: B is to come from memory. Null: B must be packed.
+  void (*skinny)(int64_t m, int64_t n, int64_t k, const T* a, const T* b, int64_t ldb, bool far, T* panel, T* c,
+                 int64_t ldc, const Epilogue<T>& e);
+};
+
 template <class T>
 struct GemmTable {
   int mr, nr, lanes;
@@ -54,19 +88,21 @@ struct GemmTable {
   // C[m, n] from A as it lies and B with unit column stride: no packing at all.
   void (*direct)(int64_t m, int64_t n, int64_t k, Strided<T> a, const T* b, int64_t ldb, T* c, int64_t ldc,
                  const Epilogue<T>& e);
+  decltype(direct) direct_far;  // the same for a B that has to come from memory
   // C[m, n] for A with unit column stride and B with unit row stride: dot products, vectors along k. For m <= 4 or n
   // <= 4.
   void (*dots)(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, T* c, int64_t ldc,
-               int64_t c_cs, const Epilogue<T>& e);
+               const Epilogue<T>& e);
   // y[n] = x[k] B[k, n] for B with unit column stride: streams rows of B.
   void (*axpys)(int64_t n, int64_t k, const T* x, int64_t incx, const T* b, int64_t ldb, T* y, const Epilogue<T>& e);
+  PackedTable<T, T> blocked;
 };
 
 struct GemmTables {
   GemmTable<float> f32;
   GemmTable<double> f64;
-  PackTable<half, float> f16;
-  PackTable<bfloat16, float> bf16;
+  PackedTable<half, float> f16;
+  PackedTable<bfloat16, float> bf16;
 };
 
 namespace avx512 {

@@ -37,6 +37,13 @@ struct Source {
   }
 };
 
+// What the act of the test does: x -> x / 2 + 1.
+template <class T>
+int half_plus_one(void* out, const void* const* in, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) static_cast<T*>(out)[i] = static_cast<const T*>(in[0])[i] / 2 + 1;
+  return 0;
+}
+
 template <class S, class T>
 void check_one(int64_t m, int64_t n, int64_t k, double tolerance) {
   const Source<S> a(m, k), b(k, n);
@@ -46,10 +53,16 @@ void check_one(int64_t m, int64_t n, int64_t k, double tolerance) {
   std::normal_distribution<double> normal;
   for (T& v : d) v = T(normal(rng));
   Epilogue<T> e;
-  const int64_t mode = pick(0, 3);
+  const int64_t mode = pick(0, 4), finish = pick(0, 3);
   if (pick(0, 1) != 0) e.alpha = T(0.5), e.beta = T(-2);
   if (mode == 1) e.add = d.data(), e.add_rs = ldc;
   if (mode == 2) e.add = d.data(), e.add_rs = 0;
+  if (mode == 4) e.add = d.data(), e.add_rs = 1, e.add_cs = 0;
+  std::vector<T> pre(finish == 2 ? size_t(m * n) : 0), residual(finish == 3 ? size_t(m * n) : 0);
+  for (T& v : residual) v = T(normal(rng));
+  if (finish > 0) e.act = half_plus_one<T>;
+  if (finish == 2) e.pre = pre.data(), e.pre_rs = n;
+  if (finish == 3) e.residual = residual.data(), e.residual_rs = n;
   if (mode == 3) {  // accumulate into C
     std::copy_n(d.data(), size_t(m * ldc), c.data() + guard);
     e.add = c.data() + guard, e.add_rs = ldc;
@@ -66,8 +79,12 @@ void check_one(int64_t m, int64_t n, int64_t k, double tolerance) {
         sum += x;
         size += std::fabs(x);
       }
-      const double addend = e.add == nullptr ? 0 : double(e.beta) * double(d[size_t(i * e.add_rs + j)]);
-      const double got = double(c[size_t(guard + i * ldc + j)]), want = double(e.alpha) * sum + addend;
+      const double addend = e.add == nullptr ? 0 : double(e.beta) * double(d[size_t(i * e.add_rs + j * e.add_cs)]);
+      const double got = double(c[size_t(guard + i * ldc + j)]);
+      double want = double(e.alpha) * sum + addend;
+      if (finish == 2) worst = std::max(worst, std::fabs(double(pre[size_t(i * n + j)]) - want) / (size + std::fabs(addend) + 1));
+      if (finish > 0) want = want / 2 + 1;
+      if (finish == 3) want += double(residual[size_t(i * n + j)]);
       worst = std::max(worst, std::fabs(got - want) / (size + std::fabs(addend) + 1));
       before[size_t(guard + i * ldc + j)] = c[size_t(guard + i * ldc + j)];
     }
@@ -94,7 +111,7 @@ void check_many(int rounds, int64_t limit, double tolerance) {
 // The same bits for every number of threads.
 void check_threads() {
   for (const auto& [m, n, k] :
-       {std::tuple{200, 300, 700}, {1, 5000, 900}, {3, 4000, 300}, {900, 20, 400}, {12, 3000, 500}}) {
+       {std::tuple{200, 300, 700}, {1, 5000, 900}, {3, 4000, 300}, {900, 20, 400}, {12, 3000, 500}, {40, 700, 900}, {130, 130, 130}, {700, 100, 90}}) {
     const Source<float> a(m, k), b(k, n);
     std::vector<float> first;
     for (int threads : {1, 2, 3, 5}) {
@@ -138,6 +155,8 @@ int main() {
   check_many<bfloat16, float>(150, 110, 4e-6);
   check_one<float, float>(400, 3300, 33, 4e-6);  // more columns than one block
   check_one<float, float>(1, 1, 300000, 4e-6);
+  check_many<float, float>(40, 420, 4e-6);  // many rows, several blocks of k
+  for (const int64_t m : {3, 7, 9, 35}) check_one<float, float>(m, 2100, 2050, 4e-6);  // B comes from memory
   check_threads();
   check_int<uint8_t>();
   check_int<int8_t>();
