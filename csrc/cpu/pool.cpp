@@ -1,145 +1,56 @@
-// Pooling over the last 1 to 3 dims: max (with indices), average, their adaptive and fractional forms, and the
-// adjoints.
-//
-// A plane is the spatial part of one channel, seen as (D, H, W) with leading sizes of 1 for images and sequences;
-// planes are independent and are what threads share out. Each dim's windows are worked out once per call (Axis).
-// half and bfloat16 are compared and summed in float. PoolAxis (../core/pool_axis.h) has the window rules. Meta:
-// ../core/meta_pool.cpp.
-#include <limits>
-#include <vector>
-
-#include "../core/op.h"
-#include "../core/parallel.h"
-#include "../core/pool_axis.h"
-#include "gemm.h"
+// Pooling over the last 1 to 3 dims: max (with indices), its adaptive and fractional forms, and the moves along indices
+// that are its gradients. pool_average.cpp has the averages, pool_axes.h the windows, pool_rows.h the vector loops.
+// Meta: ../core/meta_pool.cpp.
+#include "pool_axes.h"
+#include "pool_rows.h"
 
 namespace mg::cpu {
 
 namespace {
 
-// The windows of one dim: input positions [first, last) in steps of `dilation`; `span` counts padding as well.
-struct Axis {
-  int64_t size = 1, dilation = 1;
-  std::vector<int64_t> first{0}, last{1}, span{1};
-
-  Axis() = default;
-  explicit Axis(const PoolAxis& a) : size(a.size), dilation(a.dilation), first(0), last(0), span(0) {
-    for (int64_t i = 0; i < a.out; ++i) {
-      first.push_back(a.first(i));
-      last.push_back(a.last(i));
-      span.push_back(a.stop(i) - a.start(i));
-    }
-  }
-  int64_t out() const { return int64_t(first.size()); }
-};
-
-struct Axes {
-  Axis d, h, w;
-  Axis& operator[](int i) { return i == 0 ? d : i == 1 ? h : w; }
-  int64_t in() const { return d.size * h.size * w.size; }
-  int64_t out() const { return d.out() * h.out() * w.out(); }
-  int64_t window() const { return (d.last[0] - d.first[0]) * (h.last[0] - h.first[0]) * (w.last[0] - w.first[0]); }
-  int64_t cost() const { return out() == 0 ? in() : out() * window() + in() / 4; }
-};
-
-int64_t at(const Dims& v, int d) { return v[v.size() == 1 ? 0 : d]; }
-
-// `big` is the side that windows look at, `small` holds one element per window.
-Axes windows(const TensorImpl& big, const TensorImpl& small, int dims, const Dims& kernel, const Dims& step,
-             const Dims& padding, const Dims& dilation) {
-  const Dims& stride = step.empty() ? kernel : step;
-  Axes a;
-  for (int i = 0; i < dims; ++i) {
-    const int d = big.dim() - dims + i;
-    PoolAxis p{big.sizes[d], at(kernel, i), at(stride, i), at(padding, i), at(dilation, i), false};
-    p.out = small.sizes[d];
-    a[3 - dims + i] = Axis(p);
-  }
-  return a;
-}
-Axes adaptive(const TensorImpl& big, const TensorImpl& small, int dims) {
-  Axes a;
-  for (int i = 0; i < dims; ++i) {
-    const int d = big.dim() - dims + i;
-    PoolAxis p{big.sizes[d], 1, 1, 0, 1, false};
-    p.out = small.sizes[d];
-    p.adaptive = true;
-    a[3 - dims + i] = Axis(p);
-  }
-  return a;
-}
-
-// Number of spatial dims: that of the list argument k.
-int dims_of(const Invocation& inv, int k) { return inv.args[k].len; }
-
-// The type that half and bfloat16 are computed in.
+// Windows of the outputs [w_begin, w_end) of one row. What the loop needs is in locals: the compiler must assume that
+// writing `index` changes the windows' vectors.
 template <class T>
-struct WideOf {
-  using type = T;
-};
-template <>
-struct WideOf<half> {
-  using type = float;
-};
-template <>
-struct WideOf<bfloat16> {
-  using type = float;
-};
-template <class T>
-using Wide = typename WideOf<T>::type;
-
-// A contiguous output to write into, copied to where the caller wants it at the end.
-struct Target {
-  const Tensor& result;
-  Tensor out;
-  explicit Target(const Tensor& r) : result(r), out(r->contiguous ? r : empty(r.sizes(), r.dtype())) {}
-  void finish() const {
-    if (!out.is(result)) copy_into(result, out);
+void max_row(const Axes& a, int64_t od, int64_t oh, int64_t w_begin, int64_t w_end, const T* x, T* y, int64_t* index) {
+  const int64_t H = a.h.size, W = a.w.size, step_d = a.d.dilation, step_h = a.h.dilation, step_w = a.w.dilation;
+  const int64_t d0 = a.d.first[od], d1 = a.d.last[od], h0 = a.h.first[oh], h1 = a.h.last[oh];
+  const int64_t *const w_first = a.w.first.data(), *const w_last = a.w.last.data();
+  for (int64_t ow = w_begin; ow < w_end; ++ow) {
+    const int64_t w0 = w_first[ow], w1 = w_last[ow];
+    // a dilated window can step over a tiny input: no maximum
+    const bool empty = d0 >= d1 || h0 >= h1 || w0 >= w1;
+    int64_t best = empty ? 0 : (d0 * H + h0) * W + w0;
+    Wide<T> top = empty ? lowest<Wide<T>>() : Wide<T>(x[best]);
+    for (int64_t d = d0; d < d1; d += step_d)
+      for (int64_t h = h0; h < h1; h += step_h) {
+        const int64_t row = (d * H + h) * W;
+        for (int64_t w = w0; w < w1; w += step_w) {
+          const Wide<T> v = x[row + w];
+          const bool take = (v > top) | (v != v);  // chosen, not branched on: which one wins is a coin flip
+          top = take ? v : top;
+          best = take ? row + w : best;
+        }
+      }
+    y[ow] = T(top);
+    index[ow] = best;
   }
-};
-
-template <class F>
-void over_planes(int64_t planes, int64_t cost, F&& f) {
-  parallel_for(0, planes, ceil_div(32 * 1024, std::max<int64_t>(cost, 1)), [&](int64_t b, int64_t e) {
-    for (int64_t p = b; p < e; ++p) f(p);
-  });
 }
 
-template <class T>
-T lowest() {
-  using Limits = std::numeric_limits<T>;
-  return Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
-}
-
-// Positions and values of the maxima of one plane; as PyTorch, the first of equals, but the last NaN. What the loops
-// need is in locals: the compiler must assume that writing `index` changes the windows' vectors.
+// Positions and values of the maxima of one plane; as PyTorch, the first of equals, but the last NaN.
 template <class T>
 void max_plane(const Axes& a, const T* x, T* y, int64_t* index) {
-  const int64_t H = a.h.size, W = a.w.size, outputs = a.w.out(), step_d = a.d.dilation, step_h = a.h.dilation,
-                step_w = a.w.dilation;
-  const int64_t *const w_first = a.w.first.data(), *const w_last = a.w.last.data();
+  const int64_t outputs = a.w.out();
+  RowStarts starts(a);
   for (int64_t od = 0; od < a.d.out(); ++od)
-    for (int64_t oh = 0; oh < a.h.out(); ++oh) {
-      const int64_t d0 = a.d.first[od], d1 = a.d.last[od], h0 = a.h.first[oh], h1 = a.h.last[oh];
-      for (int64_t ow = 0; ow < outputs; ++ow) {
-        const int64_t w0 = w_first[ow], w1 = w_last[ow];
-        // a dilated window can step over a tiny input: no maximum
-        const bool empty = d0 >= d1 || h0 >= h1 || w0 >= w1;
-        int64_t best = empty ? 0 : (d0 * H + h0) * W + w0;
-        Wide<T> top = empty ? lowest<Wide<T>>() : Wide<T>(x[best]);
-        for (int64_t d = d0; d < d1; d += step_d)
-          for (int64_t h = h0; h < h1; h += step_h) {
-            const int64_t row = (d * H + h) * W;
-            for (int64_t w = w0; w < w1; w += step_w) {
-              const Wide<T> v = x[row + w];
-              const bool take = (v > top) | (v != v);  // chosen, not branched on: which one wins is a coin flip
-              top = take ? v : top;
-              best = take ? row + w : best;
-            }
-          }
-        *y++ = T(top);
-        *index++ = best;
-      }
+    for (int64_t oh = 0; oh < a.h.out(); ++oh, y += outputs, index += outputs) {
+      int64_t inner = 0, inner_end = 0;
+      if constexpr (std::is_floating_point_v<T>)
+        if (starts.find(a, od, oh)) {
+          inner = a.w.inner, inner_end = a.w.inner_end;
+          pool_rows<T>().max(x, starts.run(a), y + inner, index + inner);
+        }
+      max_row(a, od, oh, 0, inner, x, y, index);
+      max_row(a, od, oh, inner_end, outputs, x, y, index);
     }
 }
 
@@ -160,22 +71,6 @@ void max_pool_cpu(Invocation& inv) {
   max_pool(inv, windows(inv.in(0), inv.out(), dims_of(inv, 1), inv.ints(1), inv.ints(2), inv.ints(3), inv.ints(4)));
 }
 void adaptive_max_pool_cpu(Invocation& inv) { max_pool(inv, adaptive(inv.in(0), inv.out(), dims_of(inv, 1))); }
-
-template <class F>
-void dispatch_floating(DType d, F&& f) {
-  switch (d) {
-    case DType::Float16:
-      return f(half{});
-    case DType::BFloat16:
-      return f(bfloat16{});
-    case DType::Float64:
-      return f(double{});
-    case DType::Float32:
-      return f(float{});
-    default:
-      MG_INTERNAL(false, "pooling of ", d, " passed its meta");
-  }
-}
 
 // Windows of a fractional pool: all of one size, placed by a random number per plane and dim (Graham,
 // arXiv:1412.6071); `sample` in [0, 1), the arithmetic in T as in PyTorch.
@@ -217,117 +112,6 @@ void fractional_max_pool_cpu(Invocation& inv) {
   });
   out.finish();
   indices.finish();
-}
-
-// What a window's sum is divided by: PyTorch counts padding (but not what ceil_mode adds beyond it) unless told
-// otherwise.
-struct Divisor {
-  bool count_padding = false;
-  int64_t fixed = 0;
-  int64_t operator()(const Axes& a, int64_t od, int64_t oh, int64_t ow) const {
-    if (fixed != 0) return fixed;
-    if (count_padding) return a.d.span[od] * a.h.span[oh] * a.w.span[ow];
-    return (a.d.last[od] - a.d.first[od]) * (a.h.last[oh] - a.h.first[oh]) * (a.w.last[ow] - a.w.first[ow]);
-  }
-};
-
-// f(first element of a run of the window, its length) for every row of window (od, oh, ow).
-template <class F>
-void for_window_rows(const Axes& a, int64_t od, int64_t oh, int64_t ow, F&& f) {
-  for (int64_t d = a.d.first[od]; d < a.d.last[od]; ++d)
-    for (int64_t h = a.h.first[oh]; h < a.h.last[oh]; ++h)
-      f((d * a.h.size + h) * a.w.size + a.w.first[ow], a.w.last[ow] - a.w.first[ow]);
-}
-
-// Integers wrap.
-template <class W>
-W plus(W a, W b) {
-  if constexpr (std::is_integral_v<W>) return W(uint64_t(a) + uint64_t(b));
-  else return a + b;
-}
-
-template <class T>
-void average_plane(const Axes& a, const Divisor& divisor, const T* x, T* y) {
-  for (int64_t od = 0; od < a.d.out(); ++od)
-    for (int64_t oh = 0; oh < a.h.out(); ++oh)
-      for (int64_t ow = 0; ow < a.w.out(); ++ow) {
-        Wide<T> sum = 0;
-        for_window_rows(a, od, oh, ow, [&](int64_t from, int64_t n) {
-          for (int64_t i = 0; i < n; ++i) sum = plus(sum, Wide<T>(x[from + i]));
-        });
-        const int64_t n = divisor(a, od, oh, ow);
-        if constexpr (std::is_integral_v<T>)
-          *y++ = n == -1 ? T(plus(~sum, Wide<T>(1))) : T(sum / n);  // the least integer has no negative: it wraps
-        else
-          *y++ = T(sum / Wide<T>(n));
-      }
-}
-
-// The adjoint: every output's gradient is spread evenly over its window. `dx` starts at zero.
-template <class T>
-void spread_plane(const Axes& a, const Divisor& divisor, const T* g, Wide<T>* dx) {
-  for (int64_t od = 0; od < a.d.out(); ++od)
-    for (int64_t oh = 0; oh < a.h.out(); ++oh)
-      for (int64_t ow = 0; ow < a.w.out(); ++ow) {
-        const Wide<T> share = Wide<T>(*g++) / Wide<T>(divisor(a, od, oh, ow));
-        for_window_rows(a, od, oh, ow, [&](int64_t from, int64_t n) {
-          for (int64_t i = 0; i < n; ++i) dx[from + i] += share;
-        });
-      }
-}
-
-void average(Invocation& inv, const Axes& a, const Divisor& divisor) {
-  if (inv.out().numel == 0) return;
-  const Target out(inv.outs[0]);
-  const Tensor x = contiguous(inv.tensor(0));
-  const auto run = [&]<class T>(T) {
-    over_planes(out.out.numel() / a.out(), a.cost(),
-                [&](int64_t p) { average_plane(a, divisor, x.ptr<T>() + p * a.in(), out.out.ptr<T>() + p * a.out()); });
-  };
-  if (x.dtype() == DType::Int64)
-    run(int64_t{});
-  else
-    dispatch_floating(x.dtype(), run);
-  out.finish();
-}
-
-// Fills every plane of the output with sums that add(plane, sums) collects, in the wide type.
-template <class T, class F>
-void sum_planes(const Tensor& out, int64_t size, int64_t cost, F&& add) {
-  if (out.numel() == 0) return;
-  over_planes(out.numel() / size, cost, [&](int64_t p) {
-    Wide<T>* sums = scratch<Wide<T>>(ScratchSlot::Image, size);
-    std::fill_n(sums, size, Wide<T>(0));
-    add(p, sums);
-    T* dx = out.ptr<T>() + p * size;
-    for (int64_t i = 0; i < size; ++i) dx[i] = T(sums[i]);
-  });
-}
-
-void spread(Invocation& inv, const Axes& a, const Divisor& divisor) {
-  const Target out(inv.outs[0]);
-  const Tensor g = contiguous(inv.tensor(0));
-  dispatch_floating(g.dtype(), [&]<class T>(T) {
-    sum_planes<T>(out.out, a.in(), a.cost(),
-                  [&](int64_t p, Wide<T>* sums) { spread_plane(a, divisor, g.ptr<T>() + p * a.out(), sums); });
-  });
-  out.finish();
-}
-
-Divisor divisor_of(const Invocation& inv, int count_padding) {
-  return {inv.b(count_padding), inv.has(count_padding + 1) ? inv.i(count_padding + 1) : 0};
-}
-void avg_pool_cpu(Invocation& inv) {
-  average(inv, windows(inv.in(0), inv.out(), dims_of(inv, 1), inv.ints(1), inv.ints(2), inv.ints(3), Dims{1}),
-          divisor_of(inv, 5));
-}
-void avg_pool_backward_cpu(Invocation& inv) {
-  spread(inv, windows(inv.out(), inv.in(0), dims_of(inv, 1), inv.ints(2), inv.ints(3), inv.ints(4), Dims{1}),
-         divisor_of(inv, 6));
-}
-void adaptive_avg_pool_cpu(Invocation& inv) { average(inv, adaptive(inv.in(0), inv.out(), dims_of(inv, 1)), {}); }
-void adaptive_avg_pool_backward_cpu(Invocation& inv) {
-  spread(inv, adaptive(inv.out(), inv.in(0), dims_of(inv, 1)), {});
 }
 
 // Elements of the last `dims` dims, and of all dims before them.
@@ -385,10 +169,6 @@ void pool_gather_cpu(Invocation& inv) {
 MG_KERNEL("_max_pool", CPU, max_pool_cpu);
 MG_KERNEL("_adaptive_max_pool", CPU, adaptive_max_pool_cpu);
 MG_KERNEL("_fractional_max_pool", CPU, fractional_max_pool_cpu);
-MG_KERNEL("_avg_pool", CPU, avg_pool_cpu);
-MG_KERNEL("_avg_pool_backward", CPU, avg_pool_backward_cpu);
-MG_KERNEL("_adaptive_avg_pool", CPU, adaptive_avg_pool_cpu);
-MG_KERNEL("_adaptive_avg_pool_backward", CPU, adaptive_avg_pool_backward_cpu);
 MG_KERNEL("_pool_scatter", CPU, pool_scatter_cpu);
 MG_KERNEL("_pool_gather", CPU, pool_gather_cpu);
 

@@ -1,0 +1,73 @@
+// Pooling loops for one instruction set; pool_rows.h is the map.
+#include <utility>
+
+#include "../simd/vec.h"
+#include "pool_rows.h"
+
+namespace mg::cpu::MG_ISA_NS {
+
+using simd::MG_ISA_NS::Vec;
+
+// Elements 0, 2, 4, … of 2 L - 1 consecutive ones; b starts with the last of a.
+template <int L, class V, int... I>
+MG_INL V even_lanes(V a, V b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, (I < (L + 1) / 2 ? 2 * I : 2 * I + 1)...);
+}
+
+// n lanes (at most one vector) at p, p + stride, …; nothing beyond the last is read.
+template <class T>
+MG_INL Vec<T> load_run(const T* p, int64_t stride, int n) {
+  constexpr int L = Vec<T>::size;
+  if (stride == 1) return n == L ? Vec<T>::load(p) : Vec<T>::load(p, n);
+  const int span = 2 * n - 1;
+  const Vec<T> a = span >= L ? Vec<T>::load(p) : Vec<T>::load(p, span);
+  const Vec<T> b = n == L ? Vec<T>::load(p + L - 1) : span > L ? Vec<T>::load(p + L - 1, span - L + 1) : a;
+  return Vec<T>(even_lanes<L>(a.v, b.v, std::make_integer_sequence<int, L>()));
+}
+
+template <class T>
+static void max_run(const T* x, const PoolRun& run, T* y, int64_t* index) {
+  using I = typename Vec<T>::I;
+  constexpr int L = Vec<T>::size;
+  using Lane = simd::MG_ISA_NS::IntLane<T>;
+  I lane;
+  for (int i = 0; i < L; ++i) lane.set(i, Lane(i) * Lane(run.stride));
+  for (int64_t i = 0; i < run.n; i += L) {
+    const int n = run.n - i < L ? int(run.n - i) : L;
+    const int64_t from = i * run.stride;
+    Vec<T> top = load_run(x + run.starts[0] + from, run.stride, n);
+    I best(Lane(run.starts[0] + from));
+    for (int64_t r = 0; r < run.rows; ++r)
+      for (int64_t k = 0; k < run.taps; ++k) {
+        const int64_t at = run.starts[r] + from + k * run.dilation;
+        const Vec<T> v = load_run(x + at, run.stride, n);
+        const auto take = (v > top) | (v != v);
+        top = select(take, v, top);
+        best = select(take, I(Lane(at)), best);
+      }
+    best = best + lane;
+    n == L ? top.store(y + i) : top.store(y + i, n);
+    alignas(64) Lane places[L];
+    best.store(places);
+    for (int j = 0; j < n; ++j) index[i + j] = places[j];
+  }
+}
+
+template <class T>
+static void average_run(const T* x, const PoolRun& run, T divisor, T* y) {
+  constexpr int L = Vec<T>::size;
+  for (int64_t i = 0; i < run.n; i += L) {
+    const int n = run.n - i < L ? int(run.n - i) : L;
+    Vec<T> sum(T(0));
+    for (int64_t r = 0; r < run.rows; ++r)
+      for (int64_t k = 0; k < run.taps; ++k)
+        sum = sum + load_run(x + run.starts[r] + i * run.stride + k * run.dilation, run.stride, n);
+    sum = sum / Vec<T>(divisor);
+    n == L ? sum.store(y + i) : sum.store(y + i, n);
+  }
+}
+
+extern constinit const PoolRowTables pool_row_table = {{max_run<float>, average_run<float>},
+                                                       {max_run<double>, average_run<double>}};
+
+}  // namespace mg::cpu::MG_ISA_NS
