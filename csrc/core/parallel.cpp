@@ -45,7 +45,7 @@ namespace {
 constexpr int kMaxThreads = 1024;
 constexpr uint32_t kOpen = 1u << 31;     // gate: workers may enter
 constexpr uint32_t kWaiting = 1u << 30;  // gate: the caller sleeps until the last worker leaves
-constexpr auto kSpin = std::chrono::microseconds(4);
+constexpr auto kSpin = std::chrono::microseconds(100);
 
 void futex_wait(std::atomic<uint32_t>& word, uint32_t expected) {
 #if defined(__linux__)

@@ -1,6 +1,6 @@
 """Recurrent cells and whole-sequence forms: rnn_tanh, rnn_relu, gru, lstm, with PyTorch's argument order.
 
-A layer multiplies the whole sequence with its input weights at once; only the hidden half runs step by step.
+One direction of one layer is an op of its own (rnn_layer.py); here are the cells, and the layers on top of each other.
 Shapes: T steps, N batch, I input and H hidden width; weights w_ih (gates H, I), w_hh (gates H, H), gates stacked as
 (i, f, g, o) for lstm and (r, z, n) for gru.
 Source: Hochreiter and Schmidhuber, Neural Computation 1997 (lstm); Cho et al., arXiv:1406.1078 (gru).
@@ -13,39 +13,8 @@ from typing import Any
 
 import minigrad as mg
 from minigrad.op import composite, functions
+from minigrad.ops.layers.rnn_layer import STEPS, State, layer
 from minigrad.ops.shared.struct_doc import numpy
-
-State = tuple[mg.Tensor, ...]
-
-
-# --- one step: (gates from the input, gates from the state, state) -> new state ---------------------------------------
-def _tanh_step(x: Any, h: Any, state: State) -> State:
-    return ((x + h).tanh(),)
-
-
-def _relu_step(x: Any, h: Any, state: State) -> State:
-    return ((x + h).relu(),)
-
-
-def _gru_step(x: Any, h: Any, state: State) -> State:
-    (xr, xz, xn), (hr, hz, hn) = x.chunk(3, -1), h.chunk(3, -1)
-    keep = (xz + hz).sigmoid()
-    new = (xn + (xr + hr).sigmoid() * hn).tanh()
-    return (new + keep * (state[0] - new),)
-
-
-def _lstm_step(x: Any, h: Any, state: State) -> State:
-    i, f, g, o = (x + h).chunk(4, -1)
-    cell = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
-    return o.sigmoid() * cell.tanh(), cell
-
-
-_STEPS: dict[str, tuple[Callable[..., State], int]] = {
-    "rnn_tanh": (_tanh_step, 1),
-    "rnn_relu": (_relu_step, 1),
-    "gru": (_gru_step, 3),
-    "lstm": (_lstm_step, 4),
-}
 
 
 # --- cells ------------------------------------------------------------------------------------------------------------
@@ -94,7 +63,7 @@ _WEIGHTS = """w_ih: (gates H, I) weights of the input.
 
 
 def _declare_cell(kind: str) -> None:
-    step, gates = _STEPS[kind]
+    step, gates = STEPS[kind]
     name = f"{kind}_cell"
     pair = kind == "lstm"
 
@@ -140,22 +109,7 @@ def _declare_cell(kind: str) -> None:
 
 
 # --- whole sequences --------------------------------------------------------------------------------------------------
-def _run_layer(step: Callable[..., State], x: Any, state: State, params: Sequence[Any], reverse: bool) -> tuple[Any, State]:
-    """One direction of one layer over (T, N, I); params: w_ih, w_hh, b_ih, b_hh, w_hr (projection), None where absent."""
-    w_ih, w_hh, b_ih, b_hh, w_hr = params
-    linear = functions["linear"]
-    from_input, outputs = linear(x, w_ih, b_ih), []
-    for t in reversed(range(x.shape[0])) if reverse else range(x.shape[0]):
-        state = step(from_input[t], linear(state[0], w_hh, b_hh), state)
-        if w_hr is not None:
-            state = (linear(state[0], w_hr), *state[1:])
-        outputs.append(state[0])
-    if reverse:
-        outputs.reverse()
-    return mg.stack(outputs, 0), state
-
-
-def _layers(name: str, params: Sequence[Any], has_biases: bool, projected: bool, count: int) -> list[tuple[Any, ...]]:
+def layer_weights(name: str, params: Sequence[Any], has_biases: bool, projected: bool, count: int) -> list[tuple[Any, ...]]:
     each = 2 + 2 * has_biases + projected
     if len(params) != each * count:
         raise RuntimeError(f"{name}: got an incorrect number of RNN parameters: {len(params)}, expected {each * count}.")
@@ -171,33 +125,33 @@ def _sequence(
     kind: str, input: Any, hx: State, params: Sequence[Any], has_biases: bool, num_layers: int, dropout: float, train: bool,
     bidirectional: bool, batch_first: bool,
 ) -> tuple[Any, list[State]]:  # fmt: skip
-    step, gates = _STEPS[kind]
+    gates = STEPS[kind][1]
     if input.dim() != 3:
         raise RuntimeError(f"{kind}: expected a 3-D input: got {tuple(input.shape)}.")
     x = input.transpose(0, 1) if batch_first else input
     directions = 2 if bidirectional else 1
     projected = kind == "lstm" and hx[0].shape[-1] != hx[1].shape[-1]
-    layers = _layers(kind, params, has_biases, projected, num_layers * directions)
+    weights = layer_weights(kind, params, has_biases, projected, num_layers * directions)
     for h in hx:
-        if h.dim() != 3 or h.shape[0] != len(layers) or h.shape[1] != x.shape[1]:
-            raise RuntimeError(f"{kind}: expected a state ({len(layers)}, {x.shape[1]}, H): got {tuple(h.shape)}.")
+        if h.dim() != 3 or h.shape[0] != len(weights) or h.shape[1] != x.shape[1]:
+            raise RuntimeError(f"{kind}: expected a state ({len(weights)}, {x.shape[1]}, H): got {tuple(h.shape)}.")
     rows = gates * hx[-1].shape[-1]
-    for w_ih, w_hh, *_ in layers:
+    for w_ih, w_hh, *_ in weights:
         if w_ih.dim() != 2 or w_hh.dim() != 2 or w_ih.shape[0] != rows or w_hh.shape[0] != rows:
             raise RuntimeError(f"{kind}: expected weights of {rows} rows for a state of size {hx[-1].shape[-1]}: got "
                                f"{tuple(w_ih.shape)} and {tuple(w_hh.shape)}.")  # fmt: skip
     if x.shape[0] == 0:
         raise RuntimeError(f"{kind}: expected a sequence of at least one step: got {tuple(input.shape)}.")
     last: list[State] = []
-    for layer in range(num_layers):
+    for level in range(num_layers):
         ways = []
         for d in range(directions):
-            k = layer * directions + d
-            out, state = _run_layer(step, x, tuple(h[k] for h in hx), layers[k], d == 1)
+            k = level * directions + d
+            out, state = layer(kind, x, tuple(h[k] for h in hx), weights[k], d == 1)
             ways.append(out)
             last.append(state)
         x = ways[0] if directions == 1 else mg.cat(ways, -1)
-        if dropout > 0 and train and layer + 1 < num_layers:
+        if dropout > 0 and train and level + 1 < num_layers:
             x = functions["dropout"](x, dropout, True)
     return (x.transpose(0, 1) if batch_first else x), last
 
@@ -215,7 +169,7 @@ def _declare_sequence(kind: str) -> None:
         )
         return (out, *(mg.stack(list(parts), 0) for parts in zip(*last, strict=True)))
 
-    gates = _STEPS[kind][1]
+    gates = STEPS[kind][1]
     zero = "mg.zeros(1, 1, 1)"
     run.__name__ = run.__qualname__ = kind
     run.__doc__ = f"""A recurrent network over whole sequences: {kind}.
@@ -256,6 +210,6 @@ def _declare_sequence(kind: str) -> None:
     )(run)
 
 
-for _kind in _STEPS:
+for _kind in STEPS:
     _declare_cell(_kind)
     _declare_sequence(_kind)
