@@ -211,17 +211,11 @@ class RNNBase(Module):
         if given:
             hx = self.permute_hidden(hx, sorted_indices)
         self.check_forward_args(data, hx, batch_sizes)
-        directions = 1 + bool(self.bidirectional)
-        each = len(self._flat_weights_names) // (self.num_layers * directions)
-        flat = self._flat_weights
-        layers = [flat[i : i + each] for i in range(0, len(flat), each)]
-
-        def run(x: mg.Tensor, states: tuple[mg.Tensor, ...], params: Any) -> tuple[mg.Tensor, tuple[mg.Tensor, ...]]:
-            out, *last = self._run_op(x, self._joined([h.unsqueeze(0) for h in states]), params, 1, False, False)
-            return out, tuple(h.squeeze(0) for h in last)
-
         states = hx if self.mode == "LSTM" else (hx,)
-        out, last = packed_rnn(run, data, batch_sizes, states, layers, self.num_layers, self.dropout, self.training)
+        out, last = packed_rnn(
+            self.mode.lower(), data, batch_sizes, states, self._flat_weights, bool(self.bias), self.num_layers, self.dropout,
+            self.training, bool(self.bidirectional),
+        )  # fmt: skip
         packed = PackedSequence(out, batch_sizes, sorted_indices, unsorted_indices)
         return packed, self.permute_hidden(self._joined(last), unsorted_indices)
 
