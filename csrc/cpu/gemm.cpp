@@ -28,6 +28,23 @@ const GemmTables& gemm_tables() {
   return table;
 }
 
+const PackedTable<int8_t, int32_t>& int8_table() {
+#if MG_HAVE_avx512
+  if (isa() == Isa::Avx512) return has_vnni() ? avx512::int8_quads : avx512::int8_pairs;
+#endif
+#if MG_HAVE_avx2
+  if (isa() == Isa::Avx2) return avx2::int8_pairs;
+#endif
+  return portable::int8_pairs;
+}
+
+const PackedTable<bfloat16, float>& bfloat16_table() {
+#if MG_HAVE_avx512
+  if (isa() == Isa::Avx512 && has_bf16()) return avx512::bfloat16_pairs;
+#endif
+  return gemm_tables().bf16;
+}
+
 void* scratch_bytes(ScratchSlot slot, size_t bytes) {
   struct Slots {
     void* data[int(ScratchSlot::Count)] = {};
@@ -55,10 +72,12 @@ constexpr int64_t kSmallFma = 64 * 1024, kDotRows = 8, kNarrow = 4, kInPlaceRows
 
 template <class S, class T>
 const PackedTable<S, T>& packed_table() {
-  if constexpr (std::is_same_v<S, half>)
+  if constexpr (std::is_same_v<S, int8_t>)
+    return int8_table();
+  else if constexpr (std::is_same_v<S, half>)
     return gemm_tables().f16;
   else if constexpr (std::is_same_v<S, bfloat16>)
-    return gemm_tables().bf16;
+    return bfloat16_table();
   else
     return gemm_table<T>().blocked;
 }
@@ -206,5 +225,7 @@ template void gemm(int64_t, int64_t, int64_t, Strided<double>, Strided<double>, 
 template void gemm(int64_t, int64_t, int64_t, Strided<half>, Strided<half>, float*, int64_t, const Epilogue<float>&);
 template void gemm(int64_t, int64_t, int64_t, Strided<bfloat16>, Strided<bfloat16>, float*, int64_t,
                    const Epilogue<float>&);
+template void gemm(int64_t, int64_t, int64_t, Strided<int8_t>, Strided<int8_t>, int32_t*, int64_t,
+                   const Epilogue<int32_t>&);
 
 }  // namespace mg::cpu

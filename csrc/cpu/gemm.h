@@ -1,5 +1,6 @@
-// gemm(): C = alpha * A B + beta * D for float and double, and for half/bfloat16 inputs with a float result. Threaded,
-// any strides of A, B.
+// gemm(): C = alpha * A B + beta * D for float and double, for half/bfloat16 inputs with a float result and for int8
+// inputs with an int32 result; with a last word (activation, residual) on each block of C in cache. Threaded, any
+// strides of A, B.
 //
 // Who may use it: CPU kernels (matmul.cpp, conv_*.cpp, later attention). The caller owns C, which has unit column
 // stride, as has D. Invariant: the value of an element depends on the strides and sizes of the problem, never on the

@@ -34,8 +34,21 @@ static const IntTable<U>& table_of() {
     return tables.u64;
 }
 
+// int8 through the int32 product, some rows at a time, cut to 8 bits.
+static void gemm_int8(int64_t m, int64_t n, int64_t k, Strided<int8_t> a, Strided<int8_t> b, int8_t* c) {
+  const int64_t step = std::max<int64_t>(1, (1 << 20) / n);
+  int32_t* sums = scratch<int32_t>(ScratchSlot::Tile, std::min(step, m) * n);
+  for (int64_t i = 0; i < m; i += step) {
+    const int64_t count = std::min(step, m - i) * n;
+    gemm<int8_t, int32_t>(std::min(step, m - i), n, k, a.at(i, 0), b, sums, n);
+    for (int64_t j = 0; j < count; ++j) c[i * n + j] = int8_t(sums[j]);
+  }
+}
+
 template <class T>
 void gemm_int(int64_t m, int64_t n, int64_t k, Strided<T> a, Strided<T> b, T* c) {
+  if constexpr (std::is_same_v<T, int8_t>)
+    if (m >= 4 && n >= 16 && k >= 16) return gemm_int8(m, n, k, a, b, c);
   using U = std::make_unsigned_t<T>;  // wraps instead of overflowing
   if (m == 0 || n == 0) return;
   const IntTable<U>& table = table_of<U>();

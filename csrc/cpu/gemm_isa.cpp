@@ -5,17 +5,6 @@
 namespace mg::cpu::MG_ISA_NS {
 
 template <class T>
-static void set_tile_c(TileArgs<T>& t, T* c, int64_t ldc, const Epilogue<T>& e, int64_t i, int64_t j) {
-  t.c = c + i * ldc + j;
-  t.ldc = ldc;
-  t.add = e.add == nullptr ? nullptr : e.add + i * e.add_rs + j * e.add_cs;
-  t.add_rs = e.add_rs;
-  t.add_cs = e.add_cs;
-  t.alpha = e.alpha;
-  t.beta = e.beta;
-}
-
-template <class T>
 static void packed(int64_t m, int64_t n, int64_t k, const T* a, const T* b, int64_t panels, int64_t p0, int64_t p1,
                    T* c, int64_t ldc, const Epilogue<T>& e) {
   constexpr int W = Vec<T>::size;

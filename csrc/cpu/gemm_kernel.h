@@ -41,6 +41,25 @@ struct TileArgs {
   T alpha, beta;
 };
 
+template <class T>
+MG_INL void set_tile_c(TileArgs<T>& t, T* c, int64_t ldc, const Epilogue<T>& e, int64_t i, int64_t j) {
+  t.c = c + i * ldc + j;
+  t.ldc = ldc;
+  t.add = e.add == nullptr ? nullptr : e.add + i * e.add_rs + j * e.add_cs;
+  t.add_rs = e.add_rs;
+  t.add_cs = e.add_cs;
+  t.alpha = e.alpha;
+  t.beta = e.beta;
+}
+
+template <class T>
+MG_INL Vec<T> times_plus(Vec<T> a, Vec<T> b, Vec<T> c) {
+  if constexpr (std::is_floating_point_v<T>)
+    return fma(a, b, c);
+  else
+    return a * b + c;
+}
+
 template <class T, int MR, int NV>
 MG_INL void write_tile(const Vec<T> (&acc)[MR][NV], const TileArgs<T>& t) {
   const Vec<T> alpha(t.alpha), beta(t.beta);
@@ -53,14 +72,14 @@ MG_INL void write_tile(const Vec<T> (&acc)[MR][NV], const TileArgs<T>& t) {
       Vec<T> v = acc[i][j] * alpha;
       const T* d = t.add == nullptr ? nullptr : t.add + i * t.add_rs + j * Vec<T>::size * t.add_cs;
       if (d != nullptr && t.add_cs == 0) {
-        v = fma(beta, Vec<T>(*d), v);
+        v = times_plus(beta, Vec<T>(*d), v);
         d = nullptr;
       }
       if (j + 1 < NV || full) {
-        if (d != nullptr) v = fma(beta, Vec<T>::load(d), v);
+        if (d != nullptr) v = times_plus(beta, Vec<T>::load(d), v);
         v.store(c);
       } else {
-        if (d != nullptr) v = fma(beta, Vec<T>::load(d, t.last), v);
+        if (d != nullptr) v = times_plus(beta, Vec<T>::load(d, t.last), v);
         v.store(c, t.last);
       }
     }

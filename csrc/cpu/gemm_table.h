@@ -107,15 +107,22 @@ struct GemmTables {
 
 namespace avx512 {
 extern const GemmTables gemm_table;
+extern const PackedTable<int8_t, int32_t> int8_pairs;
+extern const PackedTable<int8_t, int32_t> int8_quads;         // needs AVX512-VNNI
+extern const PackedTable<bfloat16, float> bfloat16_pairs;  // needs AVX512-BF16
 }
 namespace avx2 {
 extern const GemmTables gemm_table;
+extern const PackedTable<int8_t, int32_t> int8_pairs;
 }
 namespace portable {
 extern const GemmTables gemm_table;
+extern const PackedTable<int8_t, int32_t> int8_pairs;
 }
 
 const GemmTables& gemm_tables();  // of this machine
+const PackedTable<int8_t, int32_t>& int8_table();
+const PackedTable<bfloat16, float>& bfloat16_table();
 template <class T>
 inline const GemmTable<T>& gemm_table() {
   if constexpr (sizeof(T) == 4)

@@ -38,4 +38,16 @@ Isa isa() {
   return chosen;
 }
 
+static bool extras() {
+  static const bool wanted = isa() == Isa::Avx512 && std::getenv("MINIGRAD_ISA") == nullptr;
+  return wanted;
+}
+#if defined(__x86_64__)
+bool has_vnni() { return extras() && __builtin_cpu_supports("avx512vnni"); }
+bool has_bf16() { return extras() && __builtin_cpu_supports("avx512bf16"); }
+#else
+bool has_vnni() { return false; }
+bool has_bf16() { return false; }
+#endif
+
 }  // namespace mg::cpu

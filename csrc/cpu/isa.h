@@ -17,6 +17,9 @@ enum class Isa : int { Portable, Avx2, Avx512 };
 Isa isa();
 Isa best_isa();  // ignoring the environment
 const char* isa_name(Isa i);
+// Instructions that some AVX-512 machines have: products of int8 and of bfloat16. Not used when MINIGRAD_ISA is set at all.
+bool has_vnni();
+bool has_bf16();
 
 // Picks this machine's variant.
 template <class T>

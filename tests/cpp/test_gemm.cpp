@@ -147,6 +147,33 @@ void check_int() {
 
 }  // namespace
 
+// int8 with int32 sums: exact, whatever the instruction, with an int32 addend.
+void check_int8_sums() {
+  for (int r = 0; r < 200; ++r) {
+    const int64_t limit = r < 150 ? 90 : 400, m = pick(0, limit), n = pick(0, limit), k = pick(0, 3 * limit);
+    Source<int8_t> a(m, k), b(k, n);
+    for (auto* x : {&a.data, &b.data})
+      for (int8_t& v : *x) v = int8_t(pick(0, 9) == 0 ? -128 : pick(-128, 127));
+    const int64_t ldc = n + pick(0, 3);
+    std::vector<int32_t> c(size_t(m * ldc) + 1, 77), d(size_t(n) + 1);
+    for (int32_t& v : d) v = int32_t(pick(-1000000, 1000000));
+    Epilogue<int32_t> e;
+    if (r % 2 == 0) e.alpha = 3, e.beta = -2, e.add = d.data();
+    gemm<int8_t, int32_t>(m, n, k, a.view, b.view, c.data(), ldc, e);
+    bool same = c.back() == 77;
+    for (int64_t i = 0; i < m; ++i)
+      for (int64_t j = 0; j < n; ++j) {
+        int32_t sum = 0;
+        for (int64_t p = 0; p < k; ++p)
+          sum += int32_t(a.view.data[i * a.view.rs + p * a.view.cs]) * int32_t(b.view.data[p * b.view.rs + j * b.view.cs]);
+        if (r % 2 == 0) sum = 3 * sum - 2 * d[size_t(j)];
+        same = same && sum == c[size_t(i * ldc + j)];
+      }
+    if (!same) std::fprintf(stderr, "int8 m %ld n %ld k %ld\n", long(m), long(n), long(k));
+    CHECK(same);
+  }
+}
+
 int main() {
   set_num_threads(2);
   check_many<float, float>(600, 150, 4e-6);
@@ -158,6 +185,7 @@ int main() {
   check_many<float, float>(40, 420, 4e-6);  // many rows, several blocks of k
   for (const int64_t m : {3, 7, 9, 35}) check_one<float, float>(m, 2100, 2050, 4e-6);  // B comes from memory
   check_threads();
+  check_int8_sums();
   check_int<uint8_t>();
   check_int<int8_t>();
   check_int<int16_t>();
