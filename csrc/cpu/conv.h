@@ -52,12 +52,6 @@ struct ConvTable {
   // Panel of weight's B: dst[q * width + p]; columns from `taps` to width are zeroed.
   void (*pack_patches_transposed)(int64_t taps, const int64_t* tap_offset, const T* src, const PatchRun* runs,
                                   int count, int64_t stride, T* dst, int64_t width);
-  // y[j] = bias + sum_p w[p] src[tap_offset[p] + j * stride], one row of a direct convolution.
-  void (*row)(int64_t n, int64_t taps, const int64_t* tap_offset, const T* w, const T* src, int64_t stride, T bias,
-              T* y);
-  // dw[p] += sum_j dy[j] src[tap_offset[p] + j * stride]
-  void (*row_weight)(int64_t n, int64_t taps, const int64_t* tap_offset, const T* dy, const T* src, int64_t stride,
-                     T* dw);
 };
 struct ConvTables {
   ConvTable<float> f32;

@@ -4,6 +4,7 @@
 // Stride 1: a forward convolution of dy with flipped weights, channels and roles swapped. Otherwise: patches_grad[p, q]
 // = w^T dy block by block of pixels, scattered into a padded image, from which the borders are then cut off. A task
 // owns some input channels of one image, so nothing is written twice and each pixel is summed in one order.
+#include "conv_depthwise.h"
 #include "conv_patches.h"
 #include "conv_winograd.h"
 #include "isa.h"
@@ -105,6 +106,7 @@ struct Scatter {
 template <class T>
 void conv_data(const ConvShape& s, const T* dy, const T* w, const T* bias, T* dx) {
   if (s.N * s.C * s.D * s.H * s.W == 0) return;
+  if (few_channels(s) && s.O * s.pixels() * s.kernel() > 0) return depthwise_data(s, dy, w, bias, dx);
   const bool fits = s.PD <= s.DD * (s.KD - 1) && s.PH <= s.DH * (s.KH - 1) && s.PW <= s.DW * (s.KW - 1);
   if (s.SD == 1 && s.SH == 1 && s.SW == 1 && fits) return flipped(s, dy, w, bias, dx);
   const Extent e{std::max(s.PD + s.D, s.seen_d()), std::max(s.PH + s.H, s.seen_h()), std::max(s.PW + s.W, s.seen_w())};

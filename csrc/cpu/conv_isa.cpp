@@ -1,4 +1,4 @@
-// Loops over patches for one instruction set: packing (forward, weight) and the direct rows of depthwise convolution.
+// Loops over patches for one instruction set: packing for the products of forward and weight.
 // conv.h is the map.
 #include "conv.h"
 #include "gemm_pack.h"
@@ -58,60 +58,8 @@ static void pack_patches_transposed(int64_t taps, const int64_t* tap_offset, con
 }
 
 template <class T>
-static void row(int64_t n, int64_t taps, const int64_t* tap_offset, const T* w, const T* src, int64_t stride, T bias,
-                T* y) {
-  constexpr int W = Vec<T>::size;
-  int64_t j = 0;
-  if (stride == 1) {
-    for (; j + 2 * W <= n; j += 2 * W) {
-      Vec<T> a(bias), b(bias);
-      for (int64_t p = 0; p < taps; ++p) {
-        const T* s = src + tap_offset[p] + j;
-        a = fma(Vec<T>(w[p]), Vec<T>::load(s), a);
-        b = fma(Vec<T>(w[p]), Vec<T>::load(s + W), b);
-      }
-      a.store(y + j);
-      b.store(y + j + W);
-    }
-    for (; j < n; j += W) {
-      const int rest = int(n - j < W ? n - j : W);
-      Vec<T> a(bias);
-      for (int64_t p = 0; p < taps; ++p) a = fma(Vec<T>(w[p]), Vec<T>::load(src + tap_offset[p] + j, rest), a);
-      a.store(y + j, rest);
-    }
-    return;
-  }
-  for (; j < n; ++j) {
-    T sum = bias;
-    for (int64_t p = 0; p < taps; ++p) sum += w[p] * src[tap_offset[p] + j * stride];
-    y[j] = sum;
-  }
-}
-
-template <class T>
-static void row_weight(int64_t n, int64_t taps, const int64_t* tap_offset, const T* dy, const T* src, int64_t stride,
-                       T* dw) {
-  constexpr int W = Vec<T>::size;
-  for (int64_t p = 0; p < taps; ++p) {
-    const T* s = src + tap_offset[p];
-    T sum = 0;
-    if (stride == 1) {
-      Vec<T> acc(T(0));
-      for (int64_t j = 0; j < n; j += W) {
-        const int rest = int(n - j < W ? n - j : W);
-        acc = fma(Vec<T>::load(dy + j, rest), Vec<T>::load(s + j, rest), acc);
-      }
-      sum = hsum(acc);
-    } else {
-      for (int64_t j = 0; j < n; ++j) sum += dy[j] * s[j * stride];
-    }
-    dw[p] += sum;
-  }
-}
-
-template <class T>
 static constexpr ConvTable<T> conv_row() {
-  return {pack_patches<T>, pack_patches_transposed<T>, row<T>, row_weight<T>};
+  return {pack_patches<T>, pack_patches_transposed<T>};
 }
 extern constinit const ConvTables conv_table = {conv_row<float>(), conv_row<double>()};
 
