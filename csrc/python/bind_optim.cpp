@@ -1,8 +1,9 @@
 // Fused optimizer steps: one call updates all parameters of a group. minigrad/optim holds the readable single-tensor definitions, which
 // are also the oracle in the tests. Returns False, with nothing changed, when a tensor is not dense CPU float: Python then takes its path.
+#include <array>
 #include <cmath>
 
-#include "../core/parallel.h"
+#include "../cpu/many.h"
 #include "../cpu/optim.h"
 #include "../cpu/optim_rules.h"
 #include "py.h"
@@ -10,8 +11,6 @@
 namespace mg::python {
 
 namespace {
-
-constexpr int64_t kGrain = 16384;
 
 struct Column {  // one list of tensors, checked against the parameters
   PyObject* list;
@@ -44,7 +43,9 @@ bool suitable(PyObject* params, std::initializer_list<std::pair<PyObject*, bool>
     for (auto& [list, optional] : others)
       if (!fits(list, p, k, optional)) return false;
   }
-  return true;
+  cpu::ManyTensors all;
+  for (Py_ssize_t k = 0; k < n; ++k) all.add(impl_of(PySequence_Fast_GET_ITEM(params, k)));
+  return all.disjoint();  // a parameter listed twice is stepped twice, one after the other
 }
 
 void written(TensorImpl* t) {
@@ -58,6 +59,9 @@ bool sgd_step(py::object params, py::object grads, py::object buffers, double lr
   if (!suitable(params.ptr(), {{grads.ptr(), false}, {buffers.ptr(), true}})) return false;
   const cpu::OptimTable& table = cpu::optim_table();
   Column P{params.ptr()}, G{grads.ptr()}, B{buffers.ptr()};
+  cpu::ManyTensors all;
+  std::vector<TensorImpl*> rows;
+  std::vector<cpu::SgdStep> steps;
   for (Py_ssize_t k = 0; k < PySequence_Fast_GET_SIZE(params.ptr()); ++k) {
     cpu::SgdStep s{lr, momentum, dampening, weight_decay, nesterov, maximize, false};
     TensorImpl *p = P[k], *g = G[k];
@@ -67,13 +71,17 @@ bool sgd_step(py::object params, py::object grads, py::object buffers, double lr
       s.first = true;
     }
     TensorImpl* b = momentum != 0 ? B[k] : nullptr;
-    parallel_for(0, p->numel, kGrain, [&](int64_t begin, int64_t end) {
-      if (p->dtype == DType::Float32) table.sgd32(at<float>(p, begin), at<float>(g, begin), at<float>(b, begin), end - begin, s);
-      else table.sgd64(at<double>(p, begin), at<double>(g, begin), at<double>(b, begin), end - begin, s);
-    });
+    all.add(p);
+    rows.insert(rows.end(), {g, b});
+    steps.push_back(s);
     written(p);
     written(b);
   }
+  all.each([&](size_t k, int64_t begin, int64_t end, int64_t) {
+    TensorImpl *p = all.tensors[k], *g = rows[2 * k], *b = rows[2 * k + 1];
+    if (p->dtype == DType::Float32) table.sgd32(at<float>(p, begin), at<float>(g, begin), at<float>(b, begin), end - begin, steps[k]);
+    else table.sgd64(at<double>(p, begin), at<double>(g, begin), at<double>(b, begin), end - begin, steps[k]);
+  });
   return true;
 }
 
@@ -113,21 +121,28 @@ bool adam_step(py::object params, py::object grads, py::object exp_avgs, py::obj
   for (Py_ssize_t k = 0; amsgrad && k < n; ++k)
     if (!fits(max_exp_avg_sqs.ptr(), P[k], k, false)) return false;
   const cpu::OptimTable& table = cpu::optim_table();
+  cpu::ManyTensors all;
+  std::vector<std::array<TensorImpl*, 4>> rows;
+  std::vector<cpu::AdamStep> constants;
+  double last = -1;
   for (Py_ssize_t k = 0; k < n; ++k) {
     const double t = advance(S[k]);
-    cpu::AdamStep s{lr, beta1, beta2, eps, weight_decay, amsgrad, decoupled, maximize, 1 - std::pow(beta1, t), std::sqrt(1 - std::pow(beta2, t))};
-    TensorImpl *p = P[k], *g = G[k], *m = M[k], *v = V[k], *x = amsgrad ? X[k] : nullptr;
-    parallel_for(0, p->numel, kGrain, [&](int64_t b, int64_t e) {
-      if (p->dtype == DType::Float32)
-        table.adam32(at<float>(p, b), at<float>(g, b), at<float>(m, b), at<float>(v, b), at<float>(x, b), e - b, s);
-      else
-        table.adam64(at<double>(p, b), at<double>(g, b), at<double>(m, b), at<double>(v, b), at<double>(x, b), e - b, s);
-    });
-    written(p);
-    written(m);
-    written(v);
-    written(x);
+    if (t != last) constants.push_back({lr, beta1, beta2, eps, weight_decay, amsgrad, decoupled, maximize, 1 - std::pow(beta1, t), std::sqrt(1 - std::pow(beta2, t))});
+    else constants.push_back(constants.back());
+    last = t;
+    all.add(P[k]);
+    rows.push_back({G[k], M[k], V[k], amsgrad ? X[k] : nullptr});
+    written(P[k]);
+    for (int c = 1; c < 4; ++c) written(rows.back()[size_t(c)]);
   }
+  all.each([&](size_t k, int64_t b, int64_t e, int64_t) {
+    TensorImpl* p = all.tensors[k];
+    const auto [g, m, v, x] = rows[k];
+    if (p->dtype == DType::Float32)
+      table.adam32(at<float>(p, b), at<float>(g, b), at<float>(m, b), at<float>(v, b), at<float>(x, b), e - b, constants[k]);
+    else
+      table.adam64(at<double>(p, b), at<double>(g, b), at<double>(m, b), at<double>(v, b), at<double>(x, b), e - b, constants[k]);
+  });
   return true;
 }
 
@@ -158,25 +173,32 @@ bool rule_step(std::string_view name, py::object params, py::object grads, py::l
       if (!fits(columns[size_t(c)].ptr(), P[k], k, false)) return false;
   }
   const cpu::RuleTable& table = cpu::rule_table();
+  cpu::ManyTensors all;
+  std::vector<std::array<TensorImpl*, cpu::kRuleColumns>> states;
+  std::vector<cpu::RuleStep> constants;
   for (Py_ssize_t k = 0; k < n; ++k) {
     product = with_products ? number(products_at[k]) : 1;
     cpu::prepare_rule(cpu::Rule(r), advance(S[k]), options.data(), &product, s);
     if (with_products) set_number(products_at[k], product);
-    TensorImpl *p = P[k], *g = G[k], *state[cpu::kRuleColumns] = {};
+    all.add(P[k]);
+    constants.push_back(s);
+    states.emplace_back();
     for (int c = 0; c < info.n_columns; ++c)
-      if (needed >> c & 1) state[c] = Column{columns[size_t(c)].ptr()}[k];
-    parallel_for(0, p->numel, kGrain, [&](int64_t b, int64_t e) {
-      if (p->dtype == DType::Float32) {
-        float* const at_b[] = {at<float>(state[0], b), at<float>(state[1], b), at<float>(state[2], b)};
-        table.f32[r](at<float>(p, b), at<float>(g, b), at_b, e - b, s);
-      } else {
-        double* const at_b[] = {at<double>(state[0], b), at<double>(state[1], b), at<double>(state[2], b)};
-        table.f64[r](at<double>(p, b), at<double>(g, b), at_b, e - b, s);
-      }
-    });
-    written(p);
-    for (TensorImpl* t : state) written(t);
+      if (needed >> c & 1) states.back()[size_t(c)] = Column{columns[size_t(c)].ptr()}[k];
+    written(P[k]);
+    for (TensorImpl* t : states.back()) written(t);
   }
+  all.each([&](size_t k, int64_t b, int64_t e, int64_t) {
+    TensorImpl *p = all.tensors[k], *g = G[Py_ssize_t(k)];
+    const auto& state = states[k];
+    if (p->dtype == DType::Float32) {
+      float* const at_b[] = {at<float>(state[0], b), at<float>(state[1], b), at<float>(state[2], b)};
+      table.f32[r](at<float>(p, b), at<float>(g, b), at_b, e - b, constants[k]);
+    } else {
+      double* const at_b[] = {at<double>(state[0], b), at<double>(state[1], b), at<double>(state[2], b)};
+      table.f64[r](at<double>(p, b), at<double>(g, b), at_b, e - b, constants[k]);
+    }
+  });
   return true;
 }
 

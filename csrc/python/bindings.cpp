@@ -8,6 +8,7 @@ void bind_storage(py::module_& m);
 void bind_shared(py::module_& m);
 void bind_autocast(py::module_& m);
 void bind_profile(py::module_& m);
+void bind_clip(py::module_& m);
 }
 
 PYBIND11_MODULE(_core, m) {
@@ -23,6 +24,7 @@ PYBIND11_MODULE(_core, m) {
   bind_autograd(m);
   bind_registry(m);
   bind_optim(m);
+  bind_clip(m);
   bind_func(m);
   bind_autocast(m);
   bind_profile(m);

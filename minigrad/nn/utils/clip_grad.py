@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Iterable
 
 import minigrad as mg
+from minigrad import _core
+from minigrad.op import is_dataless
 
 Tensor = mg.Tensor
 Parameters = Tensor | Iterable[Tensor]
@@ -39,9 +41,11 @@ def get_total_norm(
     tensors = [tensors] if isinstance(tensors, Tensor) else list(tensors)
     if not tensors:
         return mg.tensor(0.0)
-    with mg.no_grad():
-        norms = mg.stack([t.norm(float(norm_type)).to(tensors[0].device) for t in tensors])
-        total = norms.norm(float(norm_type))
+    total = _core.norm_of_all(tensors, float(norm_type))  # one pass over all; None: not for these tensors or this norm
+    if total is None:
+        with mg.no_grad():
+            norms = mg.stack([t.norm(float(norm_type)).to(tensors[0].device) for t in tensors])
+            total = norms.norm(float(norm_type))
     if error_if_nonfinite and not bool(total.isfinite()):
         raise RuntimeError(
             f"The total norm of order {float(norm_type)} for gradients from `parameters` is non-finite, so it "
@@ -57,8 +61,10 @@ def clip_grads_with_norm_(
     """Scale the gradients in place by min(1, max_norm / (total_norm + 1e-6))."""
     with mg.no_grad():
         # clamp keeps the decision on the device: no .item() between backward and step
-        scale = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
-        for grad in _grads(parameters):
+        scale, grads = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0), _grads(parameters)
+        if not grads or (scale.device.type == "cpu" and not is_dataless(scale) and _core.scale_all(grads, scale.item())):
+            return
+        for grad in grads:
             grad.mul_(scale.to(grad.device))
 
 
@@ -86,8 +92,11 @@ def clip_grad_norm_(
 
 def clip_grad_value_(parameters: Parameters, clip_value: float, foreach: bool | None = None) -> None:
     """Clamp every gradient in place to [-clip_value, clip_value]."""
+    grads = _grads(parameters)
+    if _core.clamp_all(grads, -float(clip_value), float(clip_value)):
+        return
     with mg.no_grad():
-        for grad in _grads(parameters):
+        for grad in grads:
             grad.clamp_(min=-float(clip_value), max=float(clip_value))
 
 
