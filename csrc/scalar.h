@@ -163,6 +163,17 @@ MG_OP4(addcmul, A, SAME, x, a, b, value, x + value * a * b)
 MG_OP4(addcdiv, F, SAME, x, a, b, value, x + value * (a / b))
 MG_OP4(replace_nonfinite, F, SAME, x, nan, posinf, neginf, select(isnan(x), nan, select(isinf(x), select(x > T(0), posinf, neginf), x)))
 
+// --- terms of losses, before they are summed; d = x - t -------------------------------------------------------------------------------
+MG_OP2(absolute_error, F, SAME, x, t, abs(x - t))
+MG_OP3(smooth_l1_error, F, SAME, x, t, beta, select(abs(x - t) < beta, (x - t) * (x - t) * (T(0.5) / beta), abs(x - t) - T(0.5) * beta))
+MG_OP3(huber_error, F, SAME, x, t, delta, select(abs(x - t) < delta, (x - t) * (x - t) * T(0.5), (abs(x - t) - T(0.5) * delta) * delta))
+MG_OP2(bce_logits_error, F, SAME, x, t, (T(1) - t) * x - (minimum(x, T(0)) - log1p(exp(-abs(x)))))
+MG_OP2(kl_error, F, SAME, x, t, t * (log(select(t > T(0), t, T(1))) - x))
+MG_OP3(absolute_error_backward, F, SAME, g, x, t, g * select(x > t, T(1), select(x < t, T(-1), T(0))))
+MG_OP4(smooth_l1_error_backward, F, SAME, g, x, t, beta, g * select(abs(x - t) < beta, (x - t) / beta, select(x > t, T(1), select(x < t, T(-1), T(0)))))
+MG_OP4(huber_error_backward, F, SAME, g, x, t, delta, g * select(abs(x - t) < delta, x - t, select(x > t, T(1), select(x < t, T(-1), T(0))) * delta))
+MG_OP3(bce_logits_error_backward, F, SAME, g, x, t, g * (sigmoid(x) - t))
+
 // --- gradients worth one pass: g is the incoming gradient, y the op's output, x its input ---------------------------------------------
 MG_OP2(relu_backward, F, SAME, g, y, select(y <= T(0), T(0), g))
 MG_OP2(sigmoid_backward, F, SAME, g, y, g * (T(1) - y) * y)

@@ -98,6 +98,42 @@ static void meta_batch_norm_backward(const Op& op, const Value* args, MetaResult
   for (int k = 1; k < 3; ++k) out_spec(r.out[k], Dims{x.sizes[1]}, r.compute, x.device);
 }
 
+static void check_groups(const Op& op, const TensorImpl& x, int64_t groups) {
+  check_floating(op, x);
+  MG_CHECK(x.dim() >= 2 && groups > 0 && x.sizes[1] % groups == 0, Runtime, public_name(op),
+           ": Expected number of channels in input to be divisible by num_groups, but got input of shape ", x.sizes,
+           " and num_groups=", groups);
+}
+
+// _group_norm(input, weight?, bias?, groups, eps) -> out, mean, rstd
+static void meta_group_norm(const Op& op, const Value* args, MetaResult& r) {
+  const TensorImpl& x = *args[0].t;
+  const int64_t groups = args[3].as_int();
+  check_groups(op, x, groups);
+  for (int k = 1; k < 3; ++k) check_size(op, k == 1 ? "weight" : "bias", args[k], Dims{x.sizes[1]});
+  common_device(op, args);
+  r.compute = statistics(x.dtype);
+  out_spec(r.out[0], x.sizes, x.dtype, x.device);
+  for (int k = 1; k < 3; ++k) out_spec(r.out[k], Dims{x.sizes[0], groups}, r.compute, x.device);
+}
+
+// _group_norm_backward(g, input, mean, rstd, weight?, groups) -> dinput, dweight, dbias
+static void meta_group_norm_backward(const Op& op, const Value* args, MetaResult& r) {
+  const TensorImpl& x = *args[1].t;
+  const int64_t groups = args[5].as_int();
+  check_groups(op, x, groups);
+  MG_CHECK(args[0].t->sizes == x.sizes, Runtime, public_name(op), ": got a gradient of shape ", args[0].t->sizes,
+           " for an input of shape ", x.sizes);
+  for (int k = 2; k < 4; ++k) check_size(op, k == 2 ? "mean" : "rstd", args[k], Dims{x.sizes[0], groups});
+  check_size(op, "weight", args[4], Dims{x.sizes[1]});
+  common_device(op, args);
+  r.compute = statistics(x.dtype);
+  out_spec(r.out[0], x.sizes, x.dtype, x.device);
+  for (int k = 1; k < 3; ++k) out_spec(r.out[k], Dims{x.sizes[1]}, r.compute, x.device);
+}
+
+MG_META("group_norm", meta_group_norm);
+MG_META("group_norm_backward", meta_group_norm_backward);
 MG_META("layer_norm", meta_layer_norm);
 MG_META("layer_norm_backward", meta_layer_norm_backward);
 MG_META("batch_norm", meta_batch_norm);

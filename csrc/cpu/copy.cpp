@@ -3,10 +3,35 @@
 #include "copy.h"
 
 #include "convert.h"
+#include "isa.h"
 #include "rows.h"
 #include "stage.h"
+#include "stream.h"
+#include "transpose_table.h"
+
+#if MG_MULTI_ISA
+namespace mg::cpu::avx512 {
+extern const TransposeTable transpose_functions;
+}
+namespace mg::cpu::avx2 {
+extern const TransposeTable transpose_functions;
+}
+#endif
+namespace mg::cpu::portable {
+extern const TransposeTable transpose_functions;
+}
 
 namespace mg::cpu {
+
+const TransposeTable& transpose_table() {
+#if MG_MULTI_ISA
+  static const TransposeTable* table =
+      select_isa(&avx512::transpose_functions, &avx2::transpose_functions, &portable::transpose_functions);
+  return *table;
+#else
+  return portable::transpose_functions;
+#endif
+}
 
 namespace {
 
@@ -50,27 +75,26 @@ RowFn same_copier(DType d) {
   }
 }
 
-using Word4 = uint32_t __attribute__((vector_size(16), aligned(4), may_alias));
-
-// 4x4 block of 32-bit elements: src rows are contiguous with pitch `ss`, dst rows with pitch `ds`.
-inline void transpose_4x4(char* dst, int64_t ds, const char* src, int64_t ss) {
-  auto row = [&](int i) { return *reinterpret_cast<const Word4*>(src + i * ss); };
-  const Word4 r0 = row(0), r1 = row(1), r2 = row(2), r3 = row(3);
-  const Word4 a = __builtin_shufflevector(r0, r1, 0, 4, 1, 5), b = __builtin_shufflevector(r2, r3, 0, 4, 1, 5);
-  const Word4 c = __builtin_shufflevector(r0, r1, 2, 6, 3, 7), d = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
-  *reinterpret_cast<Word4*>(dst) = __builtin_shufflevector(a, b, 0, 1, 4, 5);
-  *reinterpret_cast<Word4*>(dst + ds) = __builtin_shufflevector(a, b, 2, 3, 6, 7);
-  *reinterpret_cast<Word4*>(dst + 2 * ds) = __builtin_shufflevector(c, d, 0, 1, 4, 5);
-  *reinterpret_cast<Word4*>(dst + 3 * ds) = __builtin_shufflevector(c, d, 2, 3, 6, 7);
-}
-
-// A plan whose dst runs along dim J = last and whose src runs along another dim I.
+// A plan whose dst runs along dim J = last and whose src runs along another dim I, taken in strips of rows of dst.
 struct Tiles {
   static constexpr int64_t kTileI = 16, kTileJ = 64;  // 16 floats = one source cache line
   const LoopPlan& plan;
   int dim_i;
   RowFn copy;
-  bool words;  // 32-bit elements of one dtype: the shuffle kernel applies
+  int64_t item;
+  TransposeFn transpose = nullptr;  // elements of one dtype, dense on both sides
+  bool stream = false;
+  int64_t strip = kTileI;
+
+  Tiles(const LoopPlan& p, int i, RowFn row, DType dst, DType src) : plan(p), dim_i(i), copy(row), item(itemsize(dst)) {
+    const TransposeTable& table = transpose_table();
+    if (dst != src || plan.inner_stride(0) != item) return;
+    transpose = item == 2 ? table.bytes2 : item == 4 ? table.bytes4 : item == 8 ? table.bytes8 : nullptr;
+    if (transpose == nullptr) return;
+    stream = plan.numel * item >= kStreamBytes && reinterpret_cast<uintptr_t>(plan.base[0]) % 64 == 0;
+    for (int d = 0; d + 1 < plan.ndim; ++d) stream &= plan.strides[0][d] % 64 == 0;
+    strip = stream ? kTransposeStrip : 64 / item;
+  }
 
   // Rows [i0, i1) of I, all of J, from these base pointers.
   void run(char* dst, const char* src, int64_t i0, int64_t i1) const {
@@ -78,14 +102,7 @@ struct Tiles {
     const int64_t di = plan.strides[0][dim_i], dj = plan.strides[0][j], si = plan.strides[1][dim_i],
                   sj = plan.strides[1][j];
     const int64_t nj = plan.sizes[j];
-    if (words && i1 - i0 == kTileI) {
-      int64_t col = 0;
-      for (; col + 4 <= nj; col += 4)
-        for (int64_t i = i0; i < i1; i += 4) transpose_4x4(dst + i * di + col * dj, di, src + i * si + col * sj, sj);
-      if (col == nj) return;
-      for (int64_t i = i0; i < i1; ++i) copy(dst + i * di + col * dj, dj, src + i * si + col * sj, sj, nj - col);
-      return;
-    }
+    if (transpose != nullptr) return transpose(dst + i0 * di, di, src + i0 * si, sj, i1 - i0, nj, stream);
     for (int64_t col = 0; col < nj; col += kTileJ)
       for (int64_t i = i0; i < i1; ++i)
         copy(dst + i * di + col * dj, dj, src + i * si + col * sj, sj, std::min(kTileJ, nj - col));
@@ -102,14 +119,15 @@ struct Tiles {
     }
     outer.ndim = kept + 1;
     outer.sizes[kept] = 1;
-    const int64_t ni = plan.sizes[dim_i], strips = (ni - 1) / kTileI + 1;
-    const int64_t cost = std::min(ni, kTileI) * plan.inner();
+    const int64_t ni = plan.sizes[dim_i], strips = (ni - 1) / strip + 1;
+    const int64_t cost = std::min(ni, strip) * plan.inner();
     parallel_for(0, outer.rows() * strips, std::max<int64_t>(kRowGrain / cost, 1), [&](int64_t begin, int64_t end) {
-      for (int64_t item = begin; item < end; ++item) {
+      const Stream fence(stream);
+      for (int64_t at = begin; at < end; ++at) {
         char* p[LoopPlan::kMaxOperands];
-        outer.row_pointers(item / strips, p);
-        const int64_t i0 = item % strips * kTileI;
-        run(p[0], p[1], i0, std::min(i0 + kTileI, ni));
+        outer.row_pointers(at / strips, p);
+        const int64_t i0 = at % strips * strip;
+        run(p[0], p[1], i0, std::min(i0 + strip, ni));
       }
     });
   }
@@ -124,6 +142,23 @@ int source_fast_dim(const LoopPlan& plan, int64_t src_item) {
   return -1;
 }
 
+// Dense to dense, around the caches.
+void copy_around(char* dst, const char* src, int64_t n, DType to, DType from) {
+  constexpr int64_t kBlock = 4096;
+  const RowFn convert_row = to == from ? nullptr : row_copier(to, from);
+  const int64_t ds = itemsize(to), ss = itemsize(from), step = kBlock / ds;
+  parallel_for(0, n, kRowGrain, [&](int64_t begin, int64_t end) {
+    alignas(64) char block[kBlock];
+    Stream stream;
+    if (convert_row == nullptr) return stream.copy(dst + begin * ds, src + begin * ss, (end - begin) * ds);
+    for (int64_t at = begin; at < end; at += step) {
+      const int64_t count = std::min(step, end - at);
+      convert_row(block, ds, src + at * ss, ss, count);
+      stream.copy(dst + at * ds, block, count * ds);
+    }
+  });
+}
+
 }  // namespace
 
 RowFn row_copier(DType dst, DType src) { return dst == src ? same_copier(dst) : stage_fn(dst, src); }
@@ -134,10 +169,7 @@ void plan_copy(LoopPlan& plan, DType dst, DType src) {
   const int64_t dst_item = itemsize(dst), src_item = itemsize(src);
   if (plan.ndim == 0) return copy(plan.base[0], dst_item, plan.base[1], src_item, 1);
   const int fast = source_fast_dim(plan, src_item);
-  if (fast >= 0) {
-    const bool words = dst == src && dst_item == 4 && plan.inner_stride(0) == dst_item;
-    return Tiles{plan, fast, copy, words}.run_all();
-  }
+  if (fast >= 0) return Tiles(plan, fast, copy, dst, src).run_all();
   if (plan.ndim >= 2 && plan.inner() < 8 && plan.sizes[plan.ndim - 2] > plan.inner()) {
     // A short inner dim (repeat_interleave, 3 colours, stacked pairs) costs a call per few elements: walk the longer
     // one inside it.
@@ -157,6 +189,7 @@ void strided_copy(const TensorImpl& dst, const TensorImpl& src) {
     const int64_t ds = itemsize(dst.dtype), ss = itemsize(src.dtype);
     char* d = dst.data();
     const char* s = src.data();
+    if (dst.numel * ds >= kStreamBytes && d != s) return copy_around(d, s, dst.numel, dst.dtype, src.dtype);
     parallel_for(0, dst.numel, kRowGrain,
                  [&](int64_t begin, int64_t end) { copy(d + begin * ds, ds, s + begin * ss, ss, end - begin); });
     return;

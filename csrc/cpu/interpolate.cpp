@@ -146,27 +146,98 @@ void over_outer(int64_t outer, int64_t cost, F&& f) {
   });
 }
 
+// The same table as one column of indices and one of weights per tap, for at most kMaxTaps taps; an output with fewer
+// repeats its first tap with weight 0, one without any is in `empty`.
+constexpr int64_t kMaxTaps = 4;
+template <class S>
+struct TapColumns {
+  int64_t n, taps = 0;
+  std::vector<int64_t> index, empty;
+  std::vector<S> weight;
+  explicit TapColumns(const Taps<S>& t) : n(int64_t(t.start.size()) - 1) {
+    for (int64_t i = 0; i < n; ++i) taps = std::max(taps, t.start[size_t(i) + 1] - t.start[size_t(i)]);
+    if (!usable()) return;
+    index.resize(size_t(n * taps));
+    weight.resize(size_t(n * taps));
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t first = t.start[size_t(i)], count = t.start[size_t(i) + 1] - first;
+      if (count == 0) empty.push_back(i);
+      for (int64_t k = 0; k < taps; ++k) {
+        index[size_t(k * n + i)] = count == 0 ? 0 : t.index[size_t(first + (k < count ? k : 0))];
+        weight[size_t(k * n + i)] = k < count ? t.weight[size_t(first + k)] : S(0);
+      }
+    }
+  }
+  bool usable() const { return taps > 0 && taps <= kMaxTaps; }
+};
+
+// y[i] = sum of K weighted elements of x.
+template <int K, class T>
+void weigh_line(const TapColumns<T>& t, int64_t, const T* x, T* y) {
+  const int64_t* at = t.index.data();
+  const T* w = t.weight.data();
+  for (int64_t i = 0; i < t.n; ++i) {
+    T sum = w[i] * x[at[i]];
+    for (int k = 1; k < K; ++k) sum += w[k * t.n + i] * x[at[k * t.n + i]];
+    y[i] = sum;
+  }
+  for (const int64_t i : t.empty) y[i] = T(0);
+}
+// The same for rows of `inner` elements: y[i, :] = sum of K weighted rows.
+template <int K, class T>
+void weigh_rows(const TapColumns<T>& t, int64_t inner, const T* x, T* y) {
+  for (int64_t i = 0; i < t.n; ++i) {
+    const T* row[K];
+    T w[K];
+    for (int k = 0; k < K; ++k) row[k] = x + t.index[size_t(k * t.n + i)] * inner, w[k] = t.weight[size_t(k * t.n + i)];
+    T* __restrict to = y + i * inner;
+    for (int64_t j = 0; j < inner; ++j) {
+      T sum = w[0] * row[0][j];
+      for (int k = 1; k < K; ++k) sum += w[k] * row[k][j];
+      to[j] = sum;
+    }
+  }
+  for (const int64_t i : t.empty) std::fill_n(y + i * inner, inner, T(0));
+}
+
 template <class T>
 void forward(const Taps<T>& taps, const DimView& x, int64_t out, const T* src, T* dst) {
+  const TapColumns<T> columns(taps);
+  using Weigh = void (*)(const TapColumns<T>&, int64_t, const T*, T*);
+  constexpr Weigh lines[] = {weigh_line<1, T>, weigh_line<2, T>, weigh_line<3, T>, weigh_line<4, T>};
+  constexpr Weigh rows[] = {weigh_rows<1, T>, weigh_rows<2, T>, weigh_rows<3, T>, weigh_rows<4, T>};
+  const Weigh weigh = !columns.usable() ? nullptr : (x.inner == 1 ? lines : rows)[columns.taps - 1];
   over_outer(x.outer, out * x.inner * 2, [&](int64_t o) {
     const T* from = src + o * x.size * x.inner;
     T* y = dst + o * out * x.inner;
-    for (int64_t i = 0; i < out; ++i, y += x.inner) {
-      const int64_t k0 = taps.start[size_t(i)], k1 = taps.start[size_t(i) + 1];
-      if (x.inner == 1) {
-        T sum = 0;
-        for (int64_t k = k0; k < k1; ++k) sum += taps.weight[size_t(k)] * from[taps.index[size_t(k)]];
-        *y = sum;
-        continue;
-      }
-      std::fill_n(y, x.inner, T(0));
-      for (int64_t k = k0; k < k1; ++k) {
+    if (weigh != nullptr) return weigh(columns, x.inner, from, y);
+    std::fill_n(y, out * x.inner, T(0));
+    for (int64_t i = 0; i < out; ++i, y += x.inner)
+      for (int64_t k = taps.start[size_t(i)]; k < taps.start[size_t(i) + 1]; ++k) {
         const T w = taps.weight[size_t(k)];
         const T* row = from + taps.index[size_t(k)] * x.inner;
         for (int64_t j = 0; j < x.inner; ++j) y[j] += w * row[j];
       }
-    }
   });
+}
+
+// The table read the other way: for each of n inputs, the outputs that it feeds, in order.
+template <class T>
+Taps<T> adjoint(const Taps<T>& t, int64_t n) {
+  Taps<T> back;
+  back.start.assign(size_t(n) + 1, 0);
+  for (const int64_t i : t.index) ++back.start[size_t(i) + 1];
+  for (int64_t i = 0; i < n; ++i) back.start[size_t(i) + 1] += back.start[size_t(i)];
+  back.index.resize(t.index.size());
+  back.weight.resize(t.index.size());
+  std::vector<int64_t> next(back.start.begin(), back.start.end() - 1);
+  for (int64_t i = 0; i + 1 < int64_t(t.start.size()); ++i)
+    for (int64_t k = t.start[size_t(i)]; k < t.start[size_t(i) + 1]; ++k) {
+      const size_t at = size_t(next[size_t(t.index[size_t(k)])]++);
+      back.index[at] = i;
+      back.weight[at] = t.weight[size_t(k)];
+    }
+  return back;
 }
 
 // Nearest neighbours of any dtype: U is an integer of its size.
@@ -231,18 +302,7 @@ void resample_backward_cpu(Invocation& inv) {
   const StagedOut out(inv.outs[0], g.dtype);
   dispatch_float(g.dtype, [&](auto tag) {
     using T = decltype(tag);
-    const Taps<T> taps = taps_of<T>(rule);
-    over_outer(view.outer, (view.size * 2 + size) * view.inner, [&](int64_t o) {
-      T* dx = out.ptr<T>() + o * size * view.inner;
-      const T* from = grad.ptr<T>() + o * view.size * view.inner;
-      std::fill_n(dx, size * view.inner, T(0));
-      for (int64_t i = 0; i < view.size; ++i, from += view.inner)
-        for (int64_t k = taps.start[size_t(i)]; k < taps.start[size_t(i) + 1]; ++k) {
-          const T w = taps.weight[size_t(k)];
-          T* row = dx + taps.index[size_t(k)] * view.inner;
-          for (int64_t j = 0; j < view.inner; ++j) row[j] += w * from[j];
-        }
-    });
+    forward(adjoint(taps_of<T>(rule), size), view, size, grad.ptr<T>(), out.ptr<T>());
   });
   out.commit();
 }

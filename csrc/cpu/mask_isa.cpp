@@ -1,9 +1,12 @@
-// See mask_table.h. Plain loops that the compiler turns into masked moves of this file's instruction set.
+// See mask_table.h.
+#include "../simd/row_math.h"
 #include "mask_table.h"
 
 namespace mg::cpu::MG_ISA_NS {
 
 namespace {
+
+using namespace simd::MG_ISA_NS;
 
 // In bits, not with `?:`, which the compiler turns into a branch per element when dst is src.
 template <class W>
@@ -21,16 +24,26 @@ void fill(W* dst, const W* src, const bool* __restrict mask, W value, int64_t n)
   }
 }
 
+const uint8_t* bytes(const bool* p) { return reinterpret_cast<const uint8_t*>(p); }
+
 template <class T>
-void scale(T* __restrict dst, const T* __restrict src, const bool* __restrict mask, T factor, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) dst[i] = mask[i] ? src[i] * factor : T(0);
+void scale(T* dst, const T* src, const bool* mask, T factor, int64_t n) {
+  const Vec<T> f = factor, zero = T(0);
+  each<T>(n, [&](int64_t i, int k) MG_LAMBDA {
+    put(dst + i, select(Mask<sizeof(T)>::load(bytes(mask) + i, k), get(src + i, k) * f, zero), k);
+  });
 }
 
 template <class T>
-void drop(T* __restrict dst, bool* __restrict kept, const T* __restrict src, const uint32_t* __restrict bits,
-          uint32_t last, T factor, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) kept[i] = bits[i] <= last;
-  for (int64_t i = 0; i < n; ++i) dst[i] = bits[i] <= last ? src[i] * factor : T(0);
+void drop(T* dst, bool* kept, const T* src, const uint32_t* bits, uint32_t last, T factor, int64_t n) {
+  const auto signed_order = [](Vec<int32_t> v)
+                                MG_LAMBDA { return v ^ Vec<int32_t>(INT32_MIN); };  // compares as unsigned
+  const Vec<int32_t> limit = signed_order(Vec<int32_t>(int32_t(last)));
+  each<int32_t>(n, [&](int64_t i, int k) MG_LAMBDA {
+    const auto v = get(reinterpret_cast<const int32_t*>(bits) + i, k);
+    (signed_order(v) <= limit).store(reinterpret_cast<uint8_t*>(kept) + i, k);
+  });
+  scale(dst, src, kept, factor, n);
 }
 
 }  // namespace

@@ -46,6 +46,30 @@ void norm_backward_row(T* dx, const T* g, const T* x, const T* w, int64_t n, T m
 }
 
 template <class T>
+void moments(const T* x, int64_t n, double eps, T* mean_out, T* rstd_out) {
+  const double count = double(n);
+  const T mean = T(sum_of<T>(n, [&](int64_t i, int k) MG_LAMBDA { return get(x + i, k); }) / count);
+  const Vec<T> m = mean;
+  const double squares = sum_of<T>(n, [&](int64_t i, int k) MG_LAMBDA {
+    const Vec<T> d = get(x + i, k) - m;
+    return d * d;
+  });
+  *mean_out = mean;
+  *rstd_out = T(1 / __builtin_sqrt(squares / count + eps));
+}
+template <class T>
+void normalise(T* y, const T* x, int64_t n, T mean, T rstd, T w, T b) {
+  const Vec<T> m = mean, a = rstd * w, bv = b;
+  each<T>(n, [&](int64_t i, int k) MG_LAMBDA { put(y + i, fma(get(x + i, k) - m, a, bv), k); });
+}
+template <class T>
+void blend_centred(T* y, const T* g, const T* x, int64_t n, T a, T b, T m, T c) {
+  const Vec<T> av = a, bv = b, mv = m, cv = c;
+  each<T>(n,
+          [&](int64_t i, int k) MG_LAMBDA { put(y + i, fma(get(g + i, k), av, fma(get(x + i, k) - mv, bv, cv)), k); });
+}
+
+template <class T>
 void affine(T* y, const T* x, int64_t n, T a, T b) {
   const Vec<T> av = a, bv = b;
   each<T>(n, [&](int64_t i, int k) MG_LAMBDA { put(y + i, fma(get(x + i, k), av, bv), k); });
@@ -95,8 +119,9 @@ void dot_columns(const T* g, const T* x, int64_t nrows, int64_t ld, int64_t ncol
 }
 
 extern const NormTable norm_table;
-#define MG_NORMS(T) \
-  {norm_row<T>, norm_backward_row<T>, affine<T>, affine_columns<T>, blend<T>, blend_columns<T>, dot<T>, dot_columns<T>}
+#define MG_NORMS(T)                                                                                              \
+  {norm_row<T>, norm_backward_row<T>, moments<T>, normalise<T>,  blend_centred<T>, affine<T>, affine_columns<T>, \
+   blend<T>,    blend_columns<T>,     dot<T>,     dot_columns<T>}
 constinit const NormTable norm_table = {MG_NORMS(float), MG_NORMS(double)};
 
 }  // namespace mg::cpu::MG_ISA_NS

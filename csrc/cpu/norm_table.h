@@ -12,6 +12,11 @@ struct NormFns {
   void (*row)(T* y, const T* x, const T* w, const T* b, int64_t n, double eps, T* mean, T* rstd, bool rms);
   // Gradient of row(); dw += g * xhat and db += g where not null.
   void (*backward_row)(T* dx, const T* g, const T* x, const T* w, int64_t n, T mean, T rstd, T* dw, T* db, bool rms);
+  // The statistics of row() alone, and y = (x - mean) * rstd * w + b with scalars.
+  void (*moments)(const T* x, int64_t n, double eps, T* mean, T* rstd);
+  void (*normalise)(T* y, const T* x, int64_t n, T mean, T rstd, T w, T b);
+  // y = g * a + (x - m) * b + c
+  void (*blend_centred)(T* y, const T* g, const T* x, int64_t n, T a, T b, T m, T c);
   // y = x * a + b with scalars, and with one pair per column.
   void (*affine)(T* y, const T* x, int64_t n, T a, T b);
   void (*affine_columns)(T* y, const T* x, int64_t n, const T* a, const T* b);

@@ -13,16 +13,20 @@
 #include "../core/layout.h"
 #include "../core/op.h"
 #include "../core/parallel.h"
-#include "pointwise_table.h"
+#include "pointwise_job.h"
 #include "stage.h"
+#include "stream.h"
 
 namespace mg::cpu {
 
+void fail_zero_division(const Op& op) {
+  fail(ErrorKind::Runtime, op.name,
+       ": ZeroDivisionError: an integer tensor was divided by zero. Try floating point operands.");
+}
+
 namespace {
 
-constexpr int kMaxInputs = 4;
-constexpr int64_t kBlockBytes = 4096;
-constexpr int64_t kGrain = 32768;  // elements of an addition worth handing to another thread
+constexpr int64_t kGrain = kPointwiseGrain;
 
 // What is known about an op before its first call; hangs on Op::pointwise.
 struct Entry {
@@ -93,61 +97,12 @@ inline const Entry& entry_of(const Op& op) {
   return e != nullptr ? *static_cast<const Entry*>(e) : make_entry(op);
 }
 
-enum class Route : uint8_t { Direct, Constant, Staged };
-
-struct Operand {
-  Route route = Route::Direct;
-  const TensorImpl* tensor = nullptr;  // null: a number
-  DType dtype = DType::Float32;        // as stored; a number is held as double or int64
-  char* data = nullptr;
-  union {
-    double real;
-    int64_t whole;
-    const complex128* parts;
-  };
-};
-
-[[noreturn, gnu::cold]] void fail_zero_division(const Op& op) {
-  fail(ErrorKind::Runtime, op.name,
-       ": ZeroDivisionError: an integer tensor was divided by zero. Try floating point operands.");
-}
-
-struct Job {
-  const Op& op;
-  const PointwiseKernel* row;
-  PointwiseFn fn;
-  DType compute;           // never float16 or bfloat16
-  int64_t item, n, block;  // bytes per element, elements, elements per block
-  int inputs;
-  Operand out, in[kMaxInputs];
-  bool staged = false, constants = false;
-  const char* constant_block[kMaxInputs];  // filled for Route::Constant
-
-  DType wanted(int k) const { return row->mask && k == 0 ? DType::Bool : compute; }
-  DType out_dtype() const {
-    return row->result == PointwiseResult::SAME ? compute
-           : row->result == PointwiseResult::BOOL ? DType::Bool
-                                                  : to_real(compute);
-  }
-  int64_t grain() const { return std::max<int64_t>(kGrain / (row->cost * (staged ? 2 : 1)), block) / block * block; }
-
-  void check(int result) const {
-    if (result != 0) [[unlikely]]
-      fail_zero_division(op);
-  }
-};
-
 void set_number(Operand& o, const Value& v) {
   o.route = Route::Constant;
   o.dtype = v.kind == Kind::Float ? DType::Float64 : v.kind == Kind::Complex ? DType::Complex128 : DType::Int64;
   if (v.kind == Kind::Float) o.real = v.f;
   else if (v.kind == Kind::Complex) o.parts = v.z;
   else o.whole = v.as_int();
-}
-
-// A mask is read as bytes: any nonzero one is true, so uint8 needs no staging either.
-bool readable_as(DType stored, DType wanted) {
-  return stored == wanted || (wanted == DType::Bool && stored == DType::UInt8);
 }
 
 void set_tensor(Operand& o, TensorImpl& t, DType wanted, const TensorImpl& out) {
@@ -191,137 +146,19 @@ void fill_constants(Job& job, char (*buffers)[kBlockBytes]) {
 // --- nothing staged
 
 void run_direct(const Job& job, int64_t begin, int64_t end) {
-  const int64_t step = job.constants ? job.block : end - begin, out_item = itemsize(job.out.dtype);
+  const int64_t step = job.constants || job.stream ? job.block : end - begin, out_item = itemsize(job.out.dtype);
+  alignas(64) char block[kBlockBytes];
+  Stream stream;
   for (int64_t at = begin; at < end; at += step) {
     const void* in[kMaxInputs];
     for (int k = 0; k < job.inputs; ++k)
       in[k] =
           job.in[k].route == Route::Constant ? job.constant_block[k] : job.in[k].data + at * itemsize(job.wanted(k));
-    job.check(job.fn(job.out.data + at * out_item, in, std::min(step, end - at)));
+    char* const to = job.out.data + at * out_item;
+    const int64_t n = std::min(step, end - at);
+    job.check(job.fn(job.stream ? block : to, in, n));
+    if (job.stream) stream.copy(to, block, n * out_item);
   }
-}
-
-// --- staged
-
-// Walks the elements of a plan in order, in pieces that lie in one inner row.
-class Pieces {
- public:
-  Pieces(const LoopPlan& plan, int64_t start) : plan_(plan), inner_(plan.inner()) {
-    int64_t row = start / inner_;
-    col_ = start % inner_;
-    plan.row_pointers(row, ptr_);
-    for (int i = plan.ndim - 2; i >= 0; --i) {
-      at_[i] = row % plan.sizes[i];
-      row /= plan.sizes[i];
-    }
-  }
-  int64_t length(int64_t limit) const { return std::min(limit, inner_ - col_); }
-  char* pointer(int k) const { return ptr_[k] + col_ * plan_.inner_stride(k); }
-  void advance(int64_t n) {
-    col_ += n;
-    if (col_ < inner_) return;
-    col_ = 0;
-    for (int i = plan_.ndim - 2; i >= 0; --i) {
-      const bool carry = ++at_[i] == plan_.sizes[i];
-      const int64_t steps = carry ? 1 - plan_.sizes[i] : 1;
-      for (int k = 0; k < plan_.operands; ++k) ptr_[k] += steps * plan_.strides[k][i];
-      if (!carry) return;
-      at_[i] = 0;
-    }
-  }
-
- private:
-  const LoopPlan& plan_;
-  const int64_t inner_;
-  int64_t col_ = 0;
-  char* ptr_[LoopPlan::kMaxOperands];
-  int64_t at_[kMaxDims];
-};
-
-// True when operand k of the plan lies densely in the plan's order, so that element i is at i * item.
-bool is_linear(const LoopPlan& plan, int k, int64_t item) {
-  int64_t step = item;
-  for (int i = plan.ndim - 1; i >= 0; --i) {
-    if (plan.strides[k][i] != step) return false;
-    step *= plan.sizes[i];
-  }
-  return true;
-}
-
-struct StagedJob {
-  Job& job;
-  LoopPlan plan;  // operand 0: output; then the staged and direct inputs, in order
-  int slot[kMaxInputs];
-  StageFn gather[kMaxInputs], scatter = nullptr;
-
-  StagedJob(Job& j, const TensorImpl& out) : job(j), plan(out.sizes) {
-    plan.add(out);
-    for (int k = 0; k < job.inputs; ++k) {
-      if (job.in[k].route == Route::Constant) continue;
-      slot[k] = plan.operands;
-      plan.add(*job.in[k].tensor);
-    }
-    plan.finish();
-    for (int k = 0; k < job.inputs; ++k) {
-      Operand& o = job.in[k];
-      if (o.route == Route::Constant) continue;
-      const DType wanted = job.wanted(k);
-      o.route =
-          readable_as(o.dtype, wanted) && is_linear(plan, slot[k], itemsize(wanted)) ? Route::Direct : Route::Staged;
-      gather[k] = stage_fn(wanted, o.dtype);
-    }
-    const DType made = job.out_dtype();
-    job.out.route = job.out.dtype == made && is_linear(plan, 0, itemsize(made)) ? Route::Direct : Route::Staged;
-    scatter = stage_fn(job.out.dtype, made);
-  }
-
-  void gather_block(Pieces& from, int64_t n, char (*buffers)[kBlockBytes]) const {
-    for (int64_t done = 0; done < n;) {
-      const int64_t piece = from.length(n - done);
-      for (int k = 0; k < job.inputs; ++k) {
-        if (job.in[k].route != Route::Staged) continue;
-        const int64_t item = itemsize(job.wanted(k));
-        gather[k](buffers[k] + done * item, item, from.pointer(slot[k]), plan.inner_stride(slot[k]), piece);
-      }
-      from.advance(piece);
-      done += piece;
-    }
-  }
-  void scatter_block(Pieces& to, int64_t n, const char* buffer) const {
-    const int64_t item = itemsize(job.out_dtype());
-    for (int64_t done = 0; done < n;) {
-      const int64_t piece = to.length(n - done);
-      scatter(to.pointer(0), plan.inner_stride(0), buffer + done * item, item, piece);
-      to.advance(piece);
-      done += piece;
-    }
-  }
-
-  void run(int64_t begin, int64_t end) const {
-    alignas(64) char buffers[kMaxInputs][kBlockBytes], out_buffer[kBlockBytes];
-    Pieces from(plan, begin), to(plan, begin);
-    bool any_gather = false;
-    for (int k = 0; k < job.inputs; ++k) any_gather |= job.in[k].route == Route::Staged;
-    const bool out_direct = job.out.route == Route::Direct;
-    for (int64_t at = begin; at < end; at += job.block) {
-      const int64_t n = std::min(job.block, end - at);
-      if (any_gather) gather_block(from, n, buffers);
-      const void* in[kMaxInputs];
-      for (int k = 0; k < job.inputs; ++k) {
-        const Route route = job.in[k].route;
-        in[k] = route == Route::Constant ? job.constant_block[k]
-                : route == Route::Staged ? buffers[k]
-                                         : job.in[k].data + at * itemsize(job.wanted(k));
-      }
-      job.check(job.fn(out_direct ? job.out.data + at * itemsize(job.out.dtype) : out_buffer, in, n));
-      if (!out_direct) scatter_block(to, n, out_buffer);
-    }
-  }
-};
-
-void run_staged(Job& job, const TensorImpl& out) {
-  const StagedJob staged(job, out);
-  parallel_for(0, job.n, job.grain(), [&](int64_t begin, int64_t end) { staged.run(begin, end); });
 }
 
 [[noreturn, gnu::cold]] void fail_dtype(const Invocation& inv) {
@@ -348,6 +185,8 @@ void set_up(Job& job, Invocation& inv, const Entry& e, const TensorImpl& out) {
     job.staged |= job.in[k].route == Route::Staged;
     job.constants |= job.in[k].route == Route::Constant;
   }
+  job.stream = out.numel * itemsize(out.dtype) >= kStreamBytes;
+  for (int k = 0; k < job.inputs; ++k) job.stream &= job.in[k].data != job.out.data;  // in place the lines are there already
 }
 
 // Small tensors that need nothing done to them: one kernel call. False if there is a number among the operands.

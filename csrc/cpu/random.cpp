@@ -10,6 +10,7 @@
 #include "mask_table.h"
 #include "random_table.h"
 #include "rows.h"
+#include "stream.h"
 
 #define MG_EXTERN_RANDOM(ns)                 \
   namespace mg::cpu::ns {                    \
@@ -240,16 +241,20 @@ void dropout_cpu(Invocation& inv) {
     const uint32_t last = uint32_t(keep - 1);
     const int64_t item = itemsize(in.dtype());
     const RowFn widen = row_copier(DType::Float32, in.dtype()), store = row_copier(in.dtype(), DType::Float32);
+    const bool around = in.numel() * item >= kStreamBytes;
     parallel_for(0, in.numel(), 16 * kBlock, [&](int64_t begin, int64_t end) {
       alignas(64) uint32_t bits[kBlock];
       alignas(64) float x[kBlock], y[kBlock];
+      Stream stream;
       for (int64_t at = begin; at < end; at += kBlock) {
         const int64_t n = std::min(kBlock, end - at);
         const char* src = in->data() + at * item;
         char* dst = out->data() + at * item;
         t.bits32(bits, n, range, at);
         if (in.dtype() == DType::Float32) {
-          mask_table().drop32(out.ptr<float>() + at, kept + at, in.ptr<float>() + at, bits, last, float(scale), n);
+          float* const to = out.ptr<float>() + at;
+          mask_table().drop32(around ? y : to, kept + at, in.ptr<float>() + at, bits, last, float(scale), n);
+          if (around) stream.copy(to, y, n * item);
         } else if (in.dtype() == DType::Float64) {
           mask_table().drop64(out.ptr<double>() + at, kept + at, in.ptr<double>() + at, bits, last, scale, n);
         } else {

@@ -29,7 +29,8 @@ Tensor checked_indices(const Op& op, const TensorImpl& index, int64_t size, int 
   });
   if (bad) {
     const int64_t* wrong = std::find_if(at, at + n, [&](int64_t i) { return i < lowest || i >= size; });
-    fail(ErrorKind::Index, op.name.c_str() + (op.name[0] == '_'), ": index ", *wrong,
+    const bool elementwise = op.family == "gather" || op.family == "scatter";  // PyTorch raises RuntimeError there
+    fail(elementwise ? ErrorKind::Runtime : ErrorKind::Index, op.name.c_str() + (op.name[0] == '_'), ": index ", *wrong,
          " is out of bounds for dimension ", dim, " with size ", size, " (element ", wrong - at,
          " of the index tensor), expected a value in [", lowest, ", ", size, ")");
   }
@@ -42,6 +43,8 @@ Tensor checked_indices(const Op& op, const TensorImpl& index, int64_t size, int 
 }
 
 namespace {
+
+constexpr int64_t kWideSlab = 256;  // elements of a slab that are worth a task of their own
 
 // When neighbouring indices are closer in the dense side than neighbouring elements of a slab, walk the indices
 // innermost: every element of the slab then counts as a row of its own.
@@ -80,10 +83,10 @@ struct Scatter {
   int64_t n, step;
   double scale;
 
-  // Indices whose destination lies in [low, high), for the slab row at these pointers.
+  // Elements [first, last) of every slab whose destination lies in [low, high), for the slab row at these pointers.
   template <class T, Reduce reduce>
-  void run(char* dst, const char* src, int64_t low, int64_t high) const {
-    const int64_t inner = plan.inner(), ds = plan.inner_stride(0), ss = plan.inner_stride(1);
+  void run(char* dst, const char* src, int64_t low, int64_t high, int64_t first, int64_t last) const {
+    const int64_t ds = plan.inner_stride(0), ss = plan.inner_stride(1);
     const T factor = convert<T>(scale);
     const bool dense = ds == int64_t(sizeof(T)) && ss == int64_t(sizeof(T));
     for (int64_t k = 0; k < n; ++k) {
@@ -92,9 +95,9 @@ struct Scatter {
       if (dense) {
         T* __restrict d = reinterpret_cast<T*>(dst + at);
         const T* __restrict s = reinterpret_cast<const T*>(src + k * step);
-        for (int64_t i = 0; i < inner; ++i) reduce_into<reduce>(d[i], s[i], factor);
+        for (int64_t i = first; i < last; ++i) reduce_into<reduce>(d[i], s[i], factor);
       } else {
-        for (int64_t i = 0; i < inner; ++i)
+        for (int64_t i = first; i < last; ++i)
           reduce_into<reduce>(*reinterpret_cast<T*>(dst + at + i * ds),
                               *reinterpret_cast<const T*>(src + k * step + i * ss), factor);
       }
@@ -133,23 +136,30 @@ void slab_scatter(LoopPlan plan, const int64_t* offsets, int64_t n, int64_t step
                   double scale) {
   if (plan.numel == 0 || n == 0) return;
   prefer_index_inner(plan, 1, step);
-  // Every task owns a range of destinations and passes over all the indices, so no two tasks write one element.
-  const int64_t top = *std::max_element(offsets, offsets + n) + 1, rows = plan.rows();
-  const int64_t work = plan.inner() * n;
-  const int64_t parts =
-      std::clamp<int64_t>(work / kRowGrain, 1, std::min<int64_t>(get_num_threads(), std::max<int64_t>(top, 1)));
+  // No two tasks write one element. Wide slabs are shared by columns: every task adds its columns of all the slabs,
+  // which reads memory in order. Of narrow ones every task owns a range of destinations, and passes over all the
+  // indices.
+  const int64_t top = *std::max_element(offsets, offsets + n) + 1, rows = plan.rows(), inner = plan.inner();
+  const int64_t work = inner * n;
+  const bool by_columns = inner >= kWideSlab * get_num_threads();
+  const int64_t most = by_columns ? inner / kWideSlab : std::max<int64_t>(top, 1);
+  const int64_t parts = std::clamp<int64_t>(work / kRowGrain, 1, std::min<int64_t>(get_num_threads(), most));
   const Scatter scatter{plan, offsets, n, step, scale};
-  parallel_for(
-      0, rows * parts, std::max<int64_t>(kRowGrain * parts / std::max<int64_t>(work, 1), 1),
-      [&](int64_t begin, int64_t end) {
-        for (int64_t task = begin; task < end; ++task) {
-          char* p[LoopPlan::kMaxOperands];
-          plan.row_pointers(task / parts, p);
-          const int64_t part = task % parts;
-          const int64_t low = int64_t(__int128(top) * part / parts), high = int64_t(__int128(top) * (part + 1) / parts);
-          dispatch_reduce(dtype, reduce, [&]<class T, Reduce r>() { scatter.run<T, r>(p[0], p[1], low, high); });
-        }
-      });
+  const auto cut = [&](int64_t size, int64_t part) { return int64_t(__int128(size) * part / parts); };
+  parallel_for(0, rows * parts, std::max<int64_t>(kRowGrain * parts / std::max<int64_t>(work, 1), 1),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t task = begin; task < end; ++task) {
+                   char* p[LoopPlan::kMaxOperands];
+                   plan.row_pointers(task / parts, p);
+                   const int64_t part = task % parts;
+                   dispatch_reduce(dtype, reduce, [&]<class T, Reduce r>() {
+                     if (by_columns)
+                       scatter.run<T, r>(p[0], p[1], 0, top, cut(inner, part), cut(inner, part + 1));
+                     else
+                       scatter.run<T, r>(p[0], p[1], cut(top, part), cut(top, part + 1), 0, inner);
+                   });
+                 }
+               });
 }
 
 Tensor identity_of(Reduce reduce, DType dtype) {

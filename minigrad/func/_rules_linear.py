@@ -200,6 +200,23 @@ def _batch_norm(c: Call) -> Any:
     return _unfold_channels(out, size), reshape(mean, c.out(1)), reshape(var, c.out(2))
 
 
+@rule("_group_norm")
+def _group_norm(c: Call) -> Any:
+    """The batch joins the samples; parameters that differ per slice are applied afterwards."""
+    x, size = c.full(0), c.size
+    shared = [None if c.flags[k] else c.args[k] for k in (1, 2)]
+    if c.flags[1]:
+        shared[1] = None  # the bias comes after the scale
+    out, mean, rstd = invoke(c.name, [_fold_images(x), *shared, *c.args[3:]])
+    out = out.reshape(x.shape)
+    for k, along in ((1, lambda y, p: y * p), (2, lambda y, p: y + p)):
+        if c.args[k] is not None and shared[k - 1] is None:
+            p = c.args[k]
+            lead = (p.shape[0], 1) if c.flags[k] else (1, 1)
+            out = along(out, p.reshape((*lead, -1) + (1,) * (out.dim() - 3)))
+    return out, mean.reshape((size, -1, *mean.shape[1:])), rstd.reshape((size, -1, *rstd.shape[1:]))
+
+
 # --- losses ---------------------------------------------------------------------------------------------------------
 @rule("mse_loss")
 def _mse_loss(c: Call) -> Any:

@@ -9,6 +9,7 @@ import math
 import warnings
 
 import minigrad as mg
+from minigrad.op import functions
 
 from ._registry import registered
 
@@ -40,6 +41,11 @@ def reduce_loss(loss: Tensor, reduction: str) -> Tensor:
     if reduction == "none":
         return loss
     raise ValueError(f"{reduction} is not a valid value for reduction")
+
+
+def _real(input: Tensor, target: Tensor) -> bool:
+    """Both are real and floating: the one-pass loss terms apply."""
+    return input.is_floating_point() and target.is_floating_point()
 
 
 def _warn_size(name: str, input: Tensor, target: Tensor) -> None:
@@ -128,7 +134,7 @@ def l1_loss(
     """|input - target|; gradient 0 where equal."""
     _warn_size("l1_loss", input, target)
     reduction = legacy_reduction(size_average, reduce, reduction)
-    loss = (input - target).abs()
+    loss = functions["absolute_error"](input, target) if _real(input, target) else (input - target).abs()
     return reduce_loss(loss, reduction) if weight is None else _weighted(loss, weight, reduction)
 
 
@@ -145,6 +151,9 @@ def smooth_l1_loss(
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
     _warn_size("smooth_l1_loss", input, target)
     reduction = legacy_reduction(size_average, reduce, reduction)
+    if _real(input, target):
+        name, more = ("smooth_l1_error", (beta,)) if beta else ("absolute_error", ())
+        return reduce_loss(functions[name](input, target, *more), reduction)
     diff = (input - target).abs()
     if beta == 0:
         return reduce_loss(diff, reduction)
@@ -158,8 +167,11 @@ def huber_loss(
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     _warn_size("huber_loss", input, target)
-    diff = (input - target).abs()
-    loss = mg.where(diff < delta, diff * diff * 0.5, (diff - 0.5 * delta) * delta)
+    if _real(input, target):
+        loss = functions["huber_error"](input, target, delta)
+    else:
+        diff = (input - target).abs()
+        loss = mg.where(diff < delta, diff * diff * 0.5, (diff - 0.5 * delta) * delta)
     return reduce_loss(loss, reduction) if weight is None else _weighted(loss, weight, reduction)
 
 
@@ -175,6 +187,8 @@ def kl_div(
     reduction = legacy_reduction(size_average, reduce, reduction)
     if log_target:
         loss = target.exp() * (target - input)
+    elif _real(input, target):
+        loss = functions["kl_error"](input, target)
     else:
         # 0 log 0 = 0, in the value and in the gradient: the logarithm never sees the zero.
         safe = mg.where(target > 0, target, mg.ones_like(target))
@@ -254,10 +268,13 @@ def binary_cross_entropy_with_logits(
     reduction = legacy_reduction(size_average, reduce, reduction)
     if target.shape != input.shape:
         raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
-    log_term = -logsigmoid(input)
-    if pos_weight is not None:
-        log_term = log_term * (1 + (pos_weight - 1) * target)
-    loss = (1 - target) * input + log_term
+    if pos_weight is None and _real(input, target):
+        loss = functions["bce_logits_error"](input, target)
+    else:
+        log_term = -logsigmoid(input)
+        if pos_weight is not None:
+            log_term = log_term * (1 + (pos_weight - 1) * target)
+        loss = (1 - target) * input + log_term
     if weight is not None:
         loss = loss * weight
     return reduce_loss(loss, reduction)

@@ -1,4 +1,4 @@
-"""Normalisations: layer, batch and RMS are registry ops; group, instance and local response compose.
+"""Normalisations: layer, batch, RMS and group are registry ops; instance is group with one channel each; local response composes.
 
 Shapes: N batch, C channels, G groups, * spatial.
 """
@@ -6,6 +6,7 @@ Shapes: N batch, C channels, G groups, * spatial.
 from __future__ import annotations
 
 import minigrad as mg
+from minigrad.op import functions
 
 from ._registry import registered
 
@@ -54,9 +55,7 @@ def group_norm(
     _check_affine("group_norm", weight, bias, channels)
     if input.numel() == 0:
         return input.clone()
-    grouped = input.reshape(input.shape[0], num_groups, -1)
-    normal = layer_norm(grouped, grouped.shape[2:], None, None, eps).reshape(input.shape)
-    return _affine(normal, weight, bias)
+    return functions["_group_norm"](input, weight, bias, num_groups, eps)[0]
 
 
 def _check_affine(name: str, weight: Tensor | None, bias: Tensor | None, channels: int) -> None:
@@ -66,15 +65,6 @@ def _check_affine(name: str, weight: Tensor | None, bias: Tensor | None, channel
                 f"Expected {what} to be a vector of size equal to the number of channels in input, but got {what} of "
                 f"shape {list(tensor.shape)} and {channels} channels in {name}"
             )
-
-
-def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    shape, dtype = (1, -1) + (1,) * (x.dim() - 2), x.dtype
-    if weight is not None:
-        x = x * weight.reshape(shape)
-    if bias is not None:
-        x = x + bias.reshape(shape)
-    return x if x.dtype == dtype else x.to(dtype)  # float32 parameters beside a bfloat16 input, as under autocast
 
 
 def instance_norm(
@@ -104,8 +94,7 @@ def instance_norm(
                 running_mean.lerp_(flat_NCS.mean((0, 2)).to(running_mean.dtype), momentum)
             if running_var is not None:
                 running_var.lerp_(flat_NCS.var(2).mean(0).to(running_var.dtype), momentum)
-    normal = layer_norm(flat_NCS, flat_NCS.shape[2:], None, None, eps).reshape(input.shape)
-    return _affine(normal, weight, bias)
+    return functions["_group_norm"](input, weight, bias, input.shape[1], eps)[0]
 
 
 def local_response_norm(

@@ -174,6 +174,58 @@ op(
 )
 
 
+# --- group norm: statistics per sample and group of channels; instance_norm is the case of one channel a group -------------
+def _group_norm_grads(g: Any, input: Any, weight: Any, groups: int, eps: float, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+    x, g = _wide(input), _wide(g)
+    rows = x.reshape(x.shape[0], groups, -1)
+    centred = rows - rows.mean(-1, True)
+    rstd = (centred.square().mean(-1, True) + eps).rsqrt()
+    hat = centred * rstd
+    dx = None
+    if needs[0]:
+        gw = (g if weight is None else g * _channel(weight, x.dim())).reshape(rows.shape)
+        dx = ((gw - gw.mean(-1, True) - hat * (gw * hat).mean(-1, True)) * rstd).reshape(x.shape)
+    dims = [d for d in range(x.dim()) if d != 1]
+    return dx, (g * hat.reshape(x.shape)).sum(dims) if needs[1] else None, g.sum(dims) if needs[2] else None
+
+
+def _np_group_norm(input: Any, weight: Any, bias: Any, groups: int, eps: float) -> tuple[Any, ...]:
+    rows = input.reshape(input.shape[0], groups, -1)
+    mean, rstd = rows.mean(-1), 1 / _np().sqrt(rows.var(-1) + eps)
+    out = ((rows - mean[..., None]) * rstd[..., None]).reshape(input.shape)
+    shape = [1, -1] + [1] * (input.ndim - 2)
+    out = out if weight is None else out * weight.reshape(shape)
+    return out if bias is None else out + bias.reshape(shape), mean, rstd
+
+
+op(
+    "_group_norm(input, weight?, bias?, groups: int, eps: float) -> out, mean, rstd",
+    meta="group_norm",
+    namespace=None,
+    nondiff=("mean", "rstd"),
+    grads=_group_norm_grads,
+    fast_grads=lambda g, input, mean, rstd, weight, groups: functions["_group_norm_backward"](g, input, mean, rstd, weight, groups),
+    samples=lambda s: [
+        s(s.f(2, 6, 5), s.f(6), s.f(6), 3, 1e-5),
+        s(s.f(2, 4, 2, 3), None, None, 2, 0.1),
+        s(s.f(3, 4), s.f(4), None, 2, 1e-5),
+        s(s.f(2, 3, 7), s.f(3), s.f(3), 3, 1e-5),
+    ],
+    ref=_np_group_norm,
+    doc="group_norm and its statistics; the kernel of `group_norm` and `instance_norm` (Wu and He, arXiv 1803.08494).",
+)
+
+op(
+    "_group_norm_backward(g, input, mean, rstd, weight?, groups: int) -> dinput, dweight, dbias",
+    meta="group_norm_backward",
+    namespace=None,
+    no_grad_reason=_NO_GRAD,
+    no_samples_reason="tested as the fast gradient of _group_norm",
+    no_ref_reason="tested against the plain formula of _group_norm, which finite differences check",
+    doc="Gradient of group_norm in one pass over each group.",
+)
+
+
 # --- public forms -----------------------------------------------------------------------------------------------------
 def _shape_of(normalized_shape: Any) -> Any:
     return [normalized_shape] if isinstance(normalized_shape, int) else normalized_shape
