@@ -37,7 +37,7 @@ void conv_data(const ConvShape& s, const T* dy, const T* w, const T* bias, T* dx
 template <class T>
 void conv_weight(const ConvShape& s, const T* x, const T* dy, T* dw);
 
-// A run of output pixels in one row, which reads one row of input per tap.
+// A run of output pixels in one row, which reads a run of input per tap.
 struct PatchRun {
   int64_t source;  // where the run's first pixel reads tap offset 0 in the padded image
   int length;
@@ -47,11 +47,14 @@ struct PatchRun {
 template <class T>
 struct ConvTable {
   // Panel of forward's B: dst[p * width + q] for `taps` taps and the pixels of the runs; lanes beyond them are zeroed.
-  void (*pack_patches)(int64_t taps, const int64_t* tap_offset, const T* src, const PatchRun* runs, int count,
-                       int64_t stride, T* dst, int64_t width);
+  // Writes up to a vector beyond the panel.
+  void (*pack_patches)(int64_t taps, const int64_t* tap_offset, const T* src, const PatchRun* runs, int count, T* dst,
+                       int64_t width);
   // Panel of weight's B: dst[q * width + p]; columns from `taps` to width are zeroed.
   void (*pack_patches_transposed)(int64_t taps, const int64_t* tap_offset, const T* src, const PatchRun* runs,
-                                  int count, int64_t stride, T* dst, int64_t width);
+                                  int count, T* dst, int64_t width);
+  // dst[r * dst_rs + j] = src[r * src_rs + j * stride] for j < n; reads and writes exactly.
+  void (*copy_rows)(int64_t rows, int64_t n, const T* src, int64_t src_rs, int64_t stride, T* dst, int64_t dst_rs);
 };
 struct ConvTables {
   ConvTable<float> f32;

@@ -2,8 +2,9 @@
 // the legend.
 //
 // Stride 1: a forward convolution of dy with flipped weights, channels and roles swapped. Otherwise: patches_grad[p, q]
-// = w^T dy block by block of pixels, scattered into a padded image, from which the borders are then cut off. A task
-// owns some input channels of one image, so nothing is written twice and each pixel is summed in one order.
+// = w^T dy block by block of pixels, scattered into a padded image (its columns split into phases, see Extent), from
+// which the borders are then cut off. A task owns some input channels of one image, so nothing is written twice and
+// each pixel is summed in one order.
 #include "conv_depthwise.h"
 #include "conv_patches.h"
 #include "conv_winograd.h"
@@ -66,10 +67,10 @@ struct Scatter {
         for (int64_t i = 0; i < s.KH; ++i)
           for (int64_t j = 0; j < s.KW; ++j, grad += q1 - q0) {
             const T* src = grad;
-            T* tap = image + ((c * e.d + z * s.DD) * e.h + i * s.DH) * e.w + j * s.DW;
+            T* tap = image + ((c * e.d + z * s.DD) * e.h + i * s.DH) * e.w + e.column(s, j);
             for_runs(s, 0, e, q0, q1, [&](PatchRun r) {
               T* d = tap + r.source;
-              for (int x = 0; x < r.length; ++x) d[x * s.SW] += src[x];
+              for (int x = 0; x < r.length; ++x) d[x] += src[x];
               src += r.length;
             });
           }
@@ -81,8 +82,12 @@ struct Scatter {
       T* d = dx + (n * s.C + channel + c) * s.D * s.H * s.W;
       for (int64_t z = 0; z < s.D; ++z)
         for (int64_t i = 0; i < s.H; ++i, d += s.W) {
-          const T* src = image + ((c * e.d + z + s.PD) * e.h + i + s.PH) * e.w + s.PW;
-          for (int64_t j = 0; j < s.W; ++j) d[j] = src[j] + b;
+          const T* src = image + ((c * e.d + z + s.PD) * e.h + i + s.PH) * e.w;
+          for (int64_t p = 0; p < s.SW; ++p) {
+            const int64_t first = ceil_div(std::max<int64_t>(s.PW - p, 0), s.SW);
+            const int64_t end = ceil_div(std::max<int64_t>(s.W + s.PW - p, 0), s.SW);
+            for (int64_t j = first; j < end; ++j) d[j * s.SW + p - s.PW] = src[p * e.phase + j] + b;
+          }
         }
     }
   }
@@ -109,7 +114,8 @@ void conv_data(const ConvShape& s, const T* dy, const T* w, const T* bias, T* dx
   if (few_channels(s) && s.O * s.pixels() * s.kernel() > 0) return depthwise_data(s, dy, w, bias, dx);
   const bool fits = s.PD <= s.DD * (s.KD - 1) && s.PH <= s.DH * (s.KH - 1) && s.PW <= s.DW * (s.KW - 1);
   if (s.SD == 1 && s.SH == 1 && s.SW == 1 && fits) return flipped(s, dy, w, bias, dx);
-  const Extent e{std::max(s.PD + s.D, s.seen_d()), std::max(s.PH + s.H, s.seen_h()), std::max(s.PW + s.W, s.seen_w())};
+  const Extent e =
+      extent(s, std::max(s.PD + s.D, s.seen_d()), std::max(s.PH + s.H, s.seen_h()), std::max(s.PW + s.W, s.seen_w()));
   Scatter<T>{s, dy, w, bias, dx, e}.run();
 }
 

@@ -1,18 +1,10 @@
 // Loops of depthwise convolution for one instruction set; conv_depthwise.h is the map.
-#include <utility>
-
-#include "../simd/vec.h"
 #include "conv_depthwise.h"
+#include "load_run.h"
 
 namespace mg::cpu::MG_ISA_NS {
 
 using simd::MG_ISA_NS::Vec;
-
-// Elements 0, 2, 4, … of 2 L - 1 consecutive ones; b starts with the last of a.
-template <int L, class V, int... I>
-MG_INL V even_lanes(V a, V b, std::integer_sequence<int, I...>) {
-  return __builtin_shufflevector(a, b, (I < (L + 1) / 2 ? 2 * I : 2 * I + 1)...);
-}
 
 template <class T>
 static void copy_rows(int64_t rows, int64_t n, const T* src, int64_t src_rs, int64_t src_cs, T* dst, int64_t dst_rs,
@@ -20,16 +12,11 @@ static void copy_rows(int64_t rows, int64_t n, const T* src, int64_t src_rs, int
   constexpr int L = Vec<T>::size;
   for (int64_t r = 0; r < rows; ++r, src += src_rs, dst += dst_rs) {
     int64_t j = 0;
-    if (dst_cs == 1 && src_cs == 1) {
-      for (; j + L <= n; j += L) Vec<T>::load(src + j).store(dst + j);
-      if (j < n) Vec<T>::load(src + j, int(n - j)).store(dst + j, int(n - j));
+    if (dst_cs == 1 && src_cs <= 2) {
+      for (; j + L <= n; j += L) load_run(src + j * src_cs, src_cs, L).store(dst + j);
+      if (j < n) load_run(src + j * src_cs, src_cs, int(n - j)).store(dst + j, int(n - j));
       continue;
     }
-    if (dst_cs == 1 && src_cs == 2)
-      for (; j + L <= n; j += L) {
-        const Vec<T> a = Vec<T>::load(src + 2 * j), b = Vec<T>::load(src + 2 * j + L - 1);
-        Vec<T>(even_lanes<L>(a.v, b.v, std::make_integer_sequence<int, L>())).store(dst + j);
-      }
     for (; j < n; ++j) dst[j * dst_cs] = src[j * src_cs];
   }
 }

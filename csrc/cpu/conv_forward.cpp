@@ -51,8 +51,7 @@ struct Forward {
     int n = 0;
     const int64_t channel = images.size.channel();
     for_runs(s, s.C * channel, images.size, q0, q1, [&](PatchRun r) { runs[n++] = r; });
-    conv_table<T>().pack_patches(count, taps.data() + p0, images.data + group * s.Cg() * channel, runs, n, s.SW, dst,
-                                 width);
+    conv_table<T>().pack_patches(count, taps.data() + p0, images.data + group * s.Cg() * channel, runs, n, dst, width);
   }
 
   // Output channels [o0, o1) of `group`, pixels [q0, q1).
@@ -67,7 +66,7 @@ struct Forward {
       for (int64_t o = 0; o < o1 - o0; ++o) std::fill_n(c + o * ldc, columns, bias[channel + o]);
     for (int64_t k = 0; k < blocks; ++k) {
       const int64_t p0 = tap(k), count = tap(k + 1) - p0;
-      T* b = scratch<T>(ScratchSlot::PackA, vectors * g.lanes * count);
+      T* b = scratch<T>(ScratchSlot::PackA, (vectors * count + 1) * g.lanes);
       for (int64_t i = 0; i < panels; ++i) {
         const int64_t v0 = panel_start(i, vectors, panels) * g.lanes,
                       v1 = panel_start(i + 1, vectors, panels) * g.lanes;

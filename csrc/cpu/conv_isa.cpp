@@ -2,12 +2,13 @@
 // conv.h is the map.
 #include "conv.h"
 #include "gemm_pack.h"
+#include "load_run.h"
 
 namespace mg::cpu::MG_ISA_NS {
 
 template <class T>
-static void pack_patches(int64_t taps, const int64_t* tap_offset, const T* src, const PatchRun* runs, int count,
-                         int64_t stride, T* dst, int64_t width) {
+static void pack_patches(int64_t taps, const int64_t* tap_offset, const T* src, const PatchRun* runs, int count, T* dst,
+                         int64_t width) {
   constexpr int W = Vec<T>::size;
   for (int64_t p = 0; p < taps; ++p, dst += width) {
     T* d = dst;
@@ -15,13 +16,9 @@ static void pack_patches(int64_t taps, const int64_t* tap_offset, const T* src, 
     for (int r = 0; r < count; ++r) {
       const T* s = base + runs[r].source;
       const int n = runs[r].length;
-      if (stride == 1) {
-        int j = 0;
-        for (; j + W <= n; j += W) Vec<T>::load(s + j).store(d + j);
-        if (j < n) Vec<T>::load(s + j, n - j).store(d + j, n - j);
-      } else {
-        for (int j = 0; j < n; ++j) d[j] = s[j * stride];
-      }
+      int j = 0;
+      for (; j + W <= n; j += W) Vec<T>::load(s + j).store(d + j);
+      if (j < n) Vec<T>::load(s + j, n - j).store(d + j);  // what follows overwrites the rest: partial stores are slow
       d += n;
     }
     for (; d < dst + width; ++d) *d = 0;
@@ -30,13 +27,13 @@ static void pack_patches(int64_t taps, const int64_t* tap_offset, const T* src, 
 
 template <class T>
 static void pack_patches_transposed(int64_t taps, const int64_t* tap_offset, const T* src, const PatchRun* runs,
-                                    int count, int64_t stride, T* dst, int64_t width) {
+                                    int count, T* dst, int64_t width) {
   constexpr int L = Vec<T>::size;
   for (int r = 0; r < count; ++r) {
     const T* s = src + runs[r].source;
     const int n = runs[r].length;
     int64_t p = 0;
-    for (; p + L <= taps && stride == 1; p += L) {
+    for (; p + L <= taps; p += L) {
       int q = 0;
       for (; q + L <= n; q += L) {
         typename Lanes<T, L>::type tile[L];
@@ -50,7 +47,7 @@ static void pack_patches_transposed(int64_t taps, const int64_t* tap_offset, con
         for (int i = 0; i < L; ++i) dst[q * width + p + i] = s[tap_offset[p + i] + q];
     }
     for (int q = 0; q < n; ++q) {
-      for (int64_t i = p; i < taps; ++i) dst[q * width + i] = s[tap_offset[i] + q * stride];
+      for (int64_t i = p; i < taps; ++i) dst[q * width + i] = s[tap_offset[i] + q];
       for (int64_t i = taps; i < width; ++i) dst[q * width + i] = 0;
     }
     dst += n * width;
@@ -58,8 +55,22 @@ static void pack_patches_transposed(int64_t taps, const int64_t* tap_offset, con
 }
 
 template <class T>
+static void copy_rows(int64_t rows, int64_t n, const T* src, int64_t src_rs, int64_t stride, T* dst, int64_t dst_rs) {
+  constexpr int W = Vec<T>::size;
+  for (int64_t r = 0; r < rows; ++r, src += src_rs, dst += dst_rs) {
+    int64_t j = 0;
+    if (stride <= 2) {
+      for (; j + W <= n; j += W) load_run(src + j * stride, stride, W).store(dst + j);
+      if (j < n) load_run(src + j * stride, stride, int(n - j)).store(dst + j, int(n - j));
+    } else {
+      for (; j < n; ++j) dst[j] = src[j * stride];
+    }
+  }
+}
+
+template <class T>
 static constexpr ConvTable<T> conv_row() {
-  return {pack_patches<T>, pack_patches_transposed<T>};
+  return {pack_patches<T>, pack_patches_transposed<T>, copy_rows<T>};
 }
 extern constinit const ConvTables conv_table = {conv_row<float>(), conv_row<double>()};
 
