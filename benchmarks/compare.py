@@ -104,7 +104,7 @@ def reference_gradients(torch: Any, name: str, work: models.Work, tiny: bool) ->
 def check_model(libraries: dict[str, Any], name: str, works: dict[str, models.Work], tiny: bool) -> float:
     """Same loss and gradients, and the same loss again after two steps of the optimizer; dropout is off meanwhile. Gradients that differ by
     more than rounding explains (units of a ReLU flip where its input is rounded to the other side of zero, a few in a million) must be as
-    close to float64's as torch's are, or within a hundredth. Returns the largest relative difference of a gradient (of the output, for inference)."""
+    close to float64's as torch's are, or within a hundredth. Returns the largest relative difference of a gradient (inference: output)."""
     ours, theirs, torch = works["minigrad"], works["torch"], libraries["torch"]
     copy_weights(ours.model, theirs.model, torch)
     off = [pair for n in works for pair in without_dropout(libraries[n], works[n])]

@@ -58,6 +58,7 @@ class OpInfo:
         self.grads: Callable | None = None
         self.fast_grads: Callable | None = None
         self.nondiff: tuple[str, ...] = ()
+        self.recompute = False
         self.namespace: tuple[str, ...] = ()
         self.aliases: tuple[str, ...] = ()
         self.function: Callable[..., Any] = None  # type: ignore[assignment]
@@ -127,6 +128,7 @@ def op(
     holomorphic: bool = True,
     exact_out: bool = False,
     separate_out: bool = False,
+    recompute: bool = False,
     **extra: Any,
 ) -> Callable[..., Any]:
     """Declare an op with its own kernel and return its function.
@@ -145,6 +147,8 @@ def op(
             the formulas are written for complex g themselves (abs, sgn, eigenvectors ...). Formulas that save no tensor get g as it is.
         exact_out: out= must have the result's dtype (products, gathers); others cast into it.
         separate_out: out= may not share memory with an argument; elsewhere a shared out= gets the result by way of a copy.
+        recompute: layers behind this op remember how to compute its large results again instead of keeping them: for cheap,
+            deterministic ops of one argument whose own gradient keeps that argument (csrc/autograd/recompute.h).
         extra: anything else is kept in `info` (skip reasons, tolerances, …).
     Returns:
         the function.
@@ -153,7 +157,7 @@ def op(
     for name in formulas:
         del extra["d" + name]
     name, args, outputs, pointwise = _core.register_op(
-        schema, meta, formulas, grads, fast_grads, view, list(nondiff), can_fail, holomorphic, exact_out, separate_out
+        schema, meta, formulas, grads, fast_grads, view, list(nondiff), can_fail, holomorphic, exact_out, separate_out, recompute
     )
     spaces = () if namespace is None else (namespace,) if isinstance(namespace, str) else tuple(namespace)
     method = "" in spaces if method is None else method
@@ -162,7 +166,8 @@ def op(
     info = OpInfo(
         name, schema=schema, doc=doc, meta=meta, args=[ArgInfo(*a) for a in args], outputs=outputs, pointwise=pointwise,
         view=view, method=method, inplace=inplace, expr=expr, ref=ref, samples=samples, flops=flops, formulas=formulas,
-        grads=grads, fast_grads=fast_grads, nondiff=nondiff, namespace=spaces, aliases=aliases, info=extra, where=_caller(),
+        grads=grads, fast_grads=fast_grads, nondiff=nondiff, recompute=recompute, namespace=spaces, aliases=aliases, info=extra,
+        where=_caller(),
     )  # fmt: skip
     info.function = functions[name] = _core.op_function(name, False, False)
     info.function.__doc__ = doc

@@ -36,6 +36,7 @@ struct Node {
   std::atomic<uint32_t> refs{0};
   bool released = false;       // saved tensors were freed by an earlier backward
   bool leaf_sink = false;      // AccumulateGrad: where gradients end
+  bool written_unseen = false; // a `.data` of a result was taken: its values may not be what the op computed
   uint64_t seq = 0;            // creation order: the engine runs the youngest ready node first
   SmallVec<Edge, 3> edges;     // one per differentiable tensor input (undefined edges stay in place)
   SmallVec<OutputInfo, 1> outputs;
@@ -107,6 +108,7 @@ struct Formula {
   uint32_t save_outs[kMaxArgs] = {};     // ... outputs to save
   uint32_t save_shapes[kMaxArgs] = {};   // ... arguments of which only the shape is wanted
   NativeFormula native = nullptr;
+  bool recompute = false;                // what this op returns is computed again rather than kept (recompute.h)
   static inline bool native_enabled = true;  // tests compare with it off
   virtual ~Formula() = default;
   virtual void apply(OpNode& node, Tensor* grads, Tensor* result) = 0;

@@ -1,5 +1,6 @@
 // How a forward op becomes a Node: prepare() before the kernel (save inputs and attributes), finish() after it (save outputs, attach).
 // Called by call() through `hooks`; formulas say what to save (parameter names), so nothing is kept that no gradient asks for.
+#include "recompute.h"
 #include "saved_hooks.h"
 
 #include "../core/layout.h"
@@ -76,6 +77,8 @@ static void save_argument(const Op& op, OpNode& node, const Value* args, int k, 
     static OpRef clone_op{"clone"};  // about to be overwritten: keep the old value, with its history for double backward
     s.value = OwnedValue(Value(invoke(clone_op, args[k])));
     s.version = s.value.t->storage->version;
+  } else if (args[k].is_tensor() && args[k].t->numel >= kRecomputeFrom && save_as_recipe(node, k, *args[k].t)) {
+    return;
   } else {
     std::construct_at(&s.value, args[k]);  // was none: nothing to release
     if (args[k].is_tensor()) s.version = args[k].t->storage->version;

@@ -263,7 +263,7 @@ void bind_registry(py::module_& m) {
   // Returns (name, [(arg, kind, optional, keyword_only, mutated, variadic, has_default, default)], outputs, is_pointwise).
   m.def("register_op", [](const std::string& schema, const std::string& family, py::dict formulas, py::object joint, py::object fast,
                           bool view, std::vector<std::string> nondiff, bool can_fail, bool holomorphic,
-                          bool exact_out, bool separate_out) {
+                          bool exact_out, bool separate_out, bool recompute) {
     Op& op = register_op(schema, family);
     op.is_view = view;
     op.can_fail = can_fail;
@@ -277,13 +277,18 @@ void bind_registry(py::module_& m) {
     for (int k = 0; k < op.n_outputs(); ++k)
       if (std::find(nondiff.begin(), nondiff.end(), op.outputs[size_t(k)]) == nondiff.end()) op.grad_outputs |= 1u << k;
     set_formulas(op, formulas, joint, fast, holomorphic);
+    if (recompute) {
+      MG_CHECK(op.n_args == 1 && op.formula, Value, "register_op: recompute is for differentiable ops of one argument: got '", op.name, "'");
+      op.formula->recompute = true;
+    }
     py::list args;
     for (const Arg& a : op.args)
       args.append(py::make_tuple(a.name, kinds[int(a.kind)], a.optional, a.keyword_only, a.mutated, a.variadic, a.has_default,
                                  py::reinterpret_steal<py::object>(value_to_python(a.default_value))));
     return py::make_tuple(op.name, args, op.outputs, op.is_pointwise);
   }, py::arg("schema"), py::arg("meta"), py::arg("formulas"), py::arg("grads"), py::arg("fast_grads"), py::arg("view"),
-     py::arg("nondiff"), py::arg("can_fail"), py::arg("holomorphic"), py::arg("exact_out") = false, py::arg("separate_out") = false);
+     py::arg("nondiff"), py::arg("can_fail"), py::arg("holomorphic"), py::arg("exact_out") = false, py::arg("separate_out") = false,
+     py::arg("recompute") = false);
   m.def("op_function", [](const std::string& name, bool inplace, bool method) {
     const Op* op = find_op(name);
     MG_CHECK(op != nullptr, Value, "op_function: no op named '", name, "'");

@@ -85,8 +85,10 @@ PyObject* get_grad_fn(PyObject* o, void*) {
 
 PyObject* get_data(PyObject* o, void*) {
   return guarded([&] {
-    Tensor t = detach_all(self_of(o));
+    TensorImpl& self = self_of(o);
+    Tensor t = detach_all(self);
     t->untracked_version = true;
+    if (self.grad_fn != nullptr) self.grad_fn->written_unseen = true;
     return wrap(std::move(t));
   });
 }

@@ -94,7 +94,7 @@ def _silu_grad(g: Any, input: Any) -> Any:
     return g * s * (1 + input * (1 - s))
 
 
-op("silu(input) -> out", meta=_F, namespace=_NN, method=False, expr=lambda input: input * m.sigmoid(input),
+op("silu(input) -> out", meta=_F, namespace=_NN, method=False, recompute=True, expr=lambda input: input * m.sigmoid(input),
    dinput=_silu_grad,
    fast_grads=lambda g, input: (functions["silu_backward"](g, input),),
    doc=doc(_F, "input * sigmoid(input), also called swish.",
@@ -115,13 +115,13 @@ def _gelu_tanh_grad(g: Any, input: Any) -> Any:
     return g * (0.5 * (1 + t) + 0.5 * input * (1 - t * t) * (k * (1 + 3 * c * square)))
 
 
-op("gelu_erf(input) -> out", meta=_F, namespace=None, expr=lambda input: 0.5 * input * m.erfc(-input * math.sqrt(0.5)),
+op("gelu_erf(input) -> out", meta=_F, namespace=None, recompute=True, expr=lambda input: 0.5 * input * m.erfc(-input * math.sqrt(0.5)),
    dinput=_gelu_erf_grad,
    fast_grads=lambda g, input: (functions["gelu_erf_backward"](g, input),),
    doc=doc(_F, "input times the normal distribution function; the exact kernel of `gelu`.",
            "mg.nn.functional.gelu(mg.tensor([-1., 2.])) -> tensor([-0.1587,  1.9545])"))
 
-op("gelu_tanh(input) -> out", meta=_F, namespace=None, dinput=_gelu_tanh_grad,
+op("gelu_tanh(input) -> out", meta=_F, namespace=None, recompute=True, dinput=_gelu_tanh_grad,
    expr=lambda input: 0.5 * input * (1 + m.tanh(math.sqrt(2 / math.pi) * (input + 0.044715 * input * input * input))),
    fast_grads=lambda g, input: (functions["gelu_tanh_backward"](g, input),),
    doc=doc(_F, "The tanh approximation of `gelu`.",
