@@ -52,7 +52,7 @@ class ForwardBlock {
     b.columns([&](int64_t c, int64_t cols, int64_t nk) {
       const ScoreBlock<T> s{st_ + c, ld_, nk, cols, b.diagonal() + (b.triangle ? c : 0),
                             mask_.keep() == nullptr ? nullptr : mask_.keep() + c};
-      if (!b.triangle) mask_.add(s);
+      if (!b.triangle) mask_.apply(s);
       shrinks |= fns.softmax(s, top_ + c, sum_ + c, shrink_ + c);
     });
     if (started_ && shrinks) fns.scale_rows(out_, p_.values, nq_, p_.values, shrink_);

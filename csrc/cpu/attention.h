@@ -121,7 +121,7 @@ class Room {
   T* at_;
 };
 
-// Bias of a mask over one pair of blocks, and dropout factors.
+// A mask over one pair of blocks, and dropout factors.
 template <class T>
 class BlockMask {
  public:
@@ -131,17 +131,21 @@ class BlockMask {
   }
   // False when the mask hides every key of the block from every query: nothing to do then.
   bool load(const BlockPair<T>& b);
-  void add(const ScoreBlock<T>& s) const;  // the mask, to scores
+  void apply(const ScoreBlock<T>& s) const;  // the mask, to scores
   const T* keep() const { return keep_; }
 
  private:
-  bool stage_row(int64_t query, int64_t k0, int64_t nk, T* dst) const;
+  enum class Kind { Nothing, Bits, PerKey, Full };
+  bool load_bits(const BlockPair<T>& b);
+  bool load_bias(const BlockPair<T>& b);
   void load_keep(const BlockPair<T>& b);
 
   const AttentionProblem& p_;
   int64_t head_, ld_ = 0;
   const char* mask_ = nullptr;
+  Kind kind_ = Kind::Nothing;
   T *rows_ = nullptr, *bias_ = nullptr, *keep_ = nullptr;
+  uint64_t seen_[kKeyBlock];  // bit i: query i of the block sees the key
 };
 
 // st = scale K q^T of a pair of blocks, masked; q_T is the transposed block of queries.

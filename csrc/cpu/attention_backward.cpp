@@ -90,7 +90,7 @@ class BackwardBlock {
       block_product(nk, cols, p_.values, T(1), Strided<T>{v.data, v.ld, 1}, RowBlock<T>{g_T_ + c, ld_}, dp_ + c, ld_, false);
       const ScoreBlock<T> s{st_ + c, ld_, nk, cols, b.diagonal() + (b.triangle ? c : 0),
                             mask_.keep() == nullptr ? nullptr : mask_.keep() + c};
-      if (!b.triangle) mask_.add(s);
+      if (!b.triangle) mask_.apply(s);
       attention_fns<T>().gradient(s, dp_ + c, lse_ + c, delta_ + c);
     });
     add_products(b, k);

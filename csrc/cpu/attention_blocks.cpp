@@ -2,7 +2,7 @@
 #include "attention.h"
 
 #include <cmath>
-#include <limits>
+#include <cstring>
 
 #include "../core/layout.h"
 #include "isa.h"
@@ -128,46 +128,89 @@ BlockMask<T>::BlockMask(const AttentionProblem& p, int64_t head, Room<T>& room) 
   if (p.dropout > 0) keep_ = room.take(kQueryBlock * kKeyBlock);
 }
 
-// The bias of one query for keys [k0, k0 + nk). False when it is -inf throughout.
-template <class T>
-bool BlockMask<T>::stage_row(int64_t query, int64_t k0, int64_t nk, T* dst) const {
-  constexpr T kHidden = -std::numeric_limits<T>::infinity();
-  const Operand& m = p_.mask;
-  const int64_t item = itemsize(m.dtype);
-  const char* src = mask_ + (query * m.row + k0 * m.col) * item;
-  bool some = false;
-  if (m.dtype == DType::Bool) {
-    for (int64_t i = 0; i < nk; ++i) {
-      const bool seen = src[i * m.col] != 0;
-      dst[i] = seen ? T(0) : kHidden;
-      some |= seen;
+// Which of n <= 64 bools are true.
+static uint64_t pack_bools(const char* src, int64_t step, int64_t n) {
+  uint64_t word = 0;
+  int64_t i = 0;
+  if (step == 1)
+    for (; i + 8 <= n; i += 8) {
+      uint64_t bytes;
+      std::memcpy(&bytes, src + i, 8);
+      bytes |= bytes >> 4;  // any nonzero byte is true
+      bytes |= bytes >> 2;
+      bytes = (bytes | bytes >> 1) & 0x0101010101010101u;
+      word |= bytes * 0x0102040810204080u >> 56 << i;  // gathers the eight bits in the top byte
     }
-    return some;
+  for (; i < n; ++i) word |= uint64_t(src[i * step] != 0) << i;
+  return word;
+}
+
+// Transposes a 64 x 64 matrix of bits by exchanging ever smaller off-diagonal blocks.
+static void transpose_bits(uint64_t (&rows)[64]) {
+  uint64_t low = 0x00000000ffffffffu;
+  for (int h = 32; h != 0; h /= 2, low ^= low << h)
+    for (int i = 0; i < 64; i = ((i | h) + 1) & ~h) {
+      const uint64_t swap = (rows[i] >> h ^ rows[i | h]) & low;
+      rows[i] ^= swap << h;
+      rows[i | h] ^= swap;
+    }
+}
+
+template <class T>
+bool BlockMask<T>::load_bits(const BlockPair<T>& b) {
+  static_assert(kQueryBlock == 64 && kKeyBlock == 64);
+  const uint64_t whole = ~uint64_t(0) >> (64 - b.nk);
+  const char* src = mask_ + b.q0 * p_.mask.row + b.k0 * p_.mask.col;
+  uint64_t some = 0, all = whole;
+  std::fill(seen_, seen_ + 64, 0);
+  for (int64_t i = 0; i < b.nq; ++i) {
+    seen_[i] = p_.mask.row == 0 && i > 0 ? seen_[0] : pack_bools(src + i * p_.mask.row, p_.mask.col, b.nk);
+    some |= seen_[i];
+    all &= seen_[i];
   }
-  stage_fn(dtype_of<T>(), m.dtype)(reinterpret_cast<char*>(dst), sizeof(T), src, m.col * item, nk);
-  for (int64_t i = 0; i < nk; ++i) some |= dst[i] != kHidden;
-  return some;
+  kind_ = all == whole ? Kind::Nothing : Kind::Bits;
+  if (some != 0 && kind_ == Kind::Bits) transpose_bits(seen_);
+  return some != 0;
+}
+
+template <class T>
+bool BlockMask<T>::load_bias(const BlockPair<T>& b) {
+  const AttentionFns<T>& fns = attention_fns<T>();
+  const Operand& m = p_.mask;
+  const int64_t item = itemsize(m.dtype), rows = m.row == 0 ? 1 : b.nq;
+  const char* src = mask_ + (b.q0 * m.row + b.k0 * m.col) * item;
+  Strided<T> from{reinterpret_cast<const T*>(src), m.row, m.col};
+  if (m.dtype != dtype_of<T>() || rows == 1) {
+    for (int64_t i = 0; i < rows; ++i)
+      stage_fn(dtype_of<T>(), m.dtype)(reinterpret_cast<char*>(rows_ + i * kKeyBlock), sizeof(T), src + i * m.row * item,
+                                       m.col * item, b.nk);
+    from = {rows_, kKeyBlock, 1};
+  }
+  int holds;
+  if (m.row == 0) {
+    holds = fns.bias_kinds(rows_, kKeyBlock, 1, b.nk);
+  } else {
+    fns.transpose(b.nq, b.nk, from, bias_);
+    holds = fns.bias_kinds(bias_, b.ld, b.nk, b.nq);
+  }
+  kind_ = (holds & 2) == 0 ? Kind::Nothing : m.row == 0 ? Kind::PerKey : Kind::Full;
+  return (holds & 1) != 0;
 }
 
 template <class T>
 bool BlockMask<T>::load(const BlockPair<T>& b) {
   ld_ = b.ld;
-  bool some = mask_ == nullptr;
-  if (mask_ != nullptr && p_.mask.row == 0) {
-    some = stage_row(0, b.k0, b.nk, rows_);
-  } else if (mask_ != nullptr) {
-    for (int64_t i = 0; i < b.nq; ++i) some |= stage_row(b.q0 + i, b.k0, b.nk, rows_ + i * kKeyBlock);
-    if (some) attention_fns<T>().transpose(b.nq, b.nk, Strided<T>{rows_, kKeyBlock, 1}, bias_);
-  }
-  if (some && keep_ != nullptr) load_keep(b);
-  return some;
+  if (mask_ != nullptr && !(p_.mask.dtype == DType::Bool ? load_bits(b) : load_bias(b))) return false;
+  if (keep_ != nullptr) load_keep(b);
+  return true;
 }
 
 template <class T>
-void BlockMask<T>::add(const ScoreBlock<T>& s) const {
-  if (mask_ == nullptr) return;
-  if (p_.mask.row == 0) attention_fns<T>().add_bias(s, rows_, 1, false);
-  else attention_fns<T>().add_bias(s, bias_, ld_, true);
+void BlockMask<T>::apply(const ScoreBlock<T>& s) const {
+  const AttentionFns<T>& fns = attention_fns<T>();
+  if (kind_ == Kind::Bits) fns.hide(s, seen_);
+  if (kind_ == Kind::PerKey) fns.add_bias(s, rows_, 1, false);
+  if (kind_ == Kind::Full) fns.add_bias(s, bias_, ld_, true);
 }
 
 // A weight is kept when its 32-bit number is below this.

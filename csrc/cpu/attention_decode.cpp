@@ -15,7 +15,7 @@ namespace mg::cpu {
 
 namespace {
 
-constexpr int64_t kMostQueries = 6;    // from here on the tiles win
+constexpr int64_t kMostQueries = 3;    // from here on the tiles win
 constexpr int64_t kDecodeKeys = 128;   // scores of one step: stay in L1 with their keys for the next query of the group
 constexpr int64_t kPartKeys = 1024, kParts = 16;
 

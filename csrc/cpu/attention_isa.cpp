@@ -39,6 +39,40 @@ MG_INL void hide_keys(const ScoreBlock<T>& b, int64_t c) {
 }
 
 template <class T>
+MG_INL typename Vec<T>::I lane_bits() {
+  constexpr int64_t wide[8] = {1, 2, 4, 8, 16, 32, 64, 128};
+  constexpr int32_t narrow[16] = {1,      2,      4,      8,      1 << 4,  1 << 5,  1 << 6,  1 << 7,
+                                  1 << 8, 1 << 9, 1 << 10, 1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15};
+  if constexpr (sizeof(T) == 8) return Vec<T>::I::load(wide);
+  else return Vec<T>::I::load(narrow);
+}
+
+template <class T>
+void hide(const ScoreBlock<T>& b, const uint64_t* seen) {
+  using I = typename Vec<T>::I;
+  const I lanes = lane_bits<T>();
+  for (int64_t k = 0; k < b.nk; ++k)
+    for (int64_t c = 0; c < b.cols; c += Vec<T>::size) {
+      T* p = b.st + k * b.ld + c;
+      const I word = I(IntLane<T>(uint32_t(seen[k] >> c)));
+      select((word & lanes) != I(0), Vec<T>::load(p), Vec<T>(kLowest<T>)).store(p);
+    }
+}
+
+template <class T>
+int bias_kinds(const T* bias, int64_t ld, int64_t nk, int64_t n) {
+  Vec<T> open = T(0), other = T(0);
+  const Vec<T> one = T(1), zero = T(0);
+  for (int64_t k = 0; k < nk; ++k)
+    each<T>(n, [&](int64_t i, int lanes) MG_LAMBDA {
+      const Vec<T> x = get(bias + k * ld + i, lanes);
+      open = open + keep(select(x != Vec<T>(kLowest<T>), one, zero), lanes, T(0));
+      other = other + select(x != zero, one, zero);
+    });
+  return int(hsum(open) > 0) | int(hsum(other) > 0) << 1;
+}
+
+template <class T>
 void add_bias(const ScoreBlock<T>& b, const T* bias, int64_t rs, bool per_column) {
   for (int64_t k = 0; k < b.nk; ++k, bias += rs) {
     T* row = b.st + k * b.ld;
@@ -289,7 +323,7 @@ void transpose_rows(int64_t n, int64_t width, Strided<S> rows, T* dst) {
 
 template <class T>
 static constexpr AttentionFns<T> fns() {
-  return {Vec<T>::size,    block_product<T>, transpose_rows<T, T>, add_bias<T>, softmax_step<T>,
+  return {Vec<T>::size,    block_product<T>, transpose_rows<T, T>, hide<T>, bias_kinds<T>, add_bias<T>, softmax_step<T>,
           gradient_step<T>, keep_factors<T>,  scale_rows<T>,        row_dots<T>, add_to<T>,
           decode<T, T>};
 }

@@ -53,6 +53,10 @@ struct AttentionFns {
   void (*product)(const BlockProduct<T>& p);
   // dst[column][row] of n rows of `width` numbers, rows padded with zeros to whole vectors.
   void (*transpose)(int64_t n, int64_t width, Strided<T> rows, T* dst);
+  // st becomes -inf where bit `column` of seen[k] is not set.
+  void (*hide)(const ScoreBlock<T>& b, const uint64_t* seen);
+  // What the n columns of a bias hold: bit 0: something but -inf, bit 1: something but 0.
+  int (*bias_kinds)(const T* bias, int64_t ld, int64_t nk, int64_t n);
   // st += bias; row k of bias starts at bias + k * rs, one number per column (per_column) or one for all.
   void (*add_bias)(const ScoreBlock<T>& b, const T* bias, int64_t rs, bool per_column);
   // One step of the online softmax: st becomes exp(st - top) (times keep), top and sum are brought up to date, and
