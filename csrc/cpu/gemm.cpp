@@ -4,6 +4,8 @@
 // thread, A unpacked); skinny (few rows: B is read in place; few columns: A is read in place); blocked (gemm_blocked.h).
 #include "gemm.h"
 
+#include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <new>
 #include <type_traits>
@@ -68,7 +70,7 @@ void* scratch_bytes(ScratchSlot slot, size_t bytes) {
 
 namespace {
 
-constexpr int64_t kSmallFma = 64 * 1024, kDotRows = 8, kNarrow = 4, kInPlaceRows = 8;
+constexpr int64_t kSmallFma = 64 * 1024, kDotRows = 8, kNarrow = 4;
 
 template <class S, class T>
 const PackedTable<S, T>& packed_table() {
@@ -198,7 +200,7 @@ bool gemm_short(const Problem<T, T>& p) {
   const GemmTable<T>& g = gemm_table<T>();
   const bool small = p.fma() <= kSmallFma;
   if ((p.m <= (p.b_rows() ? 4 : kDotRows) || p.n <= 4) && gemm_stream(p)) return true;
-  if (small || (p.m <= kInPlaceRows && p.b_rows())) {
+  if (small || (p.m <= (p.far ? 8 : 16) && p.b_rows())) {
     over_k(p, [&](const Problem<T, T>& part) { unpacked_block(part, !small); });
     return true;
   }
@@ -218,6 +220,24 @@ void gemm(int64_t m, int64_t n, int64_t k, Strided<S> a, Strided<S> b, T* c, int
     if (gemm_short(p)) return;
   Blocked<S, T>(packed_table<S, T>()).run(p);
 }
+
+template <class T>
+static double rate() {
+  const int64_t chunks = 4 * get_num_threads();
+  std::atomic<int64_t> count;
+  double best = 0;
+  for (int trial = 0; trial < 7; ++trial) {
+    count = 0;
+    const auto start = std::chrono::steady_clock::now();
+    parallel_chunks(chunks, [&](int64_t) {
+      alignas(64) T sink[64 / sizeof(T)] = {};
+      count += gemm_table<T>().multiply_adds(40000, sink);
+    });
+    best = std::max(best, 2 * double(count) / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  return best;
+}
+double fma_rate(bool float64) { return float64 ? rate<double>() : rate<float>(); }
 
 template void gemm(int64_t, int64_t, int64_t, Strided<float>, Strided<float>, float*, int64_t, const Epilogue<float>&);
 template void gemm(int64_t, int64_t, int64_t, Strided<double>, Strided<double>, double*, int64_t,

@@ -22,6 +22,9 @@ void gemm(int64_t m, int64_t n, int64_t k, Strided<S> a, Strided<S> b, T* c, int
 template <class T>
 void gemm_int(int64_t m, int64_t n, int64_t k, Strided<T> a, Strided<T> b, T* c);
 
+// Multiply-adds per second, counted as two operations, of independent vectors on all threads: the limit of gemm().
+double fma_rate(bool float64);
+
 // Per-thread memory that grows and is reused; a slot's pointer stays valid until the same thread asks for that slot
 // again.
 enum class ScratchSlot { PackA, PackB, Vector, Tile, Image, Count };

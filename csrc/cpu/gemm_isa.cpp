@@ -140,6 +140,25 @@ static void axpys(int64_t n, int64_t k, const T* x, int64_t incx, const T* b, in
   }
 }
 
+// n rounds of kMr * kNv independent multiply-adds of vectors: what the processor can do at most.
+template <class T>
+static int64_t multiply_adds(int64_t n, T* sink) {
+  Vec<T> acc[kMr * kNv];
+#pragma GCC unroll 24
+  for (int j = 0; j < kMr * kNv; ++j) acc[j] = Vec<T>(T(0));
+  for (int64_t i = 0; i < n; ++i) {
+    asm volatile("" ::: "memory");  // the round is done again
+    const Vec<T> x = Vec<T>::load(sink);
+#pragma GCC unroll 24
+    for (int j = 0; j < kMr * kNv; ++j) acc[j] = fma(x, x, acc[j]);
+  }
+  Vec<T> sum(T(0));
+#pragma GCC unroll 24
+  for (int j = 0; j < kMr * kNv; ++j) sum = sum + acc[j];
+  sum.store(sink);
+  return n * kMr * kNv * Vec<T>::size;
+}
+
 template <class S, class T>
 static constexpr PackedTable<S, T> blocked(decltype(PackedTable<S, T>::skinny) skinny = nullptr) {
   return {kMr, kNv * Vec<T>::size, Vec<T>::size, 1, 0, pack_a<S, T>, pack_b<S, T>, packed<T>, skinny};
@@ -148,7 +167,7 @@ template <class T>
 static constexpr GemmTable<T> table() {
   return {kMr,       kNv * Vec<T>::size, Vec<T>::size, {pack_a<T, T>, pack_b<T, T>},
           packed<T>, direct<T, false>,   direct<T, true>, dots<T>, axpys<T>,
-          blocked<T, T>(skinny<T>)};
+          blocked<T, T>(skinny<T>), multiply_adds<T>};
 }
 
 extern constinit const GemmTables gemm_table = {table<float>(), table<double>(), blocked<half, float>(),

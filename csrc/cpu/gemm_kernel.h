@@ -60,30 +60,40 @@ MG_INL Vec<T> times_plus(Vec<T> a, Vec<T> b, Vec<T> c) {
     return a * b + c;
 }
 
-template <class T, int MR, int NV>
-MG_INL void write_tile(const Vec<T> (&acc)[MR][NV], const TileArgs<T>& t) {
+enum class Addend { None, Rows, Column };
+
+template <Addend Kind, class T, int MR, int NV>
+MG_INL void write_rows(const Vec<T> (&acc)[MR][NV], const TileArgs<T>& t) {
+  constexpr int W = Vec<T>::size;
   const Vec<T> alpha(t.alpha), beta(t.beta);
-  const bool full = t.last == Vec<T>::size;
+  const bool full = t.last == W;
+  const int64_t ldc = t.ldc, add_rs = t.add_rs;
+  T* c = t.c;
+  const T* d = t.add;
 #pragma GCC unroll 8
-  for (int i = 0; i < MR; ++i) {
+  for (int i = 0; i < MR; ++i, c += ldc, d += add_rs) {
 #pragma GCC unroll 4
     for (int j = 0; j < NV; ++j) {
-      T* c = t.c + i * t.ldc + j * Vec<T>::size;
       Vec<T> v = acc[i][j] * alpha;
-      const T* d = t.add == nullptr ? nullptr : t.add + i * t.add_rs + j * Vec<T>::size * t.add_cs;
-      if (d != nullptr && t.add_cs == 0) {
-        v = times_plus(beta, Vec<T>(*d), v);
-        d = nullptr;
-      }
+      if constexpr (Kind == Addend::Column) v = times_plus(beta, Vec<T>(*d), v);
       if (j + 1 < NV || full) {
-        if (d != nullptr) v = times_plus(beta, Vec<T>::load(d), v);
-        v.store(c);
+        if constexpr (Kind == Addend::Rows) v = times_plus(beta, Vec<T>::load(d + j * W), v);
+        v.store(c + j * W);
       } else {
-        if (d != nullptr) v = times_plus(beta, Vec<T>::load(d, t.last), v);
-        v.store(c, t.last);
+        if constexpr (Kind == Addend::Rows) v = times_plus(beta, Vec<T>::load(d + j * W, t.last), v);
+        v.store(c + j * W, t.last);
       }
     }
   }
+}
+template <class T, int MR, int NV>
+MG_INL void write_tile(const Vec<T> (&acc)[MR][NV], const TileArgs<T>& t) {
+  if (t.add == nullptr)
+    write_rows<Addend::None>(acc, t);
+  else if (t.add_cs != 0)
+    write_rows<Addend::Rows>(acc, t);
+  else
+    write_rows<Addend::Column>(acc, t);
 }
 
 // Packed: A is a panel [k][kMr] (strides known to the compiler), B one [k][ldb]. Copying: so is A, but B is read where it
@@ -109,6 +119,11 @@ void tile(int64_t k, const TileArgs<T>& t) {
   for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 4
     for (int j = 0; j < NV; ++j) acc[i][j] = Vec<T>(T(0));
+  if (Kind == Tile::Packed && t.add != nullptr)  // far away when k is cut into blocks: ask for it before the loop
+#pragma GCC unroll 8
+    for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; ++j) __builtin_prefetch(t.add + i * t.add_rs + j * W);
   const T *a = t.a, *b = t.b;
   T* copy = t.copy;
   const bool cut = Kind == Tile::Partial || (copying && t.last != W);

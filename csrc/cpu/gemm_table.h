@@ -96,6 +96,8 @@ struct GemmTable {
   // y[n] = x[k] B[k, n] for B with unit column stride: streams rows of B.
   void (*axpys)(int64_t n, int64_t k, const T* x, int64_t incx, const T* b, int64_t ldb, T* y, const Epilogue<T>& e);
   PackedTable<T, T> blocked;
+  // Does n rounds of independent multiply-adds on the `lanes` numbers at sink and returns how many: for benchmarks.
+  int64_t (*multiply_adds)(int64_t n, T* sink);
 };
 
 struct GemmTables {

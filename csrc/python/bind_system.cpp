@@ -8,6 +8,7 @@
 #include "../core/parallel.h"
 #include "../core/random.h"
 #include "../cpu/copy.h"
+#include "../cpu/gemm.h"
 #include "../cpu/isa.h"
 #include "py.h"
 
@@ -73,6 +74,7 @@ void bind_system(py::module_& m) {
     return py::reinterpret_steal<py::object>(wrap_dtype(p.result()));
   });
   m.def("cpu_isa", [] { return std::string(cpu::isa_name(cpu::isa())); });
+  m.def("fma_rate", &cpu::fma_rate, py::arg("float64") = false, "Operations per second of independent multiply-adds, all threads.");
   m.def("empty_cache", &empty_cache);
   m.def("set_memory_limit", [](py::object bytes) { set_memory_limit(bytes.is_none() ? SIZE_MAX : bytes.cast<size_t>()); },
         py::arg("bytes"), "Soft limit of live tensor bytes; None removes it.");
