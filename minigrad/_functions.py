@@ -16,7 +16,8 @@ __all__ = [
     "binary_cross_entropy_with_logits", "channel_shuffle", "convolution", "cosine_embedding_loss",
     "cosine_similarity", "ctc_loss", "detach",
     "detach_", "dropout", "dropout_", "embedding", "embedding_bag", "feature_alpha_dropout", "feature_alpha_dropout_", "feature_dropout",
-    "feature_dropout_", "frombuffer", "get_device", "grid_sampler", "group_norm", "hinge_embedding_loss", "index_put_", "instance_norm",
+    "feature_dropout_", "from_file", "frombuffer", "get_device", "grid_sampler",
+    "group_norm", "hinge_embedding_loss", "index_put_", "instance_norm",
     "is_inference", "is_nonzero", "is_same_size", "is_signed", "kl_div", "margin_ranking_loss", "norm_except_dim", "pairwise_distance",
     "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "range", "rrelu", "rrelu_", "triplet_margin_loss", "unsafe_split_with_sizes",
 ]  # fmt: skip
@@ -110,6 +111,36 @@ def as_strided_(input: Tensor, size: Any, stride: Any, storage_offset: int | Non
 def unsafe_split_with_sizes(input: Tensor, split_sizes: Any, dim: int = 0) -> tuple:
     """`input.split(split_sizes, dim)`."""
     return input.split(list(split_sizes), dim)
+
+
+def from_file(filename: str, shared: bool | None = False, size: int | None = 0, *, dtype: Any = None, **options: Any) -> Tensor:
+    """A one-dimensional tensor of `size` elements whose memory is the mapped file.
+
+    Args:
+        shared: writes go to the file, which is made or grown when too short; False: they stay in this process.
+    Raises:
+        RuntimeError: the file can't be opened, or is too short and not shared.
+    """
+    import mmap
+    import os
+
+    kind = dtype or _core.get_default_dtype()
+    wanted = int(size or 0) * kind.itemsize
+    try:
+        file = os.open(filename, os.O_RDWR | os.O_CREAT if shared else os.O_RDONLY, 0o666)
+    except OSError as error:
+        raise RuntimeError(f"from_file: unable to open file <{filename}>: {error.strerror}") from error
+    try:
+        if os.fstat(file).st_size < wanted:
+            if not shared:
+                raise RuntimeError(f"from_file: file <{filename}> is too short: got {os.fstat(file).st_size} bytes, expected {wanted}")
+            os.truncate(file, wanted)
+        if wanted == 0:
+            return _core.tensor([], dtype=kind, **options)
+        mapped = mmap.mmap(file, wanted, access=mmap.ACCESS_WRITE if shared else mmap.ACCESS_COPY)
+    finally:
+        os.close(file)
+    return frombuffer(mapped, dtype=kind, **options)
 
 
 def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:

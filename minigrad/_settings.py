@@ -11,15 +11,15 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from minigrad import _core
+from minigrad import _core, _tensor
 
 __all__ = [
     "Event", "Stream", "are_deterministic_algorithms_enabled", "compile", "cond", "compiled_with_cxx11_abi", "get_default_device",
     "get_deterministic_debug_mode", "get_device_module", "get_file_path", "get_float32_matmul_precision", "get_num_interop_threads",
-    "has_lapack", "has_mkl", "has_openmp", "init_num_threads", "is_anomaly_check_nan_enabled", "is_anomaly_enabled",
+    "get_printoptions", "has_lapack", "has_mkl", "has_openmp", "init_num_threads", "is_anomaly_check_nan_enabled", "is_anomaly_enabled",
     "is_deterministic_algorithms_warn_only_enabled", "is_distributed", "is_storage", "is_vulkan_available", "is_warn_always_enabled",
     "set_anomaly_enabled", "set_default_device", "set_default_tensor_type", "set_deterministic_debug_mode", "set_float32_matmul_precision",
-    "set_flush_denormal", "set_num_interop_threads", "set_warn_always", "typename", "use_deterministic_algorithms",
+    "set_flush_denormal", "set_num_interop_threads", "set_printoptions", "set_warn_always", "typename", "use_deterministic_algorithms",
 ]  # fmt: skip
 
 has_lapack, has_mkl, has_openmp = True, False, False
@@ -253,6 +253,20 @@ def set_anomaly_enabled(mode: bool, check_nan: bool = True) -> None:
     set_detect_anomaly(mode)
 
 
+def set_printoptions(**options: Any) -> None:
+    """See `minigrad.printing.set_printoptions`."""
+    from minigrad import printing
+
+    printing.set_printoptions(**options)
+
+
+def get_printoptions() -> dict[str, Any]:
+    """The print options in force."""
+    from minigrad import printing
+
+    return printing.get_printoptions()
+
+
 # --- small things ------------------------------------------------------------------------------------------------------
 def typename(obj: Any, /) -> str:
     """'torch.FloatTensor' of a tensor, 'package.module.Class' of anything else."""
@@ -260,6 +274,8 @@ def typename(obj: Any, /) -> str:
         return obj.type()
     kind = obj if hasattr(obj, "__qualname__") else type(obj)
     module = getattr(kind, "__module__", "") or ""
+    if module.startswith("minigrad."):  # torch's under minigrad.compat
+        module = _tensor.TYPE_PREFIX + module.removeprefix("minigrad.")
     return kind.__qualname__ if module in ("", "builtins") else f"{module}.{kind.__qualname__}"
 
 

@@ -46,6 +46,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
         data: tensor, array, nested lists, number.
         dtype, device: wanted type and place; None keeps those of `data`.
     """
+    data = getattr(data, "_bytes", data)  # of a storage
     if isinstance(data, Tensor):
         return data.to(dtype=dtype, device=device)
     if hasattr(data, "__array_interface__") and not isinstance(data, (list, tuple)):
@@ -57,7 +58,12 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 
 
 def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False) -> Tensor:
-    """`as_tensor` with the Array API's `copy` switch: True always copies, False raises when it would have to."""
+    """`as_tensor` with the Array API's `copy` switch: True always copies, False raises when it would have to.
+
+    The result has no history of its argument unless `requires_grad`.
+    """
+    if isinstance(obj, Tensor) and not requires_grad:
+        obj = obj.detach()
     if copy:
         out = _core.tensor(obj, dtype=dtype, device=device)
     else:
@@ -115,20 +121,6 @@ def tensor_iter(self: Tensor) -> Iterator[Tensor]:
     if self.dim() == 0:
         raise TypeError("iteration over a 0-d tensor")
     return iter([self[k] for k in range(len(self))])
-
-
-def set_printoptions(**options: Any) -> None:
-    """See `minigrad.printing.set_printoptions`."""
-    from minigrad import printing
-
-    printing.set_printoptions(**options)
-
-
-def get_printoptions() -> dict[str, Any]:
-    """The print options in force."""
-    from minigrad import printing
-
-    return printing.get_printoptions()
 
 
 # --- conversion --------------------------------------------------------------------------------------------------------
@@ -228,11 +220,11 @@ def _numpy(self: Tensor, *, force: bool = False) -> Any:
     Args:
         force: detach and copy to the CPU first where that is needed.
     Raises:
-        RuntimeError: the tensor requires grad. TypeError: bfloat16, or not on the CPU.
+        RuntimeError: the tensor requires grad, and grad mode is on. TypeError: bfloat16, or not on the CPU.
     """
     import numpy as np
 
-    if self.requires_grad and not force:
+    if self.requires_grad and not force and _core.is_grad_enabled():
         raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
     source = self.detach().to("cpu") if force else self
     return np.asarray(_Exporter(source))

@@ -123,6 +123,24 @@ def _refine_names(self: Tensor, *names: Any) -> Tensor:
     raise NotImplementedError("Tensor.refine_names: minigrad has no named dimensions")
 
 
+def _dim_order(self: Tensor, *, ambiguity_check: bool | list = False) -> tuple[int, ...]:
+    """The dimensions from the outermost to the innermost in memory.
+
+    Args:
+        ambiguity_check: True: raise unless only one order fits; a list of memory formats: raise unless one of them fits.
+    Raises:
+        RuntimeError: the check failed.
+    """
+    order = sorted(range(self.dim()), key=lambda d: -self.stride(d))
+    if isinstance(ambiguity_check, list):
+        clear = any(self.is_contiguous(memory_format=f) for f in ambiguity_check)
+    else:
+        clear = not ambiguity_check or (self.numel() > 0 and all(n > 1 for n in self.shape) and len(set(self.stride())) == self.dim())
+    if not clear:
+        raise RuntimeError("The tensor does not have unique dim order, or cannot map to exact one of the given memory formats.")
+    return tuple(order)
+
+
 METHODS: dict[str, Callable[..., Any]] = {
     "as_subclass": _as_subclass, "apply_": _apply_, "map_": _map_, "new": _new, "pin_memory": _pin_memory, "module_load": _module_load,
     "is_nonzero": _is_nonzero, "split": _split, "is_set_to": _is_set_to, "refine_names": _refine_names,
@@ -132,7 +150,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "has_names": lambda self: False,
     "record_stream": lambda self, stream: None,
     "unsafe_split_with_sizes": lambda self, split_sizes, dim=0: self.split(list(split_sizes), dim),
-    "dim_order": lambda self, **kwargs: tuple(sorted(range(self.dim()), key=lambda d: -self.stride(d))),
+    "dim_order": _dim_order,
     "__array_wrap__": lambda self, array, *args: _core.from_numpy(array) if getattr(array, "ndim", 0) else _core.tensor(array),
     "__nonzero__": lambda self: bool(self), "__long__": lambda self: int(self), "__div__": lambda self, other: self / other,
 }  # fmt: skip

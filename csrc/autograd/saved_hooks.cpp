@@ -9,11 +9,11 @@ constinit thread_local SavedHooks* active_saved_hooks = nullptr;
 
 static OpRef cast_op{"_to_dtype"};
 
-std::shared_ptr<void> pack_one(SavedHooks& hooks, const Tensor& t) {
+// The hook is given an input as it is (hooks look for parameters), an output without its history, which is not made yet.
+std::shared_ptr<void> pack_one(SavedHooks& hooks, const Tensor& t, bool output) {
   GradModeGuard off(false);
-  const Tensor bare = alias(*t);
   const uint32_t version = t->storage->version;
-  std::shared_ptr<void> made = hooks.pack(bare);
+  std::shared_ptr<void> made = hooks.pack(output ? alias(*t) : t);
   MG_CHECK(t->storage->version == version, Runtime,
            "saved_tensors_hooks: A saved tensor pack hook is modifying its input in place. Tensors provided as input to pack hook can "
            "not be modified by in-place operations as this can lead to unexpected side-effects. Try clone() in the hook.");
@@ -24,7 +24,7 @@ void pack_saved(OpNode& node) {
   auto packed = std::make_shared<PackedSaved>();
   packed->hooks = active_saved_hooks->shared_from_this();
   auto add = [&](const Tensor& t, int index, int item, bool output) {
-    packed->items.push_back({index, item, output, t.dtype(), t.sizes(), pack_one(*packed->hooks, t)});
+    packed->items.push_back({index, item, output, t.dtype(), t.sizes(), pack_one(*packed->hooks, t, output)});
   };
   auto plain = [](TensorImpl* t) { return t != nullptr && !t->dataless; };  // batches of a function transform stay as they are
   for (int k = 0; k < node.args.size(); ++k) {

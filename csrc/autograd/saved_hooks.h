@@ -34,7 +34,7 @@ struct PackedSaved {
 };
 
 void pack_saved(OpNode& node);
-std::shared_ptr<void> pack_one(SavedHooks& hooks, const Tensor& t);  // raises when the hook writes into its argument
+std::shared_ptr<void> pack_one(SavedHooks& hooks, const Tensor& t, bool output);  // raises when the hook writes into its argument
 
 // Fills the slots of a packed node while it lives; nothing to do for a plain node.
 struct Unpacked {

@@ -88,7 +88,7 @@ SavedVariable save_variable(py::object t, int output, const std::string& label) 
   s.label = label;
   if (active_saved_hooks != nullptr && !x->dataless) {
     s.hooks = active_saved_hooks->shared_from_this();
-    s.packed = pack_one(*s.hooks, x);
+    s.packed = pack_one(*s.hooks, x, output >= 0);
     if (output < 0 && needs_grad(*x)) s.edge = gradient_edge(*x);
   } else {
     s.tensor = output >= 0 ? alias(*x) : x;

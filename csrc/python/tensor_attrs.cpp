@@ -19,7 +19,12 @@ PyObject* get_device(PyObject* o, void*) { return guarded([&] { return wrap_devi
 PyObject* get_ndim(PyObject* o, void*) { return PyLong_FromLong(self_of(o).dim()); }
 PyObject* get_itemsize(PyObject* o, void*) { return PyLong_FromLongLong(itemsize(self_of(o).dtype)); }
 PyObject* get_nbytes(PyObject* o, void*) { return PyLong_FromLongLong(self_of(o).nbytes()); }
-PyObject* get_version(PyObject* o, void*) { return PyLong_FromUnsignedLong(self_of(o).storage->version); }
+PyObject* get_version(PyObject* o, void*) {
+  return guarded([&] {
+    MG_CHECK(!self_of(o).inference, Runtime, "Inference tensors do not track version counter.");
+    return PyLong_FromUnsignedLong(self_of(o).storage->version);
+  });
+}
 PyObject* get_requires_grad(PyObject* o, void*) { return PyBool_FromLong(needs_grad(self_of(o))); }
 PyObject* get_false(PyObject*, void*) { Py_RETURN_FALSE; }
 PyObject* get_is_cuda(PyObject* o, void*) { return PyBool_FromLong(self_of(o).device.type == DeviceType::CUDA); }

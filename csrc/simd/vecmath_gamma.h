@@ -55,6 +55,7 @@ MG_INL Vec<double> lgamma_float_accuracy(Vec<double> x) {
   const V other = V(1.1447298858494001741) - log(abs(sincos_pi(x).s)) - r;  // log(pi) - log|sin(pi x)| - lgamma(1 - x)
   r = select(reflect, other, r);
   r = select(reflect & (rint(x) == x), inf, r);
+  r = select((x == one) | (x == V(2.0)), V(0.0), r);
   return select(abs(x) == inf, inf, r);
 }
 MG_INL Vec<double> digamma_float_accuracy(Vec<double> x) {

@@ -6,13 +6,15 @@ from collections import namedtuple
 
 
 def returned(op: str, *fields: str) -> type:
-    """Class of an op's several results: a named tuple that prints as `minigrad.return_types.<op>(...)`."""
+    """Class of an op's several results: a named tuple that prints as `minigrad.return_types.<op>(...)` (torch's under minigrad.compat)."""
     cls = namedtuple(op, fields, module="minigrad.return_types")
     cls.__doc__ = f"Results of minigrad.{op}: {', '.join(fields)}."
 
     def show(self: tuple) -> str:
+        from minigrad._tensor import TYPE_PREFIX
+
         body = ",\n".join(f"{name}={value!r}" for name, value in zip(fields, self))
-        return f"minigrad.return_types.{op}(\n{body})"
+        return f"{TYPE_PREFIX}return_types.{op}(\n{body})"
 
     cls.__repr__ = show  # type: ignore[method-assign]
     cls.__reduce__ = lambda self: (tuple, (tuple(self),))  # type: ignore[method-assign]
