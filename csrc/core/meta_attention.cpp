@@ -29,7 +29,8 @@ void lay_out(OutSpec& o, const TensorImpl& t, const Dims& sizes) {
     if (t.strides[d] == 0 && t.sizes[d] > 1) return;  // expanded
     order[d] = d;
   }
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return t.strides[int(a)] > t.strides[int(b)]; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int64_t a, int64_t b) { return t.strides[int(a)] > t.strides[int(b)]; });
   if (order.back() != n - 1) return;
   o.strides = Dims(n);
   int64_t step = 1;
@@ -53,7 +54,8 @@ Shapes shapes_of(const Op& op, const TensorImpl& q, const TensorImpl& k, const T
   MG_CHECK(q.dtype == k.dtype && q.dtype == v.dtype, Runtime, name,
            ": expected query, key and value of one dtype: got ", q.dtype, ", ", k.dtype, " and ", v.dtype, ".");
   MG_CHECK(is_floating(q.dtype), Runtime, name, ": needs floating tensors: got ", q.dtype, ". Try .float().");
-  Shapes s{leading(q.sizes), leading(k.sizes), q.sizes[q.dim() - 2], k.sizes[k.dim() - 2], q.sizes.back(), v.sizes.back()};
+  Shapes s{leading(q.sizes),     leading(k.sizes), q.sizes[q.dim() - 2],
+           k.sizes[k.dim() - 2], q.sizes.back(),   v.sizes.back()};
   MG_CHECK(k.sizes.back() == s.width, Runtime, name, ": query and key have widths that differ: got ", s.width, " and ",
            k.sizes.back(), ".");
   MG_CHECK(v.sizes[v.dim() - 2] == s.keys, Runtime, name, ": key and value have lengths that differ: got ", s.keys,
@@ -67,7 +69,8 @@ Shapes shapes_of(const Op& op, const TensorImpl& q, const TensorImpl& k, const T
   Dims value_lead = leading(v.sizes);
   if (gqa) value_lead.back() = s.lead.back();
   MG_CHECK(broadcast_into(s.lead, s.key_lead) && broadcast_into(s.lead, value_lead), Runtime, name,
-           ": batch dims of query, key and value do not broadcast: got ", q.sizes, ", ", k.sizes, " and ", v.sizes, ".");
+           ": batch dims of query, key and value do not broadcast: got ", q.sizes, ", ", k.sizes, " and ", v.sizes,
+           ".");
   s.key_lead = s.lead;
   if (gqa) s.key_lead.back() = k.sizes[k.dim() - 3];
   (void)op;
@@ -82,8 +85,8 @@ void check_mask(const Shapes& s, const Value& mask, DType dtype, bool causal) {
            "scaled_dot_product_attention: attn_mask must be bool or of query's dtype ", dtype, ": got ", m.dtype, ".");
   Dims shape = with(s.lead, s.queries, s.keys);
   const Dims want = shape;
-  MG_CHECK(broadcast_into(shape, m.sizes) && shape == want, Runtime, "scaled_dot_product_attention: attn_mask of shape ",
-           m.sizes, " does not broadcast to ", want, ".");
+  MG_CHECK(broadcast_into(shape, m.sizes) && shape == want, Runtime,
+           "scaled_dot_product_attention: attn_mask of shape ", m.sizes, " does not broadcast to ", want, ".");
 }
 
 DType statistics(DType d) { return d == DType::Float64 ? DType::Float64 : DType::Float32; }

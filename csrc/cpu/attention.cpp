@@ -16,8 +16,13 @@ template <class T>
 class ForwardBlock {
  public:
   ForwardBlock(const AttentionProblem& p, int64_t head, int64_t q0)
-      : p_(p), head_(head), q0_(q0), nq_(std::min(kQueryBlock, p.queries - q0)),
-        ld_(ceil_div(nq_, attention_fns<T>().lanes) * attention_fns<T>().lanes), room_(room(p)), mask_(p, head, room_) {
+      : p_(p),
+        head_(head),
+        q0_(q0),
+        nq_(std::min(kQueryBlock, p.queries - q0)),
+        ld_(ceil_div(nq_, attention_fns<T>().lanes) * attention_fns<T>().lanes),
+        room_(room(p)),
+        mask_(p, head, room_) {
     q_T_ = room_.take(p.width * ld_);
     st_ = room_.take(kKeyBlock * ld_);
     out_ = room_.take(nq_ * p.values);
@@ -50,7 +55,11 @@ class ForwardBlock {
     block_scores(p_, b, rows_of(p_.k, k, b.k0, b.nk, p_.width, copies_), q_T_, st_);
     bool shrinks = false;
     b.columns([&](int64_t c, int64_t cols, int64_t nk) {
-      const ScoreBlock<T> s{st_ + c, ld_, nk, cols, b.diagonal() + (b.triangle ? c : 0),
+      const ScoreBlock<T> s{st_ + c,
+                            ld_,
+                            nk,
+                            cols,
+                            b.diagonal() + (b.triangle ? c : 0),
                             mask_.keep() == nullptr ? nullptr : mask_.keep() + c};
       if (!b.triangle) mask_.apply(s);
       shrinks |= fns.softmax(s, top_ + c, sum_ + c, shrink_ + c);

@@ -1,16 +1,15 @@
-// Gradients of attention (FlashAttention-2, arXiv 2307.08691, section 3.1): weights are computed again block by block from
-// the saved logsumexp. attention.h is the map.
+// Gradients of attention (FlashAttention-2, arXiv 2307.08691, section 3.1): weights are computed again block by block
+// from the saved logsumexp. attention.h is the map.
 //
 //   P = exp(scale Q K^T + mask - logsumexp)        dV = P^T dO
 //   dS = P (dO V^T - delta), delta = sum(dO O)     dQ = scale dS K      dK = scale dS^T Q
 //
 // An item of work is a share of the query blocks of one key head: it owns their dQ and sums dK and dV in memory of its
 // own. A head is cut into several shares only when there are few heads; their sums are then added in order.
-#include "attention.h"
-
 #include <limits>
 
 #include "../core/parallel.h"
+#include "attention.h"
 #include "staged.h"
 
 namespace mg::cpu {
@@ -34,8 +33,14 @@ template <class T>
 class BackwardBlock {
  public:
   BackwardBlock(const BackwardProblem& p, int64_t head, int64_t q0, T* dk, T* dv)
-      : p_(p), head_(head), q0_(q0), nq_(std::min(kQueryBlock, p.queries - q0)),
-        ld_(ceil_div(nq_, attention_fns<T>().lanes) * attention_fns<T>().lanes), dk_(dk), dv_(dv), room_(room(p)),
+      : p_(p),
+        head_(head),
+        q0_(q0),
+        nq_(std::min(kQueryBlock, p.queries - q0)),
+        ld_(ceil_div(nq_, attention_fns<T>().lanes) * attention_fns<T>().lanes),
+        dk_(dk),
+        dv_(dv),
+        room_(room(p)),
         mask_(p, head, room_) {
     q_T_ = room_.take(p.width * ld_);
     g_T_ = room_.take(p.values * ld_);
@@ -87,8 +92,13 @@ class BackwardBlock {
     const RowBlock<T> v = rows_of(p_.v, v_head, b.k0, b.nk, p_.values, v_copy_);
     block_scores(p_, b, k, q_T_, st_);
     b.columns([&](int64_t c, int64_t cols, int64_t nk) {
-      block_product(nk, cols, p_.values, T(1), Strided<T>{v.data, v.ld, 1}, RowBlock<T>{g_T_ + c, ld_}, dp_ + c, ld_, false);
-      const ScoreBlock<T> s{st_ + c, ld_, nk, cols, b.diagonal() + (b.triangle ? c : 0),
+      block_product(nk, cols, p_.values, T(1), Strided<T>{v.data, v.ld, 1}, RowBlock<T>{g_T_ + c, ld_}, dp_ + c, ld_,
+                    false);
+      const ScoreBlock<T> s{st_ + c,
+                            ld_,
+                            nk,
+                            cols,
+                            b.diagonal() + (b.triangle ? c : 0),
                             mask_.keep() == nullptr ? nullptr : mask_.keep() + c};
       if (!b.triangle) mask_.apply(s);
       attention_fns<T>().gradient(s, dp_ + c, lse_ + c, delta_ + c);
@@ -131,7 +141,8 @@ void run_share(const BackwardProblem& p, int64_t h, int64_t s, T* sums) {
   const int64_t blocks = p.blocks(), shares = p.shares();
   for (int64_t i = s * blocks / shares; i < (s + 1) * blocks / shares; ++i)
     BackwardBlock<T>(p, h * p.group + i / p.query_blocks(), i % p.query_blocks() * kQueryBlock, sums,
-                     sums + p.keys * p.width).run();
+                     sums + p.keys * p.width)
+        .run();
 }
 
 template <class T>

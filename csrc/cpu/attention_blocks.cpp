@@ -1,10 +1,10 @@
-// What forward and backward share: operands, blocks of rows, masks and scores of a pair of blocks. attention.h is the map.
-#include "attention.h"
-
+// What forward and backward share: operands, blocks of rows, masks and scores of a pair of blocks. attention.h is the
+// map.
 #include <cmath>
 #include <cstring>
 
 #include "../core/layout.h"
+#include "attention.h"
 #include "isa.h"
 #include "random_table.h"
 
@@ -20,7 +20,8 @@ const AttentionTable& attention_table() {
 #endif
 }
 
-// --- operands ---------------------------------------------------------------------------------------------------------
+// --- operands
+// ---------------------------------------------------------------------------------------------------------
 Operand::Operand(const TensorImpl& t, const Dims& lead) : data(t.data()), dtype(t.dtype), sizes(lead) {
   Dims shape = lead;
   const int n = t.dim();
@@ -92,7 +93,8 @@ void transposed_rows(const Operand& o, const char* head, int64_t first, int64_t 
     if (o.dtype == DType::Float16)
       return attention_table().transpose_half(n, width, {reinterpret_cast<const half*>(src), o.row, o.col}, dst);
     if (o.dtype == DType::BFloat16)
-      return attention_table().transpose_bfloat16(n, width, {reinterpret_cast<const bfloat16*>(src), o.row, o.col}, dst);
+      return attention_table().transpose_bfloat16(n, width, {reinterpret_cast<const bfloat16*>(src), o.row, o.col},
+                                                  dst);
   }
   attention_fns<T>().transpose(n, width, {reinterpret_cast<const T*>(src), o.row, o.col}, dst);
 }
@@ -102,19 +104,27 @@ void write_rows(const Operand& o, char* head, int64_t first, int64_t n, int64_t 
   const int64_t item = itemsize(o.dtype);
   const StageFn move = stage_fn(o.dtype, dtype_of<T>());
   for (int64_t r = 0; r < n; ++r)
-    move(head + (first + r) * o.row * item, o.col * item, reinterpret_cast<const char*>(src + r * ld), sizeof(T), width);
+    move(head + (first + r) * o.row * item, o.col * item, reinterpret_cast<const char*>(src + r * ld), sizeof(T),
+         width);
 }
 
-// --- a pair of blocks -------------------------------------------------------------------------------------------------
+// --- a pair of blocks
+// -------------------------------------------------------------------------------------------------
 template <class T>
 BlockPair<T>::BlockPair(const AttentionProblem& p, int64_t q0, int64_t nq, int64_t ld, int64_t k0, int64_t nk)
-    : q0(q0), nq(nq), ld(ld), k0(k0), nk(nk), strip(2 * attention_fns<T>().lanes), triangle(p.causal && k0 + nk > q0 + 1) {}
+    : q0(q0),
+      nq(nq),
+      ld(ld),
+      k0(k0),
+      nk(nk),
+      strip(2 * attention_fns<T>().lanes),
+      triangle(p.causal && k0 + nk > q0 + 1) {}
 
 template <class T>
 void block_scores(const AttentionProblem& p, const BlockPair<T>& b, const RowBlock<T>& k, const T* q_T, T* st) {
   b.columns([&](int64_t c, int64_t cols, int64_t seen) {
-    block_product(seen, cols, p.width, T(p.scale), Strided<T>{k.data, k.ld, 1}, RowBlock<T>{q_T + c, b.ld}, st + c, b.ld,
-                  false);
+    block_product(seen, cols, p.width, T(p.scale), Strided<T>{k.data, k.ld, 1}, RowBlock<T>{q_T + c, b.ld}, st + c,
+                  b.ld, false);
   });
 }
 
@@ -182,8 +192,8 @@ bool BlockMask<T>::load_bias(const BlockPair<T>& b) {
   Strided<T> from{reinterpret_cast<const T*>(src), m.row, m.col};
   if (m.dtype != dtype_of<T>() || rows == 1) {
     for (int64_t i = 0; i < rows; ++i)
-      stage_fn(dtype_of<T>(), m.dtype)(reinterpret_cast<char*>(rows_ + i * kKeyBlock), sizeof(T), src + i * m.row * item,
-                                       m.col * item, b.nk);
+      stage_fn(dtype_of<T>(), m.dtype)(reinterpret_cast<char*>(rows_ + i * kKeyBlock), sizeof(T),
+                                       src + i * m.row * item, m.col * item, b.nk);
     from = {rows_, kKeyBlock, 1};
   }
   int holds;
@@ -228,7 +238,8 @@ void BlockMask<T>::load_keep(const BlockPair<T>& b) {
   }
 }
 
-// _attention_keep(rng, dropout_p, sizes) -> kept: the same decisions as a tensor (N…, L, S), for the differentiable formula.
+// _attention_keep(rng, dropout_p, sizes) -> kept: the same decisions as a tensor (N…, L, S), for the differentiable
+// formula.
 static void attention_keep_cpu(Invocation& inv) {
   const Dims sizes = inv.ints(2);
   const int n = sizes.size();
@@ -247,12 +258,12 @@ static void attention_keep_cpu(Invocation& inv) {
 }
 MG_KERNEL("_attention_keep", CPU, attention_keep_cpu);
 
-#define MG_ATTENTION_BLOCKS(T)                                                                                  \
-  template RowBlock<T> rows_of(const Operand&, const char*, int64_t, int64_t, int64_t, T*);                     \
-  template void transposed_rows(const Operand&, const char*, int64_t, int64_t, int64_t, T*, int64_t);           \
-  template void write_rows(const Operand&, char*, int64_t, int64_t, int64_t, const T*, int64_t);                \
-  template void block_scores(const AttentionProblem&, const BlockPair<T>&, const RowBlock<T>&, const T*, T*);   \
-  template struct BlockPair<T>;                                                                                 \
+#define MG_ATTENTION_BLOCKS(T)                                                                                \
+  template RowBlock<T> rows_of(const Operand&, const char*, int64_t, int64_t, int64_t, T*);                   \
+  template void transposed_rows(const Operand&, const char*, int64_t, int64_t, int64_t, T*, int64_t);         \
+  template void write_rows(const Operand&, char*, int64_t, int64_t, int64_t, const T*, int64_t);              \
+  template void block_scores(const AttentionProblem&, const BlockPair<T>&, const RowBlock<T>&, const T*, T*); \
+  template struct BlockPair<T>;                                                                               \
   template class BlockMask<T>;
 MG_ATTENTION_BLOCKS(float)
 MG_ATTENTION_BLOCKS(double)

@@ -3,20 +3,19 @@
 //
 // Keys are cut into fixed parts when there are few heads; the parts of a row are joined in order by their maxima and
 // sums, so the result depends on shapes alone.
-#include "attention.h"
-
 #include <cmath>
 #include <limits>
 
 #include "../core/parallel.h"
+#include "attention.h"
 #include "staged.h"
 
 namespace mg::cpu {
 
 namespace {
 
-constexpr int64_t kMostQueries = 3;    // from here on the tiles win
-constexpr int64_t kDecodeKeys = 128;   // scores of one step: stay in L1 with their keys for the next query of the group
+constexpr int64_t kMostQueries = 3;   // from here on the tiles win
+constexpr int64_t kDecodeKeys = 128;  // scores of one step: stay in L1 with their keys for the next query of the group
 constexpr int64_t kPartKeys = 1024, kParts = 16;
 
 template <class T>
@@ -59,15 +58,27 @@ void decode_part(const AttentionProblem& p, DecodeFn<T> decode, int64_t key_head
       T* part = parts + r * row_step;
       const int64_t end = std::min(std::min(k1, at + kDecodeKeys), p.keys_seen(r % p.queries, 1));
       if (end <= at) continue;
-      DecodeRow<T> d{q + r * padded, nullptr, k + at * p.k.row * item, v + at * p.v.row * item, p.k.row, p.v.row,
-                     end - at, p.width, p.values, scores, part, part + 1, part + 2};
+      DecodeRow<T> d{q + r * padded,
+                     nullptr,
+                     k + at * p.k.row * item,
+                     v + at * p.v.row * item,
+                     p.k.row,
+                     p.v.row,
+                     end - at,
+                     p.width,
+                     p.values,
+                     scores,
+                     part,
+                     part + 1,
+                     part + 2};
       if (p.mask.defined()) {
         const char* m = p.mask.head(key_head * p.group + r / p.queries) +
                         (r % p.queries * p.mask.row + at * p.mask.col) * mask_item;
         if (p.mask.dtype == DType::Bool)
           for (int64_t i = 0; i < d.n; ++i) bias[i] = m[i * p.mask.col] ? T(0) : -std::numeric_limits<T>::infinity();
         else
-          stage_fn(dtype_of<T>(), p.mask.dtype)(reinterpret_cast<char*>(bias), sizeof(T), m, p.mask.col * mask_item, d.n);
+          stage_fn(dtype_of<T>(), p.mask.dtype)(reinterpret_cast<char*>(bias), sizeof(T), m, p.mask.col * mask_item,
+                                                d.n);
         d.bias = bias;
       }
       decode(d);

@@ -1,4 +1,5 @@
-// Passes over transposed blocks of scores and the decode kernels, for one instruction set. attention_table.h is the map.
+// Passes over transposed blocks of scores and the decode kernels, for one instruction set. attention_table.h is the
+// map.
 #include "../simd/row_math.h"
 #include "../simd/vecmath.h"
 #include "attention_tile.h"
@@ -23,8 +24,10 @@ template <class T>
 MG_INL typename Vec<T>::M sees(int64_t k, int64_t diagonal, int64_t c) {
   using I = typename Vec<T>::I;
   const int64_t first = k - diagonal - c;  // the first lane that does
-  if constexpr (sizeof(T) == 8) return I::load(kIota8) >= I(first);
-  else return I::load(kIota4) >= I(int32_t(first));
+  if constexpr (sizeof(T) == 8)
+    return I::load(kIota8) >= I(first);
+  else
+    return I::load(kIota4) >= I(int32_t(first));
 }
 
 // Hides from the W columns at c the keys they may not see: rows from `diagonal + c + 1` on.
@@ -41,10 +44,12 @@ MG_INL void hide_keys(const ScoreBlock<T>& b, int64_t c) {
 template <class T>
 MG_INL typename Vec<T>::I lane_bits() {
   constexpr int64_t wide[8] = {1, 2, 4, 8, 16, 32, 64, 128};
-  constexpr int32_t narrow[16] = {1,      2,      4,      8,      1 << 4,  1 << 5,  1 << 6,  1 << 7,
+  constexpr int32_t narrow[16] = {1,      2,      4,       8,       1 << 4,  1 << 5,  1 << 6,  1 << 7,
                                   1 << 8, 1 << 9, 1 << 10, 1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15};
-  if constexpr (sizeof(T) == 8) return Vec<T>::I::load(wide);
-  else return Vec<T>::I::load(narrow);
+  if constexpr (sizeof(T) == 8)
+    return Vec<T>::I::load(wide);
+  else
+    return Vec<T>::I::load(narrow);
 }
 
 template <class T>
@@ -183,8 +188,9 @@ void add_to(T* sum, const T* x, int64_t n) {
   each<T>(n, [&](int64_t i, int lanes) MG_LAMBDA { put(sum + i, get(sum + i, lanes) + get(x + i, lanes), lanes); });
 }
 
-// --- decoding ---------------------------------------------------------------------------------------------------------
-// A vector of what S holds, widened.
+// --- decoding
+// --------------------------------------------------------------------------------------------------------- A vector of
+// what S holds, widened.
 template <class T, class S>
 MG_INL Vec<T> widened(const S* p) {
   if constexpr (sizeof(S) == sizeof(T)) {
@@ -240,8 +246,7 @@ MG_INL T score_of(const DecodeRow<T>& d, const S* k) {
   Vec<T> acc = T(0);
   for (int64_t e = 0; e < d.width; e += Vec<T>::size) {
     const int64_t left = d.width - e;
-    acc = fma(Vec<T>::load(d.q + e),
-              left >= Vec<T>::size ? widened<T>(k + e) : widened<T>(k + e, int(left)), acc);
+    acc = fma(Vec<T>::load(d.q + e), left >= Vec<T>::size ? widened<T>(k + e) : widened<T>(k + e, int(left)), acc);
   }
   return hsum(acc);
 }
@@ -323,13 +328,13 @@ void transpose_rows(int64_t n, int64_t width, Strided<S> rows, T* dst) {
 
 template <class T>
 static constexpr AttentionFns<T> fns() {
-  return {Vec<T>::size,    block_product<T>, transpose_rows<T, T>, hide<T>, bias_kinds<T>, add_bias<T>, softmax_step<T>,
-          gradient_step<T>, keep_factors<T>,  scale_rows<T>,        row_dots<T>, add_to<T>,
-          decode<T, T>};
+  return {Vec<T>::size, block_product<T>, transpose_rows<T, T>, hide<T>,         bias_kinds<T>,
+          add_bias<T>,  softmax_step<T>,  gradient_step<T>,     keep_factors<T>, scale_rows<T>,
+          row_dots<T>,  add_to<T>,        decode<T, T>};
 }
 
 extern constinit const AttentionTable attention_table = {
-    fns<float>(),        fns<double>(), transpose_rows<float, half>, transpose_rows<float, bfloat16>, decode<float, half>,
-    decode<float, bfloat16>};
+    fns<float>(),        fns<double>(),          transpose_rows<float, half>, transpose_rows<float, bfloat16>,
+    decode<float, half>, decode<float, bfloat16>};
 
 }  // namespace mg::cpu::MG_ISA_NS

@@ -1,9 +1,9 @@
 // What one instruction set offers attention beyond the GEMM tiles: the passes over a block of scores, and the streaming
 // kernels of decoding. attention.h is the map.
 //
-// A block of scores is kept TRANSPOSED, st[key][query] with queries along the vector: maxima and sums over keys are then
-// plain vertical operations, keys and values are read as they lie (the tiles broadcast them), and a mask row is a lane
-// mask. Columns beyond the last query are padding: computed, never read.
+// A block of scores is kept TRANSPOSED, st[key][query] with queries along the vector: maxima and sums over keys are
+// then plain vertical operations, keys and values are read as they lie (the tiles broadcast them), and a mask row is a
+// lane mask. Columns beyond the last query are padding: computed, never read.
 #pragma once
 #include <cstdint>
 
@@ -42,9 +42,9 @@ struct DecodeRow {
   const T* bias;  // n numbers added to the scores, or null
   const void *k, *v;
   int64_t ldk, ldv, n, width, values;
-  T* scores;      // room for n, rounded up to whole vectors
-  T *top, *sum;   // running maximum and sum
-  T* out;         // `values` numbers, running
+  T* scores;     // room for n, rounded up to whole vectors
+  T *top, *sum;  // running maximum and sum
+  T* out;        // `values` numbers, running
 };
 
 template <class T>
