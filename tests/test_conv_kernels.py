@@ -128,6 +128,54 @@ def test_strides_of_the_input_do_not_matter(case):
     np.testing.assert_allclose(out.numpy(), y[0].numpy(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("case", [c for c in WINOGRAD + DEPTHWISE + OTHER if len(c[2]) == 2], ids=str)
+@pytest.mark.parametrize("which", [(0,), (1,), (0, 1)], ids=str)
+def test_channels_last_in_channels_last_out(case, which):
+    data = arrays(case)
+    outs = []
+    for m in (mg, torch):
+        x, w, b = map(m.tensor, data)
+        x, w = (t.contiguous(memory_format=m.channels_last) if k in which else t for k, t in enumerate((x, w)))
+        for t in (x, w, b):
+            t.requires_grad_()
+        y = conv(m, x, w, b, case)
+        g = m.tensor(np.random.default_rng(1).standard_normal(tuple(y.shape)).astype(np.float32))
+        y.backward(g.contiguous(memory_format=m.channels_last))
+        outs.append([y.stride(), y.detach().numpy(), x.grad.numpy(), w.grad.numpy()])
+    assert outs[0][0] == outs[1][0]
+    for a, t in zip(outs[0][1:], outs[1][1:], strict=True):
+        assert rms(a, t) < 2e-6
+
+
+def test_channels_last_of_other_dtypes_and_pools():
+    for m in (mg, torch):
+        x = m.tensor(np.random.default_rng(0).standard_normal((2, 16, 9, 8)).astype(np.float32)).contiguous(memory_format=m.channels_last)
+        w, f = m.ones(16, 16, 3, 3), m.nn.functional
+        last = lambda t: t.is_contiguous(memory_format=m.channels_last)  # noqa: E731, B023
+        for dtype in (m.float64, m.bfloat16, m.complex64):
+            assert last(f.conv2d(x.to(dtype), w.to(dtype))) and last(f.conv_transpose2d(x.to(dtype), w.to(dtype)))
+        assert last(f.conv_transpose2d(x, w)) and last(f.conv2d(x[:, :8], w[:, :8]))
+        assert all(map(last, f.max_pool2d(x, 3, 2, 1, return_indices=True)))
+        assert last(f.avg_pool2d(x, 2)) and last(f.adaptive_avg_pool2d(x, 3)) and last(f.adaptive_max_pool2d(x, 3))
+    x = mg.tensor(np.random.default_rng(0).standard_normal((2, 16, 9, 8)).astype(np.float32))
+    y = x.contiguous(memory_format=mg.channels_last)
+    for pool in (lambda t: mg.nn.functional.max_pool2d(t, 2), lambda t: mg.nn.functional.avg_pool2d(t, 3, 1)):
+        assert mg.equal(pool(x), pool(y))
+    for dtype in (mg.float64, mg.complex64):
+        a, b, w = (t.to(dtype) * (1 + 2j if dtype.is_complex else 1) for t in (x, y, mg.randn(16, 16, 3, 3)))
+        assert mg.equal(mg.nn.functional.conv2d(a, w), mg.nn.functional.conv2d(b, w))
+        assert mg.equal(mg.nn.functional.conv_transpose2d(a, w), mg.nn.functional.conv_transpose2d(b, w))
+    out = mg.empty(2, 16, 9, 8).contiguous(memory_format=mg.channels_last)
+    w = mg.ones(16, 16, 3, 3)
+    assert mg.equal(mg.op.functions["_conv"](y, w, None, 1, 1, out=out), mg.nn.functional.conv2d(y, w, None, 1, 1))
+    bad = y.clone()
+    bad[0, 0, 0, 0] = float("inf")  # Winograd gives up; what the definition says comes out
+    np.testing.assert_array_equal(
+        mg.nn.functional.conv2d(bad, w).isinf().numpy(), mg.nn.functional.conv2d(bad.contiguous(), w).isinf().numpy()
+    )
+    assert mg.nn.functional.conv2d(bad, w).isinf().sum().item() == 16
+
+
 def test_gradient_of_the_gradient():
     """Through Winograd's kernels, whose double backward is made of the same three ops."""
     data = arrays((1, 16, (6, 8), 16, 3, 1, 1, 1, 1))

@@ -55,6 +55,9 @@ void set_out(const Op& op, const Value* args, MetaResult& r, const Dims& sizes, 
   r.out[0].device = common_device(op, args);
   r.out[0].sizes = sizes;
   if (batch_missing) r.out[0].sizes.erase(0);
+  // PyTorch's rule: an image or a weight in channels_last gives a result in channels_last.
+  if (sizes.size() == 4 && !batch_missing && (is_channels_last(*args[0].t) || is_channels_last(*args[1].t)))
+    make_channels_last(r.out[0]);
 }
 
 // args: input, weight, bias, stride, padding, dilation, groups
@@ -127,7 +130,9 @@ void meta_conv_weight_grad(const Op& op, const Value* args, MetaResult& r) {
            x.sizes, " and grad ", g.sizes, " do not belong to one convolution with groups=", groups, ".");
   Dims out{gs[1], xs[1] / groups};
   for (int64_t k : kernel) out.push_back(k);
-  set_out(op, args, r, out, false);
+  r.out[0].dtype = r.compute = x.dtype;
+  r.out[0].device = common_device(op, args);
+  r.out[0].sizes = out;
 }
 
 }  // namespace

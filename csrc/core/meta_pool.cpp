@@ -60,10 +60,11 @@ struct Pool {
     return out;
   }
 
-  void set_out(MetaResult& r, const Dims& sizes) const {
+  void set_out(MetaResult& r, const Dims& sizes, bool keep_layout = true) const {
     r.out[0].dtype = r.compute = input().dtype;
     r.out[0].device = common_device(op, args);
     r.out[0].sizes = sizes;
+    if (keep_layout && dims == 2 && is_channels_last(input())) make_channels_last(r.out[0]);
     if (op.n_outputs() == 1) return;
     r.out[1] = r.out[0];
     r.out[1].dtype = DType::Int64;
@@ -135,7 +136,7 @@ void meta_fractional_max_pool(const Op& op, const Value* args, MetaResult& r) {
            samples.dtype, " and ", x.dtype, ".");
   MG_CHECK(samples.sizes == (Dims{n, c, p.dims}), Runtime, p.name, ": random_samples has shape ", samples.sizes,
            ", expected ", Dims{n, c, p.dims}, ".");
-  p.set_out(r, p.with_spatial(x, out));
+  p.set_out(r, p.with_spatial(x, out), false);
 }
 
 void check_indices(const Op& op, const TensorImpl& x, const TensorImpl& indices, int dims) {

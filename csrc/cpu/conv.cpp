@@ -4,7 +4,9 @@
 // Meta: ../core/meta_conv.cpp. Declarations: minigrad/ops/layers/conv.py. Read next: conv.h (legend and algorithms).
 #include "conv.h"
 
+#include "../core/layout.h"
 #include "../core/op.h"
+#include "conv_winograd.h"
 
 namespace mg::cpu {
 
@@ -70,32 +72,73 @@ const T* data_or_null(const Tensor& t) {
 int spatial(const Tensor& weight) { return weight.dim() - 2; }
 Triple kernel_of(const Tensor& w) { return Triple(Dims(std::span(w.sizes()).subspan(2)), spatial(w), 1); }
 
+// Float images that lie as (N, H, W, C) without gaps: Winograd's kernels read and write them as they are.
+bool channels_last(const TensorImpl& t) {
+  if (t.dtype != DType::Float32 || !is_channels_last(t.sizes, t.strides)) return false;
+  const Dims& n = t.sizes;
+  return t.strides == Dims{n[1] * n[2] * n[3], 1, n[1] * n[3], n[1]};
+}
+Tensor image(const Tensor& t) { return channels_last(*t) ? t : to_contiguous(*t, DType::Float32); }
+
+bool shares_storage(const Invocation& inv, int tensors) {
+  for (int i = 0; i < tensors; ++i)
+    if (inv.has(i) && inv.tensor(i)->storage == inv.outs[0]->storage) return true;
+  return false;
+}
+
+// The result written in place, true, if it and the images suit Winograd's kernels and at least one is channels_last.
+// Results that are not finite are left to the way of all others.
+bool conv_channels_last(const Invocation& inv, const ConvShape& s, bool adjoint) {
+  const Tensor &y = inv.outs[0], &x = inv.tensor(0);
+  if (!(channels_last(*x) || channels_last(*y)) || x.dtype() != DType::Float32 || !winograd_suits(s)) return false;
+  if (!(channels_last(*y) || y->contiguous) || shares_storage(inv, 3)) return false;
+  const Tensor in = image(x), w = to_contiguous(inv.in(1), DType::Float32);
+  const Tensor bias = inv.has(2) ? to_contiguous(inv.in(2), DType::Float32) : Tensor();
+  return winograd_forward(s, in.ptr<float>(), w.ptr<float>(), adjoint, bias.defined() ? bias.ptr<float>() : nullptr,
+                          y.ptr<float>(), {channels_last(*in), channels_last(*y)});
+}
+bool weight_channels_last(const Invocation& inv, const ConvShape& s) {
+  const Tensor &dw = inv.outs[0], &x = inv.tensor(0), &g = inv.tensor(1);
+  if (!(channels_last(*x) || channels_last(*g)) || !dw->contiguous || !winograd_suits(s)) return false;
+  if (shares_storage(inv, 2)) return false;
+  if (x.dtype() != DType::Float32 || g.dtype() != DType::Float32) return false;
+  const Tensor in = image(x), dy = image(g);
+  return winograd_weight(s, in.ptr<float>(), dy.ptr<float>(), dw.ptr<float>(),
+                         {channels_last(*in), channels_last(*dy)});
+}
+
 // (input, weight, bias?, stride, padding, dilation, groups)
 void conv_cpu(Invocation& inv) {
+  const Tensor& weight = inv.tensor(1);
+  const int dims = spatial(weight);
+  const Windows w(inv.ints(3), inv.ints(4), inv.ints(5), dims);
+  const ConvShape s = shape_of(inv.in(0).sizes, inv.out().sizes, kernel_of(weight), w, dims, inv.i(6));
+  if (conv_channels_last(inv, s, false)) return;
   with_layout(inv, 3, [&]<class T>(T, Tensor* in, const Tensor& out) {
-    const int dims = spatial(in[1]);
-    const Windows w(inv.ints(3), inv.ints(4), inv.ints(5), dims);
-    const ConvShape s = shape_of(in[0].sizes(), out.sizes(), kernel_of(in[1]), w, dims, inv.i(6));
     conv_forward<T>(s, in[0].ptr<T>(), in[1].ptr<T>(), data_or_null<T>(in[2]), out.ptr<T>());
   });
 }
 
 // (input, weight, bias?, stride, padding, output_padding, groups, dilation)
 void conv_transpose_cpu(Invocation& inv) {
+  const Tensor& weight = inv.tensor(1);
+  const int dims = spatial(weight);
+  const Windows w(inv.ints(3), inv.ints(4), inv.ints(7), dims);
+  const ConvShape s = shape_of(inv.out().sizes, inv.in(0).sizes, kernel_of(weight), w, dims, inv.i(6));
+  if (s.SH == 1 && s.SW == 1 && conv_channels_last(inv, flipped_shape(s), true)) return;
   with_layout(inv, 3, [&]<class T>(T, Tensor* in, const Tensor& out) {
-    const int dims = spatial(in[1]);
-    const Windows w(inv.ints(3), inv.ints(4), inv.ints(7), dims);
-    const ConvShape s = shape_of(out.sizes(), in[0].sizes(), kernel_of(in[1]), w, dims, inv.i(6));
     conv_data<T>(s, in[0].ptr<T>(), in[1].ptr<T>(), data_or_null<T>(in[2]), out.ptr<T>());
   });
 }
 
 // (input, grad, kernel_size, stride, padding, dilation, groups)
 void conv_weight_grad_cpu(Invocation& inv) {
+  const Tensor& result = inv.outs[0];
+  const int dims = spatial(result);
+  const Windows w(inv.ints(3), inv.ints(4), inv.ints(5), dims);
+  const ConvShape s = shape_of(inv.in(0).sizes, inv.in(1).sizes, kernel_of(result), w, dims, inv.i(6));
+  if (weight_channels_last(inv, s)) return;
   with_layout(inv, 2, [&]<class T>(T, Tensor* in, const Tensor& out) {
-    const int dims = spatial(out);
-    const Windows w(inv.ints(3), inv.ints(4), inv.ints(5), dims);
-    const ConvShape s = shape_of(in[0].sizes(), in[1].sizes(), kernel_of(out), w, dims, inv.i(6));
     conv_weight<T>(s, in[0].ptr<T>(), in[1].ptr<T>(), out.ptr<T>());
   });
 }

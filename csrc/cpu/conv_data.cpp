@@ -18,13 +18,7 @@ constexpr int64_t kPixels = 384;
 
 template <class T>
 void flipped(const ConvShape& s, const T* dy, const T* w, const T* bias, T* dx) {
-  ConvShape f = s;
-  f.C = s.O, f.O = s.C;
-  f.D = s.OD, f.H = s.OH, f.W = s.OW;
-  f.OD = s.D, f.OH = s.H, f.OW = s.W;
-  f.PD = s.DD * (s.KD - 1) - s.PD;
-  f.PH = s.DH * (s.KH - 1) - s.PH;
-  f.PW = s.DW * (s.KW - 1) - s.PW;
+  const ConvShape f = flipped_shape(s);
   if constexpr (sizeof(T) == 4)
     if (winograd_suits(f) && winograd_forward(f, dy, w, true, bias, dx)) return;
   const Tensor weight = empty({s.C * s.Og() * s.kernel()}, dtype_of<T>());
@@ -107,6 +101,17 @@ struct Scatter {
 };
 
 }  // namespace
+
+ConvShape flipped_shape(const ConvShape& s) {
+  ConvShape f = s;
+  f.C = s.O, f.O = s.C;
+  f.D = s.OD, f.H = s.OH, f.W = s.OW;
+  f.OD = s.D, f.OH = s.H, f.OW = s.W;
+  f.PD = s.DD * (s.KD - 1) - s.PD;
+  f.PH = s.DH * (s.KH - 1) - s.PH;
+  f.PW = s.DW * (s.KW - 1) - s.PW;
+  return f;
+}
 
 template <class T>
 void conv_data(const ConvShape& s, const T* dy, const T* w, const T* bias, T* dx) {

@@ -32,11 +32,12 @@ const WinogradTable& table() {
 
 struct Winograd {
   const ConvShape& s;
+  ChannelsLast last;
   const WinogradTable& g = table();
   int64_t tile_rows, tile_cols, rows, tasks, tiles;  // tile rows of one image; of a task, with its number of tiles
   int64_t in_stride, out_stride;                     // between positions of V and of M
 
-  explicit Winograd(const ConvShape& shape) : s(shape) {
+  Winograd(const ConvShape& shape, ChannelsLast layout) : s(shape), last(layout) {
     tile_rows = ceil_div(s.OH, 2), tile_cols = ceil_div(s.OW, 2);
     rows = std::clamp<int64_t>((kTiles + tile_cols / 2) / tile_cols, 1, s.N * tile_rows);
     tasks = ceil_div(s.N * tile_rows, rows);
@@ -58,6 +59,13 @@ struct Winograd {
     const int64_t channel = vector * g.lanes;
     return channel / g.block * tiles * g.block + channel % g.block;
   }
+  // Strides of an image with those channels, and where a vector of channels of image n starts in it.
+  static PixelStrides strides(bool last, int64_t channels, int64_t plane) {
+    return last ? PixelStrides{1, channels} : PixelStrides{plane, 1};
+  }
+  int64_t origin(PixelStrides p, int64_t n, int64_t channels, int64_t plane, int64_t vector) const {
+    return n * channels * plane + vector * g.lanes * p.channel;
+  }
   template <class F>
   void over_tasks(F&& f) const {
     if (tasks >= 4 * get_num_threads()) return parallel_chunks(tasks, f);
@@ -78,32 +86,36 @@ struct Winograd {
   // One vector of channels of x to V.
   void transform_input(int64_t task, int64_t vector, const float* x, float* v) const {
     const int64_t cols = 2 * tile_cols + 2, plane = s.H * s.W;
+    const PixelStrides layout = strides(last.in, s.C, plane);
     for_pieces(task, [&](int64_t n, int64_t begin, int64_t end, int64_t tile) {
       const TileWindow window{2 * begin - s.PH, 2 * (end - begin) + 2, s.PW, cols, s.H, s.W};
       float* p = scratch<float>(ScratchSlot::Image, window.rows * cols * g.lanes);
-      g.gather(x + (n * s.C + vector * g.lanes) * plane, plane, lanes_of(vector, s.C), window, p);
+      g.gather(x + origin(layout, n, s.C, plane, vector), layout, lanes_of(vector, s.C), window, p);
       g.input_tiles(p, end - begin, tile_cols, v + start(vector) + tile * g.block, in_stride);
     });
   }
   void transform_grad(int64_t task, int64_t vector, const float* dy, float* m) const {
     const int64_t cols = 2 * tile_cols, plane = s.OH * s.OW;
+    const PixelStrides layout = strides(last.out, s.O, plane);
     for_pieces(task, [&](int64_t n, int64_t begin, int64_t end, int64_t tile) {
       const TileWindow window{2 * begin, 2 * (end - begin), 0, cols, s.OH, s.OW};
       float* p = scratch<float>(ScratchSlot::Image, window.rows * cols * g.lanes);
-      g.gather(dy + (n * s.O + vector * g.lanes) * plane, plane, lanes_of(vector, s.O), window, p);
+      g.gather(dy + origin(layout, n, s.O, plane, vector), layout, lanes_of(vector, s.O), window, p);
       g.grad_tiles(p, end - begin, tile_cols, m + start(vector) + tile * g.block, out_stride);
     });
   }
   // One vector of channels of M to y; false if something in it is not finite.
   bool write_output(int64_t task, int64_t vector, const float* m, const float* bias, float* y) const {
     const int64_t plane = s.OH * s.OW, channel = vector * g.lanes;
+    const PixelStrides layout = strides(last.out, s.O, plane);
     bool finite = true;
     for_pieces(task, [&](int64_t n, int64_t begin, int64_t end, int64_t tile) {
       const int64_t height = std::min(2 * end, s.OH) - 2 * begin;
       float* q = scratch<float>(ScratchSlot::Image, height * s.OW * g.lanes);
       g.output_tiles(m + start(vector) + tile * g.block, out_stride, end - begin, tile_cols, height, s.OW, q);
-      float* out = y + (n * s.O + channel) * plane + 2 * begin * s.OW;
-      finite &= g.scatter(q, height * s.OW, out, plane, lanes_of(vector, s.O), bias == nullptr ? bias : bias + channel);
+      float* out = y + origin(layout, n, s.O, plane, vector) + 2 * begin * s.OW * layout.pixel;
+      finite &=
+          g.scatter(q, height * s.OW, out, layout, lanes_of(vector, s.O), bias == nullptr ? bias : bias + channel);
     });
     return finite;
   }
@@ -200,12 +212,13 @@ bool winograd_suits(const ConvShape& s) {
   return cols <= kMaxTileColumns && 8 * rows * cols <= 3 * s.OH * s.OW && s.N * rows * cols >= 12;
 }
 
-bool winograd_forward(const ConvShape& s, const float* x, const float* w, bool adjoint, const float* bias, float* y) {
-  return Winograd(s).forward(x, w, adjoint, bias, y);
+bool winograd_forward(const ConvShape& s, const float* x, const float* w, bool adjoint, const float* bias, float* y,
+                      ChannelsLast last) {
+  return Winograd(s, last).forward(x, w, adjoint, bias, y);
 }
 
-bool winograd_weight(const ConvShape& s, const float* x, const float* dy, float* dw) {
-  return Winograd(s).weight(x, dy, dw);
+bool winograd_weight(const ConvShape& s, const float* x, const float* dy, float* dw, ChannelsLast last) {
+  return Winograd(s, last).weight(x, dy, dw);
 }
 
 }  // namespace mg::cpu

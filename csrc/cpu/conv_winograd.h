@@ -20,10 +20,22 @@
 namespace mg::cpu {
 
 bool winograd_suits(const ConvShape& s);
+// The stride 1 convolution of dy that the gradient of s's input is; its weight is that of `adjoint` below.
+ConvShape flipped_shape(const ConvShape& s);
+// Which images are channels_last (N, H, W, C in memory): `in` of the image side, `out` of the pixel side.
+struct ChannelsLast {
+  bool in = false, out = false;
+};
 // y = conv(x, w) + bias. `adjoint`: w is (C, O, 3, 3), flipped and transposed as the gradient of the input needs it.
 // Both return false, with any values written, where a result is not finite.
-bool winograd_forward(const ConvShape& s, const float* x, const float* w, bool adjoint, const float* bias, float* y);
-bool winograd_weight(const ConvShape& s, const float* x, const float* dy, float* dw);
+bool winograd_forward(const ConvShape& s, const float* x, const float* w, bool adjoint, const float* bias, float* y,
+                      ChannelsLast last = {});
+bool winograd_weight(const ConvShape& s, const float* x, const float* dy, float* dw, ChannelsLast last = {});
+
+// Distance of channels and of pixels in memory; one of them is 1.
+struct PixelStrides {
+  int64_t channel, pixel;
+};
 
 // A part of an image as the tiles of a run of tile rows see it: `rows` rows from `first` on (which may lie outside:
 // they are zero) and `cols` columns, `left` of them before the image.
@@ -38,10 +50,10 @@ struct WinogradTable {
   // * k_stride.
   void (*weights)(const float* w, int64_t lane_stride, int64_t k_stride, int lanes, int64_t depth, bool flip, float* u,
                   int64_t xi_stride);
-  // p[(row * cols + col) * L + lane] = x[lane * plane + …], the window of up to L channels.
-  void (*gather)(const float* x, int64_t plane, int lanes, const TileWindow& w, float* p);
-  // y[lane * plane + i] = q[i * L + lane] + bias[lane] (or 0) for n pixels; true if all are finite.
-  bool (*scatter)(const float* q, int64_t n, float* y, int64_t plane, int lanes, const float* bias);
+  // p[(row * cols + col) * L + lane] = x[lane * strides.channel + …], the window of up to L channels.
+  void (*gather)(const float* x, PixelStrides strides, int lanes, const TileWindow& w, float* p);
+  // y[lane * channel + i * pixel] = q[i * L + lane] + bias[lane] (or 0) for n pixels; true if all are finite.
+  bool (*scatter)(const float* q, int64_t n, float* y, PixelStrides strides, int lanes, const float* bias);
   // Tiles of a window: v[xi * xi_stride + tile * block] = B^T d B, or for gradients A dy A^T (2x2 tiles).
   void (*input_tiles)(const float* p, int64_t rows, int64_t cols, float* v, int64_t xi_stride);
   void (*grad_tiles)(const float* p, int64_t rows, int64_t cols, float* v, int64_t xi_stride);

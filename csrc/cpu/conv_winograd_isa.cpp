@@ -84,7 +84,7 @@ MG_INL void zeros(float* p, int64_t vectors) {
   for (int64_t i = 0; i < vectors; ++i) V(0.0f).store(p + i * L);
 }
 
-static void gather(const float* x, int64_t plane, int lanes, const TileWindow& w, float* p) {
+static void gather(const float* x, PixelStrides strides, int lanes, const TileWindow& w, float* p) {
   const int64_t pitch = w.cols * L, begin = w.first < 0 ? -w.first : 0;
   const int64_t inside = w.width < w.cols - w.left ? w.width : w.cols - w.left;  // columns that are used
   const int64_t stop = w.height - w.first < w.rows ? w.height - w.first : w.rows;
@@ -97,6 +97,15 @@ static void gather(const float* x, int64_t plane, int lanes, const TileWindow& w
     zeros(d, w.left);
     zeros(d + (w.left + inside) * L, w.cols - w.left - inside);
   }
+  if (strides.pixel != 1) {
+    for (int64_t row = begin; row < stop; ++row) {
+      const float* src = x + (w.first + row) * w.width * strides.pixel;
+      float* d = p + row * pitch + w.left * L;
+      for (int64_t col = 0; col < inside; ++col, src += strides.pixel, d += L)
+        (lanes == L ? V::load(src) : V::load(src, lanes)).store(d);
+    }
+    return;
+  }
   // The rows inside are one run of pixels in every channel.
   const float* src = x + (w.first + begin) * w.width;
   float* d = p + begin * pitch + w.left * L;
@@ -104,7 +113,7 @@ static void gather(const float* x, int64_t plane, int lanes, const TileWindow& w
   for (int64_t i = 0, n = (stop - begin) * w.width; i < n; i += L) {
     const int count = n - i < L ? int(n - i) : L;
     V r[L];
-    load_square(src + i, plane, lanes, count, r);
+    load_square(src + i, strides.channel, lanes, count, r);
     transpose_square(r);
     alignas(64) float pixels[L * L];
 #pragma GCC unroll 16
@@ -117,7 +126,23 @@ static void gather(const float* x, int64_t plane, int lanes, const TileWindow& w
   }
 }
 
-static bool scatter(const float* q, int64_t n, float* y, int64_t plane, int lanes, const float* bias) {
+// Channels stay together: pixels are copied one by one.
+static bool scatter_pixels(const float* q, int64_t n, float* y, int64_t pixel, int lanes, const float* bias) {
+  const V b = bias == nullptr ? V(0.0f) : lanes == L ? V::load(bias) : V::load(bias, lanes);
+  V wrong(0.0f);
+  for (int64_t i = 0; i < n; ++i, y += pixel) {
+    const V v = V::load(q + i * L);
+    wrong = fma(v, V(0.0f), wrong);
+    if (lanes == L)
+      (v + b).store(y);
+    else
+      (v + b).store(y, lanes);
+  }
+  return !any(wrong != wrong);
+}
+
+static bool scatter(const float* q, int64_t n, float* y, PixelStrides strides, int lanes, const float* bias) {
+  if (strides.pixel != 1) return scatter_pixels(q, n, y, strides.pixel, lanes, bias);
   V wrong(0.0f);
   for (int64_t i = 0; i < n; i += L) {
     const int count = n - i < L ? int(n - i) : L;
@@ -137,9 +162,9 @@ static bool scatter(const float* q, int64_t n, float* y, int64_t plane, int lane
       if (k >= lanes) break;
       const V v = bias == nullptr ? r[k] : r[k] + V(bias[k]);
       if (count == L)
-        v.store(y + k * plane + i);
+        v.store(y + k * strides.channel + i);
       else
-        v.store(y + k * plane + i, count);
+        v.store(y + k * strides.channel + i, count);
     }
   }
   return !any(wrong != wrong);
