@@ -89,8 +89,7 @@ struct GraphTask {
     Tensor& slot = e.node->buffer[int(e.output)];
     if (!slot.defined()) {
       slot = std::move(grad);
-    } else if (!thread_state.grad_mode && !handlers_exist() && slot.use_count() == 1 && slot->storage.use_count() == 1 && slot->contiguous &&
-               slot->storage->release == nullptr) {
+    } else if (may_add_to(slot)) {
       add_in_place(slot, grad);
     } else {
       slot = invoke(add_op, slot, grad);
@@ -127,7 +126,10 @@ struct GraphTask {
       forward = false;
       for (Edge& e : n->edges) forward |= any && e && e.node->needed;
     }
-    if (forward) {
+    if (forward && edges == 1 && !n->extras && n->edges[0] && n->edges[0].node->buffer[int(n->edges[0].output)].defined() &&
+        n->edges[0].node->needed && add_into_region(*n, n->edges[0].node->buffer[int(n->edges[0].output)])) {
+      // done: nothing of full size was made
+    } else if (forward) {
       if (thread_state.anomaly || handlers_exist()) [[unlikely]] apply_observed(n, {out.data(), size_t(edges)});
       else n->apply(n->buffer.data(), out.data());
       if (!incoming.empty()) run_hooks_after(*n, {out.data(), size_t(edges)}, incoming);

@@ -1,4 +1,4 @@
-// What the engine does to single gradients: the first one, fitting to the forward value, adding into a leaf, checking in anomaly mode.
+// What the engine does to single gradients: the first one, fitting to the forward value, adding into a leaf or into a region, anomaly mode.
 #include <algorithm>
 
 #include "../core/profile.h"
@@ -24,6 +24,30 @@ void add_in_place(const Tensor& target, const Tensor& grad) {
   const Value args[] = {Value(target), Value(grad), Value(1)};
   Tensor outs[kMaxOutputs];
   call(*add_op, args, outs, Write::Inplace);
+}
+
+bool may_add_to(const Tensor& t) {
+  return !thread_state.grad_mode && !handlers_exist() && t.use_count() == 1 && t->storage.use_count() == 1 && t->contiguous &&
+         t->storage->release == nullptr;
+}
+
+// The parts of a split tensor each bring a gradient that is zero outside of their region. The first one makes the tensor of full size;
+// the others are added to their region of it. (For the three parts of GPT's qkv that is a third of the memory traffic.)
+bool add_into_region(Node& part, const Tensor& gradient) {
+  static OpRef regions[] = {{"narrow"}, {"select"}, {"_slice"}};
+  if (thread_state.anomaly || !may_add_to(gradient)) return false;
+  auto* node = dynamic_cast<OpNode*>(&part);
+  if (node == nullptr || std::none_of(std::begin(regions), std::end(regions), [&](OpRef& r) { return node->op == &*r; })) return false;
+  const Tensor& g = node->buffer[0];
+  if (!g.defined() || g.dtype() != gradient.dtype() || g->dataless) return false;
+  ValueArray args;
+  std::construct_at(&args.values[0], gradient);
+  for (int k = 1; k < node->op->n_args; ++k) std::construct_at(&args.values[k], node->args[k].value);
+  Tensor region;
+  call(*node->op, args, &region);
+  if (region.sizes() != g.sizes()) return false;
+  add_in_place(region, g);
+  return true;
 }
 
 Tensor zeros_like_output(const OutputInfo& info) {
