@@ -101,6 +101,20 @@ def test_packed(mode, bidirectional, lengths):
     compare(run(mg, packed(mg, ours), x, states, 0), run(torch, packed(torch, theirs), x, states, 0), 1e-9)
 
 
+@pytest.mark.parametrize("kind", KINDS.values())
+def test_pytorchs_function_for_packed_sequences(kind):
+    rng = np.random.default_rng(0)
+    gates = rnn_layer.STEPS[kind][1]
+    data, h, params = rng.standard_normal((6, 4)), rng.standard_normal((1, 3, 5)), [rng.standard_normal((gates * 5, w)) for w in (4, 5)]
+    found = []
+    for M in (mg, torch):
+        hx = M.tensor(h)
+        state = (hx, hx * 2) if kind == "lstm" else hx
+        weights = [M.tensor(w) for w in params]
+        found.append(getattr(M, kind)(M.tensor(data), M.tensor([3, 2, 1]), state, weights, False, 1, 0.0, False, False))
+    compare([t.numpy() for t in found[0]], [t.numpy() for t in found[1]], 1e-10)
+
+
 def one_layer(kind, sizes=None, dtype=mg.float64, reverse=False, projected=False):
     """Arguments of rnn_layer.layer()."""
     mg.manual_seed(0)

@@ -22,14 +22,16 @@ static int gates_of(const Op& op, std::string_view kind) {
 
 // Sizes of packed sequences: positive, never growing, together all rows.
 static void check_batch_sizes(const Op& op, const TensorImpl& x, const TensorImpl& sizes) {
-  MG_CHECK(sizes.dim() == 1 && sizes.dtype == DType::Int64 && sizes.contiguous && sizes.device.type == DeviceType::CPU && !sizes.dataless,
-           Runtime, public_name(op), ": batch_sizes must be a contiguous vector of int64 on the CPU: got ", sizes.dtype, " of shape ", sizes.sizes);
-  const int64_t* n = sizes.ptr<int64_t>();
-  int64_t total = 0;
+  MG_CHECK(sizes.device.type != DeviceType::Meta, NotImplemented, "Cannot copy out of meta tensor; no data!");
+  MG_CHECK(sizes.dim() == 1 && sizes.dtype == DType::Int64 && sizes.device.type == DeviceType::CPU && !sizes.dataless, Runtime,
+           public_name(op), ": batch_sizes must be a vector of int64 on the CPU: got ", sizes.dtype, " of shape ", sizes.sizes);
+  int64_t total = 0, before = INT64_MAX;
   for (int64_t t = 0; t < sizes.numel; ++t) {
-    MG_CHECK(n[t] > 0 && (t == 0 || n[t] <= n[t - 1]), Runtime, public_name(op), ": batch_sizes must be positive and never grow: got ", n[t],
-             " at step ", t);
-    total += n[t];
+    const int64_t n = sizes.ptr<int64_t>()[t * sizes.strides[0]];
+    MG_CHECK(n > 0 && n <= before, Runtime, public_name(op), ": batch_sizes must be positive and never grow: got ", n, " at step ", t);
+    MG_CHECK(n <= x.sizes[0] - total, Runtime, public_name(op), ": batch_sizes sum to more than the ", x.sizes[0], " rows of the data");
+    total += n;
+    before = n;
   }
   MG_CHECK(total == x.sizes[0], Runtime, public_name(op), ": batch_sizes sum to ", total, ", the data has ", x.sizes[0], " rows");
 }
@@ -41,7 +43,7 @@ static int64_t check_sequences(const Op& op, const TensorImpl& x, const Value& b
   MG_CHECK(x.dim() == rank, Runtime, public_name(op), ": expected a ", rank, "-D input: got ", x.sizes);
   if (batch_sizes.none()) return x.sizes[1];
   check_batch_sizes(op, x, *batch_sizes.t);
-  return batch_sizes.t->numel == 0 ? 0 : batch_sizes.t->ptr<int64_t>()[0];
+  return batch_sizes.t->numel == 0 ? 0 : *batch_sizes.t->ptr<int64_t>();
 }
 
 static void rnn_out(OutSpec& o, const TensorImpl& like, int64_t columns) {  // (T, N, columns) or (B, columns); none: nothing to keep

@@ -18,8 +18,8 @@ namespace mg::cpu {
 struct Steps {
   int64_t count = 0, most = 0, total = 0;  // steps, rows of the largest, rows of all
   bool reverse = false;
-  const int64_t* sizes = nullptr;  // null: `most` rows in every step
-  std::vector<int64_t> starts;
+  bool packed = false;  // else `most` rows in every step
+  std::vector<int64_t> sizes, starts;
 
   Steps(const TensorImpl& data, const TensorImpl* batch_sizes, bool reverse_) : reverse(reverse_) {
     if (batch_sizes == nullptr) {
@@ -28,16 +28,17 @@ struct Steps {
       total = count * most;
       return;
     }
-    sizes = batch_sizes->ptr<int64_t>();
+    packed = true;
     count = batch_sizes->numel;
-    most = count == 0 ? 0 : sizes[0];
     for (int64_t t = 0; t < count; ++t) {
+      sizes.push_back(batch_sizes->ptr<int64_t>()[t * batch_sizes->strides[0]]);
       starts.push_back(total);
-      total += sizes[t];
+      total += sizes.back();
     }
+    most = count == 0 ? 0 : sizes[0];
   }
-  int64_t rows(int64_t t) const { return sizes == nullptr ? most : sizes[t]; }
-  int64_t start(int64_t t) const { return sizes == nullptr ? t * most : starts[size_t(t)]; }
+  int64_t rows(int64_t t) const { return packed ? sizes[size_t(t)] : most; }
+  int64_t start(int64_t t) const { return packed ? starts[size_t(t)] : t * most; }
   int64_t at(int64_t i) const { return reverse ? count - 1 - i : i; }  // the i-th step in the order of the recurrence
   int64_t before(int64_t t) const { return reverse ? t + 1 : t - 1; }
   // Rows of step t that go on from the step before; the others begin with the first state.

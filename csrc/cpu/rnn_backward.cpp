@@ -25,6 +25,7 @@ struct Backward {
   Steps steps;
   RnnKind kind;
   int64_t hidden, width, gates;
+  std::vector<StagedOut> results;
   Tensor kept[8], work_dh, work_dc;  // contiguous operands; buffers of one step
   Matrix<const T> g_out, g_cell, out, cells, sums, raw, hx, cx;
   Matrix<T> dgates, dstate, dproj, dhx, dcx, dh, dc;  // dstate is dgates but for a gru, whose n sees the state's part through a gate
@@ -49,12 +50,13 @@ struct Backward {
     raw = operand(inv, kHidden, hidden);
     hx = operand(inv, kHx, width);
     cx = operand(inv, kCx, hidden);
-    dgates = {inv.outs[0].ptr<T>(), gates * hidden};
-    dhx = {inv.outs[1].ptr<T>(), width};
-    if (kind == RnnKind::Lstm) dcx = {inv.outs[2].ptr<T>(), hidden};
-    dstate = kind == RnnKind::Gru ? Matrix<T>{inv.outs[3].ptr<T>(), gates * hidden} : dgates;
+    for (int k = 0; k < 4; ++k) results.emplace_back(inv.outs[k], dtype_of<T>());
+    dgates = {results[0].ptr<T>(), gates * hidden};
+    dhx = {results[1].ptr<T>(), width};
+    if (kind == RnnKind::Lstm) dcx = {results[2].ptr<T>(), hidden};
+    dstate = kind == RnnKind::Gru ? Matrix<T>{results[3].ptr<T>(), gates * hidden} : dgates;
     if (inv.has(kWhr)) {
-      dproj = {inv.outs[3].ptr<T>(), width};
+      dproj = {results[3].ptr<T>(), width};
       projection = std::make_unique<PackedWeight<T>>(strided<T>(inv.in(kWhr)), width, 1, hidden);
     }
     work_dh = empty({steps.most, hidden}, dtype_of<T>());
@@ -133,6 +135,7 @@ struct Backward {
       }
       first_state(t);
     }
+    for (const StagedOut& result : results) result.commit();
   }
 };
 

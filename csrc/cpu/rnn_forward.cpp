@@ -52,6 +52,7 @@ struct Forward {
   RnnKind kind;
   int64_t hidden, width, gates;  // H, P, G
   Matrix<T> out, cells, sums, raw;  // (B, P), (B, H), (B, gates), (B, H) before projection
+  std::vector<StagedOut> results;
   Tensor hx, cx, state_bias;
   PackedWeight<T> state;
   std::unique_ptr<PackedWeight<T>> projection;
@@ -61,13 +62,14 @@ struct Forward {
         hidden(inv.in(kWhh).sizes[0] / rnn_gates(kind)), width(inv.in(kWhh).sizes[1]), gates(rnn_gates(kind)),
         hx(staged(inv.in(kHx), dtype_of<T>())), state(strided<T>(inv.in(kWhh)).mT(), width, gates, hidden) {
     if (inv.has(kCx)) cx = staged(inv.in(kCx), dtype_of<T>());
-    out = {inv.outs[0].ptr<T>(), width};
-    if (kind == RnnKind::Lstm) cells = {inv.outs[1].ptr<T>(), hidden};
+    for (int k = 0; k < 4; ++k) results.emplace_back(inv.outs[k], dtype_of<T>());
+    out = {results[0].ptr<T>(), width};
+    if (kind == RnnKind::Lstm) cells = {results[1].ptr<T>(), hidden};
     const bool simple = gates == 1;
-    sums = simple ? out : Matrix<T>{inv.outs[2].ptr<T>(), 4 * hidden};
+    sums = simple ? out : Matrix<T>{results[2].ptr<T>(), 4 * hidden};
     raw = out;
     if (inv.has(kWhr)) {
-      raw = {inv.outs[3].ptr<T>(), hidden};
+      raw = {results[3].ptr<T>(), hidden};
       projection = std::make_unique<PackedWeight<T>>(strided<T>(inv.in(kWhr)).mT(), hidden, 1, width);
     }
     input_part(inv);
@@ -119,6 +121,7 @@ struct Forward {
         projection->multiply(q, 0, rows, {raw.row(steps.start(t)), hidden}, target, false);
       });
     }
+    for (const StagedOut& result : results) result.commit();
   }
 };
 
@@ -134,13 +137,15 @@ void rnn_previous_cpu(Invocation& inv) {
   const Tensor out = staged(inv.in(0), dtype), hx = staged(inv.in(1), dtype);
   const int64_t bytes = hx.size(1) * itemsize(dtype);
   const char *from_out = static_cast<char*>(out->data()), *from_hx = static_cast<char*>(hx->data());
-  char* to = static_cast<char*>(inv.out().data());
+  const StagedOut result(inv.outs[0], dtype);
+  char* to = result.ptr<char>();
   for (int64_t t = 0; t < steps.count; ++t) {
     const int64_t carried = steps.carried(t), rows = steps.rows(t);
     if (carried > 0) std::memcpy(to + steps.start(t) * bytes, from_out + steps.start(steps.before(t)) * bytes, size_t(carried * bytes));
     if (carried < rows)
       std::memcpy(to + (steps.start(t) + carried) * bytes, from_hx + carried * bytes, size_t((rows - carried) * bytes));
   }
+  result.commit();
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 """Recurrent layers over whole sequences: RNN, LSTM, GRU; the single-step cells are in `rnn_cells.py`.
 
 Shapes: T steps, N batch, I input and H hidden width; sequences are (T, N, I), (N, T, I) with batch_first, (T, I), or a
-PackedSequence (minigrad/nn/utils/rnn.py), whose steps run without padding (minigrad/nn/_functional/packed_rnn.py).
+PackedSequence (minigrad/nn/utils/rnn.py), whose steps run without padding.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 import minigrad as mg
 
 from .. import init
-from .._functional.packed_rnn import packed_rnn
 from ..parameter import Parameter
 from ..utils.rnn import PackedSequence
 from .module import Module
@@ -199,7 +198,8 @@ class RNNBase(Module):
             input = input.unsqueeze(0 if self.batch_first else 1)
         hx = self._first_state(input, None, hx, single)
         self.check_forward_args(input, hx, None)
-        out, *last = self._run_op(input, hx, self._flat_weights, self.num_layers, self.bidirectional, self.batch_first)
+        op, options = getattr(mg, self.mode.lower()), (self.num_layers, self.dropout, self.training, bool(self.bidirectional))
+        out, *last = op(input, hx, self._flat_weights, bool(self.bias), *options, self.batch_first)
         if single:
             out, last = out.squeeze(0 if self.batch_first else 1), [h.squeeze(1) for h in last]
         return out, self._joined(last)
@@ -211,17 +211,10 @@ class RNNBase(Module):
         if given:
             hx = self.permute_hidden(hx, sorted_indices)
         self.check_forward_args(data, hx, batch_sizes)
-        states = hx if self.mode == "LSTM" else (hx,)
-        out, last = packed_rnn(
-            self.mode.lower(), data, batch_sizes, states, self._flat_weights, bool(self.bias), self.num_layers, self.dropout,
-            self.training, bool(self.bidirectional),
-        )  # fmt: skip
+        op, options = getattr(mg, self.mode.lower()), (self.num_layers, self.dropout, self.training, bool(self.bidirectional))
+        out, *last = op(data, batch_sizes, hx, self._flat_weights, bool(self.bias), *options)
         packed = PackedSequence(out, batch_sizes, sorted_indices, unsorted_indices)
         return packed, self.permute_hidden(self._joined(last), unsorted_indices)
-
-    def _run_op(self, input: mg.Tensor, hx: Any, params: Any, layers: int, bidirectional: bool, batch_first: bool) -> Any:
-        op = getattr(mg, self.mode.lower())
-        return op(input, hx, params, bool(self.bias), layers, self.dropout, self.training, bool(bidirectional), batch_first)
 
     def _joined(self, states: Any) -> Any:
         """States as this kind of layer shows them: one tensor, or the pair of an LSTM."""

@@ -109,7 +109,7 @@ def _declare_cell(kind: str) -> None:
 
 
 # --- whole sequences --------------------------------------------------------------------------------------------------
-def layer_weights(name: str, params: Sequence[Any], has_biases: bool, projected: bool, count: int) -> list[tuple[Any, ...]]:
+def _weights(name: str, params: Sequence[Any], has_biases: bool, projected: bool, count: int) -> list[tuple[Any, ...]]:
     each = 2 + 2 * has_biases + projected
     if len(params) != each * count:
         raise RuntimeError(f"{name}: got an incorrect number of RNN parameters: {len(params)}, expected {each * count}.")
@@ -131,7 +131,7 @@ def _sequence(
     x = input.transpose(0, 1) if batch_first else input
     directions = 2 if bidirectional else 1
     projected = kind == "lstm" and hx[0].shape[-1] != hx[1].shape[-1]
-    weights = layer_weights(kind, params, has_biases, projected, num_layers * directions)
+    weights = _weights(kind, params, has_biases, projected, num_layers * directions)
     for h in hx:
         if h.dim() != 3 or h.shape[0] != len(weights) or h.shape[1] != x.shape[1]:
             raise RuntimeError(f"{kind}: expected a state ({len(weights)}, {x.shape[1]}, H): got {tuple(h.shape)}.")
@@ -142,18 +142,37 @@ def _sequence(
                                f"{tuple(w_ih.shape)} and {tuple(w_hh.shape)}.")  # fmt: skip
     if x.shape[0] == 0:
         raise RuntimeError(f"{kind}: expected a sequence of at least one step: got {tuple(input.shape)}.")
+    out, last = _levels(kind, x, hx, weights, num_layers, dropout if train else 0.0)
+    return (out.transpose(0, 1) if batch_first else out), last
+
+
+def _levels(
+    kind: str, x: Any, hx: State, weights: Sequence[Any], num_layers: int, dropout: float, batch_sizes: Any = None
+) -> tuple[Any, list[State]]:
+    """Layers on top of each other; `weights` has one entry for each layer and direction."""
     last: list[State] = []
+    directions = len(weights) // num_layers
     for level in range(num_layers):
         ways = []
         for d in range(directions):
             k = level * directions + d
-            out, state = layer(kind, x, tuple(h[k] for h in hx), weights[k], d == 1)
+            out, state = layer(kind, x, tuple(h[k] for h in hx), weights[k], d == 1, batch_sizes)
             ways.append(out)
             last.append(state)
         x = ways[0] if directions == 1 else mg.cat(ways, -1)
-        if dropout > 0 and train and level + 1 < num_layers:
+        if dropout > 0 and level + 1 < num_layers:
             x = functions["dropout"](x, dropout, True)
-    return (x.transpose(0, 1) if batch_first else x), last
+    return x, last
+
+
+def _packed(
+    kind: str, data: Any, batch_sizes: Any, hx: State, params: Sequence[Any], has_biases: bool, num_layers: int, dropout: float,
+    train: bool, bidirectional: bool,
+) -> tuple[Any, list[State]]:  # fmt: skip
+    """PyTorch's other form, for packed sequences: data (B, I) and batch_sizes (T), how many sequences have a step t."""
+    projected = kind == "lstm" and hx[0].shape[-1] != hx[1].shape[-1]
+    weights = _weights(kind, params, has_biases, projected, num_layers * (2 if bidirectional else 1))
+    return _levels(kind, data, hx, weights, num_layers, dropout if train else 0.0, batch_sizes)
 
 
 def _declare_sequence(kind: str) -> None:
@@ -163,10 +182,14 @@ def _declare_sequence(kind: str) -> None:
         input: mg.Tensor, hx: Any, params: Sequence[mg.Tensor], has_biases: bool, num_layers: int, dropout: float,
         train: bool, bidirectional: bool, batch_first: bool,
     ) -> tuple[mg.Tensor, ...]:  # fmt: skip
-        state = tuple(hx) if pair else (hx,)
-        out, last = _sequence(
-            kind, input, state, params, has_biases, num_layers, dropout, train, bidirectional, batch_first
-        )
+        if isinstance(has_biases, (list, tuple)):  # (data, batch_sizes, hx, params, has_biases, …, bidirectional)
+            state = tuple(params) if pair else (params,)
+            out, last = _packed(kind, input, hx, state, has_biases, num_layers, dropout, train, bidirectional, batch_first)
+        else:
+            state = tuple(hx) if pair else (hx,)
+            out, last = _sequence(
+                kind, input, state, params, has_biases, num_layers, dropout, train, bidirectional, batch_first
+            )
         return (out, *(mg.stack(list(parts), 0) for parts in zip(*last, strict=True)))
 
     gates = STEPS[kind][1]
@@ -184,6 +207,9 @@ def _declare_sequence(kind: str) -> None:
         train: apply dropout.
         bidirectional: run a second direction and put both results side by side.
         batch_first: sequences come as (N, T, I).
+    PyTorch's form for packed sequences is taken as well: (data (B, I), batch_sizes (T), hx, params, has_biases, num_layers,
+    dropout, train, bidirectional).
+
     Returns:
         (outputs (T, N, directions * H), last state{", last cell state" if pair else ""}).
     Raises:

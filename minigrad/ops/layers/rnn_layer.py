@@ -118,6 +118,7 @@ def layer(
     if _native([x, *state, *(p for p in params if p is not None)]):
         w_ih, w_hh, b_ih, b_hh, w_hr = params
         cx = state[1] if kind == "lstm" else None
+        x = x.contiguous()  # here, not in the op: backward then finds the copy that forward made
         parts = functions["_rnn_layer"](x, state[0], cx, w_ih, w_hh, b_ih, b_hh, w_hr, batch_sizes, kind, reverse)
     else:
         parts = run_steps(kind, x, state, params, reverse, sizes)
@@ -172,14 +173,13 @@ def _fast_grads(
 
 
 def _samples(s: Any) -> list[Any]:
-    sizes = s.of([2, 1], dtype="int64")
-    sizes.grad = False
+    sizes = s.of([2, 2], dtype="int64")  # equal: one of the layouts under test repeats the first
     return [
         s(s.f(3, 2, 3), s.f(2, 2), s.f(2, 2), s.f(8, 3), s.f(8, 2), s.f(8), s.f(8), None, None, "lstm", False),
         s(s.f(2, 2, 3), s.f(2, 2), s.f(2, 3), s.f(12, 3), s.f(12, 2), None, None, s.f(2, 3), None, "lstm", True),
         s(s.f(2, 1, 3), s.f(1, 2), None, s.f(6, 3), s.f(6, 2), s.f(6), s.f(6), None, None, "gru", True),
-        s(s.f(3, 3), s.f(2, 2), None, s.f(6, 3), s.f(6, 2), s.f(6), s.f(6), None, sizes, "gru", False),
-        s(s.f(3, 3), s.f(2, 2), None, s.f(2, 3), s.f(2, 2), None, None, None, sizes, "rnn_tanh", True),
+        s(s.f(4, 3), s.f(2, 2), None, s.f(6, 3), s.f(6, 2), s.f(6), s.f(6), None, sizes, "gru", False),
+        s(s.f(4, 3), s.f(2, 2), None, s.f(2, 3), s.f(2, 2), None, None, None, sizes, "rnn_tanh", True),
     ]
 
 
