@@ -252,6 +252,31 @@ def test_dropout_draws_the_same_weights_again(rng):
     assert not F.scaled_dot_product_attention(q, k, v, dropout_p=1.0).any()
 
 
+@pytest.mark.parametrize("shape", [SHAPES[8], SHAPES[10], (1, 1, 1, 1, 5000, 33, 17), (2, 2, 2, 70, 130, 16, 16)], ids=str)
+@pytest.mark.parametrize("kind", ["none", "bool", "float"])
+def test_int8_cache(rng, shape, kind):
+    from minigrad.nn.attention.int8_cache import int8_cache_attention, quantize_int8
+
+    q, k, v = (mg.tensor(x) for x in make(rng, shape)[:3])
+    mask = make_mask(rng, kind, shape)
+    mask = None if mask is None else mg.tensor(mask)
+    (ki, ks), (vi, vs) = quantize_int8(k), quantize_int8(v)
+    assert ((ki.float() * ks.unsqueeze(-1) - k).abs() <= 0.5001 * ks.unsqueeze(-1)).all()
+    gqa = shape[1] != shape[2]
+    out = int8_cache_attention(q, ki, vi, ks, vs, mask, enable_gqa=gqa)
+    stands_for = [x.double() * s.double().unsqueeze(-1) for x, s in ((ki, ks), (vi, vs))]
+    mask = mask if mask is None or mask.dtype == mg.bool else mask.double()
+    want = F.scaled_dot_product_attention(q.double(), *stands_for, mask, enable_gqa=gqa)
+    np.testing.assert_allclose(out.numpy(), want.numpy(), rtol=0, atol=2e-6)
+    apart = [x.mT.contiguous().mT for x in (ki, vi)]
+    if kind == "none":
+        np.testing.assert_array_equal(int8_cache_attention(q, *apart, ks, vs, enable_gqa=gqa).numpy(), out.numpy())
+    with pytest.raises(RuntimeError, match="a number for each row"):
+        int8_cache_attention(q, ki, vi, ks[..., :1], vs, enable_gqa=gqa)
+    with pytest.raises(RuntimeError, match="int8"):
+        int8_cache_attention(q, k, v, ks, vs, enable_gqa=gqa)
+
+
 def test_memory_grows_with_the_keys_alone():
     def extra(length):
         q, k, v = (mg.randn(1, 1, length, 16, requires_grad=True) for _ in range(3))

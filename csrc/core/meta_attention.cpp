@@ -46,14 +46,18 @@ struct Shapes {
   int64_t queries, keys, width, values;
 };
 
-// What the leading dims of query, key and value make together.
-Shapes shapes_of(const Op& op, const TensorImpl& q, const TensorImpl& k, const TensorImpl& v, bool gqa) {
+void check_dtypes(const TensorImpl& q, const TensorImpl& k, const TensorImpl& v) {
   const char* name = "scaled_dot_product_attention";
-  MG_CHECK(q.dim() >= 2 && k.dim() >= 2 && v.dim() >= 2, Runtime, name,
-           ": expected query, key and value of at least 2 dims: got ", q.dim(), ", ", k.dim(), " and ", v.dim(), ".");
   MG_CHECK(q.dtype == k.dtype && q.dtype == v.dtype, Runtime, name,
            ": expected query, key and value of one dtype: got ", q.dtype, ", ", k.dtype, " and ", v.dtype, ".");
   MG_CHECK(is_floating(q.dtype), Runtime, name, ": needs floating tensors: got ", q.dtype, ". Try .float().");
+}
+
+// What the leading dims of query, key and value make together.
+Shapes shapes_of(const TensorImpl& q, const TensorImpl& k, const TensorImpl& v, bool gqa) {
+  const char* name = "scaled_dot_product_attention";
+  MG_CHECK(q.dim() >= 2 && k.dim() >= 2 && v.dim() >= 2, Runtime, name,
+           ": expected query, key and value of at least 2 dims: got ", q.dim(), ", ", k.dim(), " and ", v.dim(), ".");
   Shapes s{leading(q.sizes),     leading(k.sizes), q.sizes[q.dim() - 2],
            k.sizes[k.dim() - 2], q.sizes.back(),   v.sizes.back()};
   MG_CHECK(k.sizes.back() == s.width, Runtime, name, ": query and key have widths that differ: got ", s.width, " and ",
@@ -73,7 +77,6 @@ Shapes shapes_of(const Op& op, const TensorImpl& q, const TensorImpl& k, const T
            ".");
   s.key_lead = s.lead;
   if (gqa) s.key_lead.back() = k.sizes[k.dim() - 3];
-  (void)op;
   return s;
 }
 
@@ -94,7 +97,8 @@ DType statistics(DType d) { return d == DType::Float64 ? DType::Float64 : DType:
 // _attention(query, key, value, attn_mask?, dropout_p, is_causal, scale, enable_gqa, generator?) -> out, logsumexp, rng
 void meta_attention(const Op& op, const Value* args, MetaResult& r) {
   const TensorImpl& q = *args[0].t;
-  const Shapes s = shapes_of(op, q, *args[1].t, *args[2].t, args[7].as_int() != 0);
+  const Shapes s = shapes_of(q, *args[1].t, *args[2].t, args[7].as_int() != 0);
+  check_dtypes(q, *args[1].t, *args[2].t);
   check_mask(s, args[3], q.dtype, args[5].as_int() != 0);
   const double p = args[4].as_double();
   MG_CHECK(p >= 0 && p <= 1, Runtime, "dropout probability has to be between 0 and 1, but got ", p);
@@ -115,7 +119,8 @@ void meta_attention(const Op& op, const Value* args, MetaResult& r) {
 //   -> dquery, dkey, dvalue: of the broadcast leading dims
 void meta_attention_backward(const Op& op, const Value* args, MetaResult& r) {
   const TensorImpl &q = *args[1].t, &k = *args[2].t, &v = *args[3].t;
-  const Shapes s = shapes_of(op, q, k, v, args[11].as_int() != 0);
+  const Shapes s = shapes_of(q, k, v, args[11].as_int() != 0);
+  check_dtypes(q, k, v);
   check_mask(s, args[4], q.dtype, args[9].as_int() != 0);
   const Dims out = with(s.lead, s.queries, s.values);
   Dims rows = s.lead;
@@ -135,6 +140,27 @@ void meta_attention_backward(const Op& op, const Value* args, MetaResult& r) {
   lay_out(r.out[2], v, with(s.key_lead, s.keys, s.values));
 }
 
+// _attention_int8(query, key, value, attn_mask?, key_scale, value_scale, scale, enable_gqa) -> out
+void meta_attention_int8(const Op& op, const Value* args, MetaResult& r) {
+  const TensorImpl &q = *args[0].t, &k = *args[1].t, &v = *args[2].t;
+  MG_CHECK(k.dtype == DType::Int8 && v.dtype == DType::Int8, Runtime, op.name, ": expected key and value of int8: got ",
+           k.dtype, " and ", v.dtype, ". Try quantize_int8.");
+  MG_CHECK(is_floating(q.dtype) && q.dtype != DType::Float64, Runtime, op.name,
+           ": expected a query of float32, float16 or bfloat16: got ", q.dtype);
+  const Shapes s = shapes_of(q, k, v, args[7].as_int() != 0);
+  check_mask(s, args[3], q.dtype, false);
+  for (int i = 0; i < 2; ++i) {
+    const TensorImpl &x = *args[1 + i].t, &scale = *args[4 + i].t;
+    const Dims want(std::span<const int64_t>(x.sizes.data(), size_t(x.dim() - 1)));
+    MG_CHECK(scale.sizes == want && is_floating(scale.dtype) && leading(x.sizes) == s.key_lead, Runtime, op.name, ": ",
+             op.args[size_t(4 + i)].name, " must hold a number for each row: got ", scale.dtype, " ", scale.sizes,
+             ", expected float32 ", want);
+  }
+  common_device(op, args);
+  r.compute = DType::Float32;
+  lay_out(r.out[0], q, with(s.lead, s.queries, s.values));
+}
+
 // _attention_keep(rng, dropout_p, sizes: ints) -> kept
 void meta_attention_keep(const Op& op, const Value* args, MetaResult& r) {
   MG_CHECK(args[0].t->dtype == DType::Int64 && args[0].t->sizes == Dims{2}, Runtime, op.name,
@@ -151,6 +177,7 @@ void meta_attention_keep(const Op& op, const Value* args, MetaResult& r) {
 
 MG_META("attention", meta_attention);
 MG_META("attention_backward", meta_attention_backward);
+MG_META("attention_int8", meta_attention_int8);
 MG_META("attention_keep", meta_attention_keep);
 
 }  // namespace mg

@@ -27,21 +27,41 @@ DecodeFn<T> decode_fn(DType cache) {
   if constexpr (sizeof(T) == 4) {
     if (cache == DType::Float16) return attention_table().decode_half;
     if (cache == DType::BFloat16) return attention_table().decode_bfloat16;
+    if (cache == DType::Int8) return attention_table().decode_int8;
   }
   return nullptr;
 }
+
+// A call of this file: int8 keys and values come with a factor each.
+template <class T>
+struct DecodeCall {
+  const AttentionProblem& p;
+  DecodeFn<T> decode;
+  Operand k_scale, v_scale;  // (N…, H, S, 1) of T, rows next to each other
+
+  explicit DecodeCall(const AttentionProblem& problem) : p(problem), decode(decode_fn<T>(problem.k.dtype)) {}
+  bool streams() const {
+    return decode != nullptr && (p.k.col == 1 || p.width == 1) && (p.v.col == 1 || p.values == 1) &&
+           p.v.dtype == p.k.dtype;
+  }
+};
+
+const float* factors(const Operand& scale, int64_t head, int64_t at, float) {
+  return scale.defined() ? reinterpret_cast<const float*>(scale.head(head)) + at : nullptr;
+}
+const double* factors(const Operand&, int64_t, int64_t, double) { return nullptr; }
 
 // What a part of the keys leaves behind for one row: maximum, sum, then `values` running numbers.
 int64_t part_size(const AttentionProblem& p) { return 2 + p.values; }
 
 // Keys [k0, k1) of a key head for all its queries (group * L of them, one after the other).
 template <class T>
-void decode_part(const AttentionProblem& p, DecodeFn<T> decode, int64_t key_head, int64_t k0, int64_t k1, T* parts,
-                 int64_t row_step) {
+void decode_part(const DecodeCall<T>& call, int64_t key_head, int64_t k0, int64_t k1, T* parts, int64_t row_step) {
+  const AttentionProblem& p = call.p;
   const int64_t rows = p.group * p.queries, padded = ceil_div(p.width, 16) * 16;
   Room<T> room(rows * padded + 2 * (kDecodeKeys + 16));
   T *q = room.take(rows * padded), *scores = room.take(kDecodeKeys), *bias = room.take(kDecodeKeys);
-  const int64_t item = itemsize(p.q.dtype), mask_item = itemsize(p.mask.dtype);
+  const int64_t item = itemsize(p.q.dtype), kept = itemsize(p.k.dtype), mask_item = itemsize(p.mask.dtype);
   for (int64_t r = 0; r < rows; ++r) {
     T *row = q + r * padded, *part = parts + r * row_step;
     stage_fn(dtype_of<T>(), p.q.dtype)(reinterpret_cast<char*>(row), sizeof(T),
@@ -60,8 +80,10 @@ void decode_part(const AttentionProblem& p, DecodeFn<T> decode, int64_t key_head
       if (end <= at) continue;
       DecodeRow<T> d{q + r * padded,
                      nullptr,
-                     k + at * p.k.row * item,
-                     v + at * p.v.row * item,
+                     factors(call.k_scale, key_head, at, T()),
+                     factors(call.v_scale, key_head, at, T()),
+                     k + at * p.k.row * kept,
+                     v + at * p.v.row * kept,
                      p.k.row,
                      p.v.row,
                      end - at,
@@ -81,7 +103,7 @@ void decode_part(const AttentionProblem& p, DecodeFn<T> decode, int64_t key_head
                                                 d.n);
         d.bias = bias;
       }
-      decode(d);
+      call.decode(d);
     }
 }
 
@@ -108,13 +130,9 @@ T join_parts(const AttentionProblem& p, T* parts, int64_t count) {
   return none ? std::numeric_limits<T>::infinity() : top + std::log(sum);
 }
 
-}  // namespace
-
 template <class T>
-bool attention_decode(const AttentionProblem& p, T* logsumexp) {
-  const DecodeFn<T> decode = decode_fn<T>(p.k.dtype);
-  const bool streams = (p.k.col == 1 || p.width == 1) && (p.v.col == 1 || p.values == 1) && p.v.dtype == p.k.dtype;
-  if (p.queries > kMostQueries || p.dropout > 0 || decode == nullptr || !streams) return false;
+void decode_all(const DecodeCall<T>& call, T* logsumexp) {
+  const AttentionProblem& p = call.p;
   const int64_t heads = p.key_heads(), rows = p.group * p.queries, size = part_size(p);
   const int64_t wanted = std::max<int64_t>(kParts / std::max<int64_t>(heads, 1), 1);
   const int64_t parts = std::clamp<int64_t>(p.keys / kPartKeys, 1, wanted);
@@ -125,16 +143,54 @@ bool attention_decode(const AttentionProblem& p, T* logsumexp) {
   parallel_for(0, heads * parts, std::max<int64_t>(kTaskFma / 4 / cost, 1), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t head = i / parts, part = i % parts, k0 = part * part_keys;
-      decode_part(p, decode, head, k0, std::min(p.keys, k0 + part_keys), all + (head * rows * parts + part) * size,
+      decode_part(call, head, k0, std::min(p.keys, k0 + part_keys), all + (head * rows * parts + part) * size,
                   parts * size);
     }
   });
   for (int64_t r = 0; r < heads * rows; ++r) {
     T* row = all + r * parts * size;
     const int64_t head = r / p.queries, query = r % p.queries;
-    logsumexp[r] = join_parts(p, row, parts);
+    const T lse = join_parts(p, row, parts);
+    if (logsumexp != nullptr) logsumexp[r] = lse;
     write_rows(p.out, p.out.head(head), query, 1, p.values, row + 2, p.values);
   }
+}
+
+// Scales (N…, H, S) as an operand with one column.
+Operand scales(const Tensor& t, const Dims& lead) {
+  Dims sizes = t.sizes(), strides = t.strides();
+  sizes.push_back(1);
+  strides.push_back(1);
+  return Operand(*alias(*t, sizes, strides, t->offset), lead);
+}
+
+// _attention_int8(query, key, value, attn_mask?, key_scale, value_scale, scale, enable_gqa) -> out
+void attention_int8_cpu(Invocation& inv) {
+  AttentionProblem p(inv, 0, inv.out(), inv.b(7));
+  p.causal = false;
+  p.scale = inv.f(6);
+  if (inv.out().numel == 0) return;
+  p.out = Operand(inv.out(), p.lead);
+  const Tensor keys = p.k.col == 1 ? inv.tensor(1) : contiguous(inv.tensor(1));
+  const Tensor values = p.v.col == 1 ? inv.tensor(2) : contiguous(inv.tensor(2));
+  p.k = Operand(*keys, p.k.sizes);
+  p.v = Operand(*values, p.v.sizes);
+  const Tensor ks = staged(inv.in(4), DType::Float32), vs = staged(inv.in(5), DType::Float32);
+  DecodeCall<float> call(p);
+  call.k_scale = scales(ks, p.k.sizes);
+  call.v_scale = scales(vs, p.v.sizes);
+  decode_all<float>(call, nullptr);
+}
+
+}  // namespace
+
+MG_KERNEL("_attention_int8", CPU, attention_int8_cpu);
+
+template <class T>
+bool attention_decode(const AttentionProblem& p, T* logsumexp) {
+  const DecodeCall<T> call(p);
+  if (p.queries > kMostQueries || p.dropout > 0 || !call.streams()) return false;
+  decode_all(call, logsumexp);
   return true;
 }
 

@@ -191,13 +191,18 @@ void add_to(T* sum, const T* x, int64_t n) {
 // --- decoding
 // --------------------------------------------------------------------------------------------------------- A vector of
 // what S holds, widened.
+template <class S>
+MG_INL auto wide_number(S x) {
+  if constexpr (sizeof(S) == 1) return float(x);
+  else return widen_element(x);
+}
 template <class T, class S>
 MG_INL Vec<T> widened(const S* p) {
   if constexpr (sizeof(S) == sizeof(T)) {
     return Vec<T>::load(reinterpret_cast<const T*>(p));
   } else {
     alignas(64) T wide[Vec<T>::size];
-    for (int i = 0; i < Vec<T>::size; ++i) wide[i] = widen_element(p[i]);
+    for (int i = 0; i < Vec<T>::size; ++i) wide[i] = wide_number(p[i]);
     return Vec<T>::load(wide);
   }
 }
@@ -207,7 +212,7 @@ MG_INL Vec<T> widened(const S* p, int lanes) {
     return Vec<T>::load(reinterpret_cast<const T*>(p), lanes);
   } else {
     alignas(64) T wide[Vec<T>::size] = {};
-    for (int i = 0; i < lanes; ++i) wide[i] = widen_element(p[i]);
+    for (int i = 0; i < lanes; ++i) wide[i] = wide_number(p[i]);
     return Vec<T>::load(wide);
   }
 }
@@ -293,18 +298,21 @@ MG_INL void add_all_values(const DecodeRow<T>& d, Vec<T> shrink) {
 template <class T, class S>
 void decode(const DecodeRow<T>& d) {
   constexpr int W = Vec<T>::size;
+  constexpr bool scaled = sizeof(S) == 1;
   const S* keys = static_cast<const S*>(d.k);
   Vec<T> most = kLowest<T>;
   int64_t k = 0;
   for (; k + W <= d.n; k += W) {
     Vec<T> s = scores_of<T, S>(d, keys + k * d.ldk);
+    if constexpr (scaled) s = s * Vec<T>::load(d.k_scale + k);
     if (d.bias != nullptr) s = s + Vec<T>::load(d.bias + k);
     s.store(d.scores + k);
     most = at_least(s, most);
   }
   T top = hmax(at_least(most, Vec<T>(*d.top)));
   for (; k < d.n; ++k) {
-    const T s = score_of<T, S>(d, keys + k * d.ldk) + (d.bias == nullptr ? T(0) : d.bias[k]);
+    const T factor = scaled ? d.k_scale[k] : T(1);
+    const T s = score_of<T, S>(d, keys + k * d.ldk) * factor + (d.bias == nullptr ? T(0) : d.bias[k]);
     d.scores[k] = s;
     top = s > top ? s : top;
   }
@@ -312,7 +320,7 @@ void decode(const DecodeRow<T>& d) {
   Vec<T> sum = T(0);
   each<T>(d.n, [&](int64_t i, int lanes) MG_LAMBDA {
     const Vec<T> e = keep(exp_negative(get(d.scores + i, lanes) - shift), lanes, T(0));
-    put(d.scores + i, e, lanes);
+    put(d.scores + i, scaled ? e * get(d.v_scale + i, lanes) : e, lanes);
     sum = sum + e;
   });
   const Vec<T> shrink = exp_negative(Vec<T>(*d.top) - shift);
@@ -334,7 +342,7 @@ static constexpr AttentionFns<T> fns() {
 }
 
 extern constinit const AttentionTable attention_table = {
-    fns<float>(),        fns<double>(),          transpose_rows<float, half>, transpose_rows<float, bfloat16>,
-    decode<float, half>, decode<float, bfloat16>};
+    fns<float>(),        fns<double>(),           transpose_rows<float, half>, transpose_rows<float, bfloat16>,
+    decode<float, half>, decode<float, bfloat16>, decode<float, int8_t>};
 
 }  // namespace mg::cpu::MG_ISA_NS

@@ -38,8 +38,9 @@ struct BlockProduct {
 // Decoding: one query over `n` keys in memory of another type S, rows ldk and ldv apart, elements next to each other.
 template <class T>
 struct DecodeRow {
-  const T* q;     // already times scale, zero-padded to whole vectors
-  const T* bias;  // n numbers added to the scores, or null
+  const T* q;                  // already times scale, zero-padded to whole vectors
+  const T* bias;               // n numbers added to the scores, or null
+  const T *k_scale, *v_scale;  // one number per key, for int8
   const void *k, *v;
   int64_t ldk, ldv, n, width, values;
   T* scores;     // room for n, rounded up to whole vectors
@@ -78,6 +79,7 @@ struct AttentionTable {
   void (*transpose_bfloat16)(int64_t n, int64_t width, Strided<bfloat16> rows, float* dst);
   void (*decode_half)(const DecodeRow<float>& row);
   void (*decode_bfloat16)(const DecodeRow<float>& row);
+  void (*decode_int8)(const DecodeRow<float>& row);
 };
 
 namespace avx512 {

@@ -136,3 +136,13 @@ op(
     no_ref_reason="random numbers",
     doc="Which weights (N…, Hq, L, S) the dropout of an attention kept.",
 )
+
+op(
+    "_attention_int8(query, key, value, attn_mask?, key_scale, value_scale, scale: float, enable_gqa: bool) -> out",
+    meta="attention_int8",
+    namespace=None,
+    no_grad_reason="decoding: integers carry no gradient",
+    no_samples_reason="tested in tests/test_attention_kernels.py",
+    no_ref_reason="tested against _attention on the keys and values that the integers stand for",
+    doc="Attention over keys and values kept as int8, one factor per row; streams them once (nn.attention.int8_cache).",
+)
