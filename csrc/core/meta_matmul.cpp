@@ -90,6 +90,18 @@ void meta_bmm(const Op& op, const Value* args, MetaResult& r) { fixed_rank(op, a
 void meta_mv(const Op& op, const Value* args, MetaResult& r) { fixed_rank(op, args, 0, 2, 1, r); }
 void meta_dot(const Op& op, const Value* args, MetaResult& r) { fixed_rank(op, args, 0, 1, 1, r); }
 
+// Products of bytes with sums of 32 bits: int8 or uint8 with int8.
+void meta_int_mm(const Op& op, const Value* args, MetaResult& r) {
+  const TensorImpl &a = *args[0].t, &b = *args[1].t;
+  MG_CHECK((a.dtype == DType::Int8 || a.dtype == DType::UInt8) && b.dtype == DType::Int8, Runtime, op.name,
+           ": got dtypes ", a.dtype, " and ", b.dtype, ", expected int8 or uint8, and int8.");
+  check_dim(op, a, 0, 2);
+  check_dim(op, b, 1, 2);
+  check_inner(op, a, 0, b, 1);
+  r.out[0].sizes = {a.sizes[0], b.sizes[1]};
+  set_out(op, args, r, DType::Int32);
+}
+
 // beta * input + alpha * (a @ b): args input, a, b, beta, alpha.
 void with_addend(const Op& op, const Value* args, int da, int db, MetaResult& r) {
   fixed_rank(op, args, 1, da, db, r);
@@ -137,6 +149,7 @@ void meta_linear(const Op& op, const Value* args, MetaResult& r) {
 MG_META("matmul", meta_matmul);
 MG_META("mm", meta_mm);
 MG_META("bmm", meta_bmm);
+MG_META("int_mm", meta_int_mm);
 MG_META("mv", meta_mv);
 MG_META("dot", meta_dot);
 MG_META("addmm", meta_addmm);

@@ -96,22 +96,10 @@ class Blocked {
   }
 
  private:
-  static constexpr int64_t kFewRows = 128, kMaxRows = 192, kMaxColumns = 3072, kGroup = 384;
+  static constexpr int64_t kFewRows = 128, kMaxRows = 192 * 4 / int64_t(sizeof(T)), kMaxColumns = 3072, kGroup = 384;
   const PackedTable<S, T>& g;
 
   int64_t words(int64_t k) const { return ceil_div(k, g.unit) + g.extra; }  // of a column of a packed panel
-
-  // Packs the columns of p.b into panels one after the other. Rows of B are read a few at a time, for all panels: short
-  // runs of many far rows would miss the TLB and defeat prefetching.
-  void pack_columns(const Problem<S, T>& p, const Panels& panels, T* dst) const {
-    const int64_t step = p.b_rows() && g.extra == 0 ? 8 * g.unit : p.k;
-    for (int64_t k0 = 0; k0 < p.k; k0 += step)
-      for (int64_t q = 0; q < panels.count; ++q) {
-        const int64_t j = panels.column(q), width = panels.column(q + 1) - j;
-        g.pack_b(std::min(step, p.k - k0), std::min(width, p.n - j), p.b.at(k0, j),
-                 dst + j * words(p.k) + k0 / g.unit * width);
-      }
-  }
 
   // C of one task: packed A times the panels [p0, p1) of `panels`, finished while it is in cache.
   void multiply(const Problem<S, T>& p, const T* a, const T* b, const Panels& panels, int64_t p0, int64_t p1) const {
@@ -125,7 +113,7 @@ class Blocked {
   }
 
   void few_rows(const Problem<S, T>& p) const {
-    const KBlocks blocks(p.k, g.unit);
+    const KBlocks blocks(p.k, g.unit, kMaxKBlock * 4 / int64_t(sizeof(T)));
     const int64_t rows = ceil_div(p.m, g.mr) * g.mr;
     const auto a_offset = [&](int64_t q) { return rows * (blocks.start(q) / g.unit + q * g.extra); };
     T* a = scratch<T>(ScratchSlot::PackB, rows * (blocks.words + blocks.count * g.extra));
@@ -153,14 +141,14 @@ class Blocked {
             continue;
           }
         T* b = scratch<T>(ScratchSlot::PackA, panels.padded() * words(part.k));
-        pack_columns(part, panels, b);
+        g.pack_b(part.k, part.n, part.b, panels.count, b);
         multiply(part, a + a_offset(q), b, panels, 0, panels.count);
       }
     });
   }
 
   void many_rows(const Problem<S, T>& p) const {
-    const KBlocks blocks(p.k, g.unit);
+    const KBlocks blocks(p.k, g.unit, kMaxKBlock * 4 / int64_t(sizeof(T)));
     for (int64_t q = 0; q < blocks.count; ++q) many_rows_block(p.block(blocks.start(q), blocks.start(q + 1)));
   }
 
@@ -170,7 +158,7 @@ class Blocked {
     parallel_for(0, panels.count, ceil_div(kStreamElements, g.nr * p.k), [&](int64_t q0, int64_t q1) {
       for (int64_t q = q0; q < q1; ++q) {
         const int64_t j = panels.column(q), width = panels.column(q + 1) - j;
-        g.pack_b(p.k, std::min(width, p.n - j), p.b.at(0, j), b + j * words(p.k));
+        g.pack_b(p.k, std::min(width, p.n - j), p.b.at(0, j), 1, b + j * words(p.k));
       }
     });
     const int64_t threads = std::min<int64_t>(get_num_threads(), ceil_div(p.fma(), kTaskFma));

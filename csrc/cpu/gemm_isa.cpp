@@ -145,7 +145,7 @@ template <class T>
 static int64_t multiply_adds(int64_t n, T* sink) {
   Vec<T> acc[kMr * kNv];
 #pragma GCC unroll 24
-  for (int j = 0; j < kMr * kNv; ++j) acc[j] = Vec<T>(T(0));
+  for (int j = 0; j < kMr * kNv; ++j) acc[j] = Vec<T>(T(j));  // all different, or the compiler does one
   for (int64_t i = 0; i < n; ++i) {
     asm volatile("" ::: "memory");  // the round is done again
     const Vec<T> x = Vec<T>::load(sink);
@@ -159,9 +159,22 @@ static int64_t multiply_adds(int64_t n, T* sink) {
   return n * kMr * kNv * Vec<T>::size;
 }
 
+// All panels of B. Rows that are contiguous along n are read a few at a time for all panels: short runs of many far rows
+// would miss the TLB and defeat prefetching.
+template <class S, class T>
+static void pack_panels(int64_t k, int64_t n, Strided<S> b, int64_t panels, T* dst) {
+  constexpr int W = Vec<T>::size;
+  const int64_t vectors = (n + W - 1) / W, step = b.cs == 1 && b.rs != 1 ? 8 : k;
+  for (int64_t k0 = 0; k0 < k; k0 += step)
+    for (int64_t p = 0; p < panels; ++p) {
+      const int64_t j = panel_start(p, vectors, panels) * W, width = panel_start(p + 1, vectors, panels) * W - j;
+      pack_b<S, T>(k - k0 < step ? k - k0 : step, n - j < width ? n - j : width, b.at(k0, j), dst + j * k + k0 * width);
+    }
+}
+
 template <class S, class T>
 static constexpr PackedTable<S, T> blocked(decltype(PackedTable<S, T>::skinny) skinny = nullptr) {
-  return {kMr, kNv * Vec<T>::size, Vec<T>::size, 1, 0, pack_a<S, T>, pack_b<S, T>, packed<T>, skinny};
+  return {kMr, kNv * Vec<T>::size, Vec<T>::size, 1, 0, pack_a<S, T>, pack_panels<S, T>, packed<T>, skinny};
 }
 template <class T>
 static constexpr GemmTable<T> table() {

@@ -67,7 +67,8 @@ template <class S, class T>
 struct PackedTable {
   int mr, nr, lanes, unit, extra;
   void (*pack_a)(int64_t m, int64_t k, Strided<S> a, T* dst, int64_t panel_stride);
-  void (*pack_b)(int64_t k, int64_t n, Strided<S> b, T* dst);
+  // All of B, which is dealt into `panels` panels.
+  void (*pack_b)(int64_t k, int64_t n, Strided<S> b, int64_t panels, T* dst);
   // As GemmTable::packed, with the words of a column, `extra` included, for k.
   void (*packed)(int64_t m, int64_t n, int64_t words, const T* a, const T* b, int64_t panels, int64_t p0, int64_t p1,
                  T* c, int64_t ldc, const Epilogue<T>& e);

@@ -43,9 +43,10 @@ MG_INL void words_transposed(int64_t k, Strided<S> a, int32_t* dst, int64_t widt
       dst[w * width + i] = word<D>(a, i, w * D::kUnit, k - w * D::kUnit) ^ int32_t(flip);
 }
 
-// One row of words from D::kUnit rows of B that are contiguous along n.
-template <class D, class S>
-MG_INL void zip(int64_t n, const S* b, int64_t ld, int32_t* dst, int32_t flip) {
+// n words from D::kUnit rows of B that are contiguous along n. N: n if known, so that the loop is all vectors.
+template <class D, int64_t N, class S>
+MG_INL void zip_some(int64_t n, const S* b, int64_t ld, int32_t* dst, int32_t flip) {
+  if constexpr (N != 0) n = N;
   if constexpr (sizeof(S) == 2) {
     const uint16_t *r0 = reinterpret_cast<const uint16_t*>(b), *r1 = r0 + ld;
     for (int64_t j = 0; j < n; ++j) dst[j] = int32_t(uint32_t(r0[j]) | uint32_t(r1[j]) << 16);
@@ -57,6 +58,32 @@ MG_INL void zip(int64_t n, const S* b, int64_t ld, int32_t* dst, int32_t flip) {
     for (int64_t j = 0; j < n; ++j)
       dst[j] = int32_t(uint32_t(uint16_t(D::item(b[j]))) | uint32_t(uint16_t(D::item(b[ld + j]))) << 16);
   }
+}
+#if defined(__SSE2__)
+MG_INL void zip_bytes(const char* b, int64_t ld, int32_t* dst, int32_t flip) {
+  const auto row = [&](int i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(b + i * ld)); };
+  const auto put = [&](int i, __m128i v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(dst + 4 * i), _mm_xor_si128(v, _mm_set1_epi32(flip)));
+  };
+  const __m128i r0 = row(0), r1 = row(1), r2 = row(2), r3 = row(3);
+  const __m128i lo01 = _mm_unpacklo_epi8(r0, r1), hi01 = _mm_unpackhi_epi8(r0, r1);
+  const __m128i lo23 = _mm_unpacklo_epi8(r2, r3), hi23 = _mm_unpackhi_epi8(r2, r3);
+  put(0, _mm_unpacklo_epi16(lo01, lo23));
+  put(1, _mm_unpackhi_epi16(lo01, lo23));
+  put(2, _mm_unpacklo_epi16(hi01, hi23));
+  put(3, _mm_unpackhi_epi16(hi01, hi23));
+}
+#endif
+template <class D, class S>
+MG_INL void zip(int64_t n, const S* b, int64_t ld, int32_t* dst, int32_t flip) {
+  constexpr int64_t W = Vec<int32_t>::size;
+  int64_t j = 0;
+#if defined(__SSE2__)
+  if constexpr (sizeof(S) == 1 && D::kUnit == 4)  // the compiler widens and shifts, four times slower
+    for (; j + 16 <= n; j += 16) zip_bytes(reinterpret_cast<const char*>(b + j), ld, dst + j, flip);
+#endif
+  for (; j + W <= n; j += W) zip_some<D, W>(W, b + j, ld, dst + j, flip);
+  if (j < n) zip_some<D, 0>(n - j, b + j, ld, dst + j, flip);
 }
 
 // Packs `rows` (the short side of the panel) by k, any strides: dst[word * width + row].
@@ -78,16 +105,29 @@ void pack_words_a(int64_t m, int64_t k, Strided<S> a, typename D::Sum* dst, int6
     pack_words<D, kMr>(m - i < kMr ? m - i : kMr, k, a.at(i, 0), reinterpret_cast<int32_t*>(dst), kMr, D::kFlipA);
 }
 
+// All panels of B. Rows that are contiguous along n are read once for all panels.
 template <class D, class S>
-void pack_words_b(int64_t k, int64_t n, Strided<S> b, typename D::Sum* panel) {
+void pack_words_b(int64_t k, int64_t n, Strided<S> b, int64_t panels, typename D::Sum* to) {
   constexpr int W = Vec<int32_t>::size;
-  const int64_t width = (n + W - 1) / W * W, words = (k + D::kUnit - 1) / D::kUnit;
-  int32_t* dst = reinterpret_cast<int32_t*>(panel);
-  pack_words<D, W>(n, k, b.mT(), dst, width, 0);
-  for (int64_t w = 0; w < words && n != width; ++w)
-    for (int64_t j = n; j < width; ++j) dst[w * width + j] = 0;
+  const int64_t vectors = (n + W - 1) / W, words = (k + D::kUnit - 1) / D::kUnit, rows = words + D::kExtra;
+  const int64_t step = b.cs == 1 && b.rs != 1 ? 4 : words;
+  int32_t* dst = reinterpret_cast<int32_t*>(to);
+  for (int64_t w = 0; w < words; w += step)
+    for (int64_t p = 0; p < panels; ++p) {
+      const int64_t j = panel_start(p, vectors, panels) * W, width = panel_start(p + 1, vectors, panels) * W - j;
+      const int64_t k0 = w * D::kUnit, some = k - k0 < step * D::kUnit ? k - k0 : step * D::kUnit;
+      const int64_t columns = n - j < width ? n - j : width;
+      int32_t* d = dst + j * rows + w * width;
+      pack_words<D, W>(columns, some, b.at(k0, j).mT(), d, width, 0);
+      for (int64_t v = 0; v * D::kUnit < some && columns != width; ++v)
+        for (int64_t i = columns; i < width; ++i) d[v * width + i] = 0;
+    }
   if constexpr (D::kExtra != 0)
-    for (int64_t j = 0; j < width; j += W) D::start(words, dst + j, width).store(dst + words * width + j);
+    for (int64_t p = 0; p < panels; ++p) {
+      const int64_t j = panel_start(p, vectors, panels) * W, width = panel_start(p + 1, vectors, panels) * W - j;
+      int32_t* d = dst + j * rows;
+      for (int64_t i = 0; i < width; i += W) D::start(words, d + i, width).store(d + words * width + i);
+    }
 }
 
 template <class D, int MR, int NV>

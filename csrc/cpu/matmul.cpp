@@ -3,6 +3,8 @@
 //
 // Legend: a (..., M, K) @ b (..., K, N) -> out (..., M, N); B batch. half and bfloat16 accumulate in a float copy of
 // the output and are rounded once. Meta: ../core/meta_matmul.cpp. Read next: gemm.h.
+#include <algorithm>
+
 #include "../core/layout.h"
 #include "../core/op.h"
 #include "../core/parallel.h"
@@ -175,6 +177,30 @@ void product(const TensorImpl& left, const TensorImpl& right, const Tensor& resu
 
 void matmul_cpu(Invocation& inv) { product(inv.in(0), inv.in(1), inv.outs[0], {}); }
 
+void int_mm_cpu(Invocation& inv) {
+  const TensorImpl &left = inv.in(0), &right = inv.in(1);
+  if (inv.out().numel == 0) return;
+  const Tensor out = inv.out().contiguous ? inv.outs[0] : empty(inv.out().sizes, DType::Int32);
+  const Operand a(left, true), b(right, false);
+  if (left.dtype == DType::Int8) {
+    gemm<int8_t, int32_t>(a.rows, b.cols, a.cols, a.matrix<int8_t>(0), b.matrix<int8_t>(0), out.ptr<int32_t>(), b.cols);
+  } else {  // (a - 128) b + 128 (1 b): bytes of a as int8, the rest is one row
+    const Tensor shifted = empty({a.rows, a.cols}, DType::Int8), ones = empty({1, a.cols}, DType::Int8);
+    copy_into(shifted, alias(left, left.sizes, left.strides, left.offset));
+    for (int64_t i = 0; i < a.rows * a.cols; ++i) shifted.ptr<int8_t>()[i] ^= int8_t(-128);
+    std::fill_n(ones.ptr<int8_t>(), a.cols, int8_t(1));
+    const Tensor sums = empty({1, b.cols}, DType::Int32);
+    gemm<int8_t, int32_t>(1, b.cols, a.cols, {ones.ptr<int8_t>(), a.cols, 1}, b.matrix<int8_t>(0), sums.ptr<int32_t>(),
+                          b.cols);
+    Epilogue<int32_t> e;
+    e.beta = 128;
+    e.add = sums.ptr<int32_t>();
+    gemm<int8_t, int32_t>(a.rows, b.cols, a.cols, {shifted.ptr<int8_t>(), a.cols, 1}, b.matrix<int8_t>(0),
+                          out.ptr<int32_t>(), b.cols, e);
+  }
+  if (!inv.out().contiguous) copy_into(inv.outs[0], out);
+}
+
 void addmm_cpu(Invocation& inv) { product(inv.in(1), inv.in(2), inv.outs[0], {&inv.in(0), inv.f(4), inv.f(3)}); }
 
 void linear_cpu(Invocation& inv) {
@@ -203,6 +229,7 @@ void linear_cpu(Invocation& inv) {
 MG_KERNEL("matmul", CPU, matmul_cpu);
 MG_KERNEL("mm", CPU, matmul_cpu);
 MG_KERNEL("bmm", CPU, matmul_cpu);
+MG_KERNEL("_int_mm", CPU, int_mm_cpu);
 MG_KERNEL("mv", CPU, matmul_cpu);
 MG_KERNEL("dot", CPU, matmul_cpu);
 MG_KERNEL("addmm", CPU, addmm_cpu);

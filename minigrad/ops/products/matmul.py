@@ -137,6 +137,31 @@ op(
 )
 
 op(
+    "_int_mm(input, mat2) -> out",
+    meta="int_mm",
+    method=False,
+    exact_out=True,
+    nondiff=("input", "mat2"),
+    ref=lambda input, mat2: input.astype("int32") @ mat2.astype("int32"),
+    flops=lambda input, mat2: 2 * input.numel() * mat2.shape[1],
+    samples=lambda s: [
+        s(s.t(3, 4, dtype="int8"), s.t(4, 5, dtype="int8")),
+        s(s.t(0, 4, dtype="int8"), s.t(4, 3, dtype="int8")),
+        s(s.t(2, 0, dtype="int8"), s.t(0, 3, dtype="int8")),
+        s(s.t(33, 70, dtype="int8", layout="transposed"), s.t(70, 65, dtype="int8")),
+    ],
+    dtypes=("int8",),
+    doc=card(
+        "Product of two matrices of bytes with int32 sums, exact modulo 2**32.",
+        "mg._int_mm(mg.ones(2, 3, dtype=mg.int8), mg.ones(3, 1, dtype=mg.int8)).tolist() -> [[3], [3]]",
+        input="(M, K), int8 or uint8.",
+        mat2="(K, N), int8.",
+        returns="(M, N), int32.",
+        raises="RuntimeError for other dtypes, ranks or sizes.",
+    ),
+)
+
+op(
     "mv(input, vec) -> out",
     meta="mv",
     exact_out=True,
