@@ -7,11 +7,13 @@ Pickling and copying of tensors are here too: both keep shared storages shared, 
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Iterator
 from typing import Any
 
 from minigrad import _core
+from minigrad._storage_memory import map_file, window
 
 Tensor = _core.Tensor
 
@@ -46,6 +48,11 @@ class UntypedStorage:
         kind = {"dtype": _core.uint8, "device": device}
         made = _core.empty((data,), **kind) if isinstance(data, int) else _core.tensor(list(data), **kind)
         self._adopt(made)
+
+    @classmethod
+    def from_file(cls, filename: Any, shared: bool = False, nbytes: int = 0) -> UntypedStorage:
+        """A file, or its first `nbytes`, mapped into memory; writes stay in this process unless `shared`."""
+        return cls.of(map_file(filename, shared, nbytes))
 
     @classmethod
     def of(cls, tensor: Tensor) -> UntypedStorage:
@@ -109,7 +116,7 @@ class UntypedStorage:
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return UntypedStorage(self._bytes[index].tolist())
+            return UntypedStorage.of(window(self._bytes[index]))
         return self._bytes[index].item()
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -147,6 +154,10 @@ class UntypedStorage:
         moved = self._bytes.to(device)
         return self if moved is self._bytes else UntypedStorage.of(moved)
 
+    def untyped(self) -> UntypedStorage:
+        """This storage."""
+        return self
+
     def cpu(self) -> UntypedStorage:
         """This storage on the CPU."""
         return self.to(device="cpu")
@@ -168,7 +179,7 @@ class UntypedStorage:
 
     def __reduce__(self) -> Any:
         if self._bytes.is_meta:
-            return _empty_storage, (self.nbytes(), "meta")
+            return functools.partial(UntypedStorage, device="meta"), (self.nbytes(),)
         return _rebuild_storage, (_core.to_bytes(self._bytes), str(self.device))
 
 
@@ -298,10 +309,6 @@ def __getattr__(name: str) -> Any:
 # --- pickling and copying of tensors ---------------------------------------------------------------------------------
 def _rebuild_storage(data: bytes, device: str) -> UntypedStorage:
     return UntypedStorage.of(_core.from_bytes(data, _core.uint8, (len(data),)).to(device))
-
-
-def _empty_storage(nbytes: int, device: str) -> UntypedStorage:
-    return UntypedStorage(nbytes, device=device)
 
 
 def _rebuild_typed(storage: UntypedStorage, dtype: Any) -> TypedStorage:

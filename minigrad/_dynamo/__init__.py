@@ -35,7 +35,15 @@ def mark_dynamic(t: Any, index: Any, *args: Any, **kwargs: Any) -> None:
     """Nothing to mark."""
 
 
-mark_static = mark_static_address = maybe_mark_dynamic = mark_dynamic
+def mark_static(t: Any, index: Any = None) -> None:
+    """Nothing to mark."""
+
+
+def mark_static_address(t: Any, guard: bool = False) -> None:
+    """Nothing to mark."""
+
+
+maybe_mark_dynamic = mark_dynamic
 
 
 def optimize(*args: Any, **kwargs: Any) -> Any:
@@ -54,5 +62,6 @@ class utils:  # noqa: N801  torch._dynamo.utils, as far as programs reset counte
 
 
 __all__ = ["allow_in_graph", "assume_constant_result", "config", "disable", "disallow_in_graph", "forbid_in_graph", "graph_break",
-           "is_compiling", "list_backends", "mark_dynamic", "mark_static", "maybe_mark_dynamic", "optimize", "OptimizedModule",
+           "is_compiling", "list_backends", "mark_dynamic", "mark_static", "mark_static_address",
+           "maybe_mark_dynamic", "optimize", "OptimizedModule",
            "reset"]  # fmt: skip
