@@ -273,11 +273,16 @@ def _overloads(space: str, name: str) -> _Overloads:
 
 
 def load_library(path: str) -> None:
-    """`torch.ops.load_library`: a compiled extension of libtorch cannot be loaded.
+    """`torch.ops.load_library`: a compiled extension of libtorch cannot be loaded, but torchvision's ops have stand-ins here.
 
     Raises:
-        OSError: always, as for a library whose dependencies are missing.
+        OSError: for every other library, as for one whose dependencies are missing.
     """
+    folder, _, name = str(path).replace("\\", "/").rpartition("/")
+    if folder.endswith("torchvision") and name.startswith("_C."):
+        from minigrad.compat._torchvision_ops import register
+
+        return register()
     raise OSError(f"{path}: extensions of libtorch cannot be used with minigrad")
 
 
