@@ -26,8 +26,8 @@ from minigrad._core import (
     set_memory_limit, set_num_threads, tensor, uint8,
 )  # fmt: skip
 from minigrad._tensor import (
-    as_tensor, asarray, channels_last, contiguous_format, from_dlpack, get_printoptions, is_floating_point, is_tensor,
-    layout, memory_format, numel, preserve_format, set_printoptions, strided,
+    as_tensor, asarray, channels_last, contiguous_format, from_dlpack, is_floating_point, is_tensor,
+    layout, memory_format, numel, preserve_format, strided,
 )  # fmt: skip
 
 from minigrad import _array_namespace  # attaches __array_namespace__ and to_device
@@ -58,7 +58,7 @@ _LAZY = {
     "__future__", "overrides", "library", "types", "version", "torch_version", "functional", "compat", "_C", "_dynamo", "_utils",
     "_jit_internal", "amp", "hub", "profiler", "distributions", "sparse", "multiprocessing",
 }  # fmt: skip
-_LAZY_FROM = ("_settings", "_legacy", "_functions", "amp._state", "_foreach")  # modules whose __all__ are names of this one
+_LAZY_FROM = ("_settings", "_legacy", "_functions", "amp._state", "_foreach", "_fake_quantize")  # their __all__ are names of this module
 _LAZY_NAMES = {
     "GradScaler": "minigrad.amp", "seed": "minigrad.random", "initial_seed": "minigrad.random", "get_rng_state": "minigrad.random",
     "set_rng_state": "minigrad.random", "save": "minigrad.io", "load": "minigrad.io",

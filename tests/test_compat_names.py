@@ -35,8 +35,8 @@ def test_absent_devices() -> None:
     for name in ("meta", "mps", "cuda:1", "xpu"):
         assert str(mg.device(name)) == name
     assert mg.device("cuda").index is None and repr(mg.device("cuda")) == "device(type='cuda')"
-    with pytest.raises(NotImplementedError, match="meta"):
-        mg.zeros(2, device="meta")
+    with pytest.raises(NotImplementedError, match="mps"):
+        mg.zeros(2, device="mps")
     with pytest.raises(RuntimeError, match="start of the device string"):
         mg.device("nonsense")
 

@@ -36,17 +36,22 @@ static void arange_cpu(Invocation& inv) {
   generate(inv.out(), [=](int64_t i) { return int64_t(whole + uint64_t(i) * by); });
 }
 
-// Symmetric about the middle, so that both ends are exact.
-static auto line(double start, double end, int64_t n) {
-  const double step = n > 1 ? (end - start) / double(n - 1) : 0;
-  return [=](int64_t i) { return i < (n + 1) / 2 ? start + step * double(i) : end - step * double(n - 1 - i); };
+// Symmetric about the middle, so that both ends are exact. Float32: the ends and the step are rounded first, as PyTorch does, so that the
+// values agree to the last bit (a float times a count is exact in double).
+static auto line(double start, double end, int64_t n, DType dtype) {
+  double step = n > 1 ? (end - start) / double(n - 1) : 0;
+  if (dtype == DType::Float32) {
+    start = float(start), end = float(end);
+    step = n > 1 ? (float(end) - float(start)) / float(n - 1) : 0;
+  }
+  return [=](int64_t i) { return n == 1 || i < n / 2 ? start + step * double(i) : end - step * double(n - 1 - i); };
 }
 
-static void linspace_cpu(Invocation& inv) { generate(inv.out(), line(inv.f(0), inv.f(1), inv.i(2))); }
+static void linspace_cpu(Invocation& inv) { generate(inv.out(), line(inv.f(0), inv.f(1), inv.i(2), inv.out().dtype)); }
 
 // _logspace(start, end, steps, dtype, device, base)
 static void logspace_cpu(Invocation& inv) {
-  const auto exponent = line(inv.f(0), inv.f(1), inv.i(2));
+  const auto exponent = line(inv.f(0), inv.f(1), inv.i(2), DType::Float64);
   const double base = inv.f(5);
   generate(inv.out(), [=](int64_t i) { return std::pow(base, exponent(i)); });
 }

@@ -31,7 +31,7 @@ void frexp_cpu(Invocation& inv) {
   copy_into(inv.outs[1], exponent);
 }
 
-MG_KERNEL("frexp", CPU, frexp_cpu);
+MG_KERNEL("_frexp", CPU, frexp_cpu);
 
 }  // namespace
 

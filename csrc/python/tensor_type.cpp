@@ -304,6 +304,7 @@ void install_tensor_type(PyObject* module) {
   static PyType_Spec spec = {"minigrad.Tensor", sizeof(PyTensor), 0,
                              Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots};
   tensor_type = reinterpret_cast<PyTypeObject*>(checked(PyType_FromSpec(&spec)));
+  tensor_type->tp_name = "Tensor";  // what AttributeErrors call it; __module__ stays "minigrad"
   PyModule_AddObjectRef(module, "Tensor", reinterpret_cast<PyObject*>(tensor_type));
   hooks.destroy_pyobj = destroy_pyobj;
 }

@@ -247,7 +247,7 @@ def _complex(c: Call) -> Any:
     return invoke(c.name, [pad_rank(x, rank) if f else x for x, f in zip(c.args, c.flags)])
 
 
-rules["frexp"] = pointwise
+rules["_frexp"] = pointwise
 for _name in ("view_as_real", "view_as_complex", "_real", "_imag"):
     rules[_name] = _unchanged
 rules["_cdist"] = rules["_cdist_backward"] = leading

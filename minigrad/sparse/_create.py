@@ -180,3 +180,22 @@ def sparse_mask(self: Tensor, mask: SparseTensor) -> SparseTensor:
         )
     return like(mask, self[tuple(coo_parts(mask)[0])])
 
+
+
+def without_values(size: Any, layout: Any, dtype: Any, device: Any, requires_grad: bool) -> Any:
+    """A sparse tensor of zeros: nothing is stored (`zeros(…, layout=)`, `zeros_like` of a sparse tensor).
+
+    Args:
+        size: at least 1 dimension; 2 for CSR and CSC.
+        layout: sparse_coo, sparse_csr or sparse_csc.
+    """
+    size = tuple(size)
+    values = mg.empty(0, dtype=dtype, device=device)
+    none = mg.empty(0, dtype=mg.int64, device=device)
+    if layout is mg.sparse_coo:
+        made = sparse_coo_tensor(none.reshape(len(size), 0), values, size, is_coalesced=True)
+    elif layout is mg.sparse_csr:
+        made = sparse_csr_tensor(mg.zeros(size[0] + 1, dtype=mg.int64, device=device), none, values, size)
+    else:
+        made = sparse_csc_tensor(mg.zeros(size[1] + 1, dtype=mg.int64, device=device), none, values, size)
+    return made.requires_grad_() if requires_grad else made

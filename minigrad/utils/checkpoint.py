@@ -21,13 +21,14 @@ from minigrad.autograd import backward as _run_backward
 from minigrad.autograd.graph import saved_tensors_hooks
 from minigrad.autograd.modes import enable_grad, no_grad
 from minigrad.random import get_rng_state, set_rng_state
+from minigrad.utils._checkpoint_policy import CheckpointPolicy, SelectiveCheckpointContext, create_selective_checkpoint_contexts
 
 Tensor = _core.Tensor
 
 __all__ = [
     "CheckpointError", "CheckpointFunction", "DefaultDeviceType", "check_backward_validity", "checkpoint", "checkpoint_sequential",
     "detach_variable", "get_device_states", "noop_context_fn", "set_checkpoint_debug_enabled", "set_checkpoint_early_stop",
-    "set_device_states",
+    "set_device_states", "CheckpointPolicy", "SelectiveCheckpointContext", "create_selective_checkpoint_contexts",
 ]  # fmt: skip
 
 _early_stop: bool | None = None  # set_checkpoint_early_stop's word, over the argument of checkpoint()

@@ -80,6 +80,12 @@ def _dtype_of(dtype: Any, out: mg.Tensor | None) -> Any:
     return out.dtype
 
 
+def _no_values(size: Any, layout: Any, dtype: Any, device: Any, requires_grad: bool) -> mg.Tensor:
+    from minigrad.sparse._create import without_values
+
+    return without_values(size, layout, _TYPES.get(dtype, dtype), device, requires_grad)
+
+
 _ARGS = dict(
     out="tensor to write into; it is resized when the shape differs.",
     dtype="element type; None takes the default dtype.",
@@ -103,6 +109,8 @@ def _documented(text: str) -> Callable[[Callable], Callable]:
                   raises="RuntimeError for negative sizes.", **_ARGS))
 def empty(*args: Any, size: Any = None, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
           pin_memory: bool = False, memory_format: Any = None, requires_grad: bool = False) -> mg.Tensor:  # fmt: skip
+    if layout not in (None, mg.strided):
+        return _no_values(_size(args, size), layout, dtype, device, requires_grad)
     made = _empty(_size(args, size), _dtype_of(dtype, out), device)
     if memory_format is mg.channels_last:
         made = made.contiguous(memory_format=memory_format)
@@ -116,6 +124,8 @@ def empty(*args: Any, size: Any = None, out: Any = None, dtype: Any = None, layo
                   raises="RuntimeError for negative sizes.", **_ARGS))
 def zeros(*args: Any, size: Any = None, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
           pin_memory: bool = False, requires_grad: bool = False) -> mg.Tensor:  # fmt: skip
+    if layout not in (None, mg.strided):
+        return _no_values(_size(args, size), layout, dtype, device, requires_grad)
     made = _full(_size(args, size), 0, _dtype_of(dtype, out) or mg.get_default_dtype(), device)
     return made if out is None and not requires_grad else _finish(made, out, requires_grad)
 
@@ -324,6 +334,8 @@ _LIKE = dict(input="gives shape, dtype and device.", dtype="another dtype.", dev
                   returns="a tensor of the same shape.", **_LIKE))
 def empty_like(input: mg.Tensor, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
                requires_grad: bool = False, memory_format: Any = None) -> mg.Tensor:  # fmt: skip
+    if (layout or input.layout) is not mg.strided:
+        return _no_values(input.shape, layout or input.layout, dtype or input.dtype, device or input.device, requires_grad)
     made = mg.op.batched_as(_empty(input.shape, _TYPES.get(dtype, dtype) or input.dtype, device or input.device), input)
     return _finish(_like_strides(input, made, memory_format), None, requires_grad)
 
@@ -342,6 +354,8 @@ def _full_like(input: mg.Tensor, value: Any, dtype: Any, device: Any, requires_g
                   returns="a tensor of the same shape.", **_LIKE))
 def zeros_like(input: mg.Tensor, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
                requires_grad: bool = False, memory_format: Any = None) -> mg.Tensor:  # fmt: skip
+    if (layout or input.layout) is not mg.strided:
+        return _no_values(input.shape, layout or input.layout, dtype or input.dtype, device or input.device, requires_grad)
     return _full_like(input, 0, dtype, device, requires_grad, memory_format)
 
 

@@ -10,7 +10,8 @@ from minigrad.op import composite, functions, op
 from minigrad.ops.shared import expr as m
 from minigrad.ops.shared.check import expect_tensors, into
 from minigrad.ops.shared.doc import doc
-from minigrad.ops.shared.struct_doc import card, numpy
+from minigrad.ops.shared.reduce_doc import returned
+from minigrad.ops.shared.struct_doc import numpy
 
 
 def _zero(g: Any) -> Any:
@@ -110,14 +111,34 @@ def round(input: mg.Tensor, *, decimals: int = 0, out: mg.Tensor | None = None) 
     return round_even(input / power) * power
 
 
-op("frexp(input) -> mantissa, exponent", meta="frexp", nondiff=("exponent",),
+op("_frexp(input) -> mantissa, exponent", meta="frexp", nondiff=("exponent",), namespace=None, grad_name="Frexp",
    dinput=lambda g_mantissa, exponent: g_mantissa / mg.exp2(exponent.to(g_mantissa.dtype)),
    ref=lambda input: numpy().frexp(input), dtypes=("float32", "float64", "float16", "bfloat16"),
    samples=lambda s: [s(s.t(3, 4)), s(s.t()), s(s.t(0, 2)), s(s.t(4, 3, layout="transposed")), s(s.t(7, low=3, high=900))],
-   doc=card("Mantissa and exponent of each element: input == mantissa * 2 ** exponent, 0.5 <= |mantissa| < 1.",
-            "mg.frexp(mg.tensor([3.])) -> (tensor([0.7500]), tensor([2], dtype=minigrad.int32))",
-            input="floating tensor.", returns="(mantissa, exponent as int32); exponent 0 for 0, infinities and NaN.",
-            raises="RuntimeError for integers.", grad="g / 2 ** exponent for the mantissa."))
+   doc="Kernel of frexp.")
+_frexp_result = returned("frexp", "mantissa", "exponent")
+
+
+@composite(samples=lambda s: [s(s.t(3, 4)), s(s.t())], dtypes=("float32", "float64"), no_ref_reason="_frexp has the reference")
+def frexp(input: mg.Tensor, *, out: Any = None) -> Any:
+    """Mantissa and exponent of each element: input == mantissa * 2 ** exponent, 0.5 <= |mantissa| < 1.
+
+    Args:
+        input: floating tensor.
+        out: two tensors to write to.
+    Returns:
+        (mantissa, exponent as int32), a named tuple; exponent 0 for 0, infinities and NaN.
+    Raises:
+        RuntimeError for integers.
+    Gradient:
+        g / 2 ** exponent for the mantissa.
+    Example:
+        >>> mg.frexp(mg.tensor([3.])).mantissa
+        tensor([0.7500])
+    """
+    kernel = functions["_frexp"]
+    return _frexp_result(*(kernel(input) if out is None else kernel(input, out=out)))
+
 
 # --- roots and reciprocals --------------------------------------------------------------------------------------------
 op("sqrt(input) -> out", meta="unary_float", domain=(0.1, 4.0), expr=m.sqrt, dinput=lambda g, out: g / (2 * out),

@@ -256,7 +256,7 @@ def vector_norm(
     samples=lambda s: [s(s.f(3, 4)), s(s.f(3, 4), 1, 1), s(s.f(3, 4), "fro", [0, 1], True)],
     no_ref_reason="_vector_norm has the reference",
 )
-def norm(input: mg.Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None) -> mg.Tensor:
+def norm(input: mg.Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: Any = None, dtype: Any = None) -> mg.Tensor:
     """Vector norm over `dim`; "fro" is the 2-norm, "nuc" the nuclear norm of matrices.
 
     Args:
