@@ -11,6 +11,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.op import registry
+from minigrad.testing import ulp
 from minigrad.testing.calls import reference
 from minigrad.testing.compare import cast_reference, to_numpy
 from minigrad.testing.samples import Sample, Sampler, Spec, build
@@ -100,6 +101,13 @@ def test_accuracy_in_ulps(name: str, dtype: str) -> None:
     limit = PROMISED[name] + 0.5
     shown = f"{name}({x[worst]!r}) = {got[worst]!r}, exact {exact[worst]!r}"
     assert ulps[worst] <= limit, f"{shown}: {float(ulps[worst]):.2f} ulp > {limit}"
+
+
+@pytest.mark.parametrize("name", ulp.names())
+def test_float32_ulps_over_the_whole_range(name: str) -> None:
+    """An even sample of all bit patterns; all 2^32 are `python -m minigrad.testing.ulp`."""
+    error, x, got, exact = ulp.worst(name, 65537, 4099)
+    assert error <= ulp.promised(name), f"{name}({x!r}) = {got!r}, exact {exact!r}: {error:.2f} ulp > {ulp.promised(name)}"
 
 
 # --- public forms -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,141 @@
+"""Error of the float32 functions in units in the last place, over all 2^32 inputs or an even sample of them.
+
+    python -m minigrad.testing.ulp [NAME ...] [--step 1] [--markdown docs/accuracy_ulp.md]
+
+Every function of one real tensor that is computed element by element is compared with its float64 reference (the registry's) on the bit
+patterns 0, step, 2 step, …; step 1 is all of them and takes minutes per function. An ulp is the distance of neighbouring float32 numbers
+at the exact value, 2^-149 at least. A result that is NaN where the exact value is not, or the other way round, counts as infinitely wrong;
+an infinity is right where the exact value rounds to it. `PROMISED` states the bounds; the exit status is 1 when one is exceeded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import minigrad as mg
+from minigrad.op import registry
+
+CHUNK = 1 << 22
+DEFAULT = 2.0  # ulp, of every function that PROMISED does not name
+
+
+def _elementary() -> dict[str, Callable[[Any], Any]]:
+    """References that the registry's expression would compute with cancellation."""
+    import numpy as np
+
+    def tanhshrink(x: Any) -> Any:
+        small = abs(x) < 0.05
+        s = np.where(small, x, 0.0) ** 2
+        series = np.where(small, x, 0.0) * s * (1 / 3 + s * (-2 / 15 + s * (17 / 315 + s * (-62 / 2835 + s * 1382 / 155925))))
+        return np.where(small, series, x - np.tanh(x))
+
+    def gelu_tanh(x: Any) -> Any:
+        return x / (1 + np.exp(-2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+    return {"tanhshrink": tanhshrink, "gelu_tanh": gelu_tanh}
+
+
+# What is not held to 2 ulp, and why.
+_TAIL = "results below 1e-36, where a factor of the product is subnormal"
+PROMISED: dict[str, tuple[float, str]] = {
+    "erfc": (4, "exp(-x²) times a rational function, both rounded"),
+    "ndtr": (4, "as erfc"),
+    "selu": (3, "two roundings on top of expm1's"),
+    "gelu_erf": (16, _TAIL),
+    "sigmoid": (2.5, "exp(x), then 1 + exp(x) and the quotient rounded"),
+    "gelu_tanh": (200, "the rounded argument of exp counts as often as it is large, in the tail below x = -3"),
+    "silu": (64, _TAIL),
+    "mish": (64, _TAIL),
+    "hardswish": (float("inf"), "x (x + 3) overflows above a sixth of the largest number, as PyTorch's"),
+    "sinc": (float("inf"), "pi x is rounded before its sine and overflows above 1.08e38, as PyTorch's"),
+    "tanhshrink": (float("inf"), "x - tanh(x) cancels near 0, as PyTorch's"),
+}
+# Oscillating functions of which the reference knows no more digits for large arguments than we do, and Ai beyond its range.
+UNMEASURED = ("airy_ai", "bessel_j0", "bessel_j1", "bessel_y0", "bessel_y1")
+
+
+def names() -> list[str]:
+    """The functions of one real tensor without attributes that give a float."""
+    found = []
+    for name, info in registry.items():
+        one = info.pointwise and len(info.args) == 1 and info.meta.startswith("unary") and info.meta != "unary_bool"
+        if one and name not in ("conj_physical", "sgn", "angle", *UNMEASURED):
+            found.append(name)
+    return sorted(found)
+
+
+def reference(name: str) -> Callable[[Any], Any]:
+    """float64 array -> float64 array."""
+    from minigrad.testing.calls import reference_function
+
+    info = registry[name]
+    return _elementary().get(name) or (reference_function(info) if info.ref is not None else info.expr)
+
+
+def errors(name: str, bits: Any) -> tuple[Any, Any, Any, Any]:
+    """(inputs, results, exact values, errors in ulp) on float32 bit patterns."""
+    import numpy as np
+
+    x = bits.astype(np.uint32).view(np.float32)
+    got = registry[name].function(mg.from_numpy(x)).numpy().astype(np.float64)
+    with np.errstate(all="ignore"):
+        exact = np.asarray(reference(name)(x.astype(np.float64)), dtype=np.float64)
+        end = 2.0**128  # infinity stands for the number after the largest one
+        exact_end, got_end = np.clip(exact, -end, end), np.clip(got, -end, end)
+        exponent = np.maximum(np.frexp(exact_end)[1], -125) - 24
+        exponent = np.where(abs(exact_end) >= end, 128 - 24, exponent)
+        error = abs(got_end - exact_end) / np.exp2(exponent.astype(np.float64))
+        error = np.where(np.isnan(got) & np.isnan(exact), 0.0, error)
+        return x, got, exact, np.where(np.isnan(error), np.inf, error)
+
+
+def worst(name: str, step: int = 1, offset: int = 0) -> tuple[float, float, float, float]:
+    """(largest error in ulp, input, result, exact value) over the bit patterns offset, offset + step, …"""
+    import numpy as np
+
+    result = (0.0, 0.0, 0.0, 0.0)
+    for start in range(offset, 1 << 32, CHUNK * step):
+        bits = np.arange(start, min(start + CHUNK * step, 1 << 32), step, dtype=np.uint64)
+        x, got, exact, error = errors(name, bits)
+        k = int(error.argmax())
+        if error[k] > result[0]:
+            result = (float(error[k]), float(x[k]), float(got[k]), float(exact[k]))
+    return result
+
+
+def promised(name: str) -> float:
+    """The bound that `name` is held to."""
+    return PROMISED.get(name, (DEFAULT, ""))[0]
+
+
+def main() -> int:
+    """Measure, print, optionally write the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("names", nargs="*", help="functions; all of them by default")
+    parser.add_argument("--step", type=int, default=1, help="every step-th bit pattern; 1 is the exhaustive test")
+    parser.add_argument("--markdown", help="write the table to this file")
+    args = parser.parse_args()
+    lines, failed = [], 0
+    for name in args.names or names():
+        begin = time.perf_counter()
+        error, x, got, exact = worst(name, args.step)
+        bad = error > promised(name)
+        failed += bad
+        at = f"{name}({x!r}) = {got!r}, exact {exact!r}"
+        seconds = time.perf_counter() - begin
+        print(f"{'!' if bad else ' '} {name:28}{error:8.2f} ulp  promised {promised(name):5g}  {at}  {seconds:.0f} s", flush=True)
+        lines.append(f"| {name} | {error:.2f} | {promised(name):g} | {x!r} | {PROMISED.get(name, (0, ''))[1]} |")
+    if args.markdown:
+        count = "all 2^32 inputs" if args.step == 1 else f"every {args.step}-th of the 2^32 inputs"
+        head = f"# Largest errors of the float32 functions\n\nOver {count}, written by `python -m minigrad.testing.ulp`"
+        with open(args.markdown, "w") as f:
+            f.write(f"{head} --step {args.step}`.\n\n".replace("ulp` --step", "ulp --step"))
+            f.write("| function | ulp | promised | at | why more than 2 |\n|---|---|---|---|---|\n" + "\n".join(lines) + "\n")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
