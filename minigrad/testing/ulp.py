@@ -80,8 +80,8 @@ def errors(name: str, bits: Any) -> tuple[Any, Any, Any, Any]:
     import numpy as np
 
     x = bits.astype(np.uint32).view(np.float32)
-    got = registry[name].function(mg.from_numpy(x)).numpy().astype(np.float64)
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):  # signalling NaNs among them
+        got = registry[name].function(mg.from_numpy(x)).numpy().astype(np.float64)
         exact = np.asarray(reference(name)(x.astype(np.float64)), dtype=np.float64)
         end = 2.0**128  # infinity stands for the number after the largest one
         exact_end, got_end = np.clip(exact, -end, end), np.clip(got, -end, end)
