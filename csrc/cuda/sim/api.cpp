@@ -26,8 +26,8 @@ cudaError_t copy(void* to, const void* from, size_t n, cudaMemcpyKind kind, cuda
   const bool waits = !to_device && !is_pinned(to);  // a pageable destination is complete on return
   if (capture != nullptr && waits) return invalidate(capture, cudaErrorStreamCaptureUnsupported);
   Operation op{"copy of " + std::to_string(n) + " bytes" + on_stream(stream), {}, {}};
-  if (to_device) op.pointers.push_back({1, to});
-  if (from_device) op.pointers.push_back({2, from});
+  if (to_device || is_pinned(to)) op.pointers.push_back({1, to, true});
+  if (from_device || is_pinned(from)) op.pointers.push_back({2, from, false});
   // Pageable host memory is read at once, as the driver stages it; pinned memory when the copy gets its turn.
   std::shared_ptr<std::string> staged;
   if (!from_device && !is_pinned(from) && capture == nullptr)
@@ -47,7 +47,7 @@ cudaError_t set(void* p, int value, size_t n, cudaStream_t stream) {
   const auto run = [=] {
     if (check_range(what, p, n)) std::memset(p, value, n);
   };
-  return enqueue(stream, {what, run, {{1, p}}});
+  return enqueue(stream, {what, run, {{1, p, true}}});
 }
 
 cudaError_t check_launch(const Launch& l) {
@@ -73,13 +73,22 @@ cudaError_t& last_error() {
   return error;
 }
 
+// The launching function without its parameters: launch_rows<float>.
+static std::string function_of(const Where& where) {
+  const std::string text = where.function_name();
+  const size_t end = text.find('('), start = text.find_last_of(" :", end);
+  const size_t with = text.find(" [with");
+  return text.substr(start + 1, end - start - 1) + (with == std::string::npos ? "" : text.substr(with));
+}
+
 void submit(Launch l, std::function<void()> thread, std::vector<Pointer> pointers) {
   api([&](Runtime& r) -> cudaError_t {
     const auto limit = r.shared_limits.find(l.kernel);
     l.shared_limit = limit == r.shared_limits.end() ? kMaxShared : std::max(kMaxShared, limit->second);
     CUDASIM_TRY(check_launch(l));
     if (!known(l.stream)) return cudaErrorInvalidResourceHandle;
-    const std::string what = "kernel launched at " + text_of(l.where) + on_stream(l.stream);
+    const std::string what =
+        "kernel launched at " + text_of(l.where) + " in " + function_of(l.where) + on_stream(l.stream);
     return enqueue(l.stream, {what, [l, thread = std::move(thread)] { run_grid(l, thread); }, std::move(pointers)});
   });
 }
@@ -105,14 +114,16 @@ const char* cudaGetErrorName(cudaError_t error) {
   case name:               \
     return #name;
     CUDASIM_NAME(cudaSuccess)
-    CUDASIM_NAME(cudaErrorInvalidValue) CUDASIM_NAME(cudaErrorMemoryAllocation)
-        CUDASIM_NAME(cudaErrorInvalidConfiguration) CUDASIM_NAME(cudaErrorInvalidMemcpyDirection)
-            CUDASIM_NAME(cudaErrorInvalidDevice) CUDASIM_NAME(cudaErrorInvalidResourceHandle)
-                CUDASIM_NAME(cudaErrorNotReady) CUDASIM_NAME(cudaErrorIllegalAddress)
-                    CUDASIM_NAME(cudaErrorLaunchFailure) CUDASIM_NAME(cudaErrorStreamCaptureUnsupported)
-                        CUDASIM_NAME(cudaErrorStreamCaptureInvalidated) CUDASIM_NAME(cudaErrorStreamCaptureUnmatched)
-                            CUDASIM_NAME(cudaErrorStreamCaptureUnjoined) CUDASIM_NAME(cudaErrorStreamCaptureIsolation)
-                                CUDASIM_NAME(cudaErrorStreamCaptureImplicit) CUDASIM_NAME(cudaErrorCapturedEvent)
+    CUDASIM_NAME(cudaErrorInvalidValue)
+    CUDASIM_NAME(cudaErrorMemoryAllocation)
+    CUDASIM_NAME(cudaErrorInvalidConfiguration)
+    CUDASIM_NAME(cudaErrorInvalidMemcpyDirection) CUDASIM_NAME(cudaErrorInvalidDevice)
+        CUDASIM_NAME(cudaErrorInvalidResourceHandle) CUDASIM_NAME(cudaErrorNotReady)
+            CUDASIM_NAME(cudaErrorIllegalAddress) CUDASIM_NAME(cudaErrorLaunchFailure)
+                CUDASIM_NAME(cudaErrorStreamCaptureUnsupported) CUDASIM_NAME(cudaErrorStreamCaptureInvalidated)
+                    CUDASIM_NAME(cudaErrorStreamCaptureUnmatched) CUDASIM_NAME(cudaErrorStreamCaptureUnjoined)
+                        CUDASIM_NAME(cudaErrorStreamCaptureIsolation) CUDASIM_NAME(cudaErrorStreamCaptureImplicit)
+                            CUDASIM_NAME(cudaErrorCapturedEvent)
 #undef CUDASIM_NAME
   }
   return "cudaErrorUnknown";

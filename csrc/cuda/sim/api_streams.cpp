@@ -5,19 +5,6 @@
 
 namespace cudasim {
 namespace {
-// Does `last` follow `op`, by any way of the capture?
-bool follows(const Op& last, const Op& op) {
-  std::vector<Op> open{last};
-  std::set<Operation*> seen;
-  while (!open.empty()) {
-    const Op next = open.back();
-    open.pop_back();
-    if (next == op) return true;
-    if (next && seen.insert(next.get()).second) open.insert(open.end(), next->after.begin(), next->after.end());
-  }
-  return false;
-}
-
 void join_capture(CUstream_st* stream, CUgraph_st* capture) {
   stream->capture = capture;
   stream->before_capture = std::exchange(stream->tail, nullptr);
@@ -188,7 +175,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
   return api([&](Runtime& r) -> cudaError_t {
     if (!r.executables.contains(executable)) return cudaErrorInvalidValue;
-    return enqueue(stream, {"graph" + on_stream(stream), [nodes = executable->nodes] { run_nodes(nodes); }, {}});
+    return enqueue(stream, {"graph" + on_stream(stream), {}, {}, executable->nodes});
   });
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {

@@ -4,6 +4,7 @@
 // is and the next one starts on another fiber. Kernels without barriers and warp operations thus switch twice per
 // block. Order: ready threads first (so a warp finishes before the next begins and few stacks are alive), then fresh
 // ones. When neither is left and some threads still wait, that is a deadlock, and the report says who waits where.
+#include <cstdio>
 #include <map>
 #include <sstream>
 
@@ -56,7 +57,9 @@ bool reversed = false;
 char* stack_slab = nullptr;
 
 std::string coordinates(uint3 v) {
-  return "(" + std::to_string(v.x) + "," + std::to_string(v.y) + "," + std::to_string(v.z) + ")";
+  char text[40];
+  std::snprintf(text, sizeof text, "(%u,%u,%u)", v.x, v.y, v.z);
+  return text;
 }
 std::string here() {
   return current_operation() + ": block " + coordinates(frame.block_idx) +
@@ -261,6 +264,7 @@ void run_block(uint3 index) {
   engine.current = nullptr;
   check_shared();
   if (!engine.failed) return;
+  reopen_memory();
   engine.idle.clear();  // threads given up half way: their stacks start afresh
   for (auto& fiber : engine.fibers) make_stack(*fiber), engine.idle.push_back(fiber.get());
 }
@@ -365,6 +369,8 @@ void* static_shared(const void* site, const char* name, size_t nbytes, size_t al
     abandon(cudaErrorLaunchFailure, "shared memory: " + std::to_string(used) + " bytes with " + name +
                                         ", of which static " + std::to_string(fixed) + "; limits " +
                                         std::to_string(limit) + " and " + std::to_string(kMaxShared));
+  if (offset + nbytes + kFenceBytes > sizeof engine.shared)
+    abandon(cudaErrorLaunchFailure, "too many shared arrays to fence");
   engine.arrays.push_back({site, name, offset, nbytes});
   engine.shared_used = offset + nbytes + kFenceBytes;
   std::memset(engine.shared + offset, kPoison, nbytes);

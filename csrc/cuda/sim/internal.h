@@ -40,6 +40,7 @@ void release(Allocation& allocation);
 void check_fences(Allocation& allocation, const std::string& after);
 void touch(Allocation& allocation);
 void open_memory();
+void reopen_memory();  // after a kernel was given up from the signal handler, which runs with all keys closed
 void close_memory(const std::string& after);
 void reset_memory();
 struct Usage {

@@ -218,6 +218,10 @@ void open_memory() {
   if (memory.depth++ == 0 && memory.guard == Guard::Key) pkey_set(memory.key, 0);
 }
 
+void reopen_memory() {
+  if (memory.guard == Guard::Key && memory.depth > 0) pkey_set(memory.key, 0);
+}
+
 void close_memory(const std::string& after) {
   if (--memory.depth > 0) return;
   for (Allocation* a : memory.opened) {

@@ -26,13 +26,40 @@ bool check_pointers(const Operation& op, bool submitting) {
                                         (a && device && !a->freed ? ", for which a cudaFreeAsync is queued" : ""));
     return false;
   }
+  for (const Op& node : op.nodes)
+    if (!check_pointers(*node, submitting)) return false;
   return true;
 }
 
+template <class F>
+void each_pointer(const Operation& op, F f) {
+  for (const Pointer& p : op.pointers) f(op, p);
+  for (const Op& node : op.nodes) each_pointer(*node, f);
+}
+
+// Work that waits on other streams, shares a pointer with `op` and is not ordered before it: a forgotten event, or an
+// allocator that gave a block to a second stream too early. A remark, as two streams may well write to different parts.
+void check_races(const Op& op) {
+  for (const Op& other : runtime().queue) {
+    if (other->stream == op->stream) continue;
+    const void* shared = nullptr;
+    each_pointer(*op, [&](const Operation&, const Pointer& p) {
+      each_pointer(*other, [&](const Operation&, const Pointer& q) {
+        if (p.address == q.address && (p.writes || q.writes)) shared = p.address;
+      });
+    });
+    if (shared == nullptr || follows(op, other)) continue;
+    ++runtime().races;
+    return report(cudaSuccess, op->what + ": race: nothing orders it after the " + other->what + ", which also uses " +
+                                   describe(shared));
+  }
+}
+
 void execute(Operation& op) {
-  if (runtime().sticky == cudaSuccess && op.run && check_pointers(op, false)) {
+  if (runtime().sticky == cudaSuccess && check_pointers(op, false)) {
     runtime().operation = op.what;
-    op.run();
+    if (op.run) op.run();
+    for (const Op& node : op.nodes) execute(*node);
     for (const Pointer& p : op.pointers)
       if (Allocation* a = find_allocation(p.address); a && in_device_memory(p.address))
         touch(*a), check_fences(*a, op.what);
@@ -79,6 +106,7 @@ std::string on_stream(cudaStream_t stream) {
   return stream == nullptr ? " on the default stream" : " on stream " + std::to_string(stream->number);
 }
 
+size_t races() { return runtime().races; }
 Leaks leaks() {
   Runtime& r = runtime();
   const Usage u = usage();
@@ -116,6 +144,7 @@ void settle(const Op& last) {
     execute(*op);
     op->after.clear();
     op->run = nullptr;
+    op->nodes.clear();
   }
   std::erase_if(r.queue, [](const Op& op) { return op->done; });
   close_memory(r.operation);
@@ -139,6 +168,7 @@ cudaError_t enqueue(cudaStream_t handle, Operation operation, Op extra) {
   if (!known(handle)) return cudaErrorInvalidResourceHandle;
   CUstream_st* stream = stream_of(handle);
   const Op op = std::make_shared<Operation>(std::move(operation));
+  op->stream = stream;
   if (extra) op->after.push_back(extra);
   if (stream->tail) op->after.push_back(stream->tail);
   if (stream->capture != nullptr) {
@@ -158,24 +188,34 @@ cudaError_t enqueue(cudaStream_t handle, Operation operation, Op extra) {
   }
   if (!check_pointers(*op, true)) return r.sticky;
   std::erase_if(op->after, [](const Op& before) { return before->done || before->captured; });
+  check_races(op);
   stream->tail = op;
   r.queue.push_back(op);
   if (r.queue.size() >= kQueueLimit) settle(Op(r.queue.front()));
   return cudaSuccess;
 }
 
-void run_nodes(const std::vector<Op>& nodes) {
-  for (const Op& node : nodes) execute(*node);
+bool follows(const Op& last, const Op& op) {
+  std::vector<Op> open{last};
+  std::set<Operation*> seen;
+  while (!open.empty()) {
+    const Op next = open.back();
+    open.pop_back();
+    if (next == op) return true;
+    if (next && seen.insert(next.get()).second) open.insert(open.end(), next->after.begin(), next->after.end());
+  }
+  return false;
 }
 
 // When a cudaFreeAsync gets its turn, every user it was ordered behind is done. One still waiting runs too late.
 void free_now(Allocation& a, const std::string& what) {
   for (const Op& op : runtime().queue)
-    for (const Pointer& p : op->pointers)
+    each_pointer(*op, [&](const Operation& user, const Pointer& p) {
       if (!op->done && find_allocation(p.address) == &a)
         report(cudaErrorIllegalAddress,
-               what + ": use after free across streams: " + op->what +
+               what + ": use after free across streams: " + user.what +
                    " still needs it and nothing orders it before the free: " + describe(p.address));
+    });
   release(a);
 }
 

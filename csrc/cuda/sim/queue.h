@@ -13,7 +13,9 @@ struct Operation {
   std::string what;
   std::function<void()> run;  // none: a mark in the stream
   std::vector<Pointer> pointers;
+  std::vector<std::shared_ptr<Operation>> nodes{};  // of a graph launch, instead of run
   std::vector<std::shared_ptr<Operation>> after{};
+  const void* stream = nullptr;
   bool done = false, wanted = false, captured = false;
   Clock::time_point finished{};
 };
@@ -50,7 +52,7 @@ struct Runtime {
   std::set<CUgraph_st*> graphs, captures;
   std::set<CUgraphExec_st*> executables;
   CUstream_st legacy;
-  size_t streams_made = 0;
+  size_t streams_made = 0, races = 0;
   std::map<const char*, size_t> pinned;
   std::map<const void*, size_t> shared_limits;  // cudaFuncSetAttribute
   cudaError_t sticky = cudaSuccess;
@@ -59,9 +61,9 @@ struct Runtime {
 Runtime& runtime();
 
 cudaError_t enqueue(cudaStream_t stream, Operation operation, Op extra = nullptr);
-void settle(const Op& last);       // runs what `last` needs and itself; everything if it is null
-cudaError_t poll(const Op& last);  // runs one operation that `last` needs
-void run_nodes(const std::vector<Op>& nodes);
+void settle(const Op& last);                 // runs what `last` needs and itself; everything if it is null
+cudaError_t poll(const Op& last);            // runs one operation that `last` needs
+bool follows(const Op& last, const Op& op);  // is `op` among what `last` needs?
 void free_now(Allocation& allocation, const std::string& what);
 bool check_range(const std::string& what, const void* p, size_t nbytes);
 bool is_pinned(const void* p);

@@ -138,11 +138,13 @@ struct Leaks {
   size_t allocations, bytes, pinned, streams, events, graphs, pending;
 };
 Leaks leaks();        // printed at exit unless MINIGRAD_CUDASIM_LEAKS=0
+size_t races();       // pairs of operations on two streams that share a pointer, one writing, and nothing orders them
 const char* guard();  // how host code is kept out of device memory: "pkey", "mprotect" or "off"
 
 struct Pointer {
   int argument;
   const void* address;
+  bool writes;  // not a pointer to const
 };
 struct Launch {
   dim3 grid, block;
@@ -170,10 +172,11 @@ void launch(void (*kernel)(P...), Grid grid, dim3 block, size_t shared, cudaStre
   std::vector<Pointer> pointers;
   int argument = 0;
   std::tuple<P...> values{static_cast<P>(std::forward<A>(args))...};
-  const auto note = [&](const auto& v) {
+  const auto note = [&]<class T>(const T& v) {
     ++argument;
-    if constexpr (std::is_pointer_v<std::decay_t<decltype(v)>>)
-      if (v != nullptr) pointers.push_back({argument, reinterpret_cast<const void*>(v)});
+    if constexpr (std::is_pointer_v<T>)
+      if (v != nullptr)
+        pointers.push_back({argument, reinterpret_cast<const void*>(v), !std::is_const_v<std::remove_pointer_t<T>>});
   };
   std::apply([&](const auto&... v) { (note(v), ...); }, values);
   submit(

@@ -164,6 +164,27 @@ __global__ void deadlock_kernel(int* out) {
   else
     __syncthreads();
 }
+__global__ void early_exit_kernel(int* out) {  // legal: those that returned are not waited for
+  if (threadIdx.x >= 40) return;
+  MG_SHARED(int, staged, [40]);
+  staged[threadIdx.x] = threadIdx.x;
+  __syncthreads();
+  out[threadIdx.x] = staged[39 - threadIdx.x] + __shfl_sync(0xffffffffu, 100, 0);
+}
+__global__ void trap_kernel(const int* p) {
+  if (threadIdx.x == 5 && p == nullptr) __trap();
+}
+__device__ inline int deep(int n, volatile char* below) {  // too much stack for any device
+  volatile char frame[1024];
+  frame[n % 1024] = char(n);
+  return n == 0 ? *below : deep(n - 1, frame) + frame[n % 1024];
+}
+__global__ void deep_kernel(int* out, int depth) { *out = deep(depth, reinterpret_cast<volatile char*>(out)); }
+__global__ void big_shared_kernel(int* out) {
+  MG_SHARED(int, big, [12 * 1024]);
+  MG_SHARED(int, more, [1]);
+  out[0] = big[0] + more[0];
+}
 __global__ void write_at_kernel(char* p, long long offset) { p[offset] = 1; }
 __global__ void read_kernel(const int* p, int* out) { *out = *p; }
 __global__ void shared_overrun_kernel(int offset) {

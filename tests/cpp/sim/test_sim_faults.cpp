@@ -131,6 +131,19 @@ static void test_barriers() {
   CHECK(out.host()[0] == 1);
 }
 
+static void test_other_faults() {
+  launch(trap_kernel, 1, 32, 0, nullptr, nullptr);
+  expect_fault(cudaErrorLaunchFailure, {"thread (5,0,0)", "__trap(), kernels.h:"});
+  launch(big_shared_kernel, 1, 1, 0, nullptr, device<int>(1));
+  expect_fault(cudaErrorLaunchFailure, {"shared memory: 49156 bytes with more"});
+  if (kAsan) return;  // it reports these two itself, and ends
+  launch(read_kernel, 1, 1, 0, nullptr, nullptr, device<int>(1));
+  expect_fault(cudaErrorIllegalAddress,
+               {"launched at test_sim_faults.cpp:", "in test_other_faults", "access to (nil)"});
+  launch(deep_kernel, 1, 1, 0, nullptr, device<int>(1), 100000);
+  expect_fault(cudaErrorLaunchFailure, {"stack overflow"});
+}
+
 static void test_host_access() {
   int host = 1;
   launch(read_kernel, 1, 1, 0, nullptr, &host, device<int>(1));
@@ -182,9 +195,31 @@ static void test_use_after_free() {
   OK(cudaGraphInstantiate(&executable, graph));
   OK(cudaGraphLaunch(executable, a));
   OK(cudaFree(p));
-  OK(cudaGraphLaunch(executable, a));
+  CHECK(cudaGraphLaunch(executable, a) == cudaErrorIllegalAddress);  // names the captured kernel
   expect_fault(cudaErrorIllegalAddress, {"argument 1 (use after free)"});
   CHECK(cudaFree(p) == cudaErrorInvalidValue && said(cudasim::last_report(), "not the start of a live allocation"));
+}
+
+// What a caching allocator that hands a block to a second stream too early does: no cudaFree, yet a report.
+static void test_race() {
+  cudaStream_t a, b;
+  cudaEvent_t event;
+  OK(cudaStreamCreateWithFlags(&a, cudaStreamNonBlocking));
+  OK(cudaStreamCreateWithFlags(&b, cudaStreamNonBlocking));
+  OK(cudaEventCreate(&event));
+  int *p = device<int>(64), *out = device<int>(64), *other = device<int>(64);
+  launch(fill_kernel, 1, 64, 0, a, p, 64, 1);
+  launch(read_kernel, 1, 1, 0, b, p, out);
+  CHECK(cudasim::races() == 1 && said(cudasim::last_report(), "on stream ") &&
+        said(cudasim::last_report(), "race: nothing orders it after the kernel"));
+  OK(cudaDeviceSynchronize());
+  launch(fill_kernel, 1, 64, 0, a, p, 64, 1);
+  OK(cudaEventRecord(event, a));
+  OK(cudaStreamWaitEvent(b, event));
+  launch(read_kernel, 1, 1, 0, b, p, out);    // ordered
+  launch(read_kernel, 1, 1, 0, a, p, other);  // both read
+  CHECK(cudasim::races() == 1);
+  OK(cudaDeviceReset());
 }
 
 static void test_leaks() {
@@ -201,7 +236,9 @@ int main() {
   test_out_of_bounds();
   test_barriers();
   test_host_access();
+  test_other_faults();
   test_use_after_free();
+  test_race();
   test_leaks();
   std::printf("guard: %s\n", cudasim::guard());
   return mg_test::report("test_sim_faults");

@@ -115,6 +115,13 @@ static void test_block_sizes() {
   }
 }
 
+static void test_early_exit() {
+  DeviceArray<int> out(64);
+  launch(early_exit_kernel, 1, 64, 0, nullptr, out.data);
+  const auto o = out.host();
+  for (int i = 0; i < 64; ++i) CHECK(o[i] == (i < 40 ? 139 - i : -1));
+}
+
 static void test_narrow() {
   for (unsigned bits = 0; bits < 0x10000; ++bits) {
     const __half h = __ushort_as_half(static_cast<unsigned short>(bits));
@@ -161,6 +168,7 @@ int main() {
     test_softmax<__nv_bfloat16>(8e-3);
     test_warp();
     test_block_sizes();
+    test_early_exit();
   }
   test_narrow();
   test_intrinsics();

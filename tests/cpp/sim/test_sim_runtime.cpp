@@ -33,6 +33,7 @@ static void test_pipeline() {
   DeviceArray<int> x(kN);
   fill(x.data, 7, s.a);
   CHECK(first(x, s.b) == -1);
+  CHECK(cudasim::races() == 1);
   OK(cudaEventRecord(ready, s.a));
   CHECK(cudaEventQuery(ready) == cudaErrorNotReady || cudaEventQuery(ready) == cudaSuccess);
   OK(cudaStreamWaitEvent(s.b, ready));
