@@ -191,15 +191,35 @@ void add_to(T* sum, const T* x, int64_t n) {
 // --- decoding
 // --------------------------------------------------------------------------------------------------------- A vector of
 // what S holds, widened.
+// Written out, because the compiler takes a vector of bytes apart.
+MG_INL Vec<float> widened_bytes(const int8_t* p) {
+  using V = Vec<float>;
+#if defined(__AVX512F__)
+  const __m512i wide = _mm512_maskz_cvtepi8_epi32(__mmask16(-1), _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return V(typename V::V(_mm512_maskz_cvtepi32_ps(__mmask16(-1), wide)));
+#elif defined(__AVX2__)
+  const __m256i wide = _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  return V(typename V::V(_mm256_cvtepi32_ps(wide)));
+#else
+  V r = 0.0f;
+  for (int i = 0; i < V::size; ++i) r.set(i, float(p[i]));
+  return r;
+#endif
+}
+
 template <class S>
 MG_INL auto wide_number(S x) {
-  if constexpr (sizeof(S) == 1) return float(x);
-  else return widen_element(x);
+  if constexpr (sizeof(S) == 1)
+    return float(x);
+  else
+    return widen_element(x);
 }
 template <class T, class S>
 MG_INL Vec<T> widened(const S* p) {
   if constexpr (sizeof(S) == sizeof(T)) {
     return Vec<T>::load(reinterpret_cast<const T*>(p));
+  } else if constexpr (sizeof(S) == 1) {
+    return widened_bytes(p);
   } else {
     alignas(64) T wide[Vec<T>::size];
     for (int i = 0; i < Vec<T>::size; ++i) wide[i] = wide_number(p[i]);
