@@ -30,7 +30,6 @@ struct Allocation {
   size_t map_bytes = 0;
   bool freed = false;
   bool free_queued = false;  // by cudaFreeAsync: work submitted from now on must not use it
-  bool open = false;         // mprotect guard: pages accessible just now
 };
 Allocation* find_allocation(const void* address);  // the one holding the address or ending there, freed ones included
 bool in_device_memory(const void* address);
@@ -38,7 +37,7 @@ std::string describe(const void* address);
 void* allocate(size_t nbytes);
 void release(Allocation& allocation);
 void check_fences(Allocation& allocation, const std::string& after);
-void touch(Allocation& allocation);
+bool touch(Allocation& allocation, const void* address, size_t nbytes);  // mprotect guard: lets the device in
 void open_memory();
 void reopen_memory();  // after a kernel was given up from the signal handler, which runs with all keys closed
 void close_memory(const std::string& after);

@@ -1,35 +1,41 @@
 // Device memory: one large reservation of addresses, of which every allocation takes fresh pages, so that no address is
 // ever used twice and a stale pointer always points at nothing.
 //
-//   | front gap | data ........ | slack | guard page |      the data ends at the last multiple of 256 before the guard
-//   page
+//   | front gap | data ........ | slack | guard page |      data ends at the last multiple of 256 before the guard page
 //
 // A write or read beyond the pages stops at the kernel's line; gap and slack (< 256 bytes behind the data) hold a
 // pattern that is checked after each operation. Host code is kept out: by a protection key where the CPU has them (a
-// register write opens and closes everything), else by mprotect, where an allocation opens at the device's first touch
-// and closes again when the queue has run. MINIGRAD_CUDASIM_GUARD=mprotect|off chooses.
+// register write opens and closes everything), else by mprotect, which opens 64 KiB at the device's first touch of them
+// and closes what it opened when the queue has run. MINIGRAD_CUDASIM_GUARD=mprotect|off chooses.
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "internal.h"
 
 namespace cudasim {
 namespace {
-constexpr size_t kArenaBytes = size_t(1) << 42, kPage = 4096, kAlign = 256, kFrontFence = 64, kSignalStack = 64 << 10;
+constexpr size_t kArenaBytes = size_t(1) << 42, kPage = 4096, kAlign = 256, kFrontFence = 64, kSignalStack = 64 << 10,
+                 kChunk = 64 << 10;
 
 enum class Guard { Key, Pages, Off };
+struct Range {
+  Allocation* allocation;
+  char* first;
+  size_t nbytes;
+};
 struct Memory {
   char* base = nullptr;
   size_t top = 0;
   Guard guard = Guard::Pages;
   int key = -1;
   std::map<const char*, Allocation> blocks;  // by first page; freed ones stay, to be named in reports
-  std::vector<Allocation*> opened;
+  std::vector<Range> opened;                 // by touch(), since the last close
   size_t live = 0, bytes = 0, made = 0, limit = size_t(8) << 30;
   int depth = 0;  // open_memory() calls not yet closed
   struct sigaction previous{};
@@ -55,8 +61,8 @@ void on_segv(int signal, siginfo_t* info, void*) {
   const void* address = info->si_addr;
   Allocation* a = find_allocation(address);
   if (on_device() || memory.depth > 0) {
-    if (a != nullptr && !a->freed && !a->open && memory.guard == Guard::Pages && address < a->map + a->map_bytes)
-      return touch(*a);
+    const bool ours = a != nullptr && !a->freed && address < a->map + a->map_bytes;
+    if (ours && memory.guard == Guard::Pages && touch(*a, address, 1)) return;
     if (on_device()) {
       if (in_fiber_guard(address))
         abandon(cudaErrorLaunchFailure, "stack overflow: a CUDA thread has 256 KiB of stack here");
@@ -173,14 +179,13 @@ void* allocate(size_t nbytes) {
   std::memset(a.start, kPoison, nbytes);
   fence(a, true);
   Allocation& kept = memory.blocks[a.map] = a;
-  if (memory.guard == Guard::Pages) kept.open = true, memory.opened.push_back(&kept);
+  if (memory.guard == Guard::Pages) memory.opened.push_back({&kept, kept.map, kept.map_bytes});
   close_memory("cudaMalloc");
   return kept.start;
 }
 
 void release(Allocation& a) {
   open_memory();
-  touch(a);
   check_fences(a, "cudaFree");
   close_memory("cudaFree");
   a.freed = true;
@@ -196,6 +201,8 @@ void check_fences(Allocation& a, const std::string& after) {
   fence(a, false);
   const size_t front = std::min(size_t(a.start - a.map), kFrontFence),
                slack = size_t(a.map + a.map_bytes - a.start) - a.nbytes;
+  touch(a, a.start - front, front);
+  touch(a, a.start + a.nbytes, slack);
   const size_t before = damage(a.start - front, front), past = damage(a.start + a.nbytes, slack);
   const char* hit = before < front ? a.start - front + before : past < slack ? a.start + a.nbytes + past : nullptr;
   if (hit != nullptr) {
@@ -206,11 +213,14 @@ void check_fences(Allocation& a, const std::string& after) {
   fence(a, true);
 }
 
-void touch(Allocation& a) {
-  if (memory.guard != Guard::Pages || a.open || a.freed) return;
-  protect(a, PROT_READ | PROT_WRITE);
-  a.open = true;
-  memory.opened.push_back(&a);
+// Opens the chunks of [address, address + nbytes); false if the system refuses.
+bool touch(Allocation& a, const void* address, size_t nbytes) {
+  if (memory.guard != Guard::Pages || a.freed || nbytes == 0) return true;
+  const size_t offset = size_t(static_cast<const char*>(address) - a.map), first = offset / kChunk * kChunk;
+  const Range range{&a, a.map + first, std::min(a.map_bytes, round_up(offset + nbytes, kChunk)) - first};
+  if (mprotect(range.first, range.nbytes, PROT_READ | PROT_WRITE) != 0) return false;
+  memory.opened.push_back(range);
+  return true;
 }
 
 void open_memory() {
@@ -224,12 +234,11 @@ void reopen_memory() {
 
 void close_memory(const std::string& after) {
   if (--memory.depth > 0) return;
-  for (Allocation* a : memory.opened) {
-    if (a->freed) continue;
-    check_fences(*a, after);
-    protect(*a, PROT_NONE);
-    a->open = false;
-  }
+  std::set<Allocation*> touched;
+  for (const Range& range : memory.opened) touched.insert(range.allocation);
+  for (Allocation* a : touched) check_fences(*a, after);
+  for (const Range& range : memory.opened)
+    if (!range.allocation->freed) mprotect(range.first, range.nbytes, PROT_NONE);
   memory.opened.clear();
   if (memory.guard == Guard::Key) pkey_set(memory.key, PKEY_DISABLE_ACCESS);
 }

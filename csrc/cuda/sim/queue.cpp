@@ -61,8 +61,7 @@ void execute(Operation& op) {
     if (op.run) op.run();
     for (const Op& node : op.nodes) execute(*node);
     for (const Pointer& p : op.pointers)
-      if (Allocation* a = find_allocation(p.address); a && in_device_memory(p.address))
-        touch(*a), check_fences(*a, op.what);
+      if (Allocation* a = find_allocation(p.address); a && in_device_memory(p.address)) check_fences(*a, op.what);
   }
   op.finished = Clock::now();
   op.done = true;
@@ -223,7 +222,7 @@ bool check_range(const std::string& what, const void* p, size_t n) {
   if (!in_device_memory(p)) return true;
   Allocation* a = find_allocation(p);
   const char* first = static_cast<const char*>(p);
-  if (a != nullptr && !a->freed && first >= a->start && first + n <= a->start + a->nbytes) return touch(*a), true;
+  if (a != nullptr && !a->freed && first >= a->start && first + n <= a->start + a->nbytes) return touch(*a, p, n);
   report(cudaErrorIllegalAddress, what + ": out of bounds: " + std::to_string(n) + " bytes at " + describe(p));
   return false;
 }

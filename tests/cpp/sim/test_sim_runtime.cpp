@@ -1,5 +1,6 @@
 // The host side: deferred streams, events, copies, graphs, error rules, limits, memory accounting.
 #include <cstring>
+#include <thread>
 
 #include "device_array.h"
 #include "kernels.h"
@@ -236,6 +237,24 @@ static void test_memory() {
   OK(cudaStreamDestroy(stream));
 }
 
+// Host threads may drive the device at the same time; each waits for its own stream.
+static void test_host_threads() {
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t)
+    threads.emplace_back([t] {
+      cudaStream_t stream;
+      OK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+      DeviceArray<float> in(std::vector<float>(64, float(t))), out(64);
+      for (int i = 0; i < 50; ++i) {
+        launch(reverse_kernel, 1, 64, 0, stream, in.data, out.data, true);
+        OK(cudaStreamSynchronize(stream));
+      }
+      CHECK(out.host()[7] == float(t));
+      OK(cudaStreamDestroy(stream));
+    });
+  for (std::thread& thread : threads) thread.join();
+}
+
 int main() {
   test_pipeline();
   test_default_stream();
@@ -243,6 +262,7 @@ int main() {
   test_graphs();
   test_errors_and_limits();
   test_memory();
+  test_host_threads();
   const cudasim::Leaks l = cudasim::leaks();
   CHECK(l.allocations + l.pinned + l.streams + l.events + l.graphs + l.pending == 0);
   return mg_test::report("test_sim_runtime");
