@@ -129,8 +129,11 @@ def _dim_order(self: Tensor, *, ambiguity_check: bool | list = False) -> tuple[i
     Args:
         ambiguity_check: True: raise unless only one order fits; a list of memory formats: raise unless one of them fits.
     Raises:
-        RuntimeError: the check failed.
+        RuntimeError: the check failed. TypeError: it is something else.
     """
+    formats = isinstance(ambiguity_check, list) and all(str(f).endswith(("_format", "_last", "_last_3d")) for f in ambiguity_check)
+    if not (isinstance(ambiguity_check, bool) or formats):
+        raise TypeError("The ambiguity_check argument must be a bool or a list of memory formats.")
     order = sorted(range(self.dim()), key=lambda d: -self.stride(d))
     if isinstance(ambiguity_check, list):
         clear = any(self.is_contiguous(memory_format=f) for f in ambiguity_check)

@@ -34,7 +34,7 @@ from torch.optim.lr_scheduler import *
 from torch.func import *
 torch.manual_seed(0)
 """
-SECONDS = 20  # for the examples of one docstring
+SECONDS = 60  # for the examples of one docstring
 
 
 def collect() -> dict[str, list[str]]:

@@ -22,6 +22,7 @@ KNOWN = {  # name -> why its examples do not all run
     **dict.fromkeys(("torch.sparse_bsc_tensor", "torch.sparse_bsr_tensor", "torch.Tensor.to_sparse"), BLOCKS),
     **dict.fromkeys(("torch.Tensor.to_sparse_bsc", "torch.Tensor.to_sparse_bsr"), BLOCKS),
     **dict.fromkeys(("torch.Tensor.to_sparse_csc", "torch.Tensor.to_sparse_csr"), BATCHED),
+    "torch.hash_tensor": "unsigned integers wider than a byte",
     "torch.narrow_copy": "narrow of sparse tensors",
     "torch.set_default_device": "needs a CUDA device",
     "torch.thread_safe_generator": "DataLoader with worker threads",

@@ -50,6 +50,9 @@ def test_dim_order() -> None:
     for tensor, check in ((mg.empty(1, 2, 3, 4), True), (x.transpose(1, 2), [mg.contiguous_format])):
         with pytest.raises(RuntimeError, match=message):
             tensor.dim_order(ambiguity_check=check)
+    for check in ("yes", None, [1]):
+        with pytest.raises(TypeError, match="ambiguity_check"):
+            x.dim_order(ambiguity_check=check)
 
 
 def test_from_file(tmp_path: Path) -> None:
@@ -78,3 +81,9 @@ def test_numpy_of_parameters_without_grad_mode() -> None:
         array = weight.numpy()
     array[0] = 5
     assert weight.tolist() == [5, 1]
+
+
+def test_sparse_mm_takes_both_names_of_a_reduction() -> None:
+    a = mg.tensor([[1.0, 2.0], [0.0, 3.0]]).to_sparse_csr()
+    for short, long in (("max", "amax"), ("min", "amin")):
+        assert mg.equal(mg.sparse.mm(a, mg.ones(2, 2), short), mg.sparse.mm(a, mg.ones(2, 2), long))

@@ -62,6 +62,7 @@ for _dtype, _name in _TYPE_NAMES.items():
 def _reduced(x: SparseTensor, dense: Tensor, reduce: str) -> Tensor:
     if not isinstance(x, SparseTensor) or x._kind is not sparse_csr:
         raise RuntimeError(f"sparse.mm: reduce='{reduce}' needs a CSR matrix and a dense one. Try x.to_sparse_csr().")
+    reduce = {"max": "amax", "min": "amin"}.get(reduce, reduce)
     if reduce not in ("mean", "amax", "amin"):
         raise RuntimeError(f"sparse.mm: reduce must be sum, mean, amax or amin: got {reduce!r}")
     indices, values = coo_parts(x)
