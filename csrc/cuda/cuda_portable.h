@@ -40,7 +40,9 @@ inline constexpr bool simulated = false;
 namespace mg::cuda {
 template <class... P, class... A>
 void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream, A&&... args) {
-  kernel<<<grid, block, shared_bytes, stream> > >(static_cast<P>(std::forward<A>(args))...);
+  // clang-format off
+  kernel<<<grid, block, shared_bytes, stream>>>(static_cast<P>(std::forward<A>(args))...);
+  // clang-format on
 }
 }  // namespace mg::cuda
 #endif

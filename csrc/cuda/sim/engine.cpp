@@ -285,9 +285,7 @@ void abandon(cudaError_t error, std::string text) {
   engine.failed = true;
   Fiber* self = engine.running;
   engine.running = nullptr;
-  {
-    std::string().swap(text);  // this stack is never returned to: free what it holds
-  }
+  std::string().swap(text);  // this stack is never returned to: free what it holds
   self->stack.switch_to(engine.main);
   __builtin_unreachable();
 }

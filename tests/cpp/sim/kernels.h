@@ -1,5 +1,5 @@
-// The kernels the simulator is tested with, in the portable spelling: nvcc compiles this file too
-// (nvcc -std=c++20 -arch=sm_80 -x cu -c kernels.h).
+// The kernels the simulator is tested with, in the portable spelling: nvcc compiles them too
+// (launches.cu).
 #pragma once
 #include "../../../csrc/cuda/cuda_portable.h"
 
