@@ -134,7 +134,7 @@ def measured(fns: dict[str, Callable[[], Any]], seconds: float) -> dict[str, lis
     rounds = 0
     while rounds < 3 or time.perf_counter() < end:
         for name, fn in fns.items():
-            time.sleep(0.008)
+            time.sleep(0.03)
             fn()
             for _ in range(3):
                 start = time.perf_counter()
