@@ -40,7 +40,8 @@ struct Memory {
   int depth = 0;  // open_memory() calls not yet closed
   struct sigaction previous{};
 };
-Memory& memory = *new Memory;  // never destroyed: the host may free at exit
+Memory& memory = *new Memory;       // never destroyed: the host may free at exit
+thread_local bool driving = false;  // this thread runs device work; others are host code even then
 
 size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 
@@ -60,7 +61,7 @@ std::string hex(const void* p) {
 void on_segv(int signal, siginfo_t* info, void*) {
   const void* address = info->si_addr;
   Allocation* a = find_allocation(address);
-  if (on_device() || memory.depth > 0) {
+  if (driving) {
     const bool ours = a != nullptr && !a->freed && address < a->map + a->map_bytes;
     if (ours && memory.guard == Guard::Pages && touch(*a, address, 1)) return;
     if (on_device()) {
@@ -225,6 +226,7 @@ bool touch(Allocation& a, const void* address, size_t nbytes) {
 
 void open_memory() {
   ensure_signal_stack();
+  driving = true;
   if (memory.depth++ == 0 && memory.guard == Guard::Key) pkey_set(memory.key, 0);
 }
 
@@ -240,6 +242,7 @@ void close_memory(const std::string& after) {
   for (const Range& range : memory.opened)
     if (!range.allocation->freed) mprotect(range.first, range.nbytes, PROT_NONE);
   memory.opened.clear();
+  driving = false;
   if (memory.guard == Guard::Key) pkey_set(memory.key, PKEY_DISABLE_ACCESS);
 }
 
