@@ -22,6 +22,9 @@ class memory_format(str):
     def __repr__(self) -> str:
         return f"minigrad.{str.__str__(self)}"
 
+    def __str__(self) -> str:
+        return repr(self)
+
     def __reduce__(self) -> str:
         return str.__str__(self)
 
