@@ -186,14 +186,16 @@ void mse_loss_cpu(Invocation& inv) {
       return;
     }
     auto square_sum = [&](int64_t begin, int64_t end) {
-      constexpr int kLanes = 16;
-      T lanes[kLanes] = {};
-      int64_t i = begin;
-      for (; i + kLanes <= end; i += kLanes)
-        for (int k = 0; k < kLanes; ++k) lanes[k] += (x[i + k] - t[i + k]) * (x[i + k] - t[i + k]);
+      constexpr int kLanes = 16, kTerms = 32;  // terms that a lane adds up in T
       double sum = 0;
+      int64_t i = begin;
+      while (i + kLanes <= end) {
+        T lanes[kLanes] = {};
+        for (int n = 0; n < kTerms && i + kLanes <= end; ++n, i += kLanes)
+          for (int k = 0; k < kLanes; ++k) lanes[k] += (x[i + k] - t[i + k]) * (x[i + k] - t[i + k]);
+        for (T lane : lanes) sum += double(lane);
+      }
       for (; i < end; ++i) sum += double((x[i] - t[i]) * (x[i] - t[i]));
-      for (T lane : lanes) sum += double(lane);
       return sum;
     };
     double sum = 0;

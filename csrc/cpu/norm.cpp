@@ -66,19 +66,15 @@ void row_norm(Invocation& inv, bool rms) {
   dispatch_float(dtype, [&](auto tag) {
     using T = decltype(tag);
     const NormFns<T>& fns = norm_fns<T>();
-    const bool around = out.streams();
     parallel_for(0, rows.count, std::max<int64_t>(kGrain / std::max<int64_t>(rows.length, 1), 1),
                  [&](int64_t begin, int64_t end) {
                    const int64_t n = rows.length;
-                   make_rows(around, out.ptr<T>() + begin * n, end - begin, n, [&](T* y, int64_t first, int64_t count) {
-                     for (int64_t k = 0; k < count; ++k) {
-                       const int64_t r = begin + first + k;
-                       T m;
-                       fns.row(y + k * n, x.ptr<T>() + r * n, data_of<T>(w), data_of<T>(b), n, eps, &m,
-                               rstd.ptr<T>() + r, rms);
-                       if (!rms) mean.ptr<T>()[r] = m;
-                     }
-                   });
+                   for (int64_t r = begin; r < end; ++r) {
+                     T m;
+                     fns.row(out.ptr<T>() + r * n, x.ptr<T>() + r * n, data_of<T>(w), data_of<T>(b), n, eps, &m,
+                             rstd.ptr<T>() + r, rms);
+                     if (!rms) mean.ptr<T>()[r] = m;
+                   }
                  });
   });
   out.commit();

@@ -15,7 +15,6 @@
 #include "../core/parallel.h"
 #include "pointwise_job.h"
 #include "stage.h"
-#include "stream.h"
 
 namespace mg::cpu {
 
@@ -185,7 +184,7 @@ void set_up(Job& job, Invocation& inv, const Entry& e, const TensorImpl& out) {
     job.staged |= job.in[k].route == Route::Staged;
     job.constants |= job.in[k].route == Route::Constant;
   }
-  job.stream = out.numel * itemsize(out.dtype) >= kStreamBytes;
+  job.stream = job.streams(out);
   for (int k = 0; k < job.inputs; ++k) job.stream &= job.in[k].data != job.out.data;  // in place the lines are there already
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 #include "../core/op.h"
 #include "pointwise_table.h"
+#include "stream.h"
 
 namespace mg::cpu {
 
@@ -45,6 +46,12 @@ struct Job {
   }
   int64_t grain() const {
     return std::max<int64_t>(kPointwiseGrain / (row->cost * (staged ? 2 : 1)), block) / block * block;
+  }
+
+  // Worth storing around the caches (stream.h): large, and not a function of one operand that computes more than it
+  // moves.
+  bool streams(const TensorImpl& to) const {
+    return to.numel * itemsize(to.dtype) >= kStreamBytes && (row->cost == 1 || inputs > 1);
   }
 
   void check(int result) const {

@@ -9,7 +9,6 @@
 #include "copy.h"
 #include "pointwise_job.h"
 #include "stage.h"
-#include "stream.h"
 
 namespace mg::cpu {
 
@@ -133,7 +132,7 @@ struct StagedJob {
 
   void choose_routes(const TensorImpl& out) {
     const DType made = job.out_dtype();
-    stream = out.numel * itemsize(out.dtype) >= kStreamBytes;
+    stream = job.streams(out);
     for (int k = 0; k < job.inputs; ++k) {
       Operand& o = job.in[k];
       if (o.route == Route::Constant) continue;

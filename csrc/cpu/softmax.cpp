@@ -5,7 +5,6 @@
 #include "isa.h"
 #include "softmax_table.h"
 #include "staged.h"
-#include "stream.h"
 
 namespace mg::cpu {
 
@@ -69,13 +68,8 @@ void forward(Invocation& inv, bool log) {
     const T* x = in.ptr<T>();
     T* y = out.ptr<T>();
     const SoftmaxFns<T>& fns = softmax_fns<T>();
-    const bool around = out.streams();
     along_dim(
-        v,
-        [&](int64_t at, int64_t nrows) {
-          make_rows(around, y + at, nrows, v.size,
-                    [&](T* to, int64_t r, int64_t n) { fns.rows(to, x + at + r * v.size, n, v.size, log); });
-        },
+        v, [&](int64_t at, int64_t nrows) { fns.rows(y + at, x + at, nrows, v.size, log); },
         [&](int64_t at, int64_t ld, int64_t n) { fns.columns(y + at, x + at, v.size, ld, n, log); });
     out.commit();
   });
@@ -91,15 +85,8 @@ void backward(Invocation& inv, bool log) {
     const T *g = gradient.ptr<T>(), *y = result.ptr<T>();
     T* dx = out.ptr<T>();
     const SoftmaxFns<T>& fns = softmax_fns<T>();
-    const bool around = out.streams();
     along_dim(
-        v,
-        [&](int64_t at, int64_t nrows) {
-          make_rows(around, dx + at, nrows, v.size, [&](T* to, int64_t r, int64_t n) {
-            const int64_t from = at + r * v.size;
-            fns.backward_rows(to, g + from, y + from, n, v.size, log);
-          });
-        },
+        v, [&](int64_t at, int64_t nrows) { fns.backward_rows(dx + at, g + at, y + at, nrows, v.size, log); },
         [&](int64_t at, int64_t ld, int64_t n) { fns.backward_columns(dx + at, g + at, y + at, v.size, ld, n, log); });
     out.commit();
   });

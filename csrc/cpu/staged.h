@@ -2,7 +2,6 @@
 // copy is made only where the tensor is not like that already, and results are copied back converted (rounded once).
 #pragma once
 #include "../core/tensor.h"
-#include "stream.h"
 
 namespace mg::cpu {
 
@@ -22,8 +21,6 @@ class StagedOut {
   T* ptr() const {
     return work_.ptr<T>();
   }
-  // Large enough to be stored around the caches; not if a copy of it is read again at once.
-  bool streams() const { return work_.is(out_) && work_.numel() * itemsize(work_.dtype()) >= kStreamBytes; }
   void commit() const {
     if (!work_.is(out_)) copy_into(out_, work_);
   }
