@@ -239,3 +239,19 @@ def test_only_torchvisions_library_has_a_stand_in() -> None:
     assert mg.ops.torchvision.nms(mg.tensor([[0.0, 0, 1, 1]]), mg.ones(1), 0.5).tolist() == [0]
     with pytest.raises(NotImplementedError, match="roi_pool"):
         mg.ops.torchvision.roi_pool(mg.ones(1))
+
+
+def test_indices_out_of_range_raise_what_pytorch_raises() -> None:
+    for m in (mg, torch):
+        x, i = m.ones(2), m.tensor([3])
+        for call in (lambda: x.gather(0, i), lambda: x.scatter(0, i, 1.0), lambda: x.scatter_add(0, i, m.ones(1))):
+            with pytest.raises(RuntimeError, match="index 3 is out of bounds for dimension 0 with size 2"):
+                call()
+        for call in (lambda: x.index_select(0, i), lambda: x[i], lambda: x.index_copy(0, i, m.ones(1))):
+            with pytest.raises(IndexError):
+                call()
+
+
+def test_memory_formats_print_as_in_pytorch() -> None:
+    for name in ("contiguous_format", "channels_last", "preserve_format"):
+        assert str(getattr(mg, name)).replace("minigrad", "torch") == str(getattr(torch, name))

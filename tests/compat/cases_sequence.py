@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cases import floats, ints, model
+from cases import floats, ints, model, program
 
 
 @model("x_transformers", "einops")
@@ -144,6 +144,33 @@ def bert() -> Any:
         max_position_embeddings=32,
     )
     return BertModel(config).eval(), (ints(30, 2, 10),), _hidden
+
+
+@program("transformers", "tokenizers", "huggingface_hub", "safetensors")
+def llama_from_pretrained() -> Any:
+    """Built on the meta device, read from a safetensors file, and asked to go on with a text: greedy and with beams."""
+    import tempfile
+
+    import torch
+    from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=30, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    with torch.device("meta"):
+        shapes = {name: tuple(p.shape) for name, p in LlamaForCausalLM(config).named_parameters()}
+    model = LlamaForCausalLM(config)
+    for k, (name, p) in enumerate(model.named_parameters()):
+        assert shapes[name] == tuple(p.shape)
+        p.data.copy_(floats(*p.shape, seed=k) * 0.2)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        again = AutoModelForCausalLM.from_pretrained(folder).eval()
+        text = ints(30, 2, 5) + 3
+        text[text > 29] = 29
+        options = {"do_sample": False, "max_new_tokens": 4, "pad_token_id": 0}
+        return again(text).logits, again.generate(text, **options), again.generate(text, num_beams=3, **options)
 
 
 @model("transformers", "tokenizers", "huggingface_hub")
