@@ -14,10 +14,10 @@ KINDS = {"RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu", "LSTM": "lstm", "GRU": 
 # (steps, batch, input, hidden, options): below and above one vector, several blocks of units, steps worth two threads
 SHAPES = [
     (1, 1, 1, 1, {}),
-    (3, 2, 5, 7, {"bias": False}),
+    (4, 2, 5, 7, {"bias": False}),
     (5, 3, 4, 17, {"num_layers": 2, "bidirectional": True}),
     (4, 9, 33, 50, {"batch_first": True}),
-    (3, 20, 64, 128, {"num_layers": 2}),
+    (4, 20, 64, 128, {"num_layers": 2}),
 ]
 
 
@@ -81,7 +81,7 @@ def test_projection(options):
 
 @pytest.mark.parametrize("mode", KINDS)
 @pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("lengths", [[5, 3, 3, 1], [2, 2], [1], [7, 1]])
+@pytest.mark.parametrize("lengths", [[5, 3, 3, 1], [2, 2], [4], [7, 1]])
 def test_packed(mode, bidirectional, lengths):
     options = {"bidirectional": bidirectional, "num_layers": 2, **({"proj_size": 4} if mode == "LSTM" and bidirectional else {})}
     ours, theirs, x, states = problem(mode, (max(lengths), len(lengths), 3, 18, options))
@@ -145,7 +145,7 @@ def test_first_and_second_derivatives_are_those_of_the_step_loop(kind, sizes, re
         return [out, *last, *first, *graph, *second]
 
     fused = derivatives()
-    monkeypatch.setattr(rnn_layer, "_native", lambda tensors: False)
+    monkeypatch.setattr(rnn_layer, "_native", lambda tensors, steps: False)
     for a, b in zip(fused, derivatives(), strict=True):
         np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=1e-9, atol=1e-9)
 
@@ -193,7 +193,7 @@ def test_error_of_float32_is_no_worse_than_pytorchs(mode):
 
 def test_nan_and_inf_stay_in_their_sequence():
     layer = mg.nn.LSTM(3, 4)
-    x = mg.zeros(2, 3, 3)
+    x = mg.zeros(4, 3, 3)
     x[0, 1] = float("nan")
     x[0, 2] = float("inf")
     out, _ = layer(x)

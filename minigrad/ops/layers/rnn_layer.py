@@ -103,9 +103,12 @@ def _last(part: Any, reverse: bool, sizes: Sequence[int] | None) -> Any:
     return part.index_select(0, mg.tensor(rows, device=part.device))
 
 
-def _native(tensors: Sequence[Any]) -> bool:
+_FEW_STEPS = 4  # below, the op's packing of the weights costs more than it saves: a decoder's single step, for one
+
+
+def _native(tensors: Sequence[Any], steps: int) -> bool:
     dtype = tensors[0].dtype
-    return dtype in (mg.float32, mg.float64) and all(
+    return steps >= _FEW_STEPS and dtype in (mg.float32, mg.float64) and all(
         t.dtype == dtype and t.device.type == "cpu" and not is_dataless(t) for t in tensors
     )
 
@@ -115,7 +118,7 @@ def layer(
 ) -> tuple[Any, State]:
     """One direction of one layer; arguments as in `run_steps`, with batch_sizes a tensor. Returns (outputs, last state)."""
     sizes = None if batch_sizes is None else batch_sizes.tolist()
-    if _native([x, *state, *(p for p in params if p is not None)]):
+    if _native([x, *state, *(p for p in params if p is not None)], x.shape[0] if sizes is None else len(sizes)):
         w_ih, w_hh, b_ih, b_hh, w_hr = params
         cx = state[1] if kind == "lstm" else None
         x = x.contiguous()  # here, not in the op: backward then finds the copy that forward made
