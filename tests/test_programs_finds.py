@@ -241,15 +241,15 @@ def test_only_torchvisions_library_has_a_stand_in() -> None:
         mg.ops.torchvision.roi_pool(mg.ones(1))
 
 
-def test_indices_out_of_range_raise_what_pytorch_raises() -> None:
-    for m in (mg, torch):
-        x, i = m.ones(2), m.tensor([3])
-        for call in (lambda: x.gather(0, i), lambda: x.scatter(0, i, 1.0), lambda: x.scatter_add(0, i, m.ones(1))):
-            with pytest.raises(RuntimeError, match="index 3 is out of bounds for dimension 0 with size 2"):
-                call()
-        for call in (lambda: x.index_select(0, i), lambda: x[i], lambda: x.index_copy(0, i, m.ones(1))):
-            with pytest.raises(IndexError):
-                call()
+@pytest.mark.parametrize("m", [mg, torch], ids=["minigrad", "torch"])
+def test_indices_out_of_range_raise_what_pytorch_raises(m: object) -> None:
+    x, i = m.ones(2), m.tensor([3])
+    for call in (lambda: x.gather(0, i), lambda: x.scatter(0, i, 1.0), lambda: x.scatter_add(0, i, m.ones(1))):
+        with pytest.raises(RuntimeError, match="index 3 is out of bounds for dimension 0 with size 2"):
+            call()
+    for call in (lambda: x.index_select(0, i), lambda: x[i], lambda: x.index_copy(0, i, m.ones(1))):
+        with pytest.raises(IndexError):
+            call()
 
 
 def test_memory_formats_print_as_in_pytorch() -> None:
