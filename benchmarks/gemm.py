@@ -32,6 +32,7 @@ except ImportError:
 
 DTYPES = {"f32": "float32", "f64": "float64", "bf16": "bfloat16", "f16": "float16", "i8": "int8"}
 SPIN = 0.01  # seconds for which a pool's idle workers may go on spinning and so take a core from the other library
+WARM = 0.004  # seconds of calls before a sample: a sleeping worker takes up to 2 ms to come on a virtual machine
 TOLERANCE = {"f32": 1e-5, "f64": 1e-13, "bf16": 1e-2, "f16": 2e-3, "i8": 0.0}  # of the largest result
 
 
@@ -133,7 +134,9 @@ def interleaved(calls: dict[str, Callable[[], object]], budget: float, threads: 
             n = repeats[name]
             if threads > 1:
                 time.sleep(SPIN)
-                call()
+                warm = time.perf_counter() + WARM
+                while time.perf_counter() < warm:
+                    call()
             start = time.perf_counter()
             for _ in range(n):
                 call()
