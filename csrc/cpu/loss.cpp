@@ -189,10 +189,10 @@ void mse_loss_cpu(Invocation& inv) {
       constexpr int kLanes = 16, kTerms = 32;  // terms that a lane adds up in T
       double sum = 0;
       int64_t i = begin;
-      while (i + kLanes <= end) {
+      for (; i + kLanes * kTerms <= end; i += kLanes * kTerms) {
         T lanes[kLanes] = {};
-        for (int n = 0; n < kTerms && i + kLanes <= end; ++n, i += kLanes)
-          for (int k = 0; k < kLanes; ++k) lanes[k] += (x[i + k] - t[i + k]) * (x[i + k] - t[i + k]);
+        for (int n = 0; n < kLanes * kTerms; n += kLanes)
+          for (int k = 0; k < kLanes; ++k) lanes[k] += (x[i + n + k] - t[i + n + k]) * (x[i + n + k] - t[i + n + k]);
         for (T lane : lanes) sum += double(lane);
       }
       for (; i < end; ++i) sum += double((x[i] - t[i]) * (x[i] - t[i]));
