@@ -1,20 +1,17 @@
 """scaled_dot_product_attention against torch's: forward, forward + backward, and decoding with a cache of keys and values.
 
-    python -m benchmarks.attention [--only TEXT] [--threads 1 2] [--rounds 15] [--seconds 1.0] [--csv FILE] [--memory]
+    python -m benchmarks.attention [--only TEXT] [--threads 1 2] [--rounds 15] [--seconds 1.0] [--csv FILE]
 
 Operands are (B, S, H, D) tensors seen as (B, H, S, D), as a model has them. Rounds are interleaved (ours, torch, …); ratio = torch's time /
 ours, larger is better, with the quartiles of the rounds. GFLOP/s counts the pairs of query and key that take part (half of them where
 causal) with 4 D multiply-adds forward and 2.5 times that backward; "% FMA" compares it with the rate of independent fused multiply-adds on
-the same threads. "error" is the largest relative error against float64 of output and gradients, ours and torch's. --memory: growth of the
-peak resident size of one forward + backward, by length, each in a process of its own.
+the same threads. "error" is the largest relative error against float64 of output and gradients, ours and torch's.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +26,6 @@ try:
     import torch
 except ImportError:
     torch = None
-
-MEMORY_LENGTHS = (2048, 4096, 8192)
 
 
 @dataclass(frozen=True)
@@ -52,7 +47,7 @@ class Case:
         """As in the table."""
         groups = f"/{self.key_heads}" if self.key_heads else ""
         kind = "causal" if self.causal else self.mask or "full"
-        what = "decode" if self.queries else "fb" if self.backward else "forward"
+        what = f"decode {self.queries}" if self.queries else "fb" if self.backward else "forward"
         return f"{self.batch}x{self.heads}{groups}x{self.keys}x{self.width} {kind} {self.dtype} {what}"
 
     def flops(self) -> float:
@@ -152,32 +147,6 @@ def measure(case: Case, threads: int, peak: float, rounds: int, seconds: float) 
     return row
 
 
-_PEAK = """
-import resource, sys
-import {library} as lib
-if "{library}" == "torch": lib.set_num_threads(1)
-def run(n):
-    q, k, v = (lib.randn(1, n, 2, 64, requires_grad=True).transpose(1, 2) for _ in range(3))
-    lib.autograd.grad(lib.nn.functional.scaled_dot_product_attention(q, k, v, is_causal={causal}).sum(), (q, k, v))
-run(64)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-run({length})
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-"""
-
-
-def memory() -> None:
-    """Prints growth of the peak resident size, in MiB: linear in the length where no scores are kept."""
-    for causal in (True, False):
-        for library in ("minigrad", "torch"):
-            grown = []
-            for length in MEMORY_LENGTHS:
-                program = _PEAK.format(library=library, length=length, causal=causal)
-                done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-                grown.append(f"{length}: {int(done.stdout) / 1024:7.1f} MiB")
-            print(f"peak {'causal' if causal else 'full':6} {library:9} {'  '.join(grown)}")
-
-
 def main() -> None:
     """Runs the cases that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -186,10 +155,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=1.0, help="per case and thread count")
     parser.add_argument("--csv", type=Path)
-    parser.add_argument("--memory", action="store_true")
     options = parser.parse_args()
-    if options.memory:
-        return memory()
     rows = []
     for threads in options.threads:
         mg.set_num_threads(threads)
