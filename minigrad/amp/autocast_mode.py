@@ -95,7 +95,7 @@ class autocast:
 def _present(name: str) -> bool:
     try:
         mg.empty(0, device=name)
-    except (RuntimeError, NotImplementedError, ValueError):
+    except (AssertionError, RuntimeError, NotImplementedError, ValueError):
         return False
     return True
 
