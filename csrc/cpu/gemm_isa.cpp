@@ -1,5 +1,6 @@
 // The GEMM kernels of one instruction set: loops over register tiles, gathered in one constant table. gemm_table.h is
 // the map.
+#include "gemm_dots.h"
 #include "gemm_pack.h"
 
 namespace mg::cpu::MG_ISA_NS {
