@@ -370,7 +370,10 @@ if __name__ == "__main__":
 def test_ctrl_c(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(INTERRUPTED)
-    process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )  # fmt: skip
     process.stdout.readline()
     time.sleep(0.5)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: everybody gets it
