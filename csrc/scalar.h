@@ -167,7 +167,7 @@ MG_OP4(replace_nonfinite, F, SAME, x, nan, posinf, neginf, select(isnan(x), nan,
 MG_OP2(absolute_error, F, SAME, x, t, abs(x - t))
 MG_OP3(smooth_l1_error, F, SAME, x, t, beta, select(abs(x - t) < beta, (x - t) * (x - t) * (T(0.5) / beta), abs(x - t) - T(0.5) * beta))
 MG_OP3(huber_error, F, SAME, x, t, delta, select(abs(x - t) < delta, (x - t) * (x - t) * T(0.5), (abs(x - t) - T(0.5) * delta) * delta))
-MG_OP2(bce_logits_error, F, SAME, x, t, (T(1) - t) * x - (minimum(x, T(0)) - log1p(exp(-abs(x)))))
+MG_OP2(bce_logits_error, F, SAME, x, t, abs(x) * select(x > T(0), T(1) - t, t) + log1p(exp(-abs(x))))  // for t in [0, 1] no term is negative: nothing cancels
 MG_OP2(kl_error, F, SAME, x, t, t * (log(select(t > T(0), t, T(1))) - x))
 MG_OP3(absolute_error_backward, F, SAME, g, x, t, g * select(x > t, T(1), select(x < t, T(-1), T(0))))
 MG_OP4(smooth_l1_error_backward, F, SAME, g, x, t, beta, g * select(abs(x - t) < beta, (x - t) / beta, select(x > t, T(1), select(x < t, T(-1), T(0)))))

@@ -281,3 +281,11 @@ def test_ctc_loss_module(rng):
     log_probs, targets = mg.from_numpy(rng.standard_normal((5, 2, 4))).log_softmax(2), mg.tensor([[1, 2], [3, 1]])
     loss = mg.nn.CTCLoss(reduction="sum")(log_probs, targets, mg.tensor([5, 5]), mg.tensor([2, 1]))
     assert loss.item() == F.ctc_loss(log_probs, targets, [5, 5], [2, 1], reduction="sum").item()
+
+
+def test_bce_with_logits_keeps_small_losses():
+    """A sure and right answer has a small loss, not none; PyTorch's form of the sum cancels to 0 in float32 from logits of about -17 on."""
+    logits = mg.tensor([-20.0, -40.0, 20.0, 40.0])
+    target = mg.tensor([0.0, 0.0, 1.0, 1.0])
+    loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    np.testing.assert_allclose(loss.numpy(), np.log1p(np.exp(-np.abs(logits.numpy().astype(np.float64)))), rtol=1e-6)
