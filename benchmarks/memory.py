@@ -2,10 +2,11 @@
 
     python benchmarks/memory.py [NAME ...] [--elements 16777216] [--rounds 7] [--threads 1,2] [--csv benchmarks/results/memory.csv]
 
-minigrad and torch run each case in turn, round by round, with fresh outputs; where torch has `out=`, that runs too. Results are compared
-before anything is timed. GB/s counts what the op must move (operands read once, results written once); `triad` is this machine's STREAM
-triad (a = b + s c), measured in the same run. Ratio = torch's time / ours, larger is better. NAME selects cases that contain it.
-Backward cases time the gradient alone, of a graph that is kept.
+minigrad and torch run each case in turn, round by round, with fresh outputs and, where torch has it, into a given `out=` (minigrad into a
+fresh one where it has no such form: its allocator gives back the same memory). A sample follows a pause, in which the other library's
+threads stop spinning, and calls that do not count, which wake the own ones. Results are compared before anything is timed. GB/s counts what
+the op must move (operands read once, results written once); `triad` is this machine's STREAM triad (a = b + s c), measured in the same run.
+Ratio = torch's time / ours, larger is better. NAME selects cases that contain it. Backward cases time the gradient alone, of a kept graph.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ import torch
 import minigrad as mg
 
 COLUMNS = 1024
+PAUSE = 0.01  # seconds for which torch's OpenMP threads may go on spinning after a region, and so take a core from ours
+WARM = 0.003  # seconds of calls before a sample: a sleeping thread takes up to 2 ms to come on a virtual machine
 
 
 @dataclass
 class Case:
-    """One call, how many bytes it must move, and (torch only) the same into a given output."""
+    """One call, how many bytes it must move, and the same into a given output."""
 
     name: str
     call: Callable[[], Any]
@@ -109,6 +112,14 @@ def pointwise(d: Data) -> Iterator[Case]:
     yield Case("bias add backward", _backward(m, X + w, [X, w]), four)
 
 
+def layer_norm_into(d: Data) -> Callable[[], Any] | None:
+    """torch's layer_norm has no `out=`; the op under it has."""
+    if d.m is not torch:
+        return None
+    kept = {"out0": d.OUT, "out1": torch.ones(d.rows, 1), "out2": torch.ones(d.rows, 1)}
+    return lambda: torch.ops.aten.native_layer_norm.out(d.A, [COLUMNS], d.w, d.v, 1e-5, **kept)
+
+
 def rows(d: Data) -> Iterator[Case]:
     m, F, A, OUT = d.m, d.m.nn.functional, d.A, d.OUT
     four = 4 * d.n
@@ -116,13 +127,13 @@ def rows(d: Data) -> Iterator[Case]:
     target = (m.arange(d.rows) * 7919) % COLUMNS
     image, cw, cv = d.leaf(d.image), d.leaf(d.w[:64]), d.leaf(d.v[:64])
     mean, var = m.zeros(64), m.ones(64)
-    yield Case("softmax", lambda: m.softmax(A, -1), 2 * four, lambda: m.softmax(A, -1, out=OUT) if m is torch else None)
+    yield Case("softmax", lambda: m.softmax(A, -1), 2 * four, lambda: m.softmax(A, -1, out=OUT))
     yield Case("log_softmax", lambda: m.log_softmax(A, -1), 2 * four)
     yield Case("softmax dim 0", lambda: m.softmax(A, 0), 2 * four)
     yield Case("softmax channels", lambda: m.softmax(d.image, 1), 2 * four)
     short = d.a.reshape(-1, 32)
     yield Case("softmax rows of 32", lambda: m.softmax(short, -1), 2 * four)
-    yield Case("layer_norm", lambda: F.layer_norm(A, [COLUMNS], d.w, d.v), 2 * four)
+    yield Case("layer_norm", lambda: F.layer_norm(A, [COLUMNS], d.w, d.v), 2 * four, layer_norm_into(d))
     yield Case("rms_norm", lambda: F.rms_norm(A, [COLUMNS], d.w), 2 * four)
     yield Case("batch_norm", lambda: F.batch_norm(d.image, mean, var, cw.detach(), cv.detach(), True), 3 * four)
     yield Case("batch_norm eval", lambda: F.batch_norm(d.image, mean, var, cw.detach(), cv.detach(), False), 2 * four)
@@ -274,35 +285,38 @@ def check(name: str, ours: Any, theirs: Any) -> None:
 
 def timed(fn: Callable[[], object]) -> float:
     """Seconds of one call, the result dropped inside the measurement as in a training loop."""
-    start = time.perf_counter()
+    time.sleep(PAUSE)
+    begin = time.perf_counter()
+    fn()
+    while (start := time.perf_counter()) - begin < WARM:
+        fn()
     fn()
     return time.perf_counter() - start
 
 
 def measure(ours: Case, theirs: Case, threads: list[int], rounds: int, peak: dict[int, float]) -> Iterator[dict[str, Any]]:
     check(ours.name, ours.call(), theirs.call())
+    calls = {"minigrad": ours.call, "torch": theirs.call}
+    if theirs.into is not None:
+        calls |= {"minigrad out": ours.into or ours.call, "torch out": theirs.into}
     for n in threads:
         mg.set_num_threads(n)
         torch.set_num_threads(n)
-        times: dict[str, list[float]] = {"minigrad": [], "torch": [], "into": []}
-        for r in range(rounds + 1):
-            found = {"minigrad": timed(ours.call), "torch": timed(theirs.call)}
-            if theirs.into is not None:
-                found["into"] = timed(theirs.into)
-            for key, t in found.items():
-                if r:
-                    times[key].append(t)
-        mine = statistics.median(times["minigrad"])
-        ratios = sorted(t / o for o, t in zip(times["minigrad"], times["torch"]))
+        found = [{key: timed(call) for key, call in calls.items()} for _ in range(rounds)]
+        mine = statistics.median(f["minigrad"] for f in found)
         row = {"op": ours.name, "threads": n, "minigrad_s": mine, "gb_s": ours.moved / mine / 1e9, "of_triad": ours.moved / mine / peak[n]}
-        row |= {"torch_s": statistics.median(times["torch"]), "ratio": statistics.median(ratios)}
-        row |= {"ratio_q1": ratios[len(ratios) // 4], "ratio_q3": ratios[3 * len(ratios) // 4]}
-        row["ratio_out"] = statistics.median(t / o for o, t in zip(times["minigrad"], times["into"])) if times["into"] else ""
-        yield row
+        row |= {"torch_s": statistics.median(f["torch"] for f in found)} | quartiles(found, "", "ratio")
+        yield row | (quartiles(found, " out", "out") if theirs.into is not None else dict.fromkeys(("out", "out_q1", "out_q3"), ""))
+
+
+def quartiles(found: list[dict[str, float]], form: str, name: str) -> dict[str, Any]:
+    """torch's time over ours within each round: median, lower and upper quartile."""
+    ratios = sorted(f["torch" + form] / f["minigrad" + form] for f in found)
+    return {name: statistics.median(ratios), name + "_q1": ratios[len(ratios) // 4], name + "_q3": ratios[3 * len(ratios) // 4]}
 
 
 def show(row: dict[str, Any]) -> None:
-    into = f"{row['ratio_out']:8.2f}" if row["ratio_out"] else " " * 8
+    into = f"{row['out']:8.2f} [{row['out_q1']:.2f}, {row['out_q3']:.2f}]" if row["out"] else ""
     times = f"{row['minigrad_s'] * 1e3:10.2f}{row['gb_s']:8.1f}{row['of_triad']:7.0%}{row['torch_s'] * 1e3:10.2f}"
     ratio = f"{row['ratio']:8.2f} [{row['ratio_q1']:.2f}, {row['ratio_q3']:.2f}]{into}"
     print(f"{row['op']:30}{row['threads']:3}{times}{ratio}", flush=True)
@@ -320,7 +334,7 @@ def main() -> None:
     threads = [int(t) for t in args.threads.split(",")]
     peak = {n: triad(max(args.elements, 1 << 24), n) for n in threads}
     print(f"{args.elements} float32 elements; triad " + ", ".join(f"{p / 1e9:.1f} GB/s with {n}" for n, p in peak.items()))
-    print(f"{'case':29}thr{'ours ms':>11}{'GB/s':>8}{'triad':>7}{'torch ms':>10}{'ratio':>8} [quartiles]   vs out=", flush=True)
+    print(f"{'case':29}thr{'ours ms':>11}{'GB/s':>8}{'triad':>7}{'torch ms':>10}{'ratio':>8} [quartiles] both into out=", flush=True)
     results = []
     for group, make in GROUPS.items():
         pairs = zip(make(Data(mg, args.elements)), make(Data(torch, args.elements)))
@@ -338,7 +352,8 @@ def main() -> None:
 def write(path: str, results: list[dict[str, Any]], elements: int) -> None:
     from overhead import cpu_name
 
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    here = os.path.dirname(os.path.abspath(__file__))
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True).stdout.strip()
     stamp = {"date": time.strftime("%Y-%m-%d"), "host_cpu": cpu_name(), "commit": commit, "elements": elements}
     new = not os.path.exists(path)
     with open(path, "a", newline="") as f:

@@ -150,13 +150,17 @@ void run_direct(const Job& job, int64_t begin, int64_t end) {
   Stream stream;
   for (int64_t at = begin; at < end; at += step) {
     const void* in[kMaxInputs];
-    for (int k = 0; k < job.inputs; ++k)
-      in[k] =
-          job.in[k].route == Route::Constant ? job.constant_block[k] : job.in[k].data + at * itemsize(job.wanted(k));
-    char* const to = job.out.data + at * out_item;
     const int64_t n = std::min(step, end - at);
+    Ahead ahead;
+    for (int k = 0; k < job.inputs; ++k) {
+      const int64_t item = itemsize(job.wanted(k));
+      const bool constant = job.in[k].route == Route::Constant;
+      in[k] = constant ? job.constant_block[k] : job.in[k].data + at * item;
+      if (job.stream && !constant) ahead.add(job.in[k].data + (at + n) * item, item, out_item);
+    }
+    char* const to = job.out.data + at * out_item;
     job.check(job.fn(job.stream ? block : to, in, n));
-    if (job.stream) stream.copy(to, block, n * out_item);
+    if (job.stream) stream.copy(to, block, n * out_item, ahead);
   }
 }
 

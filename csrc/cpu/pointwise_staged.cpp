@@ -161,15 +161,19 @@ struct StagedJob {
     for (int64_t at = begin; at < end;) {
       const int64_t n = from.length(std::min(job.block, end - at));
       const void* in[kMaxInputs];
+      Ahead ahead;
       for (int k = 0; k < job.inputs; ++k) {
         if (job.in[k].route == Route::Constant) {
           in[k] = job.constant_block[k];
           continue;
         }
         const char* p = from.pointer(slot[k]);
-        in[k] = p;
-        if (row_input[k]) continue;
         const int64_t item = itemsize(job.wanted(k)), step = plan.inner_stride(slot[k]);
+        in[k] = p;
+        if (row_input[k]) {
+          if (stream) ahead.add(p + n * item, item, out_item);  // mostly the next row follows
+          continue;
+        }
         in[k] = buffers[k];
         if (step == 0 && repeated[k] == p && filled[k] >= n) continue;
         gather[k](buffers[k], item, p, step, n);
@@ -180,7 +184,7 @@ struct StagedJob {
       const bool direct = row_output && !stream;
       job.check(job.fn(direct ? to : out_buffer, in, n));
       if (stream)
-        out_stream.copy(to, out_buffer, n * out_item);
+        out_stream.copy(to, out_buffer, n * out_item, ahead);
       else if (!direct)
         scatter(to, plan.inner_stride(0), out_buffer, out_item, n);
       from.advance(n);

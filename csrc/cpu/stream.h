@@ -5,6 +5,9 @@
 // Kernels go on writing ordinary memory: a block in L1, which a Stream moves out. Not where there is much arithmetic:
 // nothing is computed while the burst of stores waits (softmax of rows of 1024: 4.7 -> 5.9 ms, tanh 5.3 -> 6.0). Below
 // kStreamBytes the next op may find the result in cache.
+//
+// While a block is moved out nothing would be read, so copy() can fetch the lines that the next block is computed from
+// (Ahead): abs 3.3 -> 2.5 ms, add 4.4 -> 3.7.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -15,6 +18,25 @@
 namespace mg::cpu {
 
 constexpr int64_t kStreamBytes = 32 << 20;
+
+// Where the operands of the next block lie: `line` bytes of each belong to 64 bytes of the result.
+struct Ahead {
+  static constexpr int kMax = 4;
+  const char* next[kMax];
+  int64_t line[kMax];
+  int operands = 0;
+
+  void add(const char* p, int64_t item, int64_t out_item) {
+    next[operands] = p;
+    line[operands++] = 64 * item / out_item;
+  }
+  void fetch_line() {
+    for (int k = 0; k < operands; ++k) {
+      for (int64_t b = 0; b < line[k]; b += 64) __builtin_prefetch(next[k] + b);
+      next[k] += line[k];
+    }
+  }
+};
 
 // One per task (a chunk of a parallel loop): what it stored is visible to the other threads when it goes.
 class Stream {
@@ -27,7 +49,7 @@ class Stream {
     if (used_) _mm_sfence();
 #endif
   }
-  void copy(void* to, const void* from, int64_t bytes) {
+  void copy(void* to, const void* from, int64_t bytes, Ahead ahead = {}) {
     char* d = static_cast<char*>(to);
     const char* s = static_cast<const char*>(from);
 #if defined(__SSE2__)
@@ -37,9 +59,11 @@ class Stream {
       std::memcpy(d, s, size_t(head));
       d += head, s += head, bytes -= head;
     }
-    for (; bytes >= 64; d += 64, s += 64, bytes -= 64)
+    for (; bytes >= 64; d += 64, s += 64, bytes -= 64) {
+      ahead.fetch_line();
       for (int k = 0; k < 64; k += 16)
         _mm_stream_si128(reinterpret_cast<__m128i*>(d + k), _mm_loadu_si128(reinterpret_cast<const __m128i*>(s + k)));
+    }
 #endif
     std::memcpy(d, s, size_t(bytes));
   }

@@ -7,7 +7,6 @@ from typing import Any
 import minigrad as mg
 from minigrad.op import composite, functions, namespaces, op
 from minigrad.ops.shared import expr as m
-from minigrad.ops.shared.check import into
 from minigrad.ops.shared.doc import doc
 
 # --- choice -----------------------------------------------------------------------------------------------------------
@@ -130,13 +129,12 @@ def clamp(
         for bound in (min, max):
             if type(bound) is int:
                 functions["_full"]((), bound, input.dtype)  # raises for what does not fit: it would wrap
-    if out is not None:
-        return into("clamp", clamp(input, min, max), out)
+    target = {} if out is None else {"out": out}
     if max is None:
-        return mg.clamp_min(input, min)
+        return mg.clamp_min(input, min, **target)
     if min is None:
-        return mg.clamp_max(input, max)
-    return functions["clamp_both"](input, min, max)
+        return mg.clamp_max(input, max, **target)
+    return functions["clamp_both"](input, min, max, **target)
 
 
 # --- interpolation and fused products ---------------------------------------------------------------------------------
