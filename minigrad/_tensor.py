@@ -124,10 +124,10 @@ def tensor_iter(self: Tensor) -> Iterator[Tensor]:
 
 
 # --- conversion --------------------------------------------------------------------------------------------------------
-def _parse_to(args: tuple, kwargs: dict[str, Any]) -> tuple[Any, Any, bool, Any]:
+def _parse_to(args: tuple, kwargs: dict[str, Any]) -> tuple[Any, Any, bool, Any, bool]:
     target_dtype, target_device = kwargs.pop("dtype", None), kwargs.pop("device", None)
     copy, fmt = kwargs.pop("copy", False), kwargs.pop("memory_format", None)
-    kwargs.pop("non_blocking", None)
+    non_blocking = kwargs.pop("non_blocking", False)
     other = kwargs.pop("other", None)
     if kwargs:
         raise TypeError(f"to() got an unexpected keyword argument '{next(iter(kwargs))}'")
@@ -143,21 +143,21 @@ def _parse_to(args: tuple, kwargs: dict[str, Any]) -> tuple[Any, Any, bool, Any]
             other = a
         elif a is not None:
             raise TypeError(f"to(): expected a dtype, device or Tensor, not {type(a).__name__}")
-    if len(flags) == 2:
-        copy = flags[1]
+    if flags:
+        non_blocking, copy = flags[0], flags[1] if len(flags) == 2 else copy
     if other is not None:
         target_dtype, target_device = other.dtype, other.device
-    return target_dtype, target_device, copy, fmt
+    return target_dtype, target_device, copy, fmt, non_blocking
 
 
 def _to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Convert dtype and/or device: `to(dtype)`, `to(device)`, `to(device, dtype)`, `to(other)`; self when nothing changes."""
     from minigrad.op import functions
 
-    target_dtype, target_device, copy, fmt = _parse_to(args, kwargs)
+    target_dtype, target_device, copy, fmt, non_blocking = _parse_to(args, kwargs)
     out = self
-    if target_device is not None and device(target_device) != self.device:
-        out = _core.to_device(out, target_device)
+    if target_device is not None and _core.settled_device(target_device) != self.device:
+        out = functions["_to_device"](out, target_device, non_blocking)
     if target_dtype is not None:
         target_dtype = _PYTHON_TYPES.get(target_dtype, target_dtype)
         if target_dtype != out.dtype:

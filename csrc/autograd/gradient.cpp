@@ -6,7 +6,7 @@
 
 namespace mg {
 
-static OpRef add_op{"add"}, sum_op{"sum"}, cast_op{"_to_dtype"}, clone_op{"clone"};
+static OpRef add_op{"add"}, sum_op{"sum"}, cast_op{"_to_dtype"}, clone_op{"clone"}, move_op{"_to_device"};
 
 // target += grad, for buffers that nobody differentiates through. Small ones run add's plain kernel without call():
 // (a*b).sum().backward() went from 1031 to 868 ns with it (benchmarks/overhead.py). Data-less tensors take the door like everything else.
@@ -71,6 +71,7 @@ Tensor fit_gradient(Tensor grad, const OutputInfo& want, const Node& producer) {
     grad = invoke(view_op, invoke(sum_op, grad, dims, true), want.sizes);
   }
   if (grad.dtype() != want.dtype) grad = invoke(cast_op, grad, want.dtype);
+  if (grad.device() != want.device) [[unlikely]] grad = invoke(move_op, grad, want.device);
   return grad;
 }
 

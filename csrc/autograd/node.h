@@ -166,7 +166,9 @@ struct GradModeGuard {
 
 // Sums and casts a gradient to what the forward value looked like (undoes broadcasting and promotion).
 Tensor fit_gradient(Tensor grad, const OutputInfo& want, const Node& producer);
-inline bool fits(const Tensor& grad, const OutputInfo& want) { return grad.dtype() == want.dtype && grad.sizes() == want.sizes; }
+inline bool fits(const Tensor& grad, const OutputInfo& want) {
+  return grad.dtype() == want.dtype && grad.device() == want.device && grad.sizes() == want.sizes;
+}
 Tensor zeros_like_output(const OutputInfo& info);
 Tensor initial_gradient(const Tensor& root, const Tensor& given);  // ones for a scalar root without a given gradient
 void add_in_place(const Tensor& target, const Tensor& grad);

@@ -2,6 +2,7 @@
 // ops that write into one region of a larger result (`_slice_backward`, `slice_scatter` …), whose region is described
 // by the meta of the matching view op.
 #include "copy_regions.h"
+#include "backend_module.h"
 #include "layout.h"
 #include "meta.h"
 
@@ -56,6 +57,14 @@ static void meta_clone(const Op& op, const Value* args, MetaResult& r) {
 static void meta_to_dtype(const Op&, const Value* args, MetaResult& r) {
   OutSpec& out = like(*args[0].t, r);
   out.dtype = args[1].dtype;
+  keep_order(*args[0].t, out);
+}
+
+// (input, device: device, non_blocking: bool)
+static void meta_to_device(const Op&, const Value* args, MetaResult& r) {
+  check_device(args[1].device);
+  OutSpec& out = like(*args[0].t, r);
+  out.device = settle_index(args[1].device);
   keep_order(*args[0].t, out);
 }
 
@@ -241,6 +250,7 @@ static void meta_unfold_backward(const Op&, const Value* args, MetaResult& r) {
 MG_META("like", meta_like);
 MG_META("clone", meta_clone);
 MG_META("to_dtype", meta_to_dtype);
+MG_META("to_device", meta_to_device);
 MG_META("copy_into", meta_copy_into);
 MG_META("fill", meta_fill);
 MG_META("flip", meta_flip);

@@ -3,6 +3,7 @@
 // into.
 #include <cmath>
 
+#include "backend_module.h"
 #include "layout.h"
 #include "meta.h"
 
@@ -14,6 +15,7 @@ static void place(const Op& op, const Value& dtype, DType otherwise, const Value
   r.out[0].dtype = r.compute = dtype_or(dtype, otherwise);
   r.out[0].device = device.none() ? thread_state.default_device : device.device;
   check_device(r.out[0].device);
+  r.out[0].device = settle_index(r.out[0].device);
   checked_numel(r.out[0].sizes, op.name.c_str());
 }
 

@@ -38,6 +38,7 @@ void settle_meta_device(const Op& op, const Value* args, MetaResult& r) {
   bool any = false;
   for_each_tensor(op, args, [&](const TensorImpl* t, bool) { any |= on_meta(t); });
   if (!any) return;
+  if (op.family == "to_device") return check_written(r.out[0].device);
   if (op.family == "copy_into") check_written(args[0].t->device);
   const bool copies = op.family == "copy_into", indexes = op.family.starts_with("index");
   for_each_tensor(op, args, [&](const TensorImpl* t, bool in_list) {

@@ -5,37 +5,18 @@
 
 #include "allocator.h"
 #include "autocast.h"
+#include "backend_module.h"
 #include "layout.h"
 #include "meta.h"
 #include "meta_device.h"
 #include "profile.h"
 #include "schema.h"
 
-extern "C" {  // bounds of the linker-gathered tables
-extern const mg::KernelEntry* const __start_mg_kernels[];
-extern const mg::KernelEntry* const __stop_mg_kernels[];
-extern const mg::MetaEntry* const __start_mg_metas[];
-extern const mg::MetaEntry* const __stop_mg_metas[];
-}
-
 namespace mg {
 
 constinit thread_local ThreadState thread_state [[gnu::tls_model("initial-exec")]];
 Hooks hooks;
 std::atomic<int> handlers_alive{0};
-
-KernelFn find_kernel(std::string_view op, DeviceType device, bool complex) {
-  for (auto p = __start_mg_kernels; p != __stop_mg_kernels; ++p)
-    if ((*p)->device == device && (*p)->complex == complex && op == (*p)->op)
-      return complex && (*p)->fn == nullptr ? find_kernel(op, device) : (*p)->fn;
-  return nullptr;
-}
-
-const MetaEntry* find_meta(std::string_view family) {
-  for (auto p = __start_mg_metas; p != __stop_mg_metas; ++p)
-    if (family == (*p)->family) return *p;
-  return nullptr;
-}
 
 static std::unordered_map<std::string, std::unique_ptr<Op>>& table() {
   static auto* t = new std::unordered_map<std::string, std::unique_ptr<Op>>;  // never destroyed: ops outlive everything
@@ -62,12 +43,7 @@ Op& register_op(std::string_view schema, std::string_view family) {
   op->meta = meta->fn;
   op->family = family;
   op->is_pointwise = meta->pointwise;
-  for (int d = 0; d < kDeviceTypes; ++d) {
-    op->kernels[d] = find_kernel(op->name, DeviceType(d));
-    if (op->kernels[d] == nullptr && op->is_pointwise) op->kernels[d] = find_kernel("pointwise", DeviceType(d));
-    op->complex_kernels[d] = find_kernel(op->name, DeviceType(d), true);
-    if (op->complex_kernels[d] == nullptr && op->is_pointwise) op->complex_kernels[d] = find_kernel("pointwise", DeviceType(d), true);
-  }
+  bind_kernels(*op);
   Op& ref = *op;
   order().push_back(op.get());
   table().emplace(ref.name, std::move(op));
@@ -369,6 +345,7 @@ void call(const Op& op, const Value* args, Tensor* outs, Write mode) {
   MetaResult r(op.n_out);
   op.meta(op, args, r);
   const bool grads = op.differentiable && thread_state.grad_mode && any_needs_grad(op, args);
+  if (cuda_in_use.load(std::memory_order_relaxed)) [[unlikely]] settle_devices(op, args, r);
   if (handlers_exist()) [[unlikely]] {
     settle_meta_device(op, args, r);
     if (hooks.handle(op, args, r, outs, mode)) return;

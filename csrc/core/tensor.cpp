@@ -3,6 +3,7 @@
 #include "tensor.h"
 
 #include "allocator.h"
+#include "backend_module.h"
 #include "layout.h"
 #include "meta_device.h"
 #include "op.h"
@@ -23,6 +24,7 @@ void check_device(Device d) {
   MG_CHECK(name != "xpu", Assertion, "Torch not compiled with XPU enabled");
   MG_CHECK(int(d.type) < kDeviceTypes, NotImplemented, "device: minigrad has no '", device_name(d.type), "' device. Try device='cpu'.");
   const DeviceBackend& b = backend(d.type);
+  if (b.alloc == nullptr && load_backend != nullptr) load_backend(d.type);
   MG_CHECK(b.alloc != nullptr, Assertion, "Torch not compiled with CUDA enabled");  // PyTorch's words: programs look for them
   int n = b.device_count();
   MG_CHECK(d.index < n, Runtime, "device: ", d, " does not exist: this machine has ", n, " ", device_type_name(d.type),

@@ -10,6 +10,9 @@ namespace mg::cpu {
 
 static void clone_cpu(Invocation& inv) { strided_copy(inv.out(), inv.in(0)); }
 
+// Also from other devices: their backend copies.
+static void move_cpu(Invocation& inv) { copy_into(inv.outs[0], inv.tensor(0)); }
+
 static bool overlap(const TensorImpl& a, const TensorImpl& b) {
   if (a.storage != b.storage || a.numel == 0 || b.numel == 0) return false;
   return !(a.offset == b.offset && a.sizes == b.sizes && a.strides == b.strides && a.dtype == b.dtype);
@@ -23,7 +26,7 @@ static void copy_cpu(Invocation& inv) {
   if (overlap(out, *src)) src = to_contiguous(*src, src->dtype);
   if (src->sizes != out.sizes)
     src = alias(*src, out.sizes, broadcast_strides(src->sizes, src->strides, out.sizes), src->offset);
-  strided_copy(out, *src);
+  copy_into(inv.outs[0], src);  // src may be on another device
 }
 
 static void fill_value(const TensorImpl& out, const Value& v) {
@@ -146,6 +149,7 @@ static void triangle_cpu(Invocation& inv) {
 
 MG_KERNEL("clone", CPU, clone_cpu);
 MG_KERNEL("_to_dtype", CPU, clone_cpu);
+MG_KERNEL("_to_device", CPU, move_cpu);
 MG_KERNEL("_copy_contiguous", CPU, clone_cpu);
 MG_KERNEL("copy_", CPU, copy_cpu);
 MG_KERNEL("fill_", CPU, fill_cpu);

@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "../core/allocator.h"
+#include "../core/backend_module.h"
 #include "../core/meta.h"
 #include "../core/parallel.h"
 #include "../core/random.h"
@@ -41,7 +42,17 @@ static uint64_t seed_bits(py::int_ seed) {
   return bits;
 }
 
+// A device type without a backend is wanted: the CUDA module is looked for now, so that importing minigrad does not pay for it.
+static void import_backend(DeviceType type) {
+  if (type != DeviceType::CUDA) return;
+  const py::gil_scoped_acquire gil;
+  if (PyObject* module = PyImport_ImportModule("minigrad._cuda")) return Py_DECREF(module);
+  if (!PyErr_ExceptionMatches(PyExc_ModuleNotFoundError)) throw PythonError{};
+  PyErr_Clear();
+}
+
 void bind_system(py::module_& m) {
+  load_backend = import_backend;
   backend(DeviceType::CPU).strided_copy = cpu::strided_copy;
   m.def("get_num_threads", &get_num_threads);
   m.def("set_num_threads", [](int n) {

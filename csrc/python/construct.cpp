@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "../core/backend_module.h"
 #include "../core/layout.h"
 #include "../core/meta.h"
 
@@ -111,6 +112,8 @@ template <class T> void fill(PyObject* o, int depth, const Dims& shape, T*& out)
 Tensor to_device(Tensor t, Device device) {
   if (t.device() == device) return t;
   check_device(device);
+  device = settle_index(device);
+  if (t.device() == device) return t;
   Tensor c = contiguous(t);
   Tensor out = empty(t.sizes(), t.dtype(), device);
   DeviceType mover = device.type != DeviceType::CPU ? device.type : t.device().type;
@@ -264,6 +267,7 @@ void bind_construct(py::module_& m) {
     if (!dtype.is_none()) MG_CHECK(dtype_from(dtype.ptr(), d), Type, "tensor: dtype must be a minigrad.dtype, not ", Py_TYPE(dtype.ptr())->tp_name);
     if (!device.is_none()) MG_CHECK(device_from(device.ptr(), dev), Type, "tensor: device must be a device or str");
     check_device(dev);
+    dev = settle_index(dev);
     Tensor t = tensor_from_python(data.ptr(), dtype.is_none() ? nullptr : &d, dev);
     if (requires_grad) {
       MG_CHECK(is_inexact(t.dtype()), Runtime, "tensor: only Tensors of floating point dtype can require gradients: got ", t.dtype());
@@ -284,7 +288,7 @@ void bind_construct(py::module_& m) {
     if (!dtype.is_none()) MG_CHECK(dtype_from(dtype.ptr(), d), Type, "empty: dtype must be a minigrad.dtype");
     if (!device.is_none()) MG_CHECK(device_from(device.ptr(), dev), Type, "empty: device must be a device or str");
     check_device(dev);
-    return empty(sizes, d, dev);
+    return empty(sizes, d, settle_index(dev));
   }, py::arg("size"), py::arg("dtype") = py::none(), py::arg("device") = py::none());
   m.def("to_bytes", [](const Tensor& t) {
     require_data(*t, "save");
@@ -304,10 +308,10 @@ void bind_construct(py::module_& m) {
     return t;
   });
   m.def("to_list", &to_list);
-  m.def("to_device", [](const Tensor& t, py::object device) {
+  m.def("settled_device", [](py::object device) {  // with the current index where none is named
     Device d;
     MG_CHECK(device_from(device.ptr(), d), Type, "to: device must be a device or str");
-    return to_device(t, d);
+    return py::reinterpret_steal<py::object>(wrap_device(settle_index(d)));
   });
   m.def("set_default_device", [](py::object device) {
     Device d;

@@ -16,6 +16,5 @@ def _parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool, Any]:
     from minigrad import _core
     from minigrad._tensor import _parse_to as parse
 
-    non_blocking = bool(kwargs.get("non_blocking", False)) or any(a is True for a in args[:2])
-    dtype, device, _, memory_format = parse(args, dict(kwargs))
+    dtype, device, _, memory_format, non_blocking = parse(args, dict(kwargs))
     return (None if device is None else _core.device(device)), dtype, non_blocking, memory_format

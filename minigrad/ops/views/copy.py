@@ -35,6 +35,14 @@ op("_to_dtype(input, dtype: dtype) -> out", meta="to_dtype", namespace=None, din
             returns="a copy in that dtype; floats are cut towards zero, nonzero becomes True.",
             grad="Passes through, converted back."))
 
+op("_to_device(input, device: device, non_blocking: bool = False) -> out", meta="to_device", namespace=None, dinput=lambda g: g,
+   grad_name="ToCopy", ref=lambda input, device, non_blocking=False: input.copy(),
+   samples=lambda s: [s(s.t(2, 3), "cpu"), s(s.t(3, 2, layout="transposed"), "cpu")],
+   doc=card("A copy on another device; what x.to(device), x.cuda() and x.cpu() call.", "mg.ones(2).to('cpu') -> tensor([1., 1.])",
+            input="any tensor.", device="where to; 'cuda' is the current CUDA device.",
+            non_blocking="from pinned memory: return before the copy is done.",
+            returns="a copy there.", raises="AssertionError without CUDA.", grad="Passes through, moved back."))
+
 op("copy_(input!, src: operand, non_blocking: bool = False) -> out",
    no_torch_names_reason="PyTorch documents `src` but parses `other`", meta="copy_into", namespace=None, method=True,
    dinput=lambda g: None, dsrc=lambda g: g,

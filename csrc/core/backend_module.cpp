@@ -1,0 +1,36 @@
+// See backend_module.h.
+#include "backend_module.h"
+
+namespace mg {
+
+void (*load_backend)(DeviceType type) = nullptr;
+int (*current_cuda_device)() = nullptr;
+std::atomic<bool> cuda_in_use{false};
+uint64_t core_abi_tag() { return kAbiTag; }
+
+template <class F>
+static void for_each_tensor(const Op& op, const Value* args, F&& f) {
+  for (int k = 0; k < op.n_args; ++k) {
+    if (args[k].is_tensor()) f(args[k].t, false);
+    if (args[k].kind == Kind::Tensors)
+      for (int j = 0; j < args[k].len; ++j)
+        if (args[k].tensors[j] != nullptr) f(args[k].tensors[j], true);
+  }
+}
+
+void settle_devices(const Op& op, const Value* args, MetaResult& r) {
+  const TensorImpl* first = nullptr;
+  for_each_tensor(op, args, [&](const TensorImpl* t, bool) {
+    if (first == nullptr && t->device.type == DeviceType::CUDA) first = t;
+  });
+  if (first == nullptr || op.family == "copy_into" || op.family == "to_device") return;
+  for_each_tensor(op, args, [&](const TensorImpl* t, bool in_list) {
+    const bool host = t->device.type == DeviceType::CPU, index = in_list && op.family.starts_with("index");
+    MG_CHECK(t->device == first->device || (host && (t->dim() == 0 || index)), Runtime, op.name,
+             ": Expected all tensors to be on the same device, but found at least two devices, ", first->device, " and ", t->device,
+             "! Try .to(device).");
+  });
+  for (int k = 0; k < op.n_out; ++k) r.out[k].device = first->device;
+}
+
+}  // namespace mg
