@@ -1,6 +1,10 @@
 // The pool behind parallel.h.
 //
-// One job at a time. `gate` packs an "open" bit and the number of workers inside the current job. A worker may enter
+// One job at a time, cut into lanes of consecutive chunks. A thread takes chunks from its own lane first and then from
+// the others': threads that finish early or sleep cost little, and yet the same part of a range meets the same core op
+// after op, and so its caches.
+//
+// `gate` packs an "open" bit and the number of workers inside the current job. A worker may enter
 // (CAS +1) only while the gate is open and must leave (-1); the caller opens the gate, works itself, closes the gate
 // when no chunk is left, and waits until the count is zero. So the job's fields never change under a worker, and a
 // worker that sleeps through a job is never waited for. `epoch` is the futex word on which idle workers sleep; it grows
@@ -19,10 +23,10 @@
 #include <cerrno>
 #include <chrono>
 #include <climits>
-#include <cstdio>
 #include <cstdlib>
 #include <exception>
 
+#include "cpus.h"
 #include "error.h"
 
 #if defined(__linux__)
@@ -45,10 +49,12 @@ namespace {
 constexpr int kMaxThreads = 1024;
 constexpr uint32_t kOpen = 1u << 31;     // gate: workers may enter
 constexpr uint32_t kWaiting = 1u << 30;  // gate: the caller sleeps until the last worker leaves
-// A training step of a small model meets a region every 20 to 100 us, and waking a sleeper takes about 50: with 4 us of spinning the
-// workers slept through most regions (MLP 784-128-10, batch 64, two threads: 213 us a step, with 100 us of it 115). With more threads
-// than cores a spinning one keeps a working one off its core.
-constexpr auto kSpin = std::chrono::microseconds(100), kSpinCrowded = std::chrono::microseconds(4);
+// How long an idle worker watches for the next job before it sleeps; waking a sleeper takes 40 us or more. While the
+// pauses are short, as between the ops of a training step, it watches for kSpinPatient; after a longer pause, for
+// kSpinBriefly until a short one comes again, so that a lone region now and then burns little. With more threads than
+// cores a spinning thread keeps a working one off its core.
+constexpr auto kSpinPatient = std::chrono::microseconds(500), kSpinBriefly = std::chrono::microseconds(50),
+               kSpinCrowded = std::chrono::microseconds(4), kSpinGreedily = std::chrono::microseconds(20);
 
 void futex_wait(std::atomic<uint32_t>& word, uint32_t expected) {
 #if defined(__linux__)
@@ -77,63 +83,99 @@ void cpu_relax() {
 
 constinit std::atomic<bool> crowded{false};  // more threads than usable cores
 
+using Clock = std::chrono::steady_clock;
+
 // Spins until done() or the time is over. By the clock, because one `pause` takes from 10 to 140 cycles depending on
-// the CPU.
+// the CPU. After kSpinGreedily it offers the core to others at every look at the clock: another process's thread may be
+// waiting for it.
 template <class Done>
-bool spin_until(Done done) {
-  const auto end = std::chrono::steady_clock::now() + (crowded.load(std::memory_order_relaxed) ? kSpinCrowded : kSpin);
-  do {
+bool spin_until(Done done, Clock::duration limit) {
+  const auto begin = Clock::now();
+  if (crowded.load(std::memory_order_relaxed)) limit = kSpinCrowded;
+  for (auto now = begin; now < begin + limit; now = Clock::now()) {
+    if (now > begin + kSpinGreedily) sched_yield();
     for (int i = 0; i < 8; ++i) {
       if (done()) return true;
       cpu_relax();
     }
-  } while (std::chrono::steady_clock::now() < end);
+  }
   return done();
 }
 
-struct Job {
+constexpr int kMaxLanes = 8;  // more threads share lanes: looking for leftovers stays short
+
+struct alignas(64) Lane {
+  std::atomic<int64_t> next{0};
+  int64_t end = 0;
+};
+
+// What a worker has to know to join lies in one cache line: between cores a line takes from 60 ns to a few hundred.
+struct alignas(64) Job {
+  std::atomic<uint32_t> gate{0};
+  std::atomic<uint32_t> epoch{0};
   detail::ChunkFn fn = nullptr;
   void* ctx = nullptr;
-  int64_t n_chunks = 0;
-  int threads = 1;
-  std::atomic<int64_t> next{0};
-  std::atomic<bool> failed{false};
+  int lanes = 1;
+  int sharing = 1;  // threads per lane
+  alignas(64) std::atomic<bool> failed{false};
   std::exception_ptr error;  // written by whoever turned `failed` on
+  Lane lane[kMaxLanes];
+};
+
+struct Pool;
+struct Worker {  // what a new thread is told
+  Pool* pool = nullptr;
+  int index = 0;
 };
 
 struct Pool {
-  alignas(64) std::atomic<uint32_t> gate{0};
-  alignas(64) std::atomic<uint32_t> epoch{0};
-  std::atomic<int> sleepers{0};
+  Job job;
+  alignas(64) std::atomic<int> sleepers{0};
   std::atomic<bool> stop{false};
   alignas(64) std::atomic<bool> busy{false};  // owned by one caller; guards everything below
   int wanted_workers = 0;                     // workers asked for; fewer may exist if the system refused threads
   int n_workers = 0;
   pthread_t workers[kMaxThreads];  // an array, so that a fork can never catch it half reallocated
-  uint32_t generation = 0;         // number of forks since the first process
-  alignas(64) Job job;
+  Worker told[kMaxThreads];
+  Apart apart;              // from the caller's CPU
+  uint32_t generation = 0;  // number of forks since the first process
 };
 
 [[gnu::tls_model("initial-exec")]] constinit thread_local bool tl_in_region = false;
 
-// Takes chunks until none is left. Big bites first, single chunks at the end: few atomic operations and still a
-// balanced tail.
-void work(Job& job) {
-  for (;;) {
-    const int64_t left = job.n_chunks - job.next.load(std::memory_order_relaxed);
-    if (left <= 0) return;
-    const int64_t bite = std::max<int64_t>(1, left / (4 * job.threads));
-    const int64_t begin = job.next.fetch_add(bite, std::memory_order_relaxed);
-    const int64_t end = std::min(begin + bite, job.n_chunks);
-    for (int64_t c = begin; c < end; ++c) {
-      if (job.failed.load(std::memory_order_relaxed)) return;
-      try {
-        job.fn(job.ctx, c);
-      } catch (...) {
-        if (!job.failed.exchange(true)) job.error = std::current_exception();
-        return;
+// Takes chunks until none is left, from lane `own` on. Big bites first, single chunks at the end: few atomic operations
+// and still a balanced tail.
+void work(Job& job, int own) {
+  for (int k = 0; k < job.lanes; ++k) {
+    Lane& lane = job.lane[(own + k) % job.lanes];
+    for (;;) {
+      const int64_t left = lane.end - lane.next.load(std::memory_order_relaxed);
+      if (left <= 0) break;
+      const int64_t bite = std::max<int64_t>(1, left / (4 * job.sharing + 4));
+      const int64_t begin = lane.next.fetch_add(bite, std::memory_order_relaxed);
+      const int64_t end = std::min(begin + bite, lane.end);
+      for (int64_t c = begin; c < end; ++c) {
+        if (job.failed.load(std::memory_order_relaxed)) return;
+        try {
+          job.fn(job.ctx, c);
+        } catch (...) {
+          if (!job.failed.exchange(true)) job.error = std::current_exception();
+          return;
+        }
       }
     }
+  }
+}
+
+// Chunks [0, n) as lanes, one per thread if they are few.
+void fill_lanes(Job& job, int64_t n, int threads) {
+  job.lanes = static_cast<int>(std::min<int64_t>({n, threads, kMaxLanes}));
+  job.sharing = (threads - 1) / job.lanes + 1;
+  int64_t at = 0;
+  for (int k = 0; k < job.lanes; ++k) {
+    job.lane[k].next.store(at, std::memory_order_relaxed);
+    at += n / job.lanes + (k < n % job.lanes);
+    job.lane[k].end = at;
   }
 }
 
@@ -150,48 +192,29 @@ void leave(std::atomic<uint32_t>& gate) {
 }
 
 void* worker_main(void* arg) {
-  Pool& pool = *static_cast<Pool*>(arg);
+  const Worker me = *static_cast<Worker*>(arg);
+  Pool& pool = *me.pool;
+  Job& job = pool.job;
   tl_in_region = true;  // anything a chunk calls runs inline
-  uint32_t seen = pool.epoch.load(std::memory_order_acquire);
+  uint32_t seen = job.epoch.load(std::memory_order_acquire);
+  bool patient = true;
   while (!pool.stop.load(std::memory_order_acquire)) {
-    if (enter(pool.gate)) {
-      seen = pool.epoch.load(std::memory_order_relaxed);
-      work(pool.job);
-      leave(pool.gate);
+    if (enter(job.gate)) {
+      seen = job.epoch.load(std::memory_order_relaxed);
+      work(job, me.index % job.lanes);
+      leave(job.gate);
     }
-    const auto changed = [&] { return pool.epoch.load(std::memory_order_acquire) != seen; };
-    if (!spin_until(changed)) {
+    const auto changed = [&] { return job.epoch.load(std::memory_order_acquire) != seen; };
+    const auto idle_since = Clock::now();
+    if (!spin_until(changed, patient ? kSpinPatient : kSpinBriefly)) {
       pool.sleepers.fetch_add(1, std::memory_order_seq_cst);
-      while (!changed()) futex_wait(pool.epoch, seen);
+      while (!changed()) futex_wait(job.epoch, seen);
       pool.sleepers.fetch_sub(1, std::memory_order_relaxed);
     }
-    seen = pool.epoch.load(std::memory_order_acquire);
+    patient = Clock::now() - idle_since < kSpinPatient;
+    seen = job.epoch.load(std::memory_order_acquire);
   }
   return nullptr;
-}
-
-// CPUs the cgroup (container) grants, rounded up; INT_MAX if unlimited. More threads than that are throttled to a
-// crawl.
-int cgroup_cpus() {
-  int cpus = INT_MAX;
-  if (std::FILE* file = std::fopen("/sys/fs/cgroup/cpu.max", "re")) {
-    long long quota = 0, period = 0;
-    if (std::fscanf(file, "%lld %lld", &quota, &period) == 2 && quota > 0 && period > 0) {
-      cpus = static_cast<int>(std::clamp<long long>((quota + period - 1) / period, 1, kMaxThreads));
-    }
-    std::fclose(file);
-  }
-  return cpus;
-}
-
-int usable_cores() {
-  int cores = 0;
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) cores = CPU_COUNT(&set);
-  if (cores < 1) cores = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));  // more than 1024 CPUs
-#endif
-  return std::clamp(std::min(cores, cgroup_cpus()), 1, kMaxThreads);
 }
 
 // Adds workers up to `wanted`; the caller owns `busy`. Signals stay with the program's own threads (Python expects them
@@ -204,21 +227,23 @@ void start_workers(Pool& pool, int wanted) {
   pthread_sigmask(SIG_SETMASK, &all, &old);
   while (pool.n_workers < wanted) {
     pthread_t& thread = pool.workers[pool.n_workers];
-    if (pthread_create(&thread, nullptr, worker_main, &pool) != 0)
+    pool.told[pool.n_workers] = {&pool, pool.n_workers + 1};  // the caller is 0
+    if (pthread_create(&thread, nullptr, worker_main, &pool.told[pool.n_workers]) != 0)
       break;  // no more threads to be had: go on with fewer
 #if defined(__linux__)
     pthread_setname_np(thread, "minigrad");
 #endif
     ++pool.n_workers;
   }
+  pool.apart = {};
   pthread_sigmask(SIG_SETMASK, &old, nullptr);
 }
 
 // Joins all workers; the caller owns `busy`, so none is inside a job for long.
 void stop_workers(Pool& pool) {
   pool.stop.store(true, std::memory_order_release);
-  pool.epoch.fetch_add(1, std::memory_order_seq_cst);
-  futex_wake(pool.epoch, INT_MAX);
+  pool.job.epoch.fetch_add(1, std::memory_order_seq_cst);
+  futex_wake(pool.job.epoch, INT_MAX);
   for (int i = 0; i < pool.n_workers; ++i) pthread_join(pool.workers[i], nullptr);
   pool.n_workers = 0;
   pool.wanted_workers = 0;
@@ -229,7 +254,7 @@ Pool* pool_instance = nullptr;  // for the handlers, which must not create one
 
 void after_fork_in_child() {
   Pool& pool = *pool_instance;
-  pool.gate.store(0);
+  pool.job.gate.store(0);
   pool.sleepers.store(0);
   pool.stop.store(false);
   pool.wanted_workers = 0;
@@ -257,15 +282,15 @@ Pool& get_pool() {
 }
 
 // Blocks until no worker is inside the job: a short spin, since they are finishing their last chunk, then sleep.
-void close_gate(Pool& pool) {
-  pool.gate.fetch_and(~kOpen, std::memory_order_acq_rel);
-  if (spin_until([&] { return pool.gate.load(std::memory_order_acquire) == 0; })) return;
-  uint32_t g = pool.gate.fetch_or(kWaiting, std::memory_order_acq_rel) | kWaiting;
+void close_gate(std::atomic<uint32_t>& gate) {
+  gate.fetch_and(~kOpen, std::memory_order_acq_rel);
+  if (spin_until([&] { return gate.load(std::memory_order_acquire) == 0; }, kSpinPatient)) return;
+  uint32_t g = gate.fetch_or(kWaiting, std::memory_order_acq_rel) | kWaiting;
   while (g != kWaiting) {
-    futex_wait(pool.gate, g);
-    g = pool.gate.load(std::memory_order_acquire);
+    futex_wait(gate, g);
+    g = gate.load(std::memory_order_acquire);
   }
-  pool.gate.store(0, std::memory_order_relaxed);
+  gate.store(0, std::memory_order_relaxed);
 }
 
 // The calling thread's part of a job; the pool is ours.
@@ -275,23 +300,22 @@ void run_on_pool(Pool& pool, int64_t n_chunks, detail::ChunkFn fn, void* ctx, in
   Job& job = pool.job;
   job.fn = fn;
   job.ctx = ctx;
-  job.n_chunks = n_chunks;
-  job.threads = threads;
-  job.next.store(0, std::memory_order_relaxed);
+  fill_lanes(job, n_chunks, threads);
   job.failed.store(false, std::memory_order_relaxed);
-  pool.gate.store(kOpen, std::memory_order_release);
-  pool.epoch.fetch_add(1, std::memory_order_seq_cst);
+  if (!crowded.load(std::memory_order_relaxed)) pool.apart.keep(pool.workers, pool.n_workers);
+  job.gate.store(kOpen, std::memory_order_release);
+  job.epoch.fetch_add(1, std::memory_order_seq_cst);
   if (pool.sleepers.load(std::memory_order_seq_cst) > 0) {
-    futex_wake(pool.epoch, static_cast<int>(std::min<int64_t>(n_chunks, threads) - 1));
+    futex_wake(job.epoch, static_cast<int>(std::min<int64_t>(n_chunks, threads) - 1));
   }
   tl_in_region = true;
-  work(job);
+  work(job, 0);
   tl_in_region = false;
   if (pool.generation != generation) {
     fail(ErrorKind::Runtime, "parallel: the process forked inside a parallel region: the child cannot finish it. ",
          "Try forking outside of minigrad operations.");
   }
-  close_gate(pool);
+  close_gate(job.gate);
   std::exception_ptr error = std::move(job.error);
   job.error = nullptr;
   pool.busy.store(false, std::memory_order_release);
@@ -311,7 +335,7 @@ int detail::init_num_threads() {
              ". Try unsetting it.");
     n = static_cast<int>(value);
   } else {
-    n = usable_cores();
+    n = std::min(usable_cores(), kMaxThreads);
   }
   int expected = 0;  // set_num_threads in another thread wins
   num_threads.compare_exchange_strong(expected, n);

@@ -10,8 +10,8 @@
 //    no allocation, no std::function, no lock.
 //  - An exception thrown by f reaches the caller; chunks not yet started are then skipped. If several chunks throw, one
 //  of the exceptions wins.
-//  - Nobody waits for a sleeping worker: it joins if it wakes in time. Idle workers spin for 100
-//  microseconds, the usual pause between the regions of a small model, then sleep in the kernel.
+//  - Nobody waits for a sleeping worker: it joins if it wakes in time. Idle workers spin for half a millisecond at most, less after long
+//  pauses, then sleep in the kernel. They keep off the CPU of the calling thread.
 //  - A forked child starts without workers and makes its own when it needs them.
 // Read next: parallel.cpp.
 #pragma once

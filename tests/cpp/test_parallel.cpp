@@ -1,5 +1,6 @@
 // The thread pool: coverage and determinism of chunks, nesting, exceptions, concurrent callers, fork, thread counts,
 // idle cost.
+#include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -255,6 +256,77 @@ static void test_idle() {
   CHECK(cpu_seconds() - before < 0.1);  // four spinning workers would use far more; an idle pool next to nothing
 }
 
+// Every chunk runs exactly once however uneven the work of the lanes is, and whichever threads come late.
+static void test_uneven_chunks() {
+  for (int threads : {2, 3, 8, 20}) {
+    set_num_threads(threads);
+    for (int64_t n : {1, 2, 3, 7, 8, 9, 31, 100}) {
+      for (int slow : {0, 1, 2}) {
+        std::vector<std::atomic<int>> hits(static_cast<size_t>(n));
+        if (slow == 2) std::this_thread::sleep_for(std::chrono::milliseconds(1));  // the workers sleep
+        parallel_chunks(n, [&](int64_t c) {
+          if (slow == 1 && c < n / 3) std::this_thread::sleep_for(std::chrono::microseconds(30));
+          ++hits[size_t(c)];
+        });
+        for (const auto& h : hits) CHECK(h == 1);
+      }
+    }
+  }
+}
+
+// The same chunks meet the same thread while nobody is late: what a core has in its caches it meets again.
+static void test_lanes_stay() {
+  set_num_threads(2);
+  const auto self = std::this_thread::get_id();
+  int mine_first = 0, mine_last = 0, rounds = 2000;
+  for (int r = 0; r < rounds; ++r) {
+    parallel_chunks(2, [&](int64_t c) {
+      const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(20);
+      while (std::chrono::steady_clock::now() < until) {
+      }
+      if (std::this_thread::get_id() == self) ++(c == 0 ? mine_first : mine_last);
+    });
+  }
+  CHECK(mine_first == rounds);
+  // The other chunk is mine only if the worker came late; on a machine with one core, or a busy one, that may be
+  // always.
+  CHECK(mine_last <= rounds);
+}
+
+#if defined(__linux__)
+// Workers keep off the CPU of whoever calls, wherever it moves; the caller's own mask stays as it was.
+static void test_apart() {
+  cpu_set_t before, after;
+  CHECK(sched_getaffinity(0, sizeof before, &before) == 0);
+  if (CPU_COUNT(&before) < 2) return;
+  set_num_threads(1);
+  set_num_threads(2);
+  int met = 0, same = 0;
+  for (int cpu = 0, tried = 0; cpu < CPU_SETSIZE && tried < 2; ++cpu) {
+    if (!CPU_ISSET(cpu, &before)) continue;
+    ++tried;
+    cpu_set_t here;
+    CPU_ZERO(&here);
+    CPU_SET(cpu, &here);
+    CHECK(sched_setaffinity(0, sizeof here, &here) == 0);      // go there ...
+    CHECK(sched_setaffinity(0, sizeof before, &before) == 0);  // ... and be free again
+    const auto self = std::this_thread::get_id();
+    for (int r = 0; r < 20; ++r) {
+      std::atomic<int> callers{-1}, workers{-2};
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      parallel_chunks(8, [&](int64_t) {
+        std::this_thread::sleep_for(std::chrono::microseconds(200));
+        (std::this_thread::get_id() == self ? callers : workers) = sched_getcpu();
+      });
+      met += workers >= 0;
+      same += workers == callers;
+    }
+  }
+  CHECK(sched_getaffinity(0, sizeof after, &after) == 0 && CPU_EQUAL(&before, &after));
+  CHECK(same <= met / 2);  // a caller that moves within the region may still meet one
+}
+#endif
+
 int main() {
   setenv("MINIGRAD_NUM_THREADS", "two", 1);
   CHECK_THROWS(Error, get_num_threads());
@@ -267,6 +339,11 @@ int main() {
   test_exceptions();
   test_concurrent_callers();
   test_fork();
+  test_uneven_chunks();
+  test_lanes_stay();
+#if defined(__linux__)
+  test_apart();
+#endif
   test_idle();
   return mg_test::report("parallel");
 }
