@@ -1,0 +1,52 @@
+# The CUDA backend, minigrad._cuda: an extension module of its own beside _core, whose exported functions it calls. MINIGRAD_CUDA chooses:
+#
+#   ON    nvcc; the runtime is linked statically and the driver not at all, so the module imports everywhere and then finds no device
+#   SIM   the same sources compiled by the C++ compiler with the simulated device (csrc/cuda/sim, docs/simulated-device.md): for tests
+#   OFF   nothing is built
+#   AUTO  ON where an nvcc is found, else OFF
+set(cuda_mode ${MINIGRAD_CUDA})
+if(cuda_mode STREQUAL "AUTO" OR cuda_mode STREQUAL "ON")
+  find_program(MINIGRAD_NVCC nvcc HINTS $ENV{CUDA_HOME}/bin $ENV{CUDA_PATH}/bin /usr/local/cuda/bin /opt/cuda/bin)
+  if(DEFINED ENV{CUDACXX})
+    set(MINIGRAD_NVCC $ENV{CUDACXX})
+  endif()
+  if(MINIGRAD_NVCC)
+    set(cuda_mode ON)
+  elseif(cuda_mode STREQUAL "ON")
+    message(FATAL_ERROR "MINIGRAD_CUDA=ON: no nvcc found. Set CUDACXX or CUDA_HOME, or use OFF or SIM")
+  else()
+    set(cuda_mode OFF)
+  endif()
+endif()
+message(STATUS "minigrad: CUDA backend ${cuda_mode} (MINIGRAD_CUDA=${MINIGRAD_CUDA})")
+if(cuda_mode STREQUAL "OFF")
+  return()
+endif()
+
+file(GLOB cuda_sources CONFIGURE_DEPENDS csrc/cuda/runtime/*.cpp csrc/cuda/python/*.cpp)
+file(GLOB cuda_kernels CONFIGURE_DEPENDS csrc/cuda/kernels/*.cu)
+if(cuda_mode STREQUAL "SIM")
+  file(GLOB sim_sources CONFIGURE_DEPENDS csrc/cuda/sim/*.cpp)
+  set_source_files_properties(${cuda_kernels} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++;-Wno-unknown-pragmas")
+  pybind11_add_module(_cuda MODULE NO_EXTRAS ${cuda_sources} ${cuda_kernels} ${sim_sources})
+  target_compile_definitions(_cuda PRIVATE MINIGRAD_CUDASIM=1)
+  target_compile_options(_cuda PRIVATE -O1 -g1)  # for tests: compile time counts more than the simulator's speed
+else()
+  set(CMAKE_CUDA_COMPILER ${MINIGRAD_NVCC})
+  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 90)  # machine code for both, and PTX of the newer for what comes later
+  endif()
+  enable_language(CUDA)
+  find_package(CUDAToolkit REQUIRED)
+  set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
+  pybind11_add_module(_cuda MODULE NO_EXTRAS ${cuda_sources} ${cuda_kernels})
+  set_target_properties(_cuda PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_RUNTIME_LIBRARY Static)
+  target_compile_options(_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings;-diag-suppress=550,1835;--expt-relaxed-constexpr>)
+  target_link_libraries(_cuda PRIVATE CUDA::cudart_static)
+endif()
+target_link_libraries(_cuda PRIVATE minigrad_flags)
+# By file name, so that the loader takes the _core that Python has loaded; $ORIGIN finds it where _cuda is loaded first.
+add_dependencies(_cuda _core)
+target_link_options(_cuda PRIVATE -L$<TARGET_FILE_DIR:_core> -l:$<TARGET_FILE_NAME:_core>)
+set_target_properties(_cuda PROPERTIES BUILD_RPATH "$ORIGIN" INSTALL_RPATH "$ORIGIN")
+install(TARGETS _cuda LIBRARY DESTINATION minigrad)
