@@ -129,6 +129,19 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int8", "uint8", "int32", "int64", "bool"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+@pytest.mark.parametrize("n, k", [(1024, 10), (1000, 64), (600, 64), (17, 2)])
+def test_few_of_many_are_the_first_of_the_sorted(dtype: str, n: int, k: int) -> None:
+    """The short way of topk, with NaN, infinities and ties."""
+    x = (np.random.default_rng(n).standard_normal((23, n)) * 20).astype(dtype)
+    if dtype != "int32":
+        x[3, 5], x[4], x[5, 7], x[6, n - 1], x[7, :9] = NAN, NAN, INF, NAN, x[7, 0]
+    for largest in (True, False):
+        best, order = mg.topk(mg.from_numpy(x), k, largest=largest), mg.sort(mg.from_numpy(x), -1, largest)
+        np.testing.assert_array_equal(best.indices.numpy(), order.indices.numpy()[:, :k])
+        np.testing.assert_array_equal(best.values.numpy(), order.values.numpy()[:, :k])
+
+
 @pytest.mark.parametrize("n", [5, 300, 5000])
 def test_sort_and_topk_are_stable(dtype: str, n: int) -> None:
     rng = np.random.default_rng(n)

@@ -77,6 +77,15 @@ void gather_by_width(int64_t item, char* dst, const char* src, const int64_t* of
   }
 }
 
+// A slab is read and added to memory that no prefetcher foresees: the next one's lines are asked for while this one is
+// added (16M floats by 16384 rows, 2 threads: 5.7 -> 3.1 ms).
+constexpr int64_t kFetchBytes = 1 << 20;  // of all slabs: fewer lie in the cache anyway
+constexpr int64_t kFetchMost = 8 << 10;   // of one slab: it must stay in L1 until its turn; longer ones prefetch well
+
+inline void fetch_lines(const char* p, int64_t bytes) {
+  for (int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(p + b);
+}
+
 struct Scatter {
   const LoopPlan& plan;
   const int64_t* offsets;
@@ -88,10 +97,17 @@ struct Scatter {
   void run(char* dst, const char* src, int64_t low, int64_t high, int64_t first, int64_t last) const {
     const int64_t ds = plan.inner_stride(0), ss = plan.inner_stride(1);
     const T factor = convert<T>(scale);
-    const bool dense = ds == int64_t(sizeof(T)) && ss == int64_t(sizeof(T));
+    constexpr int64_t item = sizeof(T);
+    const bool dense = ds == item && ss == item;
+    const int64_t bytes = (last - first) * item;
+    const bool fetch = dense && bytes <= kFetchMost && n * bytes >= kFetchBytes;
     for (int64_t k = 0; k < n; ++k) {
       const int64_t at = offsets[k];
       if (at < low || at >= high) continue;
+      if (fetch && k + 1 < n && offsets[k + 1] >= low && offsets[k + 1] < high) {
+        fetch_lines(src + (k + 1) * step + first * item, bytes);
+        fetch_lines(dst + offsets[k + 1] + first * item, bytes);
+      }
       if (dense) {
         T* __restrict d = reinterpret_cast<T*>(dst + at);
         const T* __restrict s = reinterpret_cast<const T*>(src + k * step);

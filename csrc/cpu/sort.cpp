@@ -88,14 +88,65 @@ void sort_cpu(Invocation& inv) {
   out.commit();
 }
 
+// The first k of n neighbouring elements in sorting order, k few of many: a sorted list of the best so far. Most blocks
+// hold nothing better than its last, which is seen without making keys.
+template <class K, class T>
+void first_of_many(const T* x, int64_t n, int64_t k, bool flip, K* best) {
+  constexpr int64_t kBlock = 16;
+  for (int64_t i = 0; i < k; ++i) best[i] = K::make(x[i], i, flip);
+  std::sort(best, best + k);
+  for (int64_t i = k; i < n; i += kBlock) {
+    T last = x[best[k - 1].at()];
+    const int64_t m = std::min(kBlock, n - i);
+    int better = m < kBlock;  // NaN counts as better: its key decides
+    if (m == kBlock && flip)
+      for (int64_t j = 0; j < kBlock; ++j) better |= !(x[i + j] <= last);
+    else if (m == kBlock)
+      for (int64_t j = 0; j < kBlock; ++j) better |= !(x[i + j] >= last);
+    if (!better) continue;
+    for (int64_t at = i; at < i + m; ++at) {
+      if (flip ? x[at] <= last : x[at] >= last) continue;
+      const K e = K::make(x[at], at, flip);
+      int64_t j = k;
+      for (; j > 0 && e < best[j - 1]; --j)
+        if (j < k) best[j] = best[j - 1];
+      if (j < k) best[j] = e;
+      last = x[best[k - 1].at()];
+    }
+  }
+}
+
+template <class T>
+void few_of_rows(const T* x, const DimView& v, int64_t k, bool flip, T* values, int64_t* places) {
+  using K = std::conditional_t<sizeof(T) == 4, NarrowKey, WideKey>;
+  parallel_for(0, v.outer, std::max<int64_t>(32768 / v.size, 1), [&](int64_t b, int64_t e) {
+    K best[kFew];
+    for (int64_t r = b; r < e; ++r) {
+      first_of_many(x + r * v.size, v.size, k, flip, best);
+      for (int64_t i = 0; i < k; ++i) {
+        places[r * k + i] = best[i].at();
+        values[r * k + i] = x[r * v.size + best[i].at()];
+      }
+    }
+  });
+}
+
 // _topk(input, k, dim, largest, sorted). NaN counts as largest, so it leads when largest is asked.
 void topk_cpu(Invocation& inv) {
   const DimView v = view_of(inv, 2);
   const int64_t k = inv.i(1);
+  const bool flip = inv.b(3);
   const Tensor x = staged(inv.in(0), key_dtype(inv.in(0).dtype));
   const Results out(inv, x.dtype());
   if (k == 0) return;
-  keyed_rows(x, inv.in(0).dtype, v, inv.b(3), 2, [&](auto& row) {
+  if (v.inner == 1 && few_of_many(k, v.size)) {
+    dispatch_key(x.dtype(), [&](auto tag) {
+      using T = decltype(tag);
+      few_of_rows(x.ptr<T>(), v, k, flip, out.value.ptr<T>(), out.index.ptr<int64_t>());
+    });
+    return out.commit();
+  }
+  keyed_rows(x, inv.in(0).dtype, v, flip, 2, [&](auto& row) {
     select_keys(row.keys, row.n, k);
     const int64_t at = row.number / v.inner * k * v.inner + row.number % v.inner;
     for (int64_t i = 0; i < k; ++i) out.write(row, i, at + i * v.inner);

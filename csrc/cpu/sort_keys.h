@@ -73,11 +73,15 @@ void sort_keys(K* keys, K* spare, int64_t n) {
   if (from != keys) std::copy(from, from + n, keys);
 }
 
+// Few enough of many that a list of the best so far, which most elements do not enter, beats partitioning them all.
+constexpr int64_t kFew = 64;
+constexpr bool few_of_many(int64_t k, int64_t n) { return k <= kFew && k * 8 < n; }
+
 // The first k of the sorted order, in order, in keys[0 .. k).
 template <class K>
 void select_keys(K* keys, int64_t n, int64_t k) {
   if (k == 0) return;
-  if (k <= 64 && k * 8 < n) {  // few of many: a sorted list of the best so far, which most elements do not enter
+  if (few_of_many(k, n)) {
     std::sort(keys, keys + k);
     for (int64_t i = k; i < n; ++i) {
       if (!(keys[i] < keys[k - 1])) continue;
