@@ -1,7 +1,7 @@
 """The fast paths of convolution and pooling: every geometry against float64, non-finite values in place, 1 and 2 threads alike.
 
-Errors are compared with those of the definition in float32: a fast path may not lose more than twice what torch's own
-float32 loses (Winograd rounds in its transforms; its shorter sums pay for most of it).
+Errors are compared with those of torch in float32: a fast path may not lose more than a tenth more, and 1e-7 (Winograd rounds in its
+transforms; its shorter sums pay for that).
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ WINOGRAD = [
     (25, 130, (4, 4), 65, 3, 1, 1, 1, 1),
     (1, 16, (6, 200), 16, 3, 1, 1, 1, 1),
     (1, 16, (2, 70), 80, 3, 1, 1, 1, 1),
+    (2, 16, (16, 16), 32, 3, 2, 1, 1, 1),
+    (1, 17, (21, 23), 33, 3, 2, 1, 1, 1),
+    (3, 64, (12, 24), 70, 3, 2, 1, 1, 1),
+    (2, 20, (23, 16), 40, 3, 2, 1, 1, 1),
+    (9, 130, (8, 7), 65, 3, 2, 1, 1, 1),
+    (1, 16, (4, 200), 16, 3, 2, 1, 1, 1),
 ]
 DEPTHWISE = [
     (2, 5, (7, 7), 5, 3, 1, 1, 5, 1),
@@ -93,7 +99,7 @@ def test_against_float64(case, restored_threads):
     mg.set_num_threads(1)
     ours = results(mg, mg.float32, case, data)
     for name, a, t, e in zip(("out", "input", "weight", "bias"), ours, theirs, exact, strict=True):
-        assert rms(a, e) <= 2 * rms(t, e) + 1e-7, name
+        assert rms(a, e) <= 1.1 * rms(t, e) + 1e-7, name
     for a, e in zip(results(mg, mg.float64, case, data), exact, strict=True):
         np.testing.assert_allclose(a, e, rtol=1e-10, atol=1e-12)
     mg.set_num_threads(2)
@@ -101,7 +107,7 @@ def test_against_float64(case, restored_threads):
         assert a.tobytes() == b.tobytes()
 
 
-@pytest.mark.parametrize("case", [WINOGRAD[1], DEPTHWISE[1], OTHER[1]], ids=str)
+@pytest.mark.parametrize("case", [WINOGRAD[1], WINOGRAD[12], DEPTHWISE[1], OTHER[1]], ids=str)
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 2e38])
 def test_non_finite_values_stay_where_the_definition_puts_them(case, value):
     for which in range(2):
@@ -116,7 +122,7 @@ def test_non_finite_values_stay_where_the_definition_puts_them(case, value):
             )
 
 
-@pytest.mark.parametrize("case", [WINOGRAD[0], DEPTHWISE[0], OTHER[1]], ids=str)
+@pytest.mark.parametrize("case", [WINOGRAD[0], WINOGRAD[11], DEPTHWISE[0], OTHER[1]], ids=str)
 def test_strides_of_the_input_do_not_matter(case):
     data = arrays(case)
     x, w, b = map(mg.tensor, data)
@@ -176,13 +182,29 @@ def test_channels_last_of_other_dtypes_and_pools():
     assert mg.nn.functional.conv2d(bad, w).isinf().sum().item() == 16
 
 
-def test_gradient_of_the_gradient():
+@pytest.mark.parametrize("extra", [0, 1, 4])
+def test_transposed_by_winograd(extra):
+    """Stride 2: output_padding adds rows that no tap reaches, or one that padding had cut off."""
+    x, w, b = arrays((2, 32, (9, 12), 20, 3, 2, 1, 1, 1))
+    last = mg.tensor(x).contiguous(memory_format=mg.channels_last)
+    w = np.ascontiguousarray(w.transpose(1, 0, 2, 3))
+    fn = mg.nn.functional.conv_transpose2d
+    if extra < 2:
+        want = torch.nn.functional.conv_transpose2d(*(torch.tensor(a).double() for a in (x, w, b)), 2, 1, extra).numpy()
+    else:  # torch wants output_padding below the stride
+        want = fn(*(mg.tensor(a).double() for a in (x, w, b)), 2, 1, extra).numpy()
+    for t in (mg.tensor(x), last):
+        assert rms(fn(t, mg.tensor(w), mg.tensor(b), 2, 1, extra).numpy(), want) < 4e-7
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_gradient_of_the_gradient(stride):
     """Through Winograd's kernels, whose double backward is made of the same three ops."""
-    data = arrays((1, 16, (6, 8), 16, 3, 1, 1, 1, 1))
+    data = arrays((2, 16, (12, 16), 16, 3, stride, 1, 1, 1))
 
     def second(m, dtype):
         x, w = (m.tensor(a, dtype=dtype).requires_grad_() for a in data[:2])
-        y = m.nn.functional.conv2d(x, w, None, 1, 1).square().sum()
+        y = m.nn.functional.conv2d(x, w, None, stride, 1).square().sum()
         gx, gw = m.autograd.grad(y, (x, w), create_graph=True)
         (gx.square().sum() + gw.square().sum()).backward()
         return x.grad.numpy(), w.grad.numpy()

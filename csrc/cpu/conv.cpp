@@ -88,14 +88,17 @@ bool shares_storage(const Invocation& inv, int tensors) {
 
 // The result written in place, true, if it and the images suit Winograd's kernels and at least one is channels_last.
 // Results that are not finite are left to the way of all others.
-bool conv_channels_last(const Invocation& inv, const ConvShape& s, bool adjoint) {
+bool conv_channels_last(const Invocation& inv, const ConvShape& s, bool transposed) {
   const Tensor &y = inv.outs[0], &x = inv.tensor(0);
-  if (!(channels_last(*x) || channels_last(*y)) || x.dtype() != DType::Float32 || !winograd_suits(s)) return false;
+  if (!(channels_last(*x) || channels_last(*y)) || x.dtype() != DType::Float32) return false;
+  if (!(transposed ? winograd_data_suits(s) : winograd_suits(s))) return false;
   if (!(channels_last(*y) || y->contiguous) || shares_storage(inv, 3)) return false;
   const Tensor in = image(x), w = to_contiguous(inv.in(1), DType::Float32);
   const Tensor bias = inv.has(2) ? to_contiguous(inv.in(2), DType::Float32) : Tensor();
-  return winograd_forward(s, in.ptr<float>(), w.ptr<float>(), adjoint, bias.defined() ? bias.ptr<float>() : nullptr,
-                          y.ptr<float>(), {channels_last(*in), channels_last(*y)});
+  const float* b = bias.defined() ? bias.ptr<float>() : nullptr;
+  const bool from = channels_last(*in), to = channels_last(*y);
+  if (transposed) return winograd_data(s, in.ptr<float>(), w.ptr<float>(), b, y.ptr<float>(), {to, from});
+  return winograd_forward(s, in.ptr<float>(), w.ptr<float>(), b, y.ptr<float>(), {from, to});
 }
 bool weight_channels_last(const Invocation& inv, const ConvShape& s) {
   const Tensor &dw = inv.outs[0], &x = inv.tensor(0), &g = inv.tensor(1);
@@ -125,7 +128,7 @@ void conv_transpose_cpu(Invocation& inv) {
   const int dims = spatial(weight);
   const Windows w(inv.ints(3), inv.ints(4), inv.ints(7), dims);
   const ConvShape s = shape_of(inv.out().sizes, inv.in(0).sizes, kernel_of(weight), w, dims, inv.i(6));
-  if (s.SH == 1 && s.SW == 1 && conv_channels_last(inv, flipped_shape(s), true)) return;
+  if (conv_channels_last(inv, s, true)) return;
   with_layout(inv, 3, [&]<class T>(T, Tensor* in, const Tensor& out) {
     conv_data<T>(s, in[0].ptr<T>(), in[1].ptr<T>(), data_or_null<T>(in[2]), out.ptr<T>());
   });

@@ -29,6 +29,9 @@ struct ConvShape {
   int64_t seen_w() const { return (OW - 1) * SW + (KW - 1) * DW + 1; }
 };
 
+// The stride 1 convolution of dy that the gradient of s's input is, for flipped weights.
+ConvShape flipped_shape(const ConvShape& s);
+
 template <class T>
 void conv_forward(const ConvShape& s, const T* x, const T* w, const T* bias, T* y);  // bias may be null
 // dx[N, C, D, H, W] from dy[N, O, OD, OH, OW]; bias[C] (or null) is added, which makes this the transposed convolution.

@@ -19,8 +19,6 @@ constexpr int64_t kPixels = 384;
 template <class T>
 void flipped(const ConvShape& s, const T* dy, const T* w, const T* bias, T* dx) {
   const ConvShape f = flipped_shape(s);
-  if constexpr (sizeof(T) == 4)
-    if (winograd_suits(f) && winograd_forward(f, dy, w, true, bias, dx)) return;
   const Tensor weight = empty({s.C * s.Og() * s.kernel()}, dtype_of<T>());
   T* dst = weight.ptr<T>();
   const int64_t area = s.kernel();
@@ -117,6 +115,8 @@ template <class T>
 void conv_data(const ConvShape& s, const T* dy, const T* w, const T* bias, T* dx) {
   if (s.N * s.C * s.D * s.H * s.W == 0) return;
   if (few_channels(s) && s.O * s.pixels() * s.kernel() > 0) return depthwise_data(s, dy, w, bias, dx);
+  if constexpr (sizeof(T) == 4)
+    if (winograd_data_suits(s) && winograd_data(s, dy, w, bias, dx)) return;
   const bool fits = s.PD <= s.DD * (s.KD - 1) && s.PH <= s.DH * (s.KH - 1) && s.PW <= s.DW * (s.KW - 1);
   if (s.SD == 1 && s.SH == 1 && s.SW == 1 && fits) return flipped(s, dy, w, bias, dx);
   const Extent e =

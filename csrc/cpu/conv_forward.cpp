@@ -15,6 +15,8 @@ namespace mg::cpu {
 namespace {
 
 constexpr int64_t kMaxPanels = 8;
+// Taps that are summed up in one chain: longer ones would lose more digits than PyTorch's, which have 144.
+constexpr int64_t kTapBlock = 144;
 
 template <class T>
 struct Forward {
@@ -33,16 +35,17 @@ struct Forward {
         taps(tap_offsets(shape, images.size)),
         bias(b),
         y(out),
-        blocks(ceil_div(shape.taps(), kMaxKBlock)),
+        blocks(ceil_div(shape.taps(), kTapBlock)),
         group_channels(ceil_div(shape.Og(), g.mr) * g.mr) {
     T* packed = scratch<T>(ScratchSlot::PackB, s.G * group_channels * s.taps());
     weights = packed;
-    for (int64_t group = 0; group < s.G; ++group)
-      for (int64_t k = 0; k < blocks; ++k) {
-        const int64_t p0 = tap(k), count = tap(k + 1) - p0;
+    parallel_for(0, s.G * blocks, ceil_div(16 * 1024, group_channels * kTapBlock), [&](int64_t i0, int64_t i1) {
+      for (int64_t i = i0; i < i1; ++i) {
+        const int64_t group = i / blocks, p0 = tap(i % blocks), count = tap(i % blocks + 1) - p0;
         g.pack.pack_a(s.Og(), count, Strided<T>{w + group * s.Og() * s.taps() + p0, s.taps(), 1},
                       packed + (group * s.taps() + p0) * group_channels, g.mr * count);
       }
+    });
   }
   int64_t tap(int64_t block) const { return panel_start(block, s.taps(), blocks); }
 
@@ -118,7 +121,7 @@ void conv_forward(const ConvShape& shape, const T* x, const T* w, const T* bias,
   }
   if (few_channels(s)) return depthwise_forward(s, x, w, bias, y);
   if constexpr (sizeof(T) == 4)
-    if (winograd_suits(s) && winograd_forward(s, x, w, false, bias, y)) return;
+    if (winograd_suits(s) && winograd_forward(s, x, w, bias, y)) return;
   Forward<T>(s, x, w, bias, y).run();
 }
 

@@ -13,7 +13,7 @@ namespace mg::cpu {
 
 namespace {
 
-constexpr int64_t kPixels = 256, kTapPanels = 4, kMinTasks = 8;
+constexpr int64_t kPixels = 128, kTapPanels = 4, kMinTasks = 8;  // kPixels: as kTapBlock in conv_forward.cpp
 
 template <class T>
 struct Weight {
