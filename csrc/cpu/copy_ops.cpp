@@ -150,6 +150,7 @@ static void triangle_cpu(Invocation& inv) {
 MG_KERNEL("clone", CPU, clone_cpu);
 MG_KERNEL("_to_dtype", CPU, clone_cpu);
 MG_KERNEL("_to_device", CPU, move_cpu);
+MG_KERNEL_COMPLEX("_to_device", CPU, nullptr);
 MG_KERNEL("_copy_contiguous", CPU, clone_cpu);
 MG_KERNEL("copy_", CPU, copy_cpu);
 MG_KERNEL("fill_", CPU, fill_cpu);

@@ -1,0 +1,34 @@
+"""Every registered op gives on the device what it gives on the CPU; ops without a kernel stand in without_kernel.txt, which can only
+shrink (`python tests/cuda/shrink.py [part of a name]` takes out what has become able to run).
+"""
+
+from __future__ import annotations
+
+import pytest
+from op_cases import CHECKS, NoKernel, listed, run_case
+
+import minigrad as mg  # noqa: F401  fills the registry
+from minigrad.op import registry
+from minigrad.testing.calls import Skip
+
+KNOWN = listed()
+
+
+@pytest.mark.parametrize(("op", "check"), [(op, check) for op in sorted(registry) for check in CHECKS])
+def test_op(op: str, check: str) -> None:
+    known = f"{op}-{check}" in KNOWN
+    try:
+        run_case(op, check)
+    except Skip as reason:
+        assert not known, f"remove {op}-{check} from without_kernel.txt: {reason}"
+        pytest.skip(str(reason))
+    except NoKernel as missing:
+        if not known:
+            raise
+        pytest.skip(f"listed in without_kernel.txt: {missing}")
+    assert not known, f"{op}-{check} runs now: take it out of without_kernel.txt (tests/cuda/shrink.py {op})"
+
+
+def test_the_list_names_ops() -> None:
+    cases = {f"{op}-{check}" for op in registry for check in CHECKS}
+    assert not sorted(KNOWN - cases)
