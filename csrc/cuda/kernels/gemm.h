@@ -1,0 +1,276 @@
+// Products of matrices in device code, for every kernel that is one: matmul.cu, conv.cu, rnn.cu.
+//
+//   out(i, j) = alpha * sum_k a(i, k) b(k, j) + beta * add(i, j)
+//
+// a and b are functors (an Operand: element(row, column) of one batch entry), so transposed and strided matrices, broadcast batches and the
+// patches of a convolution are read where they lie. Ways, chosen by the shape alone, so that a sum has one order on every device:
+//   direct   one thread per element: very few rows or columns
+//   tiles    shared-memory tiles, a register block per thread; long sums of small results are cut into slices, added in order (slice_sum)
+//   tensor   the same tiles on tensor cores for float16 and bfloat16 (gemm_tensor.h), not on the simulator
+//
+// An Operand has `using element`, `begin(batch index, byte offset)` -> a view called with (row, column), and `rows_adjacent`, which says
+// that neighbours along rows lie closer in memory than neighbours along columns (the order in which threads load).
+#pragma once
+#include "../kernel.h"
+
+namespace mg::cuda {
+
+struct GemmShape {
+  int64_t m, n, k, batch, slices, slice_k;
+};
+
+// Integers are summed modulo 2^32 or 2^64, 16-bit floats in float.
+template <class T>
+using gemm_sum_t = std::conditional_t<std::is_integral_v<T>, std::conditional_t<sizeof(T) == 8, uint64_t, uint32_t>, compute_t<T>>;
+
+template <class Acc, class S>
+MG_DEVICE Acc gemm_load(S v) {
+  return convert<Acc>(v);
+}
+template <class T>
+MG_DEVICE void multiply_add(T& sum, T a, T b) {
+  if constexpr (is_complex_element<T>) {
+    sum.re += a.re * b.re - a.im * b.im;
+    sum.im += a.re * b.im + a.im * b.re;
+  } else {
+    sum += a * b;
+  }
+}
+template <class T>
+MG_DEVICE T plus(T a, T b) {
+  if constexpr (is_complex_element<T>) return T{a.re + b.re, a.im + b.im};
+  else return a + b;
+}
+
+// What shared memory holds for a T: without constructors.
+template <class T>
+struct Bare { using type = T; };
+template <class R>
+struct Bare<Complex<R>> {
+  struct type {
+    R re, im;
+    MG_DEVICE operator Complex<R>() const { return {re, im}; }
+    MG_DEVICE type& operator=(Complex<R> v) {
+      re = v.re, im = v.im;
+      return *this;
+    }
+  };
+};
+
+// Batches that need no offsets: the operands know by the index where they lie.
+struct PlainBatches {
+  MG_DEVICE void get(int64_t, int64_t (&at)[4]) const { at[0] = at[1] = at[2] = at[3] = 0; }
+};
+
+template <class S>
+struct StridedOperand {
+  using element = S;
+  struct View {
+    const S* p;
+    int64_t rs, cs;
+    MG_DEVICE S operator()(int64_t row, int64_t column) const { return p[row * rs + column * cs]; }
+  };
+  const S* base;
+  int64_t rs, cs;  // elements
+  bool rows_adjacent;
+  MG_DEVICE View begin(int64_t, int64_t bytes) const { return {byte_at(base, bytes), rs, cs}; }
+};
+
+// What becomes of a finished sum.
+template <class T, class Acc>
+struct StridedResult {
+  T* out;
+  int64_t rs, cs;
+  const T* add;  // may be null
+  int64_t ars, acs;
+  Acc alpha, beta;
+  struct View {
+    T* out;
+    const T* add;
+  };
+  MG_DEVICE View begin(int64_t, int64_t out_bytes, int64_t add_bytes) const {
+    return {byte_at(out, out_bytes), add == nullptr ? nullptr : byte_at(add, add_bytes)};
+  }
+  MG_DEVICE void operator()(const View& to, int64_t row, int64_t column, Acc sum) const {
+    Acc v{};
+    multiply_add(v, alpha, sum);
+    if (to.add != nullptr) multiply_add(v, beta, gemm_load<Acc>(to.add[row * ars + column * acs]));
+    to.out[row * rs + column * cs] = convert<T>(v);
+  }
+};
+
+template <int BM_, int BN_, int BK_, int TM_, int TN_>
+struct Tile {
+  static constexpr int BM = BM_, BN = BN_, BK = BK_, TM = TM_, TN = TN_;
+  static constexpr int columns = BN / TN, threads = BM / TM * columns;
+  static constexpr int a_loads = BM * BK / threads, b_loads = BN * BK / threads;
+  static_assert(BM * BK % threads == 0 && BN * BK % threads == 0);
+  // A thread's rows and columns come in runs of four, a tile's quarter apart: 16-byte reads of shared memory without conflicts.
+  static constexpr int run_m = TM < 4 ? TM : 4, run_n = TN < 4 ? TN : 4;
+  MG_DEVICE static int row(int thread, int i) { return (i / run_m * (BM / TM) + thread / columns) * run_m + i % run_m; }
+  MG_DEVICE static int column(int thread, int j) { return (j / run_n * columns + thread % columns) * run_n + j % run_n; }
+};
+using SmallTile = Tile<16, 16, 16, 2, 2>;
+using MiddleTile = Tile<64, 64, 16, 4, 4>;
+using LargeTile = Tile<128, 128, 8, 8, 8>;
+
+// Place of the `i`-th load of a thread in a tile of `rows` x `inner`.
+struct TilePlace {
+  int row, inner;
+};
+template <int rows, int inner, int threads>
+MG_DEVICE TilePlace tile_place(int thread, int i, bool rows_adjacent) {
+  const int at = thread + i * threads;
+  if (rows_adjacent) return {at % rows, at / rows};
+  return {at / inner, at % inner};
+}
+
+// One (tile, slice, batch entry) per block; batch entries beyond the grid are looped over. `partial` (slices > 1): [slice][batch][m][n].
+template <class Config, class Acc, class A, class B, class Result, class Batches>
+__global__ void __launch_bounds__(Config::threads) gemm_tiles(GemmShape s, A a, B b, Result result, Batches batches, Acc* partial) {
+  constexpr int BM = Config::BM, BN = Config::BN, BK = Config::BK, TM = Config::TM, TN = Config::TN;
+  using Slot = typename Bare<Acc>::type;
+  MG_SHARED(Slot, a_tile, [BK][BM + 4]);
+  MG_SHARED(Slot, b_tile, [BK][BN + 4]);
+  const int thread = int(threadIdx.x);
+  const int64_t tiles_n = (s.n + BN - 1) / BN;
+  const int64_t row0 = blockIdx.x / tiles_n * BM, column0 = blockIdx.x % tiles_n * BN;
+  const int64_t slice = blockIdx.y, k_begin = slice * s.slice_k, k_end = k_begin + s.slice_k < s.k ? k_begin + s.slice_k : s.k;
+  for (int64_t entry = blockIdx.z; entry < s.batch; entry += gridDim.z) {
+    int64_t at[4];
+    batches.get(entry, at);
+    const auto av = a.begin(entry, at[1]);
+    const auto bv = b.begin(entry, at[2]);
+    Acc a_next[Config::a_loads], b_next[Config::b_loads], sum[TM][TN];
+    for (int i = 0; i < TM; ++i)
+      for (int j = 0; j < TN; ++j) sum[i][j] = Acc{};
+    const auto fetch = [&](int64_t k0) {
+#pragma unroll
+      for (int i = 0; i < Config::a_loads; ++i) {
+        const TilePlace p = tile_place<BM, BK, Config::threads>(thread, i, a.rows_adjacent);
+        const bool inside = row0 + p.row < s.m && k0 + p.inner < k_end;
+        a_next[i] = inside ? gemm_load<Acc>(av(row0 + p.row, k0 + p.inner)) : Acc{};
+      }
+#pragma unroll
+      for (int i = 0; i < Config::b_loads; ++i) {
+        const TilePlace p = tile_place<BN, BK, Config::threads>(thread, i, !b.rows_adjacent);
+        const bool inside = column0 + p.row < s.n && k0 + p.inner < k_end;
+        b_next[i] = inside ? gemm_load<Acc>(bv(k0 + p.inner, column0 + p.row)) : Acc{};
+      }
+    };
+    fetch(k_begin);
+    for (int64_t k0 = k_begin; k0 < k_end; k0 += BK) {
+#pragma unroll
+      for (int i = 0; i < Config::a_loads; ++i) {
+        const TilePlace p = tile_place<BM, BK, Config::threads>(thread, i, a.rows_adjacent);
+        a_tile[p.inner][p.row] = a_next[i];
+      }
+#pragma unroll
+      for (int i = 0; i < Config::b_loads; ++i) {
+        const TilePlace p = tile_place<BN, BK, Config::threads>(thread, i, !b.rows_adjacent);
+        b_tile[p.inner][p.row] = b_next[i];
+      }
+      __syncthreads();
+      if (k0 + BK < k_end) fetch(k0 + BK);  // on its way while this tile is multiplied
+#pragma unroll
+      for (int k = 0; k < BK; ++k) {
+        Acc x[TM], y[TN];
+        for (int i = 0; i < TM; ++i) x[i] = a_tile[k][Config::row(thread, i)];
+        for (int j = 0; j < TN; ++j) y[j] = b_tile[k][Config::column(thread, j)];
+        for (int i = 0; i < TM; ++i)
+          for (int j = 0; j < TN; ++j) multiply_add(sum[i][j], x[i], y[j]);
+      }
+      __syncthreads();
+    }
+    const auto to = result.begin(entry, at[0], at[3]);
+    for (int i = 0; i < TM; ++i)
+      for (int j = 0; j < TN; ++j) {
+        const int64_t row = row0 + Config::row(thread, i), column = column0 + Config::column(thread, j);
+        if (row >= s.m || column >= s.n) continue;
+        if (s.slices == 1) result(to, row, column, sum[i][j]);
+        else partial[((slice * s.batch + entry) * s.m + row) * s.n + column] = sum[i][j];
+      }
+  }
+}
+
+// The slices of each element, first to last.
+template <class Acc, class Result, class Batches>
+__global__ void slice_sum(GemmShape s, const Acc* partial, Result result, Batches batches) {
+  const int64_t count = s.batch * s.m * s.n;
+  MG_GRID_LOOP(i, count) {
+    Acc sum = partial[i];
+    for (int64_t slice = 1; slice < s.slices; ++slice) sum = plus(sum, partial[slice * count + i]);
+    int64_t at[4];
+    const int64_t entry = i / (s.m * s.n), within = i - entry * s.m * s.n;
+    batches.get(entry, at);
+    result(result.begin(entry, at[0], at[3]), within / s.n, within % s.n, sum);
+  }
+}
+
+// One thread per element, neighbours along columns.
+template <class Acc, class A, class B, class Result, class Batches>
+__global__ void gemm_direct(GemmShape s, A a, B b, Result result, Batches batches) {
+  MG_GRID_LOOP(i, s.batch * s.m * s.n) {
+    const int64_t entry = i / (s.m * s.n), within = i - entry * s.m * s.n, row = within / s.n, column = within - row * s.n;
+    int64_t at[4];
+    batches.get(entry, at);
+    const auto av = a.begin(entry, at[1]);
+    const auto bv = b.begin(entry, at[2]);
+    Acc sum{};
+    for (int64_t k = 0; k < s.k; ++k) multiply_add(sum, gemm_load<Acc>(av(row, k)), gemm_load<Acc>(bv(k, column)));
+    result(result.begin(entry, at[0], at[3]), row, column, sum);
+  }
+}
+
+inline int64_t tile_count(int64_t size, int64_t tile) { return (size + tile - 1) / tile; }
+
+// Slices of a long sum whose result fills few blocks. Constants, not the device's size: every device sums in one order.
+inline void cut_slices(GemmShape& s, int64_t tile_m, int64_t tile_n, int64_t tile_k) {
+  constexpr int64_t kBlocks = 256, kLeast = 256, kMost = 256;
+  const int64_t blocks = tile_count(s.m, tile_m) * tile_count(s.n, tile_n) * s.batch;
+  s.slices = std::clamp<int64_t>(std::min(kBlocks / std::max<int64_t>(blocks, 1), s.k / kLeast), 1, kMost);
+  s.slice_k = std::max<int64_t>(tile_count(tile_count(s.k, s.slices), tile_k) * tile_k, tile_k);
+  s.slices = std::max<int64_t>(tile_count(s.k, s.slice_k), 1);
+}
+
+template <class Config, class Acc, class A, class B, class Result, class Batches>
+void launch_tiles(GemmShape s, const A& a, const B& b, const Result& result, const Batches& batches, Device device) {
+  cut_slices(s, Config::BM, Config::BN, Config::BK);
+  Tensor partial;
+  if (s.slices > 1)
+    partial = workspace(s.slices * s.batch * s.m * s.n * int64_t(sizeof(Acc)) / 4, DType::Int32, device);
+  Acc* const room = s.slices > 1 ? reinterpret_cast<Acc*>(partial.ptr<int32_t>()) : nullptr;
+  const dim3 grid(unsigned(tile_count(s.m, Config::BM) * tile_count(s.n, Config::BN)), unsigned(s.slices),
+                  unsigned(std::min<int64_t>(s.batch, 65535)));
+  launch(gemm_tiles<Config, Acc, A, B, Result, Batches>, grid, dim3(Config::threads), 0, current_stream(), s, a, b, result, batches, room);
+  if (s.slices > 1)
+    launch_items(slice_sum<Acc, Result, Batches>, s.batch * s.m * s.n, s, static_cast<const Acc*>(room), result, batches);
+}
+
+}  // namespace mg::cuda
+
+#ifndef MINIGRAD_CUDASIM
+#include "gemm_tensor.h"
+#endif
+
+namespace mg::cuda {
+
+// result = a b for every batch entry. Acc is gemm_sum_t of what is multiplied.
+template <class Acc, class A, class B, class Result, class Batches>
+void gemm(int64_t m, int64_t n, int64_t k, int64_t batch, const A& a, const B& b, const Result& result, const Batches& batches,
+          Device device) {
+  if (m == 0 || n == 0 || batch == 0) return;
+  const GemmShape s{m, n, k, batch, 1, k};
+  if (std::min(m, n) <= 4 && k <= 512)
+    return launch_items(gemm_direct<Acc, A, B, Result, Batches>, batch * m * n, s, a, b, result, batches);
+#ifndef MINIGRAD_CUDASIM
+  if constexpr (is_low_precision<typename A::element> && std::is_same_v<typename A::element, typename B::element>)
+    if (m > 8 && n > 8 && k > 8) return launch_tensor_tiles(s, a, b, result, batches, device);
+#endif
+  if (std::min(m, n) <= 32) return launch_tiles<SmallTile, Acc>(s, a, b, result, batches, device);
+  if constexpr (std::is_same_v<Acc, float>)
+    if (tile_count(m, 128) * tile_count(n, 128) * batch >= 128) return launch_tiles<LargeTile, Acc>(s, a, b, result, batches, device);
+  launch_tiles<MiddleTile, Acc>(s, a, b, result, batches, device);
+}
+
+}  // namespace mg::cuda
