@@ -49,15 +49,17 @@ struct PatchRun {
 // Per-instruction-set loops over patches (conv_isa.cpp). tap_offset[p] is added to a run's source to find tap p.
 template <class T>
 struct ConvTable {
-  // Panel of forward's B: dst[p * width + q] for `taps` taps and the pixels of the runs; lanes beyond them are zeroed.
-  // Writes up to a vector beyond the panel.
-  void (*pack_patches)(int64_t taps, const int64_t* tap_offset, const T* src, const PatchRun* runs, int count, T* dst,
-                       int64_t width);
+  // Panel of forward's B: dst[p * width + q] for `taps` taps and the pixels of the runs, which lie `step` apart; lanes
+  // beyond them are zeroed. Writes up to a vector beyond the panel.
+  void (*pack_patches)(int64_t taps, const int64_t* tap_offset, const T* src, const PatchRun* runs, int count,
+                       int64_t step, T* dst, int64_t width);
   // Panel of weight's B: dst[q * width + p]; columns from `taps` to width are zeroed.
   void (*pack_patches_transposed)(int64_t taps, const int64_t* tap_offset, const T* src, const PatchRun* runs,
-                                  int count, T* dst, int64_t width);
+                                  int count, int64_t step, T* dst, int64_t width);
   // dst[r * dst_rs + j] = src[r * src_rs + j * stride] for j < n; reads and writes exactly.
   void (*copy_rows)(int64_t rows, int64_t n, const T* src, int64_t src_rs, int64_t stride, T* dst, int64_t dst_rs);
+  // dst[j * stride] = src[j] for j < n, `fill` in all other places of dst[0, length).
+  void (*spread_row)(int64_t n, const T* src, int64_t stride, T fill, T* dst, int64_t length);
 };
 struct ConvTables {
   ConvTable<float> f32;

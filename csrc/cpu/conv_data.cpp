@@ -1,7 +1,8 @@
 // Gradient of a convolution with respect to its input, which is also the transposed convolution. conv.h is the map and
 // the legend.
 //
-// Stride 1: a forward convolution of dy with flipped weights, channels and roles swapped. Otherwise: patches_grad[p, q]
+// Stride 1: a forward convolution of dy with flipped weights, channels and roles swapped. Kernels of one tap: the same,
+// spread over the pixels that the tap looked at. Otherwise: patches_grad[p, q]
 // = w^T dy block by block of pixels, scattered into a padded image (its columns split into phases, see Extent), from
 // which the borders are then cut off. A task owns some input channels of one image, so nothing is written twice and
 // each pixel is summed in one order.
@@ -28,6 +29,29 @@ void flipped(const ConvShape& s, const T* dy, const T* w, const T* bias, T* dx) 
       for (int64_t i = 0; i < area; ++i) dst[i] = src[area - 1 - i];
     }
   conv_forward(f, dy, weight.ptr<T>(), bias, dx);
+}
+
+// Kernels of one tap without padding: pixels between those that the tap looked at get the bias.
+template <class T>
+void spread(const ConvShape& s, const T* dy, const T* w, const T* bias, T* dx) {
+  ConvShape seen = s;
+  seen.D = s.OD, seen.H = s.OH, seen.W = s.OW;
+  seen.SD = seen.SH = seen.SW = 1;
+  const Tensor compact = empty({s.N * s.C * s.pixels()}, dtype_of<T>());
+  flipped(seen, dy, w, bias, compact.ptr<T>());
+  const T* src = compact.ptr<T>();
+  parallel_for(0, s.N * s.C, ceil_div(16 * 1024, s.D * s.H * s.W), [&](int64_t i0, int64_t i1) {
+    for (int64_t i = i0; i < i1; ++i) {
+      const T b = bias == nullptr ? T(0) : bias[i % s.C];
+      for (int64_t z = 0; z < s.D; ++z)
+        for (int64_t y = 0; y < s.H; ++y) {
+          const int64_t od = z / s.SD, oh = y / s.SH;
+          const bool met = z % s.SD == 0 && y % s.SH == 0 && od < s.OD && oh < s.OH;
+          conv_table<T>().spread_row(met ? s.OW : 0, src + ((i * s.OD + od) * s.OH + oh) * s.OW, s.SW, b,
+                                     dx + ((i * s.D + z) * s.H + y) * s.W, s.W);
+        }
+    }
+  });
 }
 
 template <class T>
@@ -119,6 +143,7 @@ void conv_data(const ConvShape& s, const T* dy, const T* w, const T* bias, T* dx
     if (winograd_data_suits(s) && winograd_data(s, dy, w, bias, dx)) return;
   const bool fits = s.PD <= s.DD * (s.KD - 1) && s.PH <= s.DH * (s.KH - 1) && s.PW <= s.DW * (s.KW - 1);
   if (s.SD == 1 && s.SH == 1 && s.SW == 1 && fits) return flipped(s, dy, w, bias, dx);
+  if (s.kernel() == 1 && fits && s.O * s.pixels() > 0) return spread(s, dy, w, bias, dx);
   const Extent e =
       extent(s, std::max(s.PD + s.D, s.seen_d()), std::max(s.PH + s.H, s.seen_h()), std::max(s.PW + s.W, s.seen_w()));
   Scatter<T>{s, dy, w, bias, dx, e}.run();

@@ -54,7 +54,8 @@ struct Forward {
     int n = 0;
     const int64_t channel = images.size.channel();
     for_runs(s, s.C * channel, images.size, q0, q1, [&](PatchRun r) { runs[n++] = r; });
-    conv_table<T>().pack_patches(count, taps.data() + p0, images.data + group * s.Cg() * channel, runs, n, dst, width);
+    conv_table<T>().pack_patches(count, taps.data() + p0, images.data + group * s.Cg() * channel, runs, n,
+                                 images.size.step, dst, width);
   }
 
   // Output channels [o0, o1) of `group`, pixels [q0, q1).
@@ -87,8 +88,8 @@ struct Forward {
     const int64_t columns = q1 - q0;
     for (int64_t q = q0; q < q1;) {
       const int64_t image = q / s.pixels(), first = q % s.pixels(), n = std::min(s.pixels() - first, q1 - q);
-      for (int64_t o = 0; o < channels; ++o)
-        std::copy_n(tile + o * columns + (q - q0), n, y + (image * s.O + channel + o) * s.pixels() + first);
+      conv_table<T>().copy_rows(channels, n, tile + (q - q0), columns, 1,
+                                y + (image * s.O + channel) * s.pixels() + first, s.pixels());
       q += n;
     }
   }

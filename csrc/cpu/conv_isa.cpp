@@ -6,9 +6,18 @@
 
 namespace mg::cpu::MG_ISA_NS {
 
+// n lanes (at most one vector) `step` apart.
 template <class T>
-static void pack_patches(int64_t taps, const int64_t* tap_offset, const T* src, const PatchRun* runs, int count, T* dst,
-                         int64_t width) {
+MG_INL Vec<T> load_steps(const T* p, int64_t step, int n) {
+  if (step <= 2) return load_run(p, step, n);
+  Vec<T> v(T(0));
+  for (int i = 0; i < n; ++i) v.set(i, p[i * step]);
+  return v;
+}
+
+template <class T>
+static void pack_patches(int64_t taps, const int64_t* tap_offset, const T* src, const PatchRun* runs, int count,
+                         int64_t step, T* dst, int64_t width) {
   constexpr int W = Vec<T>::size;
   for (int64_t p = 0; p < taps; ++p, dst += width) {
     T* d = dst;
@@ -17,8 +26,8 @@ static void pack_patches(int64_t taps, const int64_t* tap_offset, const T* src, 
       const T* s = base + runs[r].source;
       const int n = runs[r].length;
       int j = 0;
-      for (; j + W <= n; j += W) Vec<T>::load(s + j).store(d + j);
-      if (j < n) Vec<T>::load(s + j, n - j).store(d + j);  // what follows overwrites the rest: partial stores are slow
+      for (; j + W <= n; j += W) load_steps(s + j * step, step, W).store(d + j);
+      if (j < n) load_steps(s + j * step, step, n - j).store(d + j);  // what follows overwrites the rest
       d += n;
     }
     for (; d < dst + width; ++d) *d = 0;
@@ -27,7 +36,7 @@ static void pack_patches(int64_t taps, const int64_t* tap_offset, const T* src, 
 
 template <class T>
 static void pack_patches_transposed(int64_t taps, const int64_t* tap_offset, const T* src, const PatchRun* runs,
-                                    int count, T* dst, int64_t width) {
+                                    int count, int64_t step, T* dst, int64_t width) {
   constexpr int L = Vec<T>::size;
   for (int r = 0; r < count; ++r) {
     const T* s = src + runs[r].source;
@@ -38,16 +47,16 @@ static void pack_patches_transposed(int64_t taps, const int64_t* tap_offset, con
       for (; q + L <= n; q += L) {
         typename Lanes<T, L>::type tile[L];
 #pragma GCC unroll 16
-        for (int i = 0; i < L; ++i) std::memcpy(&tile[i], s + tap_offset[p + i] + q, sizeof tile[i]);
+        for (int i = 0; i < L; ++i) tile[i] = load_steps(s + tap_offset[p + i] + q * step, step, L).v;
         transpose<L>(tile);
 #pragma GCC unroll 16
         for (int i = 0; i < L; ++i) std::memcpy(dst + (q + i) * width + p, &tile[i], sizeof tile[i]);
       }
       for (; q < n; ++q)
-        for (int i = 0; i < L; ++i) dst[q * width + p + i] = s[tap_offset[p + i] + q];
+        for (int i = 0; i < L; ++i) dst[q * width + p + i] = s[tap_offset[p + i] + q * step];
     }
     for (int q = 0; q < n; ++q) {
-      for (int64_t i = p; i < taps; ++i) dst[q * width + i] = s[tap_offset[i] + q];
+      for (int64_t i = p; i < taps; ++i) dst[q * width + i] = s[tap_offset[i] + q * step];
       for (int64_t i = taps; i < width; ++i) dst[q * width + i] = 0;
     }
     dst += n * width;
@@ -69,8 +78,17 @@ static void copy_rows(int64_t rows, int64_t n, const T* src, int64_t src_rs, int
 }
 
 template <class T>
+static void spread_row(int64_t n, const T* src, int64_t stride, T fill, T* dst, int64_t length) {
+  int64_t j = 0;
+  if (stride == 2)
+    for (; 2 * j + 1 < length && j < n; ++j) dst[2 * j] = src[j], dst[2 * j + 1] = fill;
+  for (int64_t i = j * stride; i < length; ++i) dst[i] = fill;
+  for (; j < n; ++j) dst[j * stride] = src[j];
+}
+
+template <class T>
 static constexpr ConvTable<T> conv_row() {
-  return {pack_patches<T>, pack_patches_transposed<T>, copy_rows<T>};
+  return {pack_patches<T>, pack_patches_transposed<T>, copy_rows<T>, spread_row<T>};
 }
 extern constinit const ConvTables conv_table = {conv_row<float>(), conv_row<double>()};
 

@@ -11,9 +11,9 @@ namespace mg::cpu {
 
 // Sizes of the (padded) images that patches are read from: slices, rows, columns, and elements of one channel. With a
 // stride SW the columns of a row are split into SW phases of `phase` columns (0, SW, 2 SW … first), so that the pixels
-// of a run read consecutive elements.
+// of a run read consecutive elements; in a borrowed image they are `step` apart.
 struct Extent {
-  int64_t d, h, w, phase;
+  int64_t d, h, w, phase, step = 1;
   int64_t channel() const { return d * h * w; }
   int64_t column(const ConvShape& s, int64_t j) const { return j * s.DW % s.SW * phase + j * s.DW / s.SW; }
 };
@@ -23,7 +23,7 @@ inline Extent extent(const ConvShape& s, int64_t d, int64_t h, int64_t w) {
 }
 
 // Images with the zero border that the taps reach into, PD slices before, PH rows above and PW columns left. Borrows x
-// when no border is needed and columns need no splitting.
+// when no border is needed and columns need no splitting, or are looked at only once.
 template <class T>
 struct PaddedImages {
   Tensor owner;
@@ -32,7 +32,8 @@ struct PaddedImages {
   PaddedImages(const ConvShape& s, const T* x) : data(x), size{s.D, s.H, s.W, s.W} {
     const Extent need = extent(s, s.seen_d(), s.seen_h(), s.seen_w());
     const bool inside = s.PD == 0 && s.PH == 0 && s.PW == 0 && need.d <= s.D && need.h <= s.H && need.w <= s.W;
-    if (inside && s.SW == 1) return;
+    size.step = s.SW;
+    if (inside && (s.SW == 1 || s.kernel() == 1)) return;
     size = need;
     owner = empty({s.N, s.C, size.d, size.h, size.w}, dtype_of<T>());
     T* dst = owner.ptr<T>();
@@ -87,7 +88,7 @@ void for_runs(const ConvShape& s, int64_t image, const Extent& e, int64_t q0, in
   int64_t od = row / s.OH, oh = row % s.OH;
   while (q0 < q1) {
     const int64_t length = std::min(s.OW - ow, q1 - q0);
-    f(PatchRun{n * image + (od * s.SD * e.h + oh * s.SH) * e.w + ow, int(length)});
+    f(PatchRun{n * image + (od * s.SD * e.h + oh * s.SH) * e.w + ow * e.step, int(length)});
     q0 += length;
     ow = 0;
     if (++oh == s.OH) {

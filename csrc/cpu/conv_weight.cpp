@@ -49,7 +49,8 @@ struct Weight {
     for (int64_t i = 0; i < panels; ++i) {
       const int64_t v0 = panel_start(i, vectors, panels) * g.lanes, v1 = panel_start(i + 1, vectors, panels) * g.lanes;
       conv_table<T>().pack_patches_transposed(std::min(v1, p1 - p0) - v0, taps.data() + p0 + v0,
-                                              images.data + group * s.Cg() * channel, runs, n, b + v0 * count, v1 - v0);
+                                              images.data + group * s.Cg() * channel, runs, n, images.size.step,
+                                              b + v0 * count, v1 - v0);
     }
   }
 
