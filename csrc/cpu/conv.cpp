@@ -7,6 +7,7 @@
 #include "../core/layout.h"
 #include "../core/op.h"
 #include "conv_winograd.h"
+#include "staged.h"
 
 namespace mg::cpu {
 
@@ -53,7 +54,7 @@ void with_layout(Invocation& inv, int tensors, F&& body) {
   bool direct = result->contiguous && result.dtype() == compute;
   for (int i = 0; i < tensors; ++i)
     if (inv.has(i)) {
-      in[i] = to_contiguous(inv.in(i), compute);
+      in[i] = staged(inv.in(i), compute);
       direct = direct && !(in[i]->storage == result->storage);
     }
   const Tensor out = direct ? result : empty(result.sizes(), compute);
@@ -72,13 +73,13 @@ const T* data_or_null(const Tensor& t) {
 int spatial(const Tensor& weight) { return weight.dim() - 2; }
 Triple kernel_of(const Tensor& w) { return Triple(Dims(std::span(w.sizes()).subspan(2)), spatial(w), 1); }
 
-// Float images that lie as (N, H, W, C) without gaps: Winograd's kernels read and write them as they are.
+// Float images that lie as (N, H, W, C) without gaps: Winograd's kernels and products of 1x1 read and write them as they are.
 bool channels_last(const TensorImpl& t) {
-  if (t.dtype != DType::Float32 || !is_channels_last(t.sizes, t.strides)) return false;
+  if (t.dtype != DType::Float32 || t.dim() != 4 || !is_channels_last(t.sizes, t.strides)) return false;
   const Dims& n = t.sizes;
   return t.strides == Dims{n[1] * n[2] * n[3], 1, n[1] * n[3], n[1]};
 }
-Tensor image(const Tensor& t) { return channels_last(*t) ? t : to_contiguous(*t, DType::Float32); }
+Tensor image(const Tensor& t) { return channels_last(*t) ? t : staged(*t, DType::Float32); }
 
 bool shares_storage(const Invocation& inv, int tensors) {
   for (int i = 0; i < tensors; ++i)
@@ -93,8 +94,8 @@ bool conv_channels_last(const Invocation& inv, const ConvShape& s, bool transpos
   if (!(channels_last(*x) || channels_last(*y)) || x.dtype() != DType::Float32) return false;
   if (!(transposed ? winograd_data_suits(s) : winograd_suits(s))) return false;
   if (!(channels_last(*y) || y->contiguous) || shares_storage(inv, 3)) return false;
-  const Tensor in = image(x), w = to_contiguous(inv.in(1), DType::Float32);
-  const Tensor bias = inv.has(2) ? to_contiguous(inv.in(2), DType::Float32) : Tensor();
+  const Tensor in = image(x), w = staged(inv.in(1), DType::Float32);
+  const Tensor bias = inv.has(2) ? staged(inv.in(2), DType::Float32) : Tensor();
   const float* b = bias.defined() ? bias.ptr<float>() : nullptr;
   const bool from = channels_last(*in), to = channels_last(*y);
   if (transposed) return winograd_data(s, in.ptr<float>(), w.ptr<float>(), b, y.ptr<float>(), {to, from});

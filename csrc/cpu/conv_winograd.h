@@ -12,7 +12,7 @@
 // The gradient of the weight is the exact adjoint, dw = G^T [sum_tiles (A dy) * (B^T d)]; that of the input is a
 // stride 1 convolution with flipped weights, or the scheme StridedAdjoint with tiles of 4x4 inputs.
 //
-// Rounding: sums are cut into short chains (kChain in conv_winograd_isa.cpp), which pays for what the transforms round:
+// Rounding: sums are cut into short chains (kLink in conv_winograd_isa.cpp), which pays for what the transforms round:
 // the error is not above that of a direct sum as PyTorch computes it (docs/accuracy.md). What differs are non-finite
 // values, which spread over a tile: the drivers return false when they see one in a result, and the caller computes
 // directly.

@@ -90,10 +90,10 @@ static bool scatter(const float* q, int64_t n, float* y, PixelStrides strides, i
   return !any(wrong != wrong);
 }
 
-// Products are added up in chains of kChain, chains in runs of kRun, and runs at last: rounding errors grow with the root
+// Products are added up in chains of kLink terms, chains in runs of kRun, and runs at last: rounding errors grow with the root
 // of the number of additions in a row, and the transforms have used up what shorter sums than the definition's save. In
 // one chain 64 channels lose 1.2 to 1.5 times what PyTorch's chains of 144 do; the additions hide behind the products.
-constexpr int kChain = kBlock < 16 ? kBlock : 16, kRun = 64;
+constexpr int kLink = kBlock < 16 ? kBlock : 16, kRun = 64;
 
 // sum = x y over n rows of MR numbers at x (x_row apart, x_col from one to the next) and NV vectors at y.
 template <int MR, int NV>
@@ -121,10 +121,10 @@ MG_INL void sums(int64_t n, X&& x_of, int64_t x_row, int64_t x_col, const float*
   for (int64_t k0 = 0; k0 < n; k0 += kRun) {
     const int64_t stop = n - k0 < kRun ? n : k0 + kRun;
     alignas(64) float run[MR * NV * L];
-    for (int64_t k = k0; k < stop; k += kChain) {
+    for (int64_t k = k0; k < stop; k += kLink) {
       V sum[MR][NV];
-      const bool last = stop - k <= kChain;
-      chain<MR, NV>(last ? stop - k : kChain, x_of(k), x_row, x_col, y + k * kBlock, sum);
+      const bool last = stop - k <= kLink;
+      chain<MR, NV>(last ? stop - k : kLink, x_of(k), x_row, x_col, y + k * kBlock, sum);
       float* to = last ? d : run;
       const int64_t pitch = last ? stride : NV * L;
 #pragma GCC unroll 8
