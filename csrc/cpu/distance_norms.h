@@ -1,4 +1,4 @@
-// The norms of distance.cpp, as f(norm) with: add(sum, |difference|), finish(sum), and slope(difference, distance): the
+// The norms of distance.cpp, as f(norm) with: add(sum, |difference|), join(sum, sum), finish(sum), and slope(difference, distance): the
 // derivative of the distance by the difference. A distance of 0 has slope 0 (PyTorch's choice).
 //
 // Included once per instruction set (distance_isa.cpp) and by the baseline: everything is in MG_ISA_NS.
@@ -23,24 +23,28 @@ namespace MG_ISA_NS {
 template <class T>
 struct Norm0 {
   static T add(T sum, T d) { return sum + T(d != 0); }
+  static T join(T a, T b) { return a + b; }
   static T finish(T sum) { return sum; }
   static T slope(T, T) { return 0; }
 };
 template <class T>
 struct Norm1 {
   static T add(T sum, T d) { return sum + d; }
+  static T join(T a, T b) { return a + b; }
   static T finish(T sum) { return sum; }
   static T slope(T d, T) { return T(d > 0) - T(d < 0); }
 };
 template <class T>
 struct Norm2 {
   static T add(T sum, T d) { return sum + d * d; }
+  static T join(T a, T b) { return a + b; }
   static T finish(T sum) { return std::sqrt(sum); }
   static T slope(T d, T distance) { return distance == 0 ? T(0) : d / distance; }
 };
 template <class T>
 struct NormMax {
   static T add(T sum, T d) { return d > sum || d != d ? d : sum; }
+  static T join(T a, T b) { return add(a, b); }
   static T finish(T sum) { return sum; }
   static T slope(T d, T distance) { return std::abs(d) == distance ? T(d > 0) - T(d < 0) : T(0); }
 };
@@ -48,6 +52,7 @@ template <class T>
 struct NormP {
   T p;
   T add(T sum, T d) const { return sum + std::pow(d, p); }
+  T join(T a, T b) const { return a + b; }
   T finish(T sum) const { return std::pow(sum, 1 / p); }
   T slope(T d, T distance) const {
     if (distance == 0 || (d == 0 && p < 1)) return 0;

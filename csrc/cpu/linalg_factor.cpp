@@ -72,23 +72,29 @@ void cholesky_inverse_cpu(Invocation& inv) {
 }
 
 // _linalg_lu_factor(input) -> LU, pivots, info
+template <class S, class W>
+void lu_factor_batch(Invocation& inv, const Batch<S>& in) {
+  const auto& lib = lapack<W>();
+  const Batch<S> out(inv.out(0), 2);
+  const Batch<int32_t> pivots(inv.out(1), 1), info(inv.out(2), 0);
+  const int64_t m = in.rows, n = in.cols, k = std::min(m, n);
+  for_each_piece(in.count(), m * n * k, [&](int64_t begin, int64_t end) {
+    const auto a = buffer<W>(m * n);
+    const auto pivot = buffer<int32_t>(k);
+    for (int64_t i = begin; i < end; ++i) {
+      load(a.get(), m, in, in.at(i));
+      *info.at(i) = factor_lu(lib, a.get(), m, n, pivot.get());
+      store(out, out.at(i), a.get(), m);
+      store_vector(pivots, pivots.at(i), pivot.get());
+    }
+  });
+}
+
 void lu_factor_cpu(Invocation& inv) {
   dispatch_linalg(inv.compute, [&](auto tag) {
     using S = decltype(tag);
-    const auto& lib = lapack<S>();
-    const Batch<S> in(inv.in(0), 2), out(inv.out(0), 2);
-    const Batch<int32_t> pivots(inv.out(1), 1), info(inv.out(2), 0);
-    const int64_t m = in.rows, n = in.cols, k = std::min(m, n);
-    for_each_piece(in.count(), m * n * k, [&](int64_t begin, int64_t end) {
-      const auto a = buffer<S>(m * n);
-      const auto pivot = buffer<int32_t>(k);
-      for (int64_t i = begin; i < end; ++i) {
-        load(a.get(), m, in, in.at(i));
-        *info.at(i) = factor_lu(lib, a.get(), m, n, pivot.get());
-        store(out, out.at(i), a.get(), m);
-        store_vector(pivots, pivots.at(i), pivot.get());
-      }
-    });
+    const Batch<S> in(inv.in(0), 2);
+    with_working_type<S>(std::max(in.rows, in.cols), [&](auto wide) { lu_factor_batch<S, decltype(wide)>(inv, in); });
   });
 }
 
@@ -110,33 +116,42 @@ void sign_and_log(const S* lu, int64_t n, const int32_t* pivots, S& sign, real_t
 }
 
 // _linalg_det(input) -> out, LU, pivots and _linalg_slogdet(input) -> sign, logabsdet, LU, pivots
+template <bool logarithm, class S, class W>
+void determinant_batch(Invocation& inv, const Batch<S>& in) {
+  using R = real_t<S>;
+  const auto& lib = lapack<W>();
+  const Batch<S> det(inv.out(0), 0), lu(inv.out(logarithm ? 2 : 1), 2);
+  const Batch<R> log_abs(inv.out(logarithm ? 1 : 0), 0);
+  const Batch<int32_t> pivots(inv.out(logarithm ? 3 : 2), 1);
+  const int64_t n = in.rows;
+  for_each_piece(in.count(), n * n * n, [&](int64_t begin, int64_t end) {
+    const auto a = buffer<W>(n * n);
+    const auto pivot = buffer<int32_t>(n);
+    for (int64_t i = begin; i < end; ++i) {
+      load(a.get(), n, in, in.at(i));
+      factor_lu(lib, a.get(), n, n, pivot.get());
+      if constexpr (logarithm) {
+        W sign;
+        real_t<W> log;
+        sign_and_log(a.get(), n, pivot.get(), sign, log);
+        *det.at(i) = S(sign), *log_abs.at(i) = R(log);
+      } else {
+        W product(1);
+        for (int64_t d = 0; d < n; ++d) product *= pivot[d] != d + 1 ? -a[d * n + d] : a[d * n + d];
+        *det.at(i) = S(product);
+      }
+      store(lu, lu.at(i), a.get(), n);
+      store_vector(pivots, pivots.at(i), pivot.get());
+    }
+  });
+}
+
 template <bool logarithm>
 void determinant_cpu(Invocation& inv) {
   dispatch_linalg(inv.compute, [&](auto tag) {
     using S = decltype(tag);
-    using R = real_t<S>;
-    const auto& lib = lapack<S>();
-    const Batch<S> in(inv.in(0), 2), det(inv.out(0), 0), lu(inv.out(logarithm ? 2 : 1), 2);
-    const Batch<R> log_abs(inv.out(logarithm ? 1 : 0), 0);
-    const Batch<int32_t> pivots(inv.out(logarithm ? 3 : 2), 1);
-    const int64_t n = in.rows;
-    for_each_piece(in.count(), n * n * n, [&](int64_t begin, int64_t end) {
-      const auto a = buffer<S>(n * n);
-      const auto pivot = buffer<int32_t>(n);
-      for (int64_t i = begin; i < end; ++i) {
-        load(a.get(), n, in, in.at(i));
-        factor_lu(lib, a.get(), n, n, pivot.get());
-        if constexpr (logarithm) {
-          sign_and_log(a.get(), n, pivot.get(), *det.at(i), *log_abs.at(i));
-        } else {
-          S product(1);
-          for (int64_t d = 0; d < n; ++d) product *= pivot[d] != d + 1 ? -a[d * n + d] : a[d * n + d];
-          *det.at(i) = product;
-        }
-        store(lu, lu.at(i), a.get(), n);
-        store_vector(pivots, pivots.at(i), pivot.get());
-      }
-    });
+    const Batch<S> in(inv.in(0), 2);
+    with_working_type<S>(in.rows, [&](auto wide) { determinant_batch<logarithm, S, decltype(wide)>(inv, in); });
   });
 }
 

@@ -26,19 +26,21 @@ struct Sides {
   int64_t n, k;
   Sides(const TensorImpl& rhs, const TensorImpl& out, bool is_left)
       : b(rhs, 2), x(out, 2), left(is_left), n(is_left ? x.rows : x.cols), k(is_left ? x.cols : x.rows) {}
-  void read(S* to, int64_t i) const { load(to, n, b, b.at(i, x.sizes), !left); }
-  void write(const S* from, int64_t i) const { store(x, x.at(i), from, n, Part::All, !left); }
+  template <class W>
+  void read(W* to, int64_t i) const { load(to, n, b, b.at(i, x.sizes), !left); }
+  template <class W>
+  void write(const W* from, int64_t i) const { store(x, x.at(i), from, n, Part::All, !left); }
 };
 
 // X from a column-major LU with its pivots, one per item of `lu`'s batch.
-template <class S>
-void solve_factored(const Lapack<S>& lib, const S* factors, const int32_t* pivots, const Batch<S>& lu,
+template <class W, class S>
+void solve_factored(const Lapack<W>& lib, const W* factors, const int32_t* pivots, const Batch<S>& lu,
                     const Sides<S>& s, bool adjoint) {
   const int64_t n = s.n, k = s.k;
   // left: A X = B or A^H X = B. Right sides arrive conjugate-transposed, which turns A into A^H and back.
   const bool flipped = s.left == adjoint;
   for_each_piece(s.x.count(), solve_work(n, k), [&](int64_t begin, int64_t end) {
-    const auto x = buffer<S>(n * k);
+    const auto x = buffer<W>(n * k);
     for (int64_t i = begin; i < end; ++i) {
       s.read(x.get(), i);
       int64_t item = 0, rest = i, step = 1;  // number of the factor that belongs to output i
@@ -56,27 +58,32 @@ void solve_factored(const Lapack<S>& lib, const S* factors, const int32_t* pivot
 }
 
 // _linalg_solve(A, B, left) -> result, LU, pivots, info
+template <class S, class W>
+void solve_batch(Invocation& inv, const Batch<S>& in) {
+  const auto& lib = lapack<W>();
+  const Batch<S> lu(inv.out(1), 2);
+  const Batch<int32_t> pivots(inv.out(2), 1), info(inv.out(3), 0);
+  const int64_t n = in.rows, count = in.count();
+  const auto factors = buffer<W>(count * n * n);
+  const auto all_pivots = buffer<int32_t>(count * n);
+  for_each_piece(count, n * n * n, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      W* a = factors.get() + i * n * n;
+      int32_t* pivot = all_pivots.get() + i * n;
+      load(a, n, in, in.at(i));
+      *info.at(i) = factor_lu(lib, a, n, n, pivot);
+      store(lu, lu.at(i), a, n);
+      store_vector(pivots, pivots.at(i), pivot);
+    }
+  });
+  solve_factored(lib, factors.get(), all_pivots.get(), in, Sides<S>(inv.in(1), inv.out(0), inv.b(2)), false);
+}
+
 void solve_cpu(Invocation& inv) {
-  const bool left = inv.b(2);
   dispatch_linalg(inv.compute, [&](auto tag) {
     using S = decltype(tag);
-    const auto& lib = lapack<S>();
-    const Batch<S> in(inv.in(0), 2), lu(inv.out(1), 2);
-    const Batch<int32_t> pivots(inv.out(2), 1), info(inv.out(3), 0);
-    const int64_t n = in.rows, count = in.count();
-    const auto factors = buffer<S>(count * n * n);
-    const auto all_pivots = buffer<int32_t>(count * n);
-    for_each_piece(count, n * n * n, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        S* a = factors.get() + i * n * n;
-        int32_t* pivot = all_pivots.get() + i * n;
-        load(a, n, in, in.at(i));
-        *info.at(i) = factor_lu(lib, a, n, n, pivot);
-        store(lu, lu.at(i), a, n);
-        store_vector(pivots, pivots.at(i), pivot);
-      }
-    });
-    solve_factored(lib, factors.get(), all_pivots.get(), in, Sides<S>(inv.in(1), inv.out(0), left), false);
+    const Batch<S> in(inv.in(0), 2);
+    with_working_type<S>(in.rows, [&](auto wide) { solve_batch<S, decltype(wide)>(inv, in); });
   });
 }
 
@@ -99,37 +106,43 @@ void lu_solve_cpu(Invocation& inv) {
 }
 
 // _linalg_inv(input) -> inverse, info
+template <class S, class W>
+void invert_batch(Invocation& inv, const Batch<S>& in) {
+  const auto& lib = lapack<W>();
+  const Batch<S> out(inv.out(0), 2);
+  const Batch<int32_t> info(inv.out(1), 0);
+  const int64_t n = in.rows;
+  const bool small = !is_complex_scalar<W> && n <= kSmallMatrix;
+  const int size = int(n), ld = ld_of(n), ask = -1;
+  int code = 0;
+  W query(1);
+  if (!small && n > 0)
+    lib.getri(&size, static_cast<W*>(nullptr), &ld, static_cast<int*>(nullptr), &query, &ask, &code);
+  const int work = work_size(query);
+  for_each_piece(in.count(), 2 * n * n * n, [&](int64_t begin, int64_t end) {
+    const auto a = buffer<W>(n * n), space = buffer<W>(small ? n * n : work);
+    const auto pivot = buffer<int32_t>(n);
+    for (int64_t i = begin; i < end; ++i) {
+      load(a.get(), n, in, in.at(i));
+      const int failed = factor_lu(lib, a.get(), n, n, pivot.get());
+      int ignored = 0;
+      if (failed == 0 && small) {
+        for (int64_t e = 0; e < n * n; ++e) space[e] = W(e % (n + 1) == 0);
+        solve_lu(lib, a.get(), pivot.get(), n, space.get(), n, false);
+      } else if (failed == 0 && n > 0) {
+        lib.getri(&size, a.get(), &ld, pivot.get(), space.get(), &work, &ignored);
+      }
+      store(out, out.at(i), small && failed == 0 ? space.get() : a.get(), n);
+      *info.at(i) = failed;
+    }
+  });
+}
+
 void inv_cpu(Invocation& inv) {
   dispatch_linalg(inv.compute, [&](auto tag) {
     using S = decltype(tag);
-    const auto& lib = lapack<S>();
-    const Batch<S> in(inv.in(0), 2), out(inv.out(0), 2);
-    const Batch<int32_t> info(inv.out(1), 0);
-    const int64_t n = in.rows;
-    const bool small = !is_complex_scalar<S> && n <= kSmallMatrix;
-    const int size = int(n), ld = ld_of(n), ask = -1;
-    int code = 0;
-    S query(1);
-    if (!small && n > 0)
-      lib.getri(&size, static_cast<S*>(nullptr), &ld, static_cast<int*>(nullptr), &query, &ask, &code);
-    const int work = work_size(query);
-    for_each_piece(in.count(), 2 * n * n * n, [&](int64_t begin, int64_t end) {
-      const auto a = buffer<S>(n * n), space = buffer<S>(small ? n * n : work);
-      const auto pivot = buffer<int32_t>(n);
-      for (int64_t i = begin; i < end; ++i) {
-        load(a.get(), n, in, in.at(i));
-        const int failed = factor_lu(lib, a.get(), n, n, pivot.get());
-        int ignored = 0;
-        if (failed == 0 && small) {
-          for (int64_t e = 0; e < n * n; ++e) space[e] = S(e % (n + 1) == 0);
-          solve_lu(lib, a.get(), pivot.get(), n, space.get(), n, false);
-        } else if (failed == 0 && n > 0) {
-          lib.getri(&size, a.get(), &ld, pivot.get(), space.get(), &work, &ignored);
-        }
-        store(out, out.at(i), small && failed == 0 ? space.get() : a.get(), n);
-        *info.at(i) = failed;
-      }
-    });
+    const Batch<S> in(inv.in(0), 2);
+    with_working_type<S>(in.rows, [&](auto wide) { invert_batch<S, decltype(wide)>(inv, in); });
   });
 }
 
