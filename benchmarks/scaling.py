@@ -193,7 +193,7 @@ def partner() -> None:
         print(rate_for(*work[name], seconds), flush=True)
 
 
-def limits(threads: int, rounds: int = 7, seconds: float = 0.06) -> dict[str, float]:
+def limits(threads: int, rounds: int, seconds: float = 0.06) -> dict[str, float]:
     """By name of the work: the rate of all processes together / the rate of one alone, median."""
     mg.set_num_threads(1)
     work = process_work()
@@ -210,7 +210,7 @@ def limits(threads: int, rounds: int = 7, seconds: float = 0.06) -> dict[str, fl
                     p.stdin.write(json.dumps([name, 2 * seconds]) + "\n")
                     p.stdin.flush()
                 rate_for(*work[name], seconds / 2)  # all are under way
-                together = rate_for(*work[name], seconds) + 0.0
+                together = rate_for(*work[name], seconds)
                 rate_for(*work[name], seconds)  # nobody ends alone
                 found[name].append((together + sum(float(p.stdout.readline()) for p in others)) / alone)
     finally:
@@ -232,7 +232,7 @@ def main(argv: list[str] | None = None) -> list[dict[str, Any]]:
     if args.partner:
         partner()
         return []
-    rows = [{"name": f"machine/{n}", "bound": n, "scaling": v} for n, v in limits(args.threads).items()]
+    rows = [{"name": f"machine/{n}", "bound": n, "scaling": v} for n, v in limits(args.threads, args.rounds).items()]
     print(f"{machine.cpu_name()}: {args.threads} processes of one thread reach "
           + ", ".join(f"{r['scaling']:.2f} x one's {r['bound']}" for r in rows))  # fmt: skip
     for name, build in cases().items():

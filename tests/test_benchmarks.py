@@ -68,3 +68,14 @@ def test_peak_memory():
     done = run("benchmarks.peak_memory", "minigrad", "mlp")
     assert done.returncode == 0, done.stderr
     assert 0 < int(done.stdout) < 1 << 30
+
+
+def test_scaling(tmp_path):
+    """The machine's limits and a case, with equal bits for one and two threads."""
+    path = tmp_path / "rows.csv"
+    done = run("benchmarks.scaling", "--only", "gemm/128", "models/mlp", "--rounds", "1", "--csv", str(path))
+    assert done.returncode == 0, done.stderr
+    rows = {row["name"]: row for row in csv.DictReader(path.open())}
+    assert {"machine/gemm", "machine/triad", "machine/read"} <= set(rows)
+    assert all(float(row["scaling"]) > 0 for row in rows.values())
+    assert "gemm/128" in done.stdout and "models/mlp" in done.stdout  # as a row, or as one that other processes prevented
