@@ -6,10 +6,10 @@
 
 namespace mg::cuda {
 
-MG_DEVICE void chain_to(int* head, int* next, int64_t target, int source) { next[source] = atomicExch(head + target, source); }
+__device__ inline void chain_to(int* head, int* next, int64_t target, int source) { next[source] = atomicExch(head + target, source); }
 
 // Merge sort of a linked list of ascending sources, in place: runs of 1, 2, 4 … Returns the first.
-MG_DEVICE int sort_chain(int list, int* next) {
+__device__ inline int sort_chain(int list, int* next) {
   for (int width = 1;; width *= 2) {
     int left = list, tail = -1, merges = 0;
     list = -1;
