@@ -46,6 +46,13 @@ static int64_t check_sequences(const Op& op, const TensorImpl& x, const Value& b
   return batch_sizes.t->numel == 0 ? 0 : *batch_sizes.t->ptr<int64_t>();
 }
 
+// One device for all, but for the sizes, which are on the CPU always.
+static void check_rnn_device(const Op& op, const Value* args, int batch_sizes) {
+  ValueArray others;
+  for (int k = 0; k < op.n_args; ++k) others.values[k] = k == batch_sizes ? Value() : args[k];
+  common_device(op, others);
+}
+
 static void rnn_out(OutSpec& o, const TensorImpl& like, int64_t columns) {  // (T, N, columns) or (B, columns); none: nothing to keep
   o.dtype = like.dtype;
   o.device = like.device;
@@ -73,7 +80,7 @@ static void meta_rnn_layer(const Op& op, const Value* args, MetaResult& r) {
   check_rnn(op, "b_ih", args[5], {rows}, x.dtype);
   check_rnn(op, "b_hh", args[6], {rows}, x.dtype);
   check_rnn(op, "w_hr", args[7], {p, h}, x.dtype);
-  common_device(op, args);
+  check_rnn_device(op, args, 8);
   rnn_out(r.out[0], x, p);
   rnn_out(r.out[1], x, lstm ? h : 0);
   rnn_out(r.out[2], x, gates == 1 ? 0 : 4 * h);
@@ -106,7 +113,7 @@ static void meta_rnn_layer_backward(const Op& op, const Value* args, MetaResult&
   MG_CHECK(args[7].none() == (kind != "lstm"), Runtime, public_name(op), ": c belongs to an lstm");
   check_rnn(op, "w_hh", args[8], w_hh.sizes, out.dtype);
   check_rnn(op, "w_hr", args[9], {p, h}, out.dtype);
-  common_device(op, args);
+  check_rnn_device(op, args, 10);
   rnn_out(r.out[0], out, gates * h);
   for (int k = 1; k < 3; ++k) {
     r.out[k].dtype = out.dtype;
@@ -122,7 +129,7 @@ static void meta_rnn_previous(const Op& op, const Value* args, MetaResult& r) {
   const TensorImpl& out = *args[0].t;
   const int64_t n = check_sequences(op, out, args[2]), p = out.sizes[out.dim() - 1];
   check_rnn(op, "hx", args[1], {n, p}, out.dtype);
-  common_device(op, args);
+  check_rnn_device(op, args, 2);
   r.out[0].dtype = r.compute = out.dtype;
   r.out[0].device = out.device;
   r.out[0].sizes = {p == 0 ? 0 : out.numel / p, p};

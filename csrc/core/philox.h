@@ -18,7 +18,10 @@
 
 #if defined(__CUDACC__)
 #define MG_PHILOX __host__ __device__ __forceinline__ static
+#define MG_PHILOX_UNROLL(n)
 #else
+#define MG_PHILOX_PRAGMA(text) _Pragma(#text)
+#define MG_PHILOX_UNROLL(n) MG_PHILOX_PRAGMA(GCC unroll n)
 #define MG_PHILOX [[gnu::always_inline, maybe_unused]] static inline
 #endif
 
@@ -70,9 +73,9 @@ MG_PHILOX float random_log(float u) {
   const float m = __builtin_bit_cast(float, bits - (uint32_t(e) << 23));
   const float s = (m - 1.0f) / (m + 1.0f), z = s * s;
   float p = 1.0f / 9;
-#pragma GCC unroll 8  // before the vectoriser looks at the caller's loop
+  MG_PHILOX_UNROLL(8)  // before the vectoriser looks at the caller's loop
   for (int k = 7; k >= 1; k -= 2) p = random_fma(p, z, 1.0f / float(k));
-  return random_fma(float(e), 0x1.62E42FEFA39EFp-1f, 2.0f * s * p);
+  return random_fma(float(e), 0x1.62E430p-1f, 2.0f * s * p);
 }
 MG_PHILOX double random_log(double u) {
   const uint64_t bits = __builtin_bit_cast(uint64_t, u);
@@ -80,7 +83,7 @@ MG_PHILOX double random_log(double u) {
   const double m = __builtin_bit_cast(double, bits - (uint64_t(e) << 52));
   const double s = (m - 1.0) / (m + 1.0), z = s * s;
   double p = 1.0 / 19;
-#pragma GCC unroll 16
+  MG_PHILOX_UNROLL(16)
   for (int k = 17; k >= 1; k -= 2) p = random_fma(p, z, 1.0 / k);
   return random_fma(double(e), 0x1.62E42FEFA39EFp-1, 2.0 * s * p);
 }
@@ -93,7 +96,7 @@ struct SinCos {
 // sin and cos of 2 pi x / 2^32 (2^64): exact reduction to a quarter turn in integers, Taylor series on [-pi/4, pi/4].
 MG_PHILOX SinCos<float> random_sincos(uint32_t x) {
   const uint32_t quadrant = (x + 0x20000000u) >> 30;
-  const float t = float(int32_t(x << 2)) * 0x1.921FB54442D18p-32f, z = t * t;
+  const float t = float(int32_t(x << 2)) * 0x1.921FB6p-32f, z = t * t;
   float s = 1.0f / 362880, c = -1.0f / 3628800;
   s = random_fma(random_fma(random_fma(s, z, -1.0f / 5040), z, 1.0f / 120), z, -1.0f / 6);
   c = random_fma(random_fma(random_fma(random_fma(c, z, 1.0f / 40320), z, -1.0f / 720), z, 1.0f / 24), z, -0.5f);
@@ -110,7 +113,7 @@ MG_PHILOX SinCos<double> random_sincos(uint64_t x) {
   constexpr double kCos[] = {-1 / 6402373705728000.0, 1 / 20922789888000.0, -1 / 87178291200.0, 1 / 479001600.0,
                              -1 / 3628800.0,          1 / 40320.0,          -1 / 720.0,         1 / 24.0};
   double s = kSin[0], c = kCos[0];
-#pragma GCC unroll 8
+  MG_PHILOX_UNROLL(8)
   for (int k = 1; k < 8; ++k) {
     s = random_fma(s, z, kSin[k]);
     c = random_fma(c, z, kCos[k]);

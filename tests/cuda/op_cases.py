@@ -52,6 +52,9 @@ def arguments(info: Any, sample: Sample, where: str, grad: bool) -> tuple[list[A
 
     args, kwargs = sample.map(make)
     names = [a.name for a in info.args]
+    if "batch_sizes" in names[: len(args)]:
+        at = names.index("batch_sizes")
+        args[at] = None if args[at] is None else args[at].cpu()  # sizes of packed sequences are on the CPU always
     if where == "cuda" and "device" in names[len(args) :] and kwargs.get("device") is None:
         kwargs["device"] = "cuda"
     return args, kwargs, leaves
