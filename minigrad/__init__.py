@@ -26,7 +26,7 @@ from minigrad._core import (
     set_memory_limit, set_num_threads, tensor, uint8,
 )  # fmt: skip
 from minigrad._tensor import (
-    as_tensor, asarray, channels_last, contiguous_format, from_dlpack, is_floating_point, is_tensor,
+    as_tensor, asarray, channels_last, channels_last_3d, contiguous_format, from_dlpack, is_floating_point, is_tensor,
     layout, memory_format, numel, preserve_format, strided,
 )  # fmt: skip
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from minigrad import _core
+from minigrad._exchange import cuda_array_interface, dlpack, dlpack_device, from_cuda_array, from_dlpack  # noqa: F401  re-exported
 from minigrad._layout import (  # noqa: F401  re-exported
     channels_last,
     channels_last_3d,
@@ -49,6 +50,8 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     data = getattr(data, "_bytes", data)  # of a storage
     if isinstance(data, Tensor):
         return data.to(dtype=dtype, device=device)
+    if hasattr(data, "__cuda_array_interface__"):
+        return from_cuda_array(data).to(dtype=dtype, device=device)
     if hasattr(data, "__array_interface__") and not isinstance(data, (list, tuple)):
         import numpy as np
 
@@ -71,23 +74,6 @@ def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | Non
         if copy is False and not (isinstance(obj, Tensor) or hasattr(obj, "__array_interface__")):
             raise ValueError("asarray: unable to avoid a copy of this object")
     return out.requires_grad_() if requires_grad else out
-
-
-def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
-    """A tensor sharing memory with any DLPack exporter on the CPU.
-
-    Args:
-        ext_tensor: object with `__dlpack__`, or a capsule.
-    """
-    if hasattr(ext_tensor, "__dlpack__"):
-        try:
-            capsule = ext_tensor.__dlpack__(max_version=(1, 0))
-        except TypeError:  # exporters before DLPack 1.0
-            capsule = ext_tensor.__dlpack__()
-    else:
-        capsule = ext_tensor
-    out = _core.from_dlpack(capsule)
-    return out.clone() if copy else out
 
 
 def stack_nested(data: Any) -> Tensor:
@@ -166,21 +152,22 @@ def _to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             out = functions["_to_dtype"](out, target_dtype)
     if copy and out is self:
         out = out.clone()
-    return out.contiguous(memory_format=fmt) if fmt is channels_last else out
+    return out.contiguous(memory_format=fmt) if fmt in (channels_last, channels_last_3d) else out
 
 
 _PYTHON_TYPES = {float: _core.float64, int: _core.int64, bool: _core.bool, complex: _core.complex128}
 
 
 def contiguous_format_copy(self: Tensor, fmt: memory_format) -> Tensor:
-    """`contiguous(memory_format=...)`: channels_last lays a 4-d tensor out as NHWC."""
-    if fmt is not channels_last:
+    """`contiguous(memory_format=...)`: channels_last lays a 4-d tensor out as NHWC, channels_last_3d a 5-d one as NDHWC."""
+    if fmt not in (channels_last, channels_last_3d):
         return self.contiguous()
-    if self.is_contiguous(memory_format=channels_last):
+    if self.is_contiguous(memory_format=fmt):
         return self
-    if self.dim() != 4:
-        raise RuntimeError(f"contiguous: required rank 4 tensor to use channels_last format: got shape {tuple(self.shape)}")
-    return self.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    rank = 4 if fmt is channels_last else 5
+    if self.dim() != rank:
+        raise RuntimeError(f"contiguous: required rank {rank} tensor to use {fmt} format: got shape {tuple(self.shape)}")
+    return self.movedim(1, -1).contiguous().movedim(-1, 1)
 
 
 def _type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
@@ -239,15 +226,6 @@ def _array(self: Tensor, dtype: Any = None, copy: bool | None = None) -> Any:
             raise ValueError("__array__: a conversion of dtype needs a copy")
         return out.astype(dtype)
     return np.array(out) if copy else out
-
-
-def _dlpack(self: Tensor, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None) -> Any:
-    """DLPack capsule sharing this tensor's memory."""
-    return _core.to_dlpack(self.clone() if copy else self, max_version is not None and max_version[0] >= 1)
-
-
-def _dlpack_device(self: Tensor) -> tuple[int, int]:
-    return (1, 0) if self.device.type == "cpu" else (2, self.device.index)
 
 
 # --- copying and pickling ----------------------------------------------------------------------------------------------
@@ -345,9 +323,9 @@ def _cpu(self: Tensor, memory_format: Any = None) -> Tensor:
     return self.to("cpu")
 
 
-def _cuda(self: Tensor, device: Any = 0, non_blocking: bool = False) -> Tensor:
-    """This tensor on a CUDA device."""
-    return self.to(f"cuda:{device}" if isinstance(device, int) else device or "cuda:0")
+def _cuda(self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Tensor:
+    """This tensor on a CUDA device, the current one if none is named."""
+    return self.to("cuda" if device is None else device, non_blocking=non_blocking)
 
 
 def _attach() -> None:
@@ -368,7 +346,7 @@ def _attach() -> None:
         setattr(Tensor, name, converter(getattr(_core, target), name))
     methods: dict[str, Any] = {
         "to": _to, "type": _type, "cpu": _cpu, "cuda": _cuda, "numpy": _numpy,
-        "__array__": _array, "__dlpack__": _dlpack, "__dlpack_device__": _dlpack_device, "__reduce_ex__": _reduce_ex,
+        "__array__": _array, "__dlpack__": dlpack, "__dlpack_device__": dlpack_device, "__reduce_ex__": _reduce_ex,
         "__setstate__": _setstate, "__deepcopy__": _deepcopy, "__format__": _format, "__contains__": _contains,
         "untyped_storage": _of_storage("untyped_storage"), "storage": _of_storage("typed_storage"),
         "_typed_storage": _of_storage("typed_storage"), "set_": _of_storage("set_tensor"),
@@ -385,6 +363,7 @@ def _attach() -> None:
     Tensor._is_view = lambda self: _core.is_view(self)
     Tensor._base = property(lambda self: _core.view_base(self))
     Tensor.__array_priority__ = 1000
+    Tensor.__cuda_array_interface__ = property(cuda_array_interface)
     Tensor.__module__ = "minigrad"
     Tensor.__reversed__ = lambda self: self.flip(0) if self.dim() else self
 

@@ -67,12 +67,12 @@ def _new(self: Tensor, *args: Any, device: Any = None) -> Tensor:
 
 
 def _pin_memory(self: Tensor, device: Any = None) -> Tensor:
-    """Copy to pinned memory.
+    """A copy in pinned (page-locked) memory, from which copies to CUDA can be asynchronous; self when it is there already.
 
     Raises:
         RuntimeError: there is no accelerator to pin it for.
     """
-    raise RuntimeError("Cannot access accelerator device when none is available.")
+    return _core.pin_memory(self)
 
 
 def _share_memory_(self: Tensor) -> Tensor:
@@ -147,11 +147,11 @@ def _dim_order(self: Tensor, *, ambiguity_check: bool | list = False) -> tuple[i
 METHODS: dict[str, Callable[..., Any]] = {
     "as_subclass": _as_subclass, "apply_": _apply_, "map_": _map_, "new": _new, "pin_memory": _pin_memory, "module_load": _module_load,
     "is_nonzero": _is_nonzero, "split": _split, "is_set_to": _is_set_to, "refine_names": _refine_names,
-    "share_memory_": _share_memory_, "is_shared": _is_shared, "is_pinned": lambda self, device=None: False,
+    "share_memory_": _share_memory_, "is_shared": _is_shared, "is_pinned": lambda self, device=None: _core.is_pinned(self),
     "is_same_size": lambda self, other: self.shape == other.shape,
     "is_distributed": lambda self: False,
     "has_names": lambda self: False,
-    "record_stream": lambda self, stream: None,
+    "record_stream": lambda self, stream: _core.record_use(self, stream.cuda_stream) if self.is_cuda else None,
     "unsafe_split_with_sizes": lambda self, split_sizes, dim=0: self.split(list(split_sizes), dim),
     "dim_order": _dim_order,
     "__array_wrap__": lambda self, array, *args: _core.from_numpy(array) if getattr(array, "ndim", 0) else _core.tensor(array),

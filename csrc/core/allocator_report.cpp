@@ -1,6 +1,5 @@
 // The talking half of allocator.h: statistics, snapshot, and the out-of-memory error that lists who holds the memory.
 #include <algorithm>
-#include <cstdio>
 
 #include "allocator_central.h"
 
@@ -66,31 +65,14 @@ static std::vector<TagUsage> holders_locked(Central& m) {
   return holders;
 }
 
-static std::string human(size_t nbytes) {
-  static const char* const kUnits[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-  double value = double(nbytes);
-  int unit = 0;
-  for (; value >= 1024 && unit < 6; ++unit) value /= 1024;
-  char text[32];
-  std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.2f %s", value, kUnits[unit]);
-  return text;
-}
-
 void detail::throw_out_of_memory(Central& m, size_t request, const char* why) {
   const MemoryStats s = stats_locked(m);
-  std::string text = str("cpu allocator: out of memory (", why, "): got a request for ", human(request), " with ",
-                         human(s.allocated), " allocated and ", human(s.cached), " cached, expected at most ",
-                         s.memory_limit == SIZE_MAX ? human(available_memory()) + " more (available in the system)"
-                                                    : human(s.memory_limit) + " in total (set_memory_limit)",
+  std::string text = str("cpu allocator: out of memory (", why, "): got a request for ", human_size(request), " with ",
+                         human_size(s.allocated), " allocated and ", human_size(s.cached), " cached, expected at most ",
+                         s.memory_limit == SIZE_MAX ? human_size(available_memory()) + " more (available in the system)"
+                                                    : human_size(s.memory_limit) + " in total (set_memory_limit)",
                          ".");
-  const std::vector<TagUsage> holders = holders_locked(m);
-  if (!holders.empty()) text += " Held by:";
-  for (size_t i = 0; i < holders.size() && i < 10; ++i) {
-    text +=
-        str(i == 0 ? " " : "; ", holders[i].tag, " ", human(holders[i].nbytes), " in ", holders[i].blocks, " blocks");
-  }
-  text += str(holders.empty() ? "" : ".",
-              " Try a smaller batch, no_grad() where no gradient is needed, or deleting tensors that are done with.");
+  text += held_by(holders_locked(m)) + " Try a smaller batch, no_grad() where no gradient is needed, or deleting tensors that are done with.";
   throw OutOfMemory(std::move(text));
 }
 

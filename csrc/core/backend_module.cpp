@@ -5,8 +5,14 @@ namespace mg {
 
 void (*load_backend)(DeviceType type) = nullptr;
 int (*current_cuda_device)() = nullptr;
+CudaHooks cuda_hooks;
 std::atomic<bool> cuda_in_use{false};
 uint64_t core_abi_tag() { return kAbiTag; }
+
+static thread_local bool non_blocking = false;
+bool NonBlocking::wanted() { return non_blocking; }
+NonBlocking::NonBlocking(bool on) : previous_(non_blocking) { non_blocking = on; }
+NonBlocking::~NonBlocking() { non_blocking = previous_; }
 
 template <class F>
 static void for_each_tensor(const Op& op, const Value* args, F&& f) {

@@ -27,6 +27,26 @@ extern std::atomic<bool> cuda_in_use;
 // tensors) on the CPU, index lists there, and ops that copy between devices.
 void settle_devices(const Op& op, const Value* args, MetaResult& r);
 
+// What the CUDA module does for the core's Python methods; null without it.
+struct CudaHooks {
+  Tensor (*pin)(const Tensor& t) = nullptr;            // a copy in pinned memory, itself if it is there
+  bool (*is_pinned)(const Storage& s) = nullptr;
+  void (*record_use)(const Tensor& t, intptr_t stream) = nullptr;  // Tensor.record_stream
+};
+extern CudaHooks cuda_hooks;
+
+// Copies between devices made meanwhile by this thread need not be done on return (copy_ and to with non_blocking=True).
+struct NonBlocking {
+  static bool wanted();
+  explicit NonBlocking(bool on);
+  ~NonBlocking();
+  NonBlocking(const NonBlocking&) = delete;
+  NonBlocking& operator=(const NonBlocking&) = delete;
+
+ private:
+  bool previous_;
+};
+
 constexpr uint64_t mix_sizes(std::initializer_list<uint64_t> sizes) {
   uint64_t tag = 0xcbf29ce484222325u;
   for (uint64_t s : sizes) tag = (tag ^ s) * 0x100000001b3u;

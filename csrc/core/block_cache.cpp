@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdio>
 #include <map>
 #include <memory>
 
@@ -159,6 +160,37 @@ std::vector<TagUsage> BlockCache::usage() const {
   std::stable_sort(result.begin(), result.end(),
                    [](const TagUsage& a, const TagUsage& b) { return a.nbytes > b.nbytes; });
   return result;
+}
+
+std::vector<BlockCache::BlockInfo> BlockCache::blocks() const {
+  std::vector<BlockInfo> result;
+  const auto visit = [&](const Block* block) {
+    const Block* first = block;
+    while (first->prev != nullptr) first = first->prev;
+    result.push_back({first->data, block->data, block->size, block->free, block->free ? nullptr : block->tag});
+  };
+  for (const auto& [data, block] : live_) visit(block);
+  for (const FreeSet* set : {&free_small_, &free_large_})
+    for (const Block* block : *set) visit(block);
+  std::sort(result.begin(), result.end(), [](const BlockInfo& a, const BlockInfo& b) { return a.data < b.data; });
+  return result;
+}
+
+std::string human_size(size_t nbytes) {
+  static const char* const kUnits[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+  double value = double(nbytes);
+  int unit = 0;
+  for (; value >= 1024 && unit < 6; ++unit) value /= 1024;
+  char text[32];
+  std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.2f %s", value, kUnits[unit]);
+  return text;
+}
+
+std::string held_by(const std::vector<TagUsage>& holders) {
+  std::string text = holders.empty() ? "" : " Held by:";
+  for (size_t i = 0; i < holders.size() && i < 10; ++i)
+    text += (i == 0 ? " " : "; ") + holders[i].tag + " " + human_size(holders[i].nbytes) + " in " + std::to_string(holders[i].blocks) + " blocks";
+  return text + (holders.empty() ? "" : ".");
 }
 
 bool BlockCache::consistent() const {

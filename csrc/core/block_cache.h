@@ -9,7 +9,7 @@
 //  - No locking here: the owner (allocator.cpp) calls with its mutex held.
 //  - Two pools: requests below Policy::large share small segments, so that a long-lived small block never pins a large
 //  segment.
-// Streams (CUDA) would add the stream to the key of the free set; events belong to the owner.
+// A device with streams has one for each stream: stream_cache.h.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -34,6 +34,9 @@ struct TagUsage {
   size_t nbytes = 0;
   size_t blocks = 0;
 };
+
+std::string human_size(size_t nbytes);                         // 12.50 MiB
+std::string held_by(const std::vector<TagUsage>& holders);     // " Held by: a 2 MiB in 3 blocks; …." of the ten largest, or nothing
 
 class BlockCache {
  public:
@@ -66,6 +69,13 @@ class BlockCache {
   uint64_t upstream_calls() const { return upstream_calls_; }
   // Live blocks grouped by the text of their tag, largest first.
   std::vector<TagUsage> usage() const;
+  struct BlockInfo {
+    void *segment, *data;  // a segment is named by its first byte
+    size_t size;
+    bool free;
+    const char* tag;
+  };
+  std::vector<BlockInfo> blocks() const;  // in address order
   // For tests: every invariant above; returns false if one is broken.
   bool consistent() const;
 

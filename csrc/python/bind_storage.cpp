@@ -3,6 +3,7 @@
 // A storage is handed to Python as its bytes: a 1-d uint8 tensor over the whole of it, sharing memory and version counter with every
 // other tensor on it, without history. `storage_tensor` is the way back: any tensor that fits into the storage.
 // Invariant: everything about sizes, strides, offset and alignment is checked here, so that no file can make a tensor reach outside.
+#include "../core/backend_module.h"
 #include "../core/layout.h"
 #include "py.h"
 
@@ -53,7 +54,22 @@ Tensor storage_tensor(const Tensor& bytes, const py::object& dtype, const py::ob
 
 }  // namespace
 
+static void load_cuda() {
+  if (cuda_hooks.pin == nullptr && load_backend != nullptr) load_backend(DeviceType::CUDA);
+}
+
 void bind_storage(py::module_& m) {
+  m.def("pin_memory", [](const Tensor& t) {
+    require_data(*t, "pin_memory");
+    load_cuda();
+    MG_CHECK(cuda_hooks.pin != nullptr, Runtime, "Cannot access accelerator device when none is available.");
+    return cuda_hooks.pin(t);
+  });
+  m.def("is_pinned", [](const Tensor& t) { return t->storage && cuda_hooks.is_pinned != nullptr && cuda_hooks.is_pinned(*t->storage); });
+  m.def("record_use", [](const Tensor& t, intptr_t stream) {
+    MG_CHECK(cuda_hooks.record_use != nullptr, Runtime, "record_stream: expected a CUDA tensor");
+    cuda_hooks.record_use(t, stream);
+  });
   m.def("storage_bytes", &storage_bytes, py::arg("tensor"), "The whole storage of a tensor as a 1-d uint8 tensor that shares its memory.");
   m.def("storage_tensor", &storage_tensor, py::arg("bytes"), py::arg("dtype"), py::arg("size"), py::arg("stride"), py::arg("offset"),
         "A tensor over the storage of `bytes`; RuntimeError when it would reach outside.");

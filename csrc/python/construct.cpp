@@ -7,6 +7,7 @@
 #include "../core/backend_module.h"
 #include "../core/layout.h"
 #include "../core/meta.h"
+#include "../core/random.h"
 
 namespace mg::python {
 
@@ -145,9 +146,10 @@ Tensor copy_of(const Tensor& t, DType dtype) { return to_contiguous(*t, dtype); 
 
 }  // namespace
 
-Tensor from_array_interface(PyObject* o) {
+// The same dictionary, about memory of the CPU (`__array_interface__`) or of a CUDA device (`__cuda_array_interface__`).
+static Tensor from_interface(PyObject* o, const char* attribute, Device device) {
   py::object array = py::reinterpret_borrow<py::object>(o);
-  py::dict info = array.attr("__array_interface__");
+  py::dict info = array.attr(attribute);
   const DType dtype = dtype_from_typestr(info["typestr"].cast<std::string>());
   py::tuple shape = info["shape"], data = info["data"];
   Dims sizes, strides;
@@ -173,10 +175,13 @@ Tensor from_array_interface(PyObject* o) {
   Py_INCREF(o);
   Tensor t(make_ref<TensorImpl>());
   t->dtype = dtype;
-  t->storage = Storage::foreign(address, count ? size_t(last + 1) * size_t(itemsize(dtype)) : 0, Device{}, drop_object, o);
+  t->device = device;
+  t->storage = Storage::foreign(address, count ? size_t(last + 1) * size_t(itemsize(dtype)) : 0, device, drop_object, o);
   t->set_layout(sizes, strides);
   return t;
 }
+
+Tensor from_array_interface(PyObject* o) { return from_interface(o, "__array_interface__", Device{}); }
 
 Tensor tensor_from_python(PyObject* data, DType* dtype, Device device) {
   if (is_tensor(data)) return to_device(copy_of(tensor_of(data), dtype ? *dtype : impl_of(data)->dtype), device);
@@ -237,11 +242,11 @@ py::object to_list(const Tensor& input) {
 }
 
 // NumPy makes the array from this; the capsule-free way: an object that carries __array_interface__ and the tensor.
-py::dict array_interface(const Tensor& t) {
+py::dict array_interface(const Tensor& t, bool cuda) {
   require_data(*t, "numpy");
   static const char* typestr[kDTypes] = {"|b1", "|u1", "|i1", "<i2", "<i4", "<i8", "<f2", nullptr, "<f4", "<f8", "<c8", "<c16"};
   MG_CHECK(t.dtype() != DType::BFloat16, Type, "numpy: NumPy has no bfloat16. Try x.float().numpy().");
-  MG_CHECK(t.device().type == DeviceType::CPU, Type, "can't convert ", device_type_name(t.device().type),
+  MG_CHECK(cuda || t.device().type == DeviceType::CPU, Type, "can't convert ", device_type_name(t.device().type),
            " device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first.");
   py::dict d;
   py::tuple shape(size_t(t.dim())), strides(size_t(t.dim()));
@@ -313,6 +318,12 @@ void bind_construct(py::module_& m) {
     MG_CHECK(device_from(device.ptr(), d), Type, "to: device must be a device or str");
     return py::reinterpret_steal<py::object>(wrap_device(settle_index(d)));
   });
+  m.def("default_generator_of", [](py::object device) {
+    Device d;
+    MG_CHECK(device_from(device.ptr(), d), Type, "default_generator_of: device must be a device or str");
+    check_device(d);
+    return py::cast(&default_generator(settle_index(d)), py::return_value_policy::reference);
+  });
   m.def("set_default_device", [](py::object device) {
     Device d;
     MG_CHECK(device.is_none() || device_from(device.ptr(), d), Type, "set_default_device: device must be a device, str or None");
@@ -320,7 +331,12 @@ void bind_construct(py::module_& m) {
     thread_state.default_device = d;
   });
   m.def("get_default_device", [] { return py::reinterpret_steal<py::object>(wrap_device(thread_state.default_device)); });
-  m.def("array_interface", &array_interface);
+  m.def("array_interface", &array_interface, py::arg("tensor"), py::arg("cuda") = false);
+  m.def("from_cuda_array", [](py::object array, int index) {
+    const Device device{DeviceType::CUDA, int8_t(index)};
+    check_device(device);
+    return from_interface(array.ptr(), "__cuda_array_interface__", device);
+  });
   bind_dlpack(m);
 }
 

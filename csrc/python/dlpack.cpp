@@ -83,7 +83,12 @@ template <class Managed> Tensor import_dlpack(py::handle capsule, const char* na
   auto* m = static_cast<Managed*>(PyCapsule_GetPointer(capsule.ptr(), name));
   if (m == nullptr) throw PythonError{};
   const DLTensor& d = m->tensor;
-  MG_CHECK(d.device.type == 1, Runtime, "from_dlpack: only CPU memory is supported in this build: got device type ", d.device.type);
+  // DLPack's numbers: 1 the CPU, 2 CUDA, 3 pinned memory of the host, 13 memory that CUDA moves by itself.
+  const bool cuda = d.device.type == 2 || d.device.type == 13;
+  MG_CHECK(cuda || d.device.type == 1 || d.device.type == 3, Runtime, "from_dlpack: only CPU and CUDA memory is supported: got device type ",
+           d.device.type);
+  const Device device = cuda ? Device{DeviceType::CUDA, int8_t(d.device.id)} : Device{};
+  check_device(device);
   const DType dtype = from_dl_dtype(d.dtype);
   Dims sizes(std::span<const int64_t>(d.shape, size_t(d.ndim)));
   Dims strides = d.strides ? Dims(std::span<const int64_t>(d.strides, size_t(d.ndim))) : contiguous_strides(sizes);
@@ -96,7 +101,8 @@ template <class Managed> Tensor import_dlpack(py::handle capsule, const char* na
   PyCapsule_SetName(capsule.ptr(), used);
   Tensor t(make_ref<TensorImpl>());
   t->dtype = dtype;
-  t->storage = Storage::foreign(static_cast<char*>(d.data) + d.byte_offset, none ? 0 : size_t((last + 1) * itemsize(dtype)), Device{},
+  t->device = device;
+  t->storage = Storage::foreign(static_cast<char*>(d.data) + d.byte_offset, none ? 0 : size_t((last + 1) * itemsize(dtype)), device,
                                 [](void* owner) {
                                   auto* managed = static_cast<Managed*>(owner);
                                   if (managed->deleter) managed->deleter(managed);

@@ -1,6 +1,7 @@
 // strided_copy on one device (any two dtypes and layouts), fill, and the ops that are nothing else.
 #include "copy.h"
 
+#include "../../core/backend_module.h"
 #include "../kernel.h"
 
 namespace mg::cuda {
@@ -40,6 +41,10 @@ void fill_with(const TensorImpl& out, const Value& v) {
 }
 
 void copy_cuda(Invocation& inv) { copy_into(inv.outs[0], inv.tensor(0)); }
+void move_cuda(Invocation& inv) {
+  const NonBlocking mode(inv.b(2));
+  copy_into(inv.outs[0], inv.tensor(0));
+}
 void fill_cuda(Invocation& inv) { fill_with(inv.out(), inv.args[1]); }
 void zero_cuda(Invocation& inv) { fill(inv.out(), Value(0)); }
 void empty_cuda(Invocation&) {}  // call() has allocated it
@@ -56,6 +61,7 @@ void copy_into_cuda(Invocation& inv) {
   Tensor src = inv.tensor(1);
   if (overlap(out, *src)) src = to_contiguous(*src, src->dtype);
   if (src->sizes != out.sizes) src = alias(*src, out.sizes, broadcast_strides(src->sizes, src->strides, out.sizes), src->offset);
+  const NonBlocking mode(inv.b(2));
   copy_into(inv.outs[0], src);
 }
 
@@ -94,7 +100,7 @@ void fill(const TensorImpl& dst, const Value& number) {
 
 MG_CUDA_KERNEL("clone", copy_cuda);
 MG_CUDA_KERNEL("_to_dtype", copy_cuda);
-MG_CUDA_KERNEL("_to_device", copy_cuda);
+MG_CUDA_KERNEL("_to_device", move_cuda);
 MG_CUDA_KERNEL("_copy_contiguous", copy_cuda);
 MG_CUDA_KERNEL("copy_", copy_into_cuda);
 MG_CUDA_KERNEL("fill_", fill_cuda);

@@ -4,6 +4,8 @@
 #include <cstdlib>
 
 #include "../../core/backend_module.h"
+#include "device_memory.h"
+#include "graphs.h"
 
 namespace mg::cuda {
 
@@ -41,8 +43,6 @@ void set_device(int index) {
   device = index;
 }
 
-cudaStream_t current_stream() { return nullptr; }
-
 int multiprocessors() {
   static int counts[128] = {};
   int& n = counts[device];
@@ -54,12 +54,29 @@ int multiprocessors() {
   return n;
 }
 
+// A block freed by one stream may be handed out on it at once; so whoever uses it on another says so before the launch.
+void note_use(const TensorImpl& t) {
+  if (t.device.type != DeviceType::CUDA || t.storage->release != nullptr) return;
+  device_memory(t.device.index).record_use(t.storage->data, current_handle(current_device()));
+}
+static void note_uses(const Invocation& inv) {
+  for (int k = 0; k < inv.op.n_args; ++k) {
+    if (inv.args[k].is_tensor()) note_use(*inv.args[k].t);
+    if (inv.args[k].kind == Kind::Tensors)
+      for (int j = 0; j < inv.args[k].len; ++j)
+        if (inv.args[k].tensors[j] != nullptr) note_use(*inv.args[k].tensors[j]);
+  }
+  for (int k = 0; k < inv.op.n_out; ++k)
+    if (inv.outs[k].defined()) note_use(*inv.outs[k]);
+}
+
 void run(Invocation& inv, KernelFn kernel) {
   const DeviceGuard guard(inv.outs[0].device().index);
+  if (several_streams()) [[unlikely]] note_uses(inv);
   kernel(inv);
   check(cudaGetLastError(), inv.op.name);
   static const bool synchronous = std::getenv("MINIGRAD_CUDA_SYNC") != nullptr;
-  if (synchronous) check(cudaStreamSynchronize(current_stream()), inv.op.name);
+  if (synchronous && !capturing()) check(cudaStreamSynchronize(current_stream()), inv.op.name);
 }
 
 static std::vector<const KernelEntry*>& kernels() {

@@ -31,6 +31,8 @@ class DeviceGuard {  // the current device for a scope; costs nothing when it is
 cudaStream_t current_stream();  // of the current device in this thread; nullptr is the default stream
 int multiprocessors();          // of the current device
 
+void note_use(const TensorImpl& t);  // on the current stream, when there are several_streams()
+
 // The door: makes the result's device current, calls `kernel`, and raises what went wrong, naming the op. The operands are on that device,
 // but for numbers and index lists (core/backend_module.h).
 void run(Invocation& inv, KernelFn kernel);

@@ -178,7 +178,7 @@ cudaError_t cudaDeviceReset() {
 cudaError_t cudaMalloc(void** p, size_t n) {
   return api([&](Runtime&) {
     *p = nullptr;
-    CUDASIM_TRY(refuse_capture());
+    if (thread_capture_mode() != cudaStreamCaptureModeRelaxed) CUDASIM_TRY(refuse_capture());
     return n == 0 || (*p = allocate(n)) != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
   });
 }

@@ -88,7 +88,11 @@ cudaError_t api(F f) {
 #define CUDASIM_TRY(...) \
   if (const cudaError_t cudasim_error = (__VA_ARGS__); cudasim_error != cudaSuccess) return cudasim_error
 
-// Waiting and allocating are not allowed while a stream is being captured.
+inline cudaStreamCaptureMode& thread_capture_mode() {
+  static thread_local cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;
+  return mode;
+}
+// Waiting and allocating are not allowed while a stream is being captured; allocating is, where the thread said it knows what it does.
 inline cudaError_t refuse_capture() {
   for (CUgraph_st* capture : runtime().captures) return invalidate(capture, cudaErrorStreamCaptureUnsupported);
   return cudaSuccess;
