@@ -39,7 +39,7 @@ def tensors_of(result: Any, module: Any) -> list[Any]:
     return [t for t in parts if isinstance(t, module.Tensor) and t.is_floating_point()]
 
 
-def evaluate(function: Callable[..., Any], sample: Sample, module: Any) -> tuple[list[Any], list[Any]]:
+def evaluate(function: Callable[..., Any], sample: Sample, module: Any, draw: int) -> tuple[list[Any], list[Any]]:
     """(results, gradients of the floating operands) as float64 arrays."""
     args, kwargs = arguments(sample, module)
     leaves = [a.requires_grad_() for a in args if isinstance(a, module.Tensor) and a.is_floating_point()]
@@ -47,7 +47,7 @@ def evaluate(function: Callable[..., Any], sample: Sample, module: Any) -> tuple
     gradients: list[Any] = []
     roots = [r for r in results if r.requires_grad]
     if roots and leaves:
-        weights = [module.tensor(np.cos(np.arange(r.numel())).astype("float32").reshape(tuple(r.shape))).to(r.dtype) for r in roots]
+        weights = [module.tensor(np.cos(np.arange(r.numel()) + draw).astype("float32").reshape(tuple(r.shape))).to(r.dtype) for r in roots]
         try:
             gradients = list(module.autograd.grad(roots, leaves, weights, allow_unused=True))
         except (RuntimeError, NotImplementedError):
@@ -95,11 +95,11 @@ def widened(sample: Sample, dtype: str, draw: int) -> Sample:
 def drawn(info: OpInfo, theirs: Callable[..., Any], sample: Sample, draw: int) -> tuple[list[Any], int]:
     """[ours, PyTorch's] errors of the results and of the gradients, and how many results there are."""
     wide = widened(sample, "float64", draw)
-    exact = evaluate(theirs, wide, torch)
+    exact = evaluate(theirs, wide, torch, draw)
     if info.name in IMPRECISE:
         exact = [reference(info.name)(wide.args[0].values)], []
-    other = evaluate(theirs, widened(sample, "float32", draw), torch)
-    ours = evaluate(info.function, widened(sample, "float32", draw), mg)
+    other = evaluate(theirs, widened(sample, "float32", draw), torch, draw)
+    ours = evaluate(info.function, widened(sample, "float32", draw), mg, draw)
     return [(error(ours[k], exact[k]), error(other[k], exact[k])) for k in (0, 1)], sum(y.size for y in exact[0])
 
 

@@ -85,6 +85,25 @@ MG_HD IfFloat<T> normal_cdf(T x) {
   return T(0.5) * erfc(x * T(-0.70710678118654752440));
 }
 template <class T>
+MG_HD IfFloat<T> ndtr(T x) {
+  return normal_cdf(x);
+}
+// x - tanh(x) without cancellation.
+template <class T>
+MG_HD IfFloat<T> tanhshrink(T x) {
+  const double v = double(x), z = v * v;
+  if (::fabs(v) >= 0.02) return T(v - ::tanh(v));
+  return T(v * z * (1 / 3.0 + z * (-2 / 15.0 + z * (17 / 315.0 - z * (62 / 2835.0)))));
+}
+// sin(pi x) / (pi x), exact zeros at the integers.
+template <class T>
+MG_HD IfFloat<T> sinc(T x) {
+  const double v = double(x), whole = ::rint(v), s = ::sin((v - whole) * 3.14159265358979323846);
+  if (v == 0) return T(1);
+  const bool odd = ::rint(whole * 0.5) != whole * 0.5;
+  return T((odd ? -s : s) / (v * 3.14159265358979323846));
+}
+template <class T>
 MG_HD IfFloat<T> sigmoid(T x) {
   const T e = exp(-abs(x));
   return (x < T(0) ? e : T(1)) / (T(1) + e);

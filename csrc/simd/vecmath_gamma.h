@@ -27,6 +27,15 @@ MG_INL SinCosPi sincos_pi(Vec<double> x) {
   return {select(outer, copysign(c, f), s), select(outer, s, c)};
 }
 
+// sin(pi x) / (pi x), exact zeros at the integers.
+inline Vec<float> sinc(Vec<float> x) {
+  return in_double(x, [](Vec<double> v) {
+    using V = Vec<double>;
+    const V half = rint(v) * V(0.5), s = sincos_pi(v).s;
+    return select(v == V(0.0), V(1.0), select(rint(half) != half, -s, s) / (v * V(3.14159265358979323846)));
+  });
+}
+
 struct Rising {
   Vec<double> product, slope;  // P = x (x+1) … (x+7) and its derivative
 };

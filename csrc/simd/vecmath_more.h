@@ -1,12 +1,13 @@
 // Trigonometry, erf and the functions derived from vecmath.h's; rare ones go lane by lane through the C library.
 //
-// Largest error in ulp for float, measured (tests/cpp/test_vecmath.cpp): sin 1.55, cos 1.55, erf 1.3, erfc 3.6,
-// normal_cdf 3.6; everything computed through in_double() (tan, asin … atanh, pow, hypot, atan2, fmod, lgamma, digamma) is correctly
-// rounded but for rare ties: 0.54. For double all of these are the C library's. sin, cos and tan of |x| > 1e6 take the
+// Largest error in ulp for float, measured (tests/cpp/test_vecmath.cpp): sin 1.55, cos 1.55, erf 1.3,
+// normal_cdf 3.6; everything computed through in_double() (tan, asin … atanh, pow, hypot, atan2, fmod, lgamma, digamma,
+// erfc, ndtr, sinc, tanhshrink) is correctly rounded but for rare ties: 0.54. For double all of these are the C library's. sin, cos and tan of |x| > 1e6 take the
 // C library's exact reduction, for the whole register.
 #pragma once
 #include <cmath>
 
+#include "../scalar_math.h"
 #include "../scalar_special.h"
 #include "vecmath.h"
 
@@ -49,6 +50,9 @@ MG_LANES1(double, log10, ::log10)
 MG_LANES1(double, erf, ::erf)
 MG_LANES1(double, erfc, ::erfc)
 MG_LANES1(double, normal_cdf, special::normal_cdf)
+MG_LANES1(double, ndtr, special::normal_cdf)
+MG_LANES1(double, sinc, scalar::sinc<double>)
+MG_LANES1(double, tanhshrink, scalar::tanhshrink<double>)
 MG_LANES1(double, lgamma, special::lgamma)
 MG_LANES1(double, digamma, special::digamma)
 MG_LANES1(float, sin_huge, ::sin)

@@ -38,11 +38,26 @@ MG_INL Vec<float> product_error(Vec<float> a, Vec<float> b, Vec<float> s) {
                    bl = b - bh;
   return ((ah * bh - s) + (ah * bl + al * bh)) + al * bl;
 }
-MG_INL Vec<float> erfc(Vec<float> x) {
-  using V = Vec<float>;
-  const V v = clamp_finite(x, -10.4f, 10.4f), a = abs(v), s = a * a;
-  const V tail = erfc_tail(a, s, product_error(a, a, s));
-  return select(a < V(0.65f), V(1.0f) - erf_small(v), select(v < V(0.0f), V(2.0f) - tail, tail));
+// The same in double, for a correctly rounded float.
+MG_INL Vec<double> erfc_float_accuracy(Vec<double> x) {
+  using V = Vec<double>;
+  const double erf_c[8] = {0.12837916709546301,    -0.3761263890170831,     0.11283791598774309,    -0.026866157171001395,
+                           0.005223853829020109,  -0.00085421277922718354, 0.00011882137405507142, -1.2362148747250527e-5};
+  const double tail_c[11] = {1.2769783812660078,     -0.09276382640440282,    -0.16603034729705224,  0.16405124144211344,
+                             -0.05422142865952137,   -0.0080326199099085724,  0.008736968341667914,  0.001254270610690348,
+                             -0.0015157471298636789, -0.00037035048595905377, 0.00029072026220824723};
+  const V v = clamp_finite(x, -10.4, 10.4), a = abs(v), s = a * a, one = 1.0, two = 2.0;
+  const V tail = exp(-s) * poly((a - two) / (a + two), tail_c) / fma(a, two, one);
+  const V middle = one - fma(v, poly(s, erf_c), v);
+  return select(a < V(0.65), middle, select(v < V(0.0), two - tail, tail));
+}
+inline Vec<float> erfc(Vec<float> x) {
+  return in_double(x, [](Vec<double> v) { return erfc_float_accuracy(v); });
+}
+inline Vec<float> ndtr(Vec<float> x) {
+  return in_double(x, [](Vec<double> v) {
+    return Vec<double>(0.5) * erfc_float_accuracy(v * Vec<double>(-0.70710678118654752440));
+  });
 }
 // Phi(x) = erfc(-x / sqrt 2) / 2, to a few ulp in both tails (1 + erf has no correct digit left at x = -6).
 MG_INL Vec<float> normal_cdf(Vec<float> x) {
@@ -50,6 +65,16 @@ MG_INL Vec<float> normal_cdf(Vec<float> x) {
   const V v = clamp_finite(x, -14.6f, 14.6f), h = v * V(0.5f), s = v * h, u = v * V(0.70710678f), a = abs(u);
   const V tail = V(0.5f) * erfc_tail(a, s, product_error(v, h, s));
   return select(a < V(0.65f), fma(erf_small(u), V(0.5f), V(0.5f)), select(v < V(0.0f), tail, V(1.0f) - tail));
+}
+
+// x - tanh(x) without cancellation.
+inline Vec<float> tanhshrink(Vec<float> x) {
+  return in_double(x, [](Vec<double> v) {
+    using V = Vec<double>;
+    const double c[4] = {-1 / 3.0, 2 / 15.0, -17 / 315.0, 62 / 2835.0};
+    const V z = v * v;
+    return select(abs(v) < V(0.02), -(v * z) * poly(z, c), v - tanh(v));
+  });
 }
 
 inline Vec<float> sinh(Vec<float> x) {

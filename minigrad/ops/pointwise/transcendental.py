@@ -121,13 +121,21 @@ op("digamma(input) -> out", meta=_F, domain=(0.2, 4.0), expr=m.digamma, dinput=l
            "mg.digamma(mg.tensor([1., 2.])) -> tensor([-0.5772,  0.4228])"))
 
 
+# (-1)^k 2k pi^(2k) / (2k + 1)!, k = 1 … 8: the derivative of sinc by odd powers of x
+_SINC_SLOPE = tuple((-1) ** k * 2 * k * math.pi ** (2 * k) / math.factorial(2 * k + 1) for k in range(1, 9))
+
+
 def _sinc_grad(g: Any, input: Any) -> Any:
-    """(cos(pi x) - sinc(x)) / x, whose limit at 0 is 0; the inner where keeps 0/0 out of the second derivative too."""
-    at_zero = mg.eq(input, 0)
-    x = mg.where(at_zero, 1.0, input)
-    slope = (mg.cos(m.pi * x) - mg.sin(m.pi * x) / (m.pi * x)) / x
-    # Near 0 the derivative is -pi**2 x / 3, which also gives the right second derivative at 0 itself.
-    return g * mg.where(at_zero, input * (-(m.pi**2) / 3), slope)
+    """(cos(pi x) - sinc(x)) / x; a series below 1/4, where the difference cancels. The inner where keeps 0/0 out of the second derivative."""
+    near = mg.lt(mg.abs(input), 0.25)
+    x = mg.where(near, 1.0, input)
+    slope = (mg.cos(m.pi * x) - mg.sinc(x)) / x
+    low = mg.where(near, input, 0.0)
+    square = low * low
+    series = _SINC_SLOPE[-1]
+    for c in reversed(_SINC_SLOPE[:-1]):
+        series = series * square + c
+    return g * mg.where(near, low * series, slope)
 
 
 op("sinc(input) -> out", meta=_F, dinput=_sinc_grad, namespace=("", "special"),
