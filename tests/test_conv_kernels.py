@@ -256,3 +256,76 @@ def test_dilated_max_pool_positions():
         theirs, expected = torch.nn.functional.max_pool2d(torch.tensor(x), 3, stride, 1, 2, return_indices=True)
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
         np.testing.assert_array_equal(places.numpy(), expected.numpy())
+
+
+def channels_last_cases(m):
+    """name -> (function, operands): ops whose results and gradients lie as PyTorch's do."""
+    f, rng = m.nn.functional, np.random.default_rng(0)
+
+    def t(*shape):
+        return m.tensor(rng.standard_normal(shape).astype(np.float32))
+
+    x, w, b = t(3, 20, 9, 10).contiguous(memory_format=m.channels_last), t(20), t(20)
+    v, kernel = t(2, 6, 5, 6, 7).contiguous(memory_format=m.channels_last_3d), t(8, 6, 3, 3, 3)
+    cases = {
+        "conv": (f.conv2d, (x, t(7, 20, 3, 3).contiguous(memory_format=m.channels_last))),
+        "1x1": (lambda a, k: f.conv2d(a, k, None, 2), (x, t(7, 20, 3, 3)[:, :, :1, :1])),
+        "conv3d": (lambda a, k: f.conv3d(a, k, None, 1, 1), (v, kernel)),
+        "conv3d of a kernel": (f.conv3d, (v.contiguous(), kernel.contiguous(memory_format=m.channels_last_3d))),
+        "group_norm": (lambda *a: f.group_norm(a[0], 4, *a[1:]), (x, w, b)),
+        "max_pool3d": (lambda a: f.max_pool3d(a, 2), (v,)),
+        "avg_pool3d": (lambda a: f.avg_pool3d(a, 2), (v,)),
+        "batch_norm of volumes": (lambda a: f.batch_norm(a, None, None, None, None, True), (v,)),
+        "dilated ceil": (lambda a: f.max_pool2d(a, 3, 1, 1, 2, True), (x,)),
+        "positions": (lambda a: f.max_unpool2d(*f.max_pool2d(a, 2, return_indices=True), 2).contiguous(), (x,)),
+        "cat": (lambda a: m.cat([a, a], 1), (x,)),
+        "cat of both": (lambda a: m.cat([a, a.contiguous()], 2), (x,)),
+        "flip": (lambda a: a.flip(2), (x,)),
+        "clone": (lambda a: a.clone(memory_format=m.channels_last_3d), (v.contiguous(),)),
+        "transposed leaf": (lambda a: a * 2, (t(4, 5).t(),)),
+    }
+    for dtype in (m.float32, m.float64, m.bfloat16):
+        y, scale, shift = x.to(dtype), w.to(dtype), b.to(dtype)
+        cases |= {
+            f"batch_norm {dtype}": (lambda *a: f.batch_norm(a[0], None, None, *a[1:], True), (y, scale, shift)),
+            f"max {dtype}": (lambda a: f.max_pool2d(a, 3, 2, 1), (y,)),
+            f"avg {dtype}": (lambda a: f.avg_pool2d(a, 3, 2, 1, count_include_pad=False), (y,)),
+            f"adaptive avg {dtype}": (lambda a: f.adaptive_avg_pool2d(a, 4), (y,)),
+            f"adaptive max {dtype}": (lambda a: f.adaptive_max_pool2d(a, 4), (y,)),
+        }
+    return {name.replace("torch.", "").replace("minigrad.", ""): case for name, case in cases.items()}
+
+
+@pytest.mark.parametrize("name", channels_last_cases(mg))
+def test_channels_last_is_kept(name, restored_threads):
+    found = []
+    for m, threads in ((torch, 1), (mg, 1), (mg, 2)):
+        m.set_num_threads(threads) if m is mg else None
+        fn, operands = channels_last_cases(m)[name]
+        leaves = [a.detach().requires_grad_() for a in operands]
+        y = fn(*leaves)
+        y.backward(m.arange(y.numel()).reshape(y.shape).to(y.dtype).sin())
+        parts = [y.detach(), *(leaf.grad for leaf in leaves)]
+        found.append(([tuple(p.stride()) for p in parts if 1 not in p.shape], [p.double().numpy() for p in parts]))
+    assert found[0][0] == found[1][0]
+    for theirs, one, two in zip(*(part for _, part in found), strict=True):
+        np.testing.assert_allclose(one, theirs, rtol=0, atol=(2e-2 if "bfloat16" in name else 2e-5) * np.abs(theirs).max())
+        assert one.tobytes() == two.tobytes()
+
+
+def test_channels_last_pools_meet_nan_and_unbatched_volumes():
+    values = np.random.default_rng(0).integers(-3, 4, (2, 17, 8, 9)).astype(np.float32)
+    values[0, 3, 2:4, 2:4], values[1, 5, 0, 0], values[1, 6, :2, :2] = np.nan, np.inf, -np.inf
+    for m in (mg.nn.functional.max_pool2d, mg.nn.functional.avg_pool2d):
+        rows, last = mg.tensor(values), mg.tensor(values).contiguous(memory_format=mg.channels_last)
+        np.testing.assert_array_equal(m(rows, 3, 2, 1).numpy(), m(last, 3, 2, 1).numpy())
+    ours, places = mg.nn.functional.max_pool2d(last, 2, return_indices=True)
+    theirs, expected = torch.nn.functional.max_pool2d(torch.tensor(values), 2, return_indices=True)
+    np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    np.testing.assert_array_equal(places.numpy(), expected.numpy())
+    volume = mg.tensor(np.random.default_rng(0).standard_normal((6, 5, 6, 7))).contiguous(memory_format=mg.channels_last)
+    assert mg.equal(mg.nn.functional.max_pool3d(volume, 2), mg.nn.functional.max_pool3d(volume.contiguous(), 2))
+    assert mg.allclose(mg.nn.functional.avg_pool3d(volume, 2), mg.nn.functional.avg_pool3d(volume.contiguous(), 2))
+    assert volume.is_contiguous(memory_format=mg.channels_last) and not volume.is_contiguous(memory_format=mg.channels_last_3d)
+    with pytest.raises(RuntimeError, match="required rank 5"):
+        volume.contiguous(memory_format=mg.channels_last_3d)

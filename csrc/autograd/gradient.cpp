@@ -1,6 +1,7 @@
 // What the engine does to single gradients: the first one, fitting to the forward value, adding into a leaf or into a region, anomaly mode.
 #include <algorithm>
 
+#include "../core/memory_format.h"
 #include "../core/profile.h"
 #include "node.h"
 
@@ -123,6 +124,18 @@ Tensor initial_gradient(const Tensor& root, const Tensor& given) {
   return given;
 }
 
+// The gradient of a leaf lies in memory as the leaf does if that is dense, else row-major: PyTorch's rule.
+static bool lies_like(const TensorImpl& g, const TensorImpl& leaf) {
+  if (g.contiguous && leaf.contiguous) return true;
+  return !leaf.contiguous && dense_in_some_order(leaf) ? g.strides == leaf.strides : g.contiguous;
+}
+static Tensor copy_like(const Tensor& g, const TensorImpl& leaf) {
+  if (leaf.contiguous || !dense_in_some_order(leaf)) return to_contiguous(*g, g.dtype());
+  const Tensor copy = empty_strided(leaf.sizes, leaf.strides, g.dtype(), g.device());
+  copy_into(copy, g);
+  return copy;
+}
+
 void AccumulateGrad::apply(Tensor* grads, Tensor*) {
   if (variable == nullptr) return;
   AutogradMeta& m = *variable->autograd;  // it owns this node
@@ -133,8 +146,8 @@ void AccumulateGrad::apply(Tensor* grads, Tensor*) {
       if (Tensor changed = hook(g); changed.defined()) g = changed;
   if (!m.grad.defined()) {
     // Take the buffer over when nobody else holds it; otherwise the leaf needs its own copy.
-    const bool ours = g.use_count() == 1 && g->storage.use_count() == 1 && g->contiguous && g->storage->release == nullptr;
-    if (!thread_state.grad_mode && !ours && !g->dataless) g = to_contiguous(*g, g.dtype());
+    const bool ours = g.use_count() == 1 && g->storage.use_count() == 1 && lies_like(*g, *variable) && g->storage->release == nullptr;
+    if (!thread_state.grad_mode && !ours && !g->dataless) g = copy_like(g, *variable);
     else if (thread_state.grad_mode) g = invoke(clone_op, g);
     m.grad = std::move(g);
   } else if (!thread_state.grad_mode) {

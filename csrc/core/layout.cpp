@@ -25,10 +25,13 @@ bool is_contiguous(const Dims& sizes, const Dims& strides) {
   return true;
 }
 
+// Also 5-d NDHWC (channels_last_3d).
 bool is_channels_last(const Dims& sizes, const Dims& strides) {
-  if (sizes.size() != 4 || strides[1] == 0) return false;
+  const int n = sizes.size();
+  if ((n != 4 && n != 5) || strides[1] == 0) return false;
   int64_t least = 0;
-  for (int d : {1, 3, 2, 0}) {  // fastest to slowest
+  for (int i = 0; i < n; ++i) {
+    const int d = i == 0 ? 1 : i + 1 == n ? 0 : n - i;  // fastest to slowest: channels, columns, rows …, images
     if (sizes[d] == 0 || strides[d] < least) return false;
     if (d == 0 && least == strides[1]) return false;  // ambiguous N111 or contiguous: PyTorch calls it contiguous
     least = strides[d];

@@ -56,7 +56,7 @@ void set_out(const Op& op, const Value* args, MetaResult& r, const Dims& sizes, 
   r.out[0].sizes = sizes;
   if (batch_missing) r.out[0].sizes.erase(0);
   // PyTorch's rule: an image or a weight in channels_last gives a result in channels_last.
-  if (sizes.size() == 4 && !batch_missing && (is_channels_last(*args[0].t) || is_channels_last(*args[1].t)))
+  if (sizes.size() >= 4 && !batch_missing && (is_channels_last(*args[0].t) || is_channels_last(*args[1].t)))
     make_channels_last(r.out[0]);
 }
 

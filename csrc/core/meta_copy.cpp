@@ -3,27 +3,9 @@
 // by the meta of the matching view op.
 #include "copy_regions.h"
 #include "backend_module.h"
-#include "layout.h"
-#include "meta.h"
+#include "memory_format.h"
 
 namespace mg {
-
-// Some order of the dims is dense: the copy keeps it (PyTorch's preserve_format).
-static bool dense_in_some_order(const TensorImpl& t) {
-  int order[kMaxDims], n = 0;
-  for (int i = 0; i < t.dim(); ++i) {
-    if (t.sizes[i] == 1) continue;
-    int j = n++;
-    for (; j > 0 && t.strides[order[j - 1]] > t.strides[i]; --j) order[j] = order[j - 1];
-    order[j] = i;
-  }
-  int64_t step = 1;
-  for (int j = 0; j < n; ++j) {
-    if (t.strides[order[j]] != step) return false;
-    step *= t.sizes[order[j]];
-  }
-  return true;
-}
 
 static OutSpec& like(const TensorImpl& t, MetaResult& r) {
   r.out[0].dtype = r.compute = t.dtype;
@@ -46,11 +28,10 @@ static void meta_clone(const Op& op, const Value* args, MetaResult& r) {
   const std::string_view format = args[1].none() ? "torch.preserve_format" : args[1].str;
   if (format.ends_with("preserve_format")) return keep_order(*args[0].t, out);
   if (format.ends_with("contiguous_format")) return;
-  MG_CHECK(format.ends_with("channels_last") && out.sizes.size() == 4, Runtime, op.name, ": memory_format ", format,
-           " does not fit a ", out.sizes.size(), "-d tensor");
-  const Dims& s = out.sizes;
-  out.has_strides = true;
-  out.strides = Dims{s[1] * s[2] * s[3], 1, s[1] * s[3], s[1]};
+  const int dims = format.ends_with("channels_last") ? 4 : format.ends_with("channels_last_3d") ? 5 : 0;
+  MG_CHECK(out.sizes.size() == dims, Runtime, op.name, ": memory_format ", format, " does not fit a ", out.sizes.size(),
+           "-d tensor");
+  make_channels_last(out);
 }
 
 // (input, dtype: dtype)
@@ -99,6 +80,7 @@ static void meta_flip(const Op& op, const Value* args, MetaResult& r) {
              args[1].as_dims());
     seen |= uint64_t(1) << d;
   }
+  keep_order(t, r.out[0]);
 }
 
 // (input, shifts: ints, dims: ints)
@@ -173,6 +155,9 @@ static void meta_cat(const Op& op, const Value* args, MetaResult& r) {
   }
   r.out[0].sizes = first->sizes;
   r.out[0].sizes[d] = total;
+  bool last = true;  // images that are all channels_last stay so
+  for (int i = 0; i < args[0].len; ++i) last = last && is_channels_last(*args[0].tensors[i]);
+  if (last) make_channels_last(r.out[0]);
 }
 
 // (tensors: tensors, dim: int)

@@ -1,5 +1,5 @@
 // Normalisation layers. Statistics are kept in the compute dtype: float32, or float64 for float64 input.
-#include "meta.h"
+#include "memory_format.h"
 #include "reduce_dims.h"
 
 namespace mg {
@@ -83,6 +83,7 @@ static void meta_batch_norm(const Op& op, const Value* args, MetaResult& r) {
   common_device(op, args);
   r.compute = statistics(x.dtype);
   out_spec(r.out[0], x.sizes, x.dtype, x.device);
+  keep_channels_last(x, r.out[0]);
   for (int k = 1; k < 3; ++k) out_spec(r.out[k], channels, r.compute, x.device);
 }
 
@@ -95,6 +96,7 @@ static void meta_batch_norm_backward(const Op& op, const Value* args, MetaResult
   for (int k = 2; k < 5; ++k) check_size(op, op.args[size_t(k)].name.c_str(), args[k], Dims{x.sizes[1]});
   r.compute = statistics(x.dtype);
   out_spec(r.out[0], x.sizes, x.dtype, x.device);
+  keep_channels_last(x, r.out[0]);
   for (int k = 1; k < 3; ++k) out_spec(r.out[k], Dims{x.sizes[1]}, r.compute, x.device);
 }
 
@@ -114,6 +116,7 @@ static void meta_group_norm(const Op& op, const Value* args, MetaResult& r) {
   common_device(op, args);
   r.compute = statistics(x.dtype);
   out_spec(r.out[0], x.sizes, x.dtype, x.device);
+  keep_channels_last(x, r.out[0]);
   for (int k = 1; k < 3; ++k) out_spec(r.out[k], Dims{x.sizes[0], groups}, r.compute, x.device);
 }
 
@@ -129,6 +132,7 @@ static void meta_group_norm_backward(const Op& op, const Value* args, MetaResult
   common_device(op, args);
   r.compute = statistics(x.dtype);
   out_spec(r.out[0], x.sizes, x.dtype, x.device);
+  keep_channels_last(x, r.out[0]);
   for (int k = 1; k < 3; ++k) out_spec(r.out[k], Dims{x.sizes[1]}, r.compute, x.device);
 }
 

@@ -64,7 +64,9 @@ struct Pool {
     r.out[0].dtype = r.compute = input().dtype;
     r.out[0].device = common_device(op, args);
     r.out[0].sizes = sizes;
-    if (keep_layout && dims == 2 && is_channels_last(input())) make_channels_last(r.out[0]);
+    // PyTorch averages volumes into row-major results.
+    const bool keeps = keep_layout && input().dim() == dims + 2 && (dims == 2 || op.name.find("avg") == std::string::npos);
+    if (keeps) keep_channels_last(input(), r.out[0]);
     if (op.n_outputs() == 1) return;
     r.out[1] = r.out[0];
     r.out[1].dtype = DType::Int64;

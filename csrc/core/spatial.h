@@ -4,8 +4,7 @@
 #include <string>
 
 #include "error.h"
-#include "layout.h"
-#include "meta.h"
+#include "memory_format.h"
 #include "value.h"
 
 namespace mg {
@@ -27,13 +26,5 @@ inline std::string spatial_name(const std::string& op, const std::string& suffix
   if (!suffix.empty() && name.ends_with(suffix)) name.resize(name.size() - suffix.size());
   return name + std::to_string(dims) + "d";
 }
-
-// Gives a 4-d result the strides of torch.channels_last.
-inline void make_channels_last(OutSpec& out) {
-  const Dims& n = out.sizes;
-  out.strides = Dims{n[1] * n[2] * n[3], 1, n[1] * n[3], n[1]};
-  out.has_strides = true;
-}
-inline bool is_channels_last(const TensorImpl& t) { return is_channels_last(t.sizes, t.strides); }
 
 }  // namespace mg

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <vector>
 
+#include "../core/memory_format.h"
 #include "../core/parallel.h"
 #include "../core/reduce_dims.h"
 #include "isa.h"
@@ -130,20 +131,50 @@ void row_norm_backward(Invocation& inv, bool rms) {
 
 // --- batch norm: (N, C, S), statistics per channel
 // ----------------------------------------------------------------------------
+// An input in channels_last is (N * S, C, 1), and so are the operands and results that go with it.
 struct Channels {
+  bool last;
   int64_t n, c, s = 1;
-  explicit Channels(const Dims& sizes) : n(sizes[0]), c(sizes[1]) {
-    for (int d = 2; d < sizes.size(); ++d) s *= sizes[d];
+  explicit Channels(const TensorImpl& x) : last(is_channels_last(x)), n(x.sizes[0]), c(x.sizes[1]) {
+    for (int d = 2; d < x.dim(); ++d) (last ? n : s) *= x.sizes[d];
+  }
+  Dims strides(const Dims& sizes) const { return last ? channels_last_strides(sizes) : contiguous_strides(sizes); }
+  Tensor in(const TensorImpl& t, DType dtype) const {
+    if (!last) return staged(t, dtype);
+    const Tensor given(const_cast<TensorImpl*>(&t));
+    if (t.dtype == dtype && t.strides == strides(t.sizes)) return given;
+    const Tensor copy = empty_strided(t.sizes, strides(t.sizes), dtype);
+    copy_into(copy, given);
+    return copy;
   }
 };
 
-// rows(offset, channel) for every (sample, channel), or with S == 1 columns(offset of a sample's C values).
-template <class Row, class Sample>
-void for_channels(const Channels& v, Row row, Sample sample) {
+// A result in that layout: write to ptr<T>(), then commit().
+class ChannelsOut {
+ public:
+  ChannelsOut(const Channels& v, const Tensor& out, DType dtype) : out_(out), work_(out) {
+    const Dims strides = v.strides(out.sizes());
+    const bool fits = v.last ? out->strides == strides : out->contiguous;
+    if (!fits || out.dtype() != dtype) work_ = empty_strided(out.sizes(), strides, dtype);
+  }
+  template <class T>
+  T* ptr() const {
+    return work_.ptr<T>();
+  }
+  void commit() const {
+    if (!work_.is(out_)) copy_into(out_, work_);
+  }
+
+ private:
+  Tensor out_, work_;
+};
+
+// rows(offset, channel) for every (sample, channel), or with S == 1 samples(offset, number of samples of C values).
+template <class Row, class Samples>
+void for_channels(const Channels& v, Row row, Samples samples) {
   if (v.s == 1) {
-    parallel_for(0, v.n, std::max<int64_t>(kGrain / std::max<int64_t>(v.c, 1), 1), [&](int64_t b, int64_t e) {
-      for (int64_t i = b; i < e; ++i) sample(i * v.c);
-    });
+    parallel_for(0, v.n, std::max<int64_t>(kGrain / std::max<int64_t>(v.c, 1), 1),
+                 [&](int64_t b, int64_t e) { samples(b * v.c, e - b); });
     return;
   }
   parallel_for(0, v.n * v.c, std::max<int64_t>(kGrain / std::max<int64_t>(v.s, 1), 1), [&](int64_t b, int64_t e) {
@@ -153,7 +184,8 @@ void for_channels(const Channels& v, Row row, Sample sample) {
 
 // Mean and biased variance of every channel, through the reduction driver.
 template <class T>
-void channel_statistics(const Tensor& x, T* mean, T* var) {
+void channel_statistics(const Channels& v, const Tensor& given, T* mean, T* var) {
+  const Tensor x = v.last ? alias(*given, Dims{v.n, v.c}, Dims{v.c, 1}, given->offset) : given;
   const Tensor out = empty({x.size(1)}, dtype_of<T>());
   const uint64_t mask = reduce_mask("batch_norm", Value(), x.dim()) & ~uint64_t(2);
   const ReducePlan plan(*x, mask, *out);  // one kept dim: result number k is channel k
@@ -170,14 +202,15 @@ void channel_statistics(const Tensor& x, T* mean, T* var) {
 // _batch_norm(input, weight?, bias?, eps) -> out, mean, var
 void batch_norm_cpu(Invocation& inv) {
   const DType dtype = inv.compute;
-  const Tensor x = staged(inv.in(0), dtype), w = optional(inv, 1, dtype), b = optional(inv, 2, dtype);
-  const StagedOut out(inv.outs[0], dtype), mean(inv.outs[1], dtype), var(inv.outs[2], dtype);
-  const Channels v(x.sizes());
+  const Channels v(inv.in(0));
+  const Tensor x = v.in(inv.in(0), dtype), w = optional(inv, 1, dtype), b = optional(inv, 2, dtype);
+  const ChannelsOut out(v, inv.outs[0], dtype);
+  const StagedOut mean(inv.outs[1], dtype), var(inv.outs[2], dtype);
   const double eps = inv.f(3);
   dispatch_float(dtype, [&](auto tag) {
     using T = decltype(tag);
     const NormFns<T>& fns = norm_fns<T>();
-    channel_statistics<T>(x, mean.ptr<T>(), var.ptr<T>());
+    channel_statistics<T>(v, x, mean.ptr<T>(), var.ptr<T>());
     std::vector<T> a(size_t(v.c)), c(size_t(v.c));
     for (int64_t k = 0; k < v.c; ++k) {
       const double scale = (w.defined() ? double(w.ptr<T>()[k]) : 1.0) / std::sqrt(double(var.ptr<T>()[k]) + eps);
@@ -187,25 +220,37 @@ void batch_norm_cpu(Invocation& inv) {
     for_channels(
         v,
         [&](int64_t at, int64_t k) { fns.affine(out.ptr<T>() + at, x.ptr<T>() + at, v.s, a[size_t(k)], c[size_t(k)]); },
-        [&](int64_t at) { fns.affine_columns(out.ptr<T>() + at, x.ptr<T>() + at, v.c, a.data(), c.data()); });
+        [&](int64_t at, int64_t rows) {
+          fns.affine_columns(out.ptr<T>() + at, x.ptr<T>() + at, rows, v.c, a.data(), c.data());
+        });
   });
   out.commit();
   mean.commit();
   var.commit();
 }
 
-// Per channel: sum of g and of g (x - mean). Channels (or tiles of them) are shared over the threads.
+// Per channel: sum of g and of g (x - mean). Threads share channels, or where these lie together chunks of samples,
+// whose sums are added in order.
 template <class T>
 void channel_dots(const Channels& v, const T* g, const T* x, const T* mean, double* sg, double* sgx) {
   const NormFns<T>& fns = norm_fns<T>();
   if (v.s == 1) {
-    const int64_t tiles = (v.c + kDotColumns - 1) / kDotColumns;
-    parallel_for(0, tiles, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t k = begin * kDotColumns; k < std::min(end * kDotColumns, v.c); k += kDotColumns) {
-        const int64_t n = std::min(kDotColumns, v.c - k);
-        fns.dot_columns(g + k, x + k, v.n, v.c, n, mean + k, sg + k, sgx + k);
+    const int64_t chunks = std::clamp<int64_t>(v.n * v.c / (4 * kGrain), 1, 64), chunk = (v.n + chunks - 1) / chunks;
+    std::vector<double> parts(size_t(2 * chunks * v.c));
+    parallel_for(0, chunks, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        double* sums = parts.data() + 2 * i * v.c;
+        const int64_t at = i * chunk, rows = std::min(chunk, v.n - at);
+        for (int64_t k = 0; rows > 0 && k < v.c; k += kDotColumns)
+          fns.dot_columns(g + at * v.c + k, x + at * v.c + k, rows, v.c, std::min(kDotColumns, v.c - k), mean + k,
+                          sums + k, sums + v.c + k);
       }
     });
+    for (int64_t i = 0; i < chunks; ++i)
+      for (int64_t k = 0; k < v.c; ++k) {
+        sg[k] += parts[size_t(2 * i * v.c + k)];
+        sgx[k] += parts[size_t((2 * i + 1) * v.c + k)];
+      }
     return;
   }
   parallel_for(0, v.c, std::max<int64_t>(kGrain / std::max<int64_t>(v.n * v.s, 1), 1), [&](int64_t begin, int64_t end) {
@@ -224,11 +269,12 @@ void channel_dots(const Channels& v, const T* g, const T* x, const T* mean, doub
 // mean(g xhat))
 void batch_norm_backward_cpu(Invocation& inv) {
   const DType dtype = inv.compute;
-  const Tensor g = staged(inv.in(0), dtype), x = staged(inv.in(1), dtype), mean = staged(inv.in(2), dtype),
+  const Channels v(inv.in(1));
+  const Tensor g = v.in(inv.in(0), dtype), x = v.in(inv.in(1), dtype), mean = staged(inv.in(2), dtype),
                var = staged(inv.in(3), dtype);
   const Tensor w = optional(inv, 4, dtype);
-  const StagedOut dx(inv.outs[0], dtype), dw(inv.outs[1], dtype), db(inv.outs[2], dtype);
-  const Channels v(x.sizes());
+  const ChannelsOut dx(v, inv.outs[0], dtype);
+  const StagedOut dw(inv.outs[1], dtype), db(inv.outs[2], dtype);
   const double eps = inv.f(5), n = double(v.n * v.s);
   dispatch_float(dtype, [&](auto tag) {
     using T = decltype(tag);
@@ -251,8 +297,8 @@ void batch_norm_backward_cpu(Invocation& inv) {
           const size_t i = size_t(k);
           fns.blend(dx.ptr<T>() + at, g.ptr<T>() + at, x.ptr<T>() + at, v.s, a[i], b[i], c[i]);
         },
-        [&](int64_t at) {
-          fns.blend_columns(dx.ptr<T>() + at, g.ptr<T>() + at, x.ptr<T>() + at, v.c, a.data(), b.data(), c.data());
+        [&](int64_t at, int64_t rows) {
+          fns.blend_columns(dx.ptr<T>() + at, g.ptr<T>() + at, x.ptr<T>() + at, rows, v.c, a.data(), b.data(), c.data());
         });
   });
   dx.commit();

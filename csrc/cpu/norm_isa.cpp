@@ -75,8 +75,9 @@ void affine(T* y, const T* x, int64_t n, T a, T b) {
   each<T>(n, [&](int64_t i, int k) MG_LAMBDA { put(y + i, fma(get(x + i, k), av, bv), k); });
 }
 template <class T>
-void affine_columns(T* y, const T* x, int64_t n, const T* a, const T* b) {
-  each<T>(n, [&](int64_t i, int k) MG_LAMBDA { put(y + i, fma(get(x + i, k), get(a + i, k), get(b + i, k)), k); });
+void affine_columns(T* y, const T* x, int64_t rows, int64_t n, const T* a, const T* b) {
+  for (int64_t r = 0; r < rows; ++r, y += n, x += n)
+    each<T>(n, [&](int64_t i, int k) MG_LAMBDA { put(y + i, fma(get(x + i, k), get(a + i, k), get(b + i, k)), k); });
 }
 template <class T>
 void blend(T* y, const T* g, const T* x, int64_t n, T a, T b, T c) {
@@ -84,10 +85,11 @@ void blend(T* y, const T* g, const T* x, int64_t n, T a, T b, T c) {
   each<T>(n, [&](int64_t i, int k) MG_LAMBDA { put(y + i, fma(get(g + i, k), av, fma(get(x + i, k), bv, cv)), k); });
 }
 template <class T>
-void blend_columns(T* y, const T* g, const T* x, int64_t n, const T* a, const T* b, const T* c) {
-  each<T>(n, [&](int64_t i, int k) MG_LAMBDA {
-    put(y + i, fma(get(g + i, k), get(a + i, k), fma(get(x + i, k), get(b + i, k), get(c + i, k))), k);
-  });
+void blend_columns(T* y, const T* g, const T* x, int64_t rows, int64_t n, const T* a, const T* b, const T* c) {
+  for (int64_t r = 0; r < rows; ++r, y += n, g += n, x += n)
+    each<T>(n, [&](int64_t i, int k) MG_LAMBDA {
+      put(y + i, fma(get(g + i, k), get(a + i, k), fma(get(x + i, k), get(b + i, k), get(c + i, k))), k);
+    });
 }
 
 template <class T>

@@ -19,10 +19,10 @@ struct NormFns {
   void (*blend_centred)(T* y, const T* g, const T* x, int64_t n, T a, T b, T m, T c);
   // y = x * a + b with scalars, and with one pair per column.
   void (*affine)(T* y, const T* x, int64_t n, T a, T b);
-  void (*affine_columns)(T* y, const T* x, int64_t n, const T* a, const T* b);
+  void (*affine_columns)(T* y, const T* x, int64_t rows, int64_t n, const T* a, const T* b);
   // y = g * a + x * b + c with scalars, and per column.
   void (*blend)(T* y, const T* g, const T* x, int64_t n, T a, T b, T c);
-  void (*blend_columns)(T* y, const T* g, const T* x, int64_t n, const T* a, const T* b, const T* c);
+  void (*blend_columns)(T* y, const T* g, const T* x, int64_t rows, int64_t n, const T* a, const T* b, const T* c);
   // Sums of g and of g * (x - m): of one row, or per column over nrows rows (added to sg, sgx).
   void (*dot)(const T* g, const T* x, int64_t n, T m, double* sg, double* sgx);
   void (*dot_columns)(const T* g, const T* x, int64_t nrows, int64_t ld, int64_t ncols, const T* m, double* sg,

@@ -1,8 +1,7 @@
 // Pooling over the last 1 to 3 dims: max (with indices), its adaptive and fractional forms, and the moves along indices
 // that are its gradients. pool_average.cpp has the averages, pool_axes.h the windows, pool_rows.h the vector loops.
 // Meta: ../core/meta_pool.cpp.
-#include "pool_axes.h"
-#include "pool_rows.h"
+#include "pool_last.h"
 
 namespace mg::cpu {
 
@@ -55,7 +54,7 @@ void max_plane(const Axes& a, const T* x, T* y, int64_t* index) {
 }
 
 void max_pool(Invocation& inv, const Axes& a) {
-  if (inv.out().numel == 0) return;
+  if (inv.out().numel == 0 || max_pool_last(inv.in(0), inv.outs[0], inv.outs[1], a)) return;
   const Target out(inv.outs[0]), indices(inv.outs[1]);
   const Tensor x = contiguous(inv.tensor(0));
   const int64_t planes = out.out.numel() / a.out();
@@ -132,8 +131,27 @@ int64_t checked(int64_t index, int64_t size) {
   return index;
 }
 
+// The same in channels_last.
+bool scatter_last(const TensorImpl& g, const TensorImpl& indices, const Tensor& dx, int dims) {
+  if (!lies_channels_last(g, dims) || !lies_channels_last(indices, dims) || !lies_channels_last(*dx, dims)) return false;
+  if (g.dtype == DType::Int64) return false;
+  const LastImages im(g);
+  const int64_t small = g.numel / (im.n * im.c), big = dx.numel() / (im.n * im.c);
+  dispatch_last(g.dtype, [&]<class T>(T) {
+    fill_zero(dx);
+    for_channel_blocks(im, [&](int64_t n, int64_t c0, int64_t c1) {
+      T* to = dx.ptr<T>() + n * big * im.c;
+      for (int64_t i = n * small; i < (n + 1) * small; ++i)
+        for (int64_t c = c0; c < c1; ++c)
+          to[checked(indices.ptr<int64_t>()[i * im.c + c], big) * im.c + c] += g.ptr<T>()[i * im.c + c];
+    });
+  });
+  return true;
+}
+
 // (grad, indices, input_size): zeros with grad added at flat positions of each plane.
 void pool_scatter_cpu(Invocation& inv) {
+  if (scatter_last(inv.in(0), inv.in(1), inv.outs[0], dims_of(inv, 2))) return;
   const Target out(inv.outs[0]);
   const Tensor g = contiguous(inv.tensor(0)), indices = contiguous(inv.tensor(1));
   const int64_t big = plane_size(inv.out(), dims_of(inv, 2)), small = plane_size(inv.in(0), dims_of(inv, 2));

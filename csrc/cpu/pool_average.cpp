@@ -1,7 +1,6 @@
 // Average pooling over the last 1 to 3 dims, its adaptive form, and their adjoints. pool_axes.h has the windows,
 // pool_rows.h the vector loops. Meta: ../core/meta_pool.cpp.
-#include "pool_axes.h"
-#include "pool_rows.h"
+#include "pool_last.h"
 
 namespace mg::cpu {
 
@@ -102,7 +101,7 @@ void spread_plane(const Axes& a, const Divisor& divisor, const T* g, Wide<T>* dx
 }
 
 void average(Invocation& inv, const Axes& a, const Divisor& divisor) {
-  if (inv.out().numel == 0) return;
+  if (inv.out().numel == 0 || average_last(inv.in(0), inv.outs[0], a, divisor)) return;
   const Target out(inv.outs[0]);
   const Tensor x = contiguous(inv.tensor(0));
   const auto run = [&]<class T>(T) {
@@ -117,6 +116,7 @@ void average(Invocation& inv, const Axes& a, const Divisor& divisor) {
 }
 
 void spread(Invocation& inv, const Axes& a, const Divisor& divisor) {
+  if (spread_last(inv.in(0), inv.outs[0], a, divisor)) return;
   const Target out(inv.outs[0]);
   const Tensor g = contiguous(inv.tensor(0));
   dispatch_floating(g.dtype(), [&]<class T>(T) {

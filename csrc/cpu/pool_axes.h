@@ -6,6 +6,7 @@
 #include <limits>
 #include <vector>
 
+#include "../core/memory_format.h"
 #include "../core/op.h"
 #include "../core/parallel.h"
 #include "../core/pool_axis.h"
@@ -38,6 +39,7 @@ struct Axis {
 
 struct Axes {
   Axis d, h, w;
+  int dims = 0;  // spatial dims of the tensors
   Axis& operator[](int i) { return i == 0 ? d : i == 1 ? h : w; }
   int64_t in() const { return d.size * h.size * w.size; }
   int64_t out() const { return d.out() * h.out() * w.out(); }
@@ -52,6 +54,7 @@ inline Axes windows(const TensorImpl& big, const TensorImpl& small, int dims, co
                     const Dims& padding, const Dims& dilation) {
   const Dims& stride = step.empty() ? kernel : step;
   Axes a;
+  a.dims = dims;
   for (int i = 0; i < dims; ++i) {
     const int d = big.dim() - dims + i;
     PoolAxis p{big.sizes[d], at(kernel, i), at(stride, i), at(padding, i), at(dilation, i), false};
@@ -62,6 +65,7 @@ inline Axes windows(const TensorImpl& big, const TensorImpl& small, int dims, co
 }
 inline Axes adaptive(const TensorImpl& big, const TensorImpl& small, int dims) {
   Axes a;
+  a.dims = dims;
   for (int i = 0; i < dims; ++i) {
     const int d = big.dim() - dims + i;
     PoolAxis p{big.sizes[d], 1, 1, 0, 1, false};
@@ -100,6 +104,12 @@ struct Target {
     if (!out.is(result)) copy_into(result, out);
   }
 };
+
+// Images that lie as (N, D, H, W, C): pool_last.h has the loops for float and double. Positions are 32-bit lanes there.
+inline bool lies_channels_last(const TensorImpl& t, int dims) {
+  return t.dim() == dims + 2 && (t.dtype == DType::Float32 || t.dtype == DType::Float64 || t.dtype == DType::Int64) &&
+         is_channels_last(t) && t.strides == channels_last_strides(t.sizes);
+}
 
 template <class F>
 void over_planes(int64_t planes, int64_t cost, F&& f) {

@@ -187,9 +187,10 @@ PyObject* m_is_contiguous(PyObject* o, PyObject*, PyObject* kwargs) {
   PyObject* format = kwargs ? PyDict_GetItemString(kwargs, "memory_format") : nullptr;
   if (format != nullptr && format != Py_None) {
     PyObject* text = PyObject_Str(format);
-    const bool last = text && std::strstr(PyUnicode_AsUTF8(text), "channels_last");
+    const char* last = text ? std::strstr(PyUnicode_AsUTF8(text), "channels_last") : nullptr;
+    const int dims = last == nullptr ? 0 : std::strstr(last, "3d") ? 5 : 4;
     Py_XDECREF(text);
-    if (last) return PyBool_FromLong(is_channels_last(t.sizes, t.strides));
+    if (dims != 0) return PyBool_FromLong(t.dim() == dims && is_channels_last(t.sizes, t.strides));
   }
   return PyBool_FromLong(t.contiguous);
 }

@@ -112,7 +112,7 @@ def empty(*args: Any, size: Any = None, out: Any = None, dtype: Any = None, layo
     if layout not in (None, mg.strided):
         return _no_values(_size(args, size), layout, dtype, device, requires_grad)
     made = _empty(_size(args, size), _dtype_of(dtype, out), device)
-    if memory_format is mg.channels_last:
+    if memory_format in (mg.channels_last, mg.channels_last_3d):
         made = made.contiguous(memory_format=memory_format)
     return made.requires_grad_() if requires_grad and out is None else made if out is None else _finish(made, out,
         False)
