@@ -36,13 +36,19 @@ else()
   if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
     set(CMAKE_CUDA_ARCHITECTURES 80-real 90)  # machine code for both, and PTX of the newer for what comes later
   endif()
+  get_filename_component(cuda_lib ${MINIGRAD_NVCC}/../../lib ABSOLUTE)
+  set(ENV{LIBRARY_PATH} "${cuda_lib}:$ENV{LIBRARY_PATH}")  # the nvcc of the pip wheels does not look there when CMake tries it
   enable_language(CUDA)
-  find_package(CUDAToolkit REQUIRED)
+  list(GET CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES 0 cuda_include)
+  # Not find_package(CUDAToolkit): it wants a shared runtime too, which the wheels have under another name.
+  find_library(MINIGRAD_CUDART cudart_static REQUIRED HINTS ${cuda_include}/../lib ${cuda_include}/../lib64 ${cuda_lib}
+               ${CMAKE_CUDA_IMPLICIT_LINK_DIRECTORIES} ${CMAKE_CUDA_HOST_IMPLICIT_LINK_DIRECTORIES})
   set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
   pybind11_add_module(_cuda MODULE NO_EXTRAS ${cuda_sources} ${cuda_kernels})
-  set_target_properties(_cuda PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_RUNTIME_LIBRARY Static)
+  set_target_properties(_cuda PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_RUNTIME_LIBRARY None LINKER_LANGUAGE CXX)
+  target_include_directories(_cuda SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
   target_compile_options(_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings;-diag-suppress=550,1835;--expt-relaxed-constexpr>)
-  target_link_libraries(_cuda PRIVATE CUDA::cudart_static)
+  target_link_libraries(_cuda PRIVATE ${MINIGRAD_CUDART} rt)
 endif()
 target_link_libraries(_cuda PRIVATE minigrad_flags)
 # By file name, so that the loader takes the _core that Python has loaded; $ORIGIN finds it where _cuda is loaded first.
