@@ -1,0 +1,108 @@
+// The long scalar functions of csrc/special: computed in double whatever the dtype, one strided kernel each.
+#include "../../special/bessel.h"
+#include "../../special/gamma.h"
+#include "../../special/normal.h"
+#include "../../special/polynomial.h"
+#include "../../special/sample_grad.h"
+#include "pointwise.h"
+
+namespace mg::cuda {
+namespace pointwise {
+namespace {
+
+#define MG_SPECIAL(function)                             \
+  struct call_##function {                               \
+    template <class T, class... Rest>                    \
+    static MG_DEVICE double apply(T x, Rest... rest) {   \
+      return special::function(x, rest...);              \
+    }                                                    \
+  };
+MG_SPECIAL(i0)
+MG_SPECIAL(i0e)
+MG_SPECIAL(i1)
+MG_SPECIAL(i1e)
+MG_SPECIAL(k0)
+MG_SPECIAL(k1)
+MG_SPECIAL(k0e)
+MG_SPECIAL(k1e)
+MG_SPECIAL(j0)
+MG_SPECIAL(j1)
+MG_SPECIAL(y0)
+MG_SPECIAL(y1)
+MG_SPECIAL(spherical_j0)
+MG_SPECIAL(airy_ai)
+MG_SPECIAL(erfcx)
+MG_SPECIAL(log_ndtr)
+MG_SPECIAL(ndtri)
+MG_SPECIAL(zeta)
+MG_SPECIAL(polygamma)
+MG_SPECIAL(igamma)
+MG_SPECIAL(igammac)
+MG_SPECIAL(standard_gamma_grad)
+MG_SPECIAL(chebyshev_t)
+MG_SPECIAL(chebyshev_u)
+MG_SPECIAL(chebyshev_v)
+MG_SPECIAL(chebyshev_w)
+MG_SPECIAL(shifted_chebyshev_t)
+MG_SPECIAL(shifted_chebyshev_u)
+MG_SPECIAL(shifted_chebyshev_v)
+MG_SPECIAL(shifted_chebyshev_w)
+MG_SPECIAL(hermite_h)
+MG_SPECIAL(hermite_he)
+MG_SPECIAL(laguerre_l)
+MG_SPECIAL(legendre_p)
+MG_SPECIAL(dirichlet_grad)
+
+template <class Op, int N>
+constexpr PointwiseRow special_row(const char* name) {
+  PointwiseRow row = {name, N, PointwiseResult::SAME, false, false, false, {}};
+  row.run[kFloat] = row.run[kDouble] = run<Op, double, N, false, false, 0>;
+  return row;
+}
+
+}  // namespace
+}  // namespace pointwise
+
+using namespace pointwise;
+extern const PointwiseRow special_rows[];
+const PointwiseRow special_rows[] = {
+    special_row<call_i0, 1>("i0"),
+    special_row<call_i0e, 1>("i0e"),
+    special_row<call_i1, 1>("i1"),
+    special_row<call_i1e, 1>("i1e"),
+    special_row<call_i0, 1>("modified_bessel_i0"),
+    special_row<call_i1, 1>("modified_bessel_i1"),
+    special_row<call_k0, 1>("modified_bessel_k0"),
+    special_row<call_k1, 1>("modified_bessel_k1"),
+    special_row<call_k0e, 1>("scaled_modified_bessel_k0"),
+    special_row<call_k1e, 1>("scaled_modified_bessel_k1"),
+    special_row<call_j0, 1>("bessel_j0"),
+    special_row<call_j1, 1>("bessel_j1"),
+    special_row<call_y0, 1>("bessel_y0"),
+    special_row<call_y1, 1>("bessel_y1"),
+    special_row<call_spherical_j0, 1>("spherical_bessel_j0"),
+    special_row<call_airy_ai, 1>("airy_ai"),
+    special_row<call_erfcx, 1>("erfcx"),
+    special_row<call_log_ndtr, 1>("log_ndtr"),
+    special_row<call_ndtri, 1>("ndtri"),
+    special_row<call_zeta, 2>("zeta"),
+    special_row<call_polygamma, 2>("_polygamma"),
+    special_row<call_igamma, 2>("igamma"),
+    special_row<call_igammac, 2>("igammac"),
+    special_row<call_standard_gamma_grad, 2>("_standard_gamma_grad"),
+    special_row<call_chebyshev_t, 2>("chebyshev_polynomial_t"),
+    special_row<call_chebyshev_u, 2>("chebyshev_polynomial_u"),
+    special_row<call_chebyshev_v, 2>("chebyshev_polynomial_v"),
+    special_row<call_chebyshev_w, 2>("chebyshev_polynomial_w"),
+    special_row<call_shifted_chebyshev_t, 2>("shifted_chebyshev_polynomial_t"),
+    special_row<call_shifted_chebyshev_u, 2>("shifted_chebyshev_polynomial_u"),
+    special_row<call_shifted_chebyshev_v, 2>("shifted_chebyshev_polynomial_v"),
+    special_row<call_shifted_chebyshev_w, 2>("shifted_chebyshev_polynomial_w"),
+    special_row<call_hermite_h, 2>("hermite_polynomial_h"),
+    special_row<call_hermite_he, 2>("hermite_polynomial_he"),
+    special_row<call_laguerre_l, 2>("laguerre_polynomial_l"),
+    special_row<call_legendre_p, 2>("legendre_polynomial_p"),
+    special_row<call_dirichlet_grad, 3>("_dirichlet_grad"),
+    {}};
+
+}  // namespace mg::cuda
