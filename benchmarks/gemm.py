@@ -1,11 +1,17 @@
 """Matrix products against torch: squares, skinny and tall ones, batches, the transposed operands of backward passes, all dtypes.
 
-    python benchmarks/gemm.py [--only square,skinny] [--dtypes f32,bf16] [--threads 1,2] [--budget 0.2] [--csv benchmarks/results/gemm.csv]
+    python -m benchmarks.gemm [--only square,skinny] [--dtypes f32,bf16] [--threads 1,2] [--budget 0.2] [--csv benchmarks/results/gemm.csv]
+    python -m benchmarks.gemm --isa avx2 --dtypes f32,bf16,f16,i8     # both libraries held to what a CPU with AVX2 has
+    python -m benchmarks.gemm --openblas                              # scipy-openblas32 as a third library, float32 and float64
+    python -m benchmarks.gemm --tune                                  # measures and rewrites this instruction set's row of gemm_tuning.h
 
 Each round times ours and torch in turn. ratio = torch's time / ours (larger is better), median over rounds with its quartiles; "peak" is
 our rate over the rate of independent fused multiply-adds of this machine in float32 (float64), measured in the same run with the same
 threads. NN: both operands as they come; TN: a.mT @ b, as for the gradient of a weight; NT: a @ b.mT, as linear and the gradient of an
-input. Results are checked against float64 before anything is timed.
+input. Results are checked against float64 before anything is timed, torch's as well: where they are wrong (int8 without VNNI: oneDNN's
+sums of two products saturate at 16 bits) the row says so.
+--isa avx2 (avx512: without its bfloat16 and VNNI instructions) starts the run again with the variables that hold ours, ATen, oneDNN and MKL
+to that instruction set.
 On AMD processors torch's MKL takes its AVX2 kernels; its AVX-512 ones are seen with a preloaded library whose function
 `int mkl_serv_intel_cpu_true(void)` returns 1.
 """
@@ -17,6 +23,7 @@ import csv
 import os
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -34,6 +41,13 @@ DTYPES = {"f32": "float32", "f64": "float64", "bf16": "bfloat16", "f16": "float1
 SPIN = 0.01  # seconds for which a pool's idle workers may go on spinning and so take a core from the other library
 WARM = 0.004  # seconds of calls before a sample: a sleeping worker takes up to 2 ms to come on a virtual machine
 TOLERANCE = {"f32": 1e-5, "f64": 1e-13, "bf16": 1e-2, "f16": 2e-3, "i8": 0.0}  # of the largest result
+
+
+LIMITS = {  # what holds everybody to an instruction set; read when the libraries are loaded
+    "avx2": {"MINIGRAD_ISA": "avx2", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+    "avx512": {"MINIGRAD_ISA": "avx512", "ATEN_CPU_CAPABILITY": "avx512", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}
+    | {"MKL_ENABLE_INSTRUCTIONS": "AVX512"},
+}
 
 
 @dataclass(frozen=True)
@@ -108,15 +122,14 @@ def product(m, case: Case, dtype: str, arrays: tuple[np.ndarray, np.ndarray]) ->
     return lambda: a @ b
 
 
-def check(case: Case, dtype: str, arrays: tuple[np.ndarray, np.ndarray], call: Callable[[], object]) -> None:
-    """Compare with float64, on at most 4 batch entries."""
+def error(case: Case, dtype: str, arrays: tuple[np.ndarray, np.ndarray], call: Callable[[], object]) -> float:
+    """Largest difference from float64 over the largest result, on at most 4 batch entries."""
     rounded = [mg.from_numpy(x[:4] if case.B else x).to(getattr(mg, DTYPES[dtype])).double().numpy() for x in arrays]
     a = rounded[0].swapaxes(-1, -2) if case.form == "TN" else rounded[0]
     b = rounded[1].swapaxes(-1, -2) if case.form == "NT" else rounded[1]
     want = a @ b
     got = call().double().numpy()
-    error = np.abs((got[:4] if case.B else got) - want).max() / max(np.abs(want).max(), 1e-30)
-    assert error <= TOLERANCE[dtype], f"{case.name()} {dtype}: error {error:.2e}"
+    return float(np.abs((got[:4] if case.B else got) - want).max() / max(np.abs(want).max(), 1e-30))
 
 
 def interleaved(calls: dict[str, Callable[[], object]], budget: float, threads: int) -> dict[str, list[float]]:
@@ -146,14 +159,17 @@ def interleaved(calls: dict[str, Callable[[], object]], budget: float, threads: 
     return times
 
 
-def measure(case: Case, dtype: str, budget: float, threads: int, peak: float) -> dict[str, object] | None:
-    """One row of the table; None where a library does not have the product."""
+def measure(case: Case, dtype: str, budget: float, threads: int, peak: float, openblas: bool) -> dict[str, object]:
+    """One row of the table."""
     arrays = operands(case, dtype)
     calls = {"minigrad": product(mg, case, dtype, arrays)}
     if torch is not None:
         calls["torch"] = product(torch, case, dtype, arrays)
-    if case.flops() < 5e9:
-        check(case, dtype, arrays, calls["minigrad"])
+    if openblas and dtype in ("f32", "f64") and not case.B:
+        calls["openblas"] = blas_product(case, dtype, arrays)
+    errors = {name: error(case, dtype, arrays, call) for name, call in calls.items()} if case.flops() < 5e9 else {}
+    for name in ("minigrad", "openblas"):
+        assert errors.get(name, 0) <= TOLERANCE[dtype], f"{case.name()} {dtype}: {name}'s error {errors[name]:.2e}"
     times = interleaved(calls, budget, threads)
     ours = statistics.median(times["minigrad"])
     rate = case.flops() / ours / 1e9
@@ -163,7 +179,34 @@ def measure(case: Case, dtype: str, budget: float, threads: int, peak: float) ->
         ratios = sorted(t / o for o, t in zip(times["minigrad"], times["torch"]))
         row |= {"torch_us": round(statistics.median(times["torch"]) * 1e6, 1), "ratio": round(statistics.median(ratios), 2)}
         row |= {"ratio_q1": round(ratios[len(ratios) // 4], 2), "ratio_q3": round(ratios[3 * len(ratios) // 4], 2)}
+        row |= {"torch_error": f"{errors['torch']:.1e}" if errors.get("torch", 0) > TOLERANCE[dtype] else ""}
+    if "openblas" in times:
+        row |= {"openblas_us": round(statistics.median(times["openblas"]) * 1e6, 1)}
     return row
+
+
+def blas_product(case: Case, dtype: str, arrays: tuple[np.ndarray, np.ndarray]) -> Callable[[], object]:
+    """The call in scipy-openblas32, on the same operands."""
+    import ctypes
+
+    import scipy_openblas32
+
+    lib = ctypes.CDLL(os.path.join(scipy_openblas32.get_lib_dir(), scipy_openblas32.get_library(fullname=True)))
+    lib.scipy_openblas_set_num_threads(mg.get_num_threads())
+    a, b = arrays
+    c, real = np.empty((case.M, case.N), a.dtype), {"f32": ctypes.c_float, "f64": ctypes.c_double}[dtype]
+    gemm = lib.scipy_cblas_sgemm if dtype == "f32" else lib.scipy_cblas_dgemm
+    at = [ctypes.c_void_p(x.ctypes.data) for x in (a, b, c)]
+    trans = [ctypes.c_int(112 if t else 111) for t in (case.form == "TN", case.form == "NT")]
+    sizes = [ctypes.c_int(x) for x in (case.M, case.N, case.K)]
+    lda, ldb, ldc = (ctypes.c_int(x.shape[-1]) for x in (a, b, c))
+
+    def call() -> object:
+        gemm(ctypes.c_int(101), *trans, *sizes, real(1), at[0], lda, at[1], ldb, real(0), at[2], ldc)
+        return result
+
+    result = mg.from_numpy(c)
+    return call
 
 
 def selected(case: Case, dtype: str, groups: list[str]) -> bool:
@@ -175,16 +218,25 @@ def selected(case: Case, dtype: str, groups: list[str]) -> bool:
 
 def write_csv(path: str, rows: list[dict[str, object]]) -> None:
     """Append the rows, with date, CPU and commit."""
-    from overhead import cpu_name
+    from benchmarks.overhead import cpu_name
 
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     new = not os.path.exists(path)
     with open(path, "a", newline="") as f:
-        writer = csv.DictWriter(f, ["date", "host_cpu", "commit", *rows[0]])
+        columns = ["isa", "threads", "group", "product", "dtype", "us", "gflops", "peak_percent"]
+        columns += ["torch_us", "ratio", "ratio_q1", "ratio_q3", "torch_error", "openblas_us"]
+        writer = csv.DictWriter(f, ["date", "host_cpu", "commit", *columns])
         if new:
             writer.writeheader()
         for row in rows:
             writer.writerow({"date": time.strftime("%Y-%m-%d"), "host_cpu": cpu_name(), "commit": commit} | row)
+
+
+def run_limited(isa: str) -> None:
+    """This run again, every library held to `isa`."""
+    arguments = [a for i, a in enumerate(sys.argv[1:]) if a != "--isa" and sys.argv[i] != "--isa" and not a.startswith("--isa=")]
+    env = os.environ | LIMITS[isa] | {"MINIGRAD_BENCHMARK_ISA": isa}
+    sys.exit(subprocess.run([sys.executable, "-m", "benchmarks.gemm", *arguments], env=env).returncode)
 
 
 def main() -> None:
@@ -196,7 +248,17 @@ def main() -> None:
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--budget", type=float, default=0.2, help="seconds per row")
     parser.add_argument("--csv", help="append the rows to this file")
+    parser.add_argument("--isa", choices=LIMITS, help="hold all libraries to this instruction set")
+    parser.add_argument("--openblas", action="store_true", help="measure scipy-openblas32 as well")
+    parser.add_argument("--tune", action="store_true", help="find this machine's numbers for csrc/cpu/gemm_tuning.h and write them there")
     args = parser.parse_args()
+    if args.isa:
+        run_limited(args.isa)
+    if args.tune:
+        from benchmarks import gemm_tune
+
+        return gemm_tune.main()
+    isa = os.environ.get("MINIGRAD_BENCHMARK_ISA", "")
     groups = [g for g in args.only.split(",") if g]
     rows = []
     for threads in map(int, args.threads.split(",")):
@@ -210,12 +272,15 @@ def main() -> None:
             for case in cases():
                 if args.match not in case.name() or not selected(case, dtype, groups):
                     continue
-                row = measure(case, dtype, args.budget, threads, peak["f64" if dtype == "f64" else "f32"])
+                row = measure(case, dtype, args.budget, threads, peak["f64" if dtype == "f64" else "f32"], args.openblas)
                 line = f"{case.name():30}{dtype:>6}{row['us']:11}{row['gflops']:9}{row['peak_percent']:5}%"
                 if "ratio" in row:
                     line += f"{row['torch_us']:11}{row['ratio']:12} [{row['ratio_q1']}, {row['ratio_q3']}]"
+                    line += f"  torch is wrong: error {row['torch_error']}" if row["torch_error"] else ""
+                if "openblas_us" in row:
+                    line += f"  openblas {row['openblas_us']} us"
                 print(line, flush=True)
-                rows.append({"threads": threads} | row)
+                rows.append({"isa": isa, "threads": threads} | row)
     if args.csv:
         write_csv(args.csv, rows)
 

@@ -1,7 +1,8 @@
 // Choice of path and threading of gemm(). The loops that touch numbers are in gemm_isa.cpp.
 //
-// Paths, in this order: nothing to sum; vectors and short sides (dots, axpys: memory-bound, no packing); small (one
-// thread, A unpacked); skinny (few rows: B is read in place; few columns: A is read in place); blocked (gemm_blocked.h).
+// Paths, in this order: nothing to sum; vectors and short sides (dots, stream: memory-bound, no packing); few rows and B
+// contiguous along k (gemm_turned.h); small (one thread, A unpacked); skinny (few rows: B is read in place; few columns:
+// A is read in place); blocked (gemm_blocked.h). gemm_tuning.h has the numbers that decide.
 #include "gemm.h"
 
 #include <atomic>
@@ -10,7 +11,7 @@
 #include <new>
 #include <type_traits>
 
-#include "gemm_blocked.h"
+#include "gemm_turned.h"
 #include "isa.h"
 
 namespace mg::cpu {
@@ -28,6 +29,11 @@ static const GemmTables& pick_tables() {
 const GemmTables& gemm_tables() {
   static const GemmTables& table = pick_tables();
   return table;
+}
+
+GemmTuning& gemm_tuning() {
+  static GemmTuning tuning = kGemmTuning[int(isa())];
+  return tuning;
 }
 
 const PackedTable<int8_t, int32_t>& int8_table() {
@@ -70,8 +76,6 @@ void* scratch_bytes(ScratchSlot slot, size_t bytes) {
 
 namespace {
 
-constexpr int64_t kSmallFma = 64 * 1024, kDotRows = 8, kNarrow = 4;
-
 template <class S, class T>
 const PackedTable<S, T>& packed_table() {
   if constexpr (std::is_same_v<S, int8_t>)
@@ -92,65 +96,73 @@ void no_product(const Problem<T, T>& p) {
   finish(p);
 }
 
-template <class T>
-const T* gathered(const T* x, int64_t stride, int64_t k) {
+template <class S, class T>
+const S* gathered(const S* x, int64_t stride, int64_t k) {
   if (stride == 1 || k == 1) return x;
-  T* dst = scratch<T>(ScratchSlot::Vector, k);
+  S* dst = scratch<S>(ScratchSlot::Vector, k);
   for (int64_t i = 0; i < k; ++i) dst[i] = x[i * stride];
   return dst;
 }
 
-// A vector times a matrix that is contiguous along the result: streams the matrix row by row.
-template <class T>
-bool gemm_axpys(const Problem<T, T>& p) {
-  const GemmTable<T>& g = gemm_table<T>();
-  const int64_t grain = 512 * ceil_div(kStreamElements, 512 * p.k);
-  if (p.m == 1 && !p.b_columns() && p.b_rows()) {
-    parallel_for(0, p.n, grain, [&](int64_t j0, int64_t j1) {
-      const Problem<T, T> part = p.at(0, j0, 1, j1 - j0);
-      g.axpys(part.n, p.k, p.a.data, p.a.cs, part.b.data, p.b.rs, part.c, part.e);
-      finish(part);
-    });
-    return true;
-  }
-  if (p.n != 1 || p.a.rs != 1 || p.a_rows() || p.m == 1 || p.ldc != 1) return false;
-  parallel_for(0, p.m, grain, [&](int64_t i0, int64_t i1) {
-    const Problem<T, T> part = p.at(i0, 0, i1 - i0, 1);
-    Epilogue<T> e = part.e;
-    e.add_cs = e.add_rs;  // the column of C is written as a row
-    g.axpys(part.m, p.k, p.b.data, p.b.rs, part.a.data, p.a.cs, part.c, e);
+// Units per task when `count` units of `work` each are dealt out: few tasks, so that each streams long runs.
+int64_t share(int64_t count, int64_t work) {
+  const int64_t tasks = get_num_threads() == 1 ? 1 : 4 * get_num_threads();
+  return std::max(ceil_div(count, tasks), ceil_div(kStreamElements, work));
+}
+
+// Few rows of A times a matrix that is contiguous along the result: streams the matrix row by row.
+template <class S, class T>
+void gemm_rows(const PackedTable<S, T>& g, const Problem<S, T>& p) {
+  constexpr int64_t kColumns = 512;
+  parallel_for(0, p.n, kColumns * share(ceil_div(p.n, kColumns), kColumns * p.k), [&](int64_t j0, int64_t j1) {
+    const Problem<S, T> part = p.at(0, j0, p.m, j1 - j0);
+    g.stream(part.m, part.n, p.k, p.a, part.b.data, p.b.rs, part.c, p.ldc, part.e);
     finish(part);
   });
+}
+
+// A matrix with contiguous columns times a vector, as the product of the vector with the transposed matrix.
+template <class S, class T>
+bool gemm_columns(const PackedTable<S, T>& g, const Problem<S, T>& p) {
+  if (p.n != 1 || p.a.rs != 1 || p.a_rows() || p.m == 1 || p.ldc != 1 || p.e.has_finish()) return false;
+  Problem<S, T> turned{1, p.m, p.k, p.b.mT(), p.a.mT(), p.c, 1, p.e};
+  std::swap(turned.e.add_rs, turned.e.add_cs);
+  gemm_rows(g, turned);
   return true;
 }
 
 // Products with a short side that read the long matrix once, in place. False when the layout asks for another path.
-template <class T>
-bool gemm_stream(Problem<T, T> p) {
-  if (gemm_axpys(p)) return true;
-  const GemmTable<T>& g = gemm_table<T>();
+template <class S, class T>
+bool gemm_stream(const PackedTable<S, T>& g, Problem<S, T> p) {
+  if (g.stream != nullptr) {
+    // packing narrow types widens them, which takes longer: twice as many rows are worth streaming
+    const int64_t rows = gemm_tuning().stream_rows * (g.unit == 1 && !std::is_same_v<S, T> ? 2 : 1);
+    if (p.b_rows() && !p.b_columns() && p.m <= rows) return gemm_rows(g, p), true;
+    if (gemm_columns(g, p)) return true;
+  }
   if (p.n == 1 && p.a_rows())
-    p.b = {gathered(p.b.data, p.b.rs, p.k), 1, 1};
+    p.b = {gathered<S, T>(p.b.data, p.b.rs, p.k), 1, 1};
   else if (p.m == 1 && p.b_columns())
-    p.a = {gathered(p.a.data, p.a.cs, p.k), 1, 1};
-  if (!p.a_rows() || !p.b_columns()) return false;
+    p.a = {gathered<S, T>(p.a.data, p.a.cs, p.k), 1, 1};
+  if (!p.a_rows() || !p.b_columns() || (p.m > gemm_tuning().dot_rows && p.n > 4)) return false;
   if (p.m > 1 && p.n > 1 && p.k < g.lanes) return false;
-  const auto dots = [&](const Problem<T, T>& q) {
+  const auto dots = [&](const Problem<S, T>& q) {
     g.dots(q.m, q.n, q.k, q.a.data, q.a.rs, q.b.data, q.b.cs, q.c, q.ldc, q.e);
     finish(q);
   };
-  const int64_t grain = 4 * ceil_div(kStreamElements, 4 * p.k);
   if (p.m <= p.n)
-    parallel_for(0, p.n, grain, [&](int64_t j0, int64_t j1) { dots(p.at(0, j0, p.m, j1 - j0)); });
+    parallel_for(0, p.n, 4 * share(ceil_div(p.n, 4), 4 * p.k),
+                 [&](int64_t j0, int64_t j1) { dots(p.at(0, j0, p.m, j1 - j0)); });
   else
-    parallel_for(0, p.m, grain, [&](int64_t i0, int64_t i1) { dots(p.at(i0, 0, i1 - i0, p.n)); });
+    parallel_for(0, p.m, 4 * share(ceil_div(p.m, 4), 4 * p.k),
+                 [&](int64_t i0, int64_t i1) { dots(p.at(i0, 0, i1 - i0, p.n)); });
   return true;
 }
 
 // Runs one(part) for every block of k.
 template <class T, class F>
 void over_k(const Problem<T, T>& p, F&& one) {
-  const KBlocks blocks(p.k);
+  const KBlocks blocks(p.k, 1, gemm_tuning().direct_k);
   for (int64_t q = 0; q < blocks.count; ++q) one(p.block(blocks.start(q), blocks.start(q + 1)));
 }
 
@@ -194,17 +206,16 @@ void narrow_block(const Problem<T, T>& p) {
   });
 }
 
-// True when a path for short sides or small sizes took it.
+// True when a path that packs nothing of A took it.
 template <class T>
-bool gemm_short(const Problem<T, T>& p) {
-  const GemmTable<T>& g = gemm_table<T>();
-  const bool small = p.fma() <= kSmallFma;
-  if ((p.m <= (p.b_rows() ? 4 : kDotRows) || p.n <= 4) && gemm_stream(p)) return true;
-  if (small || (p.m <= (p.far ? 8 : 16) && p.b_rows())) {
+bool gemm_unpacked(const Problem<T, T>& p) {
+  const GemmTuning& t = gemm_tuning();
+  const bool small = p.fma() <= t.small_fma;
+  if (small || (p.m <= (p.far ? t.direct_rows_far : t.direct_rows) && p.b_rows())) {
     over_k(p, [&](const Problem<T, T>& part) { unpacked_block(part, !small); });
     return true;
   }
-  if (p.n > kNarrow * g.nr) return false;
+  if (p.n > t.narrow_columns) return false;
   over_k(p, [](const Problem<T, T>& part) { narrow_block(part); });
   return true;
 }
@@ -216,9 +227,13 @@ void gemm(int64_t m, int64_t n, int64_t k, Strided<S> a, Strided<S> b, T* c, int
   if (m == 0 || n == 0) return;
   if (k == 0 || e.alpha == T(0)) return no_product(Problem<T, T>{m, n, k, {}, {}, c, ldc, e});
   const Problem<S, T> p{m, n, k, a, b, c, ldc, e};
+  const PackedTable<S, T>& g = packed_table<S, T>();
+  if (gemm_stream(g, p)) return;
+  if constexpr (!std::is_same_v<T, int32_t>)
+    if (turns(g, p)) return turned(g, p);
   if constexpr (std::is_same_v<S, T>)
-    if (gemm_short(p)) return;
-  Blocked<S, T>(packed_table<S, T>()).run(p);
+    if (gemm_unpacked(p)) return;
+  Blocked<S, T>(g).run(p);
 }
 
 template <class T>

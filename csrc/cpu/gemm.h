@@ -5,14 +5,13 @@
 // Who may use it: CPU kernels (matmul.cpp, conv_*.cpp, later attention). The caller owns C, which has unit column
 // stride, as has D. Invariant: the value of an element depends on the strides and sizes of the problem, never on the
 // number of threads. Read next: gemm_table.h (panels and per-instruction-set kernels), gemm.cpp (choice of path,
-// blocking, threads).
+// blocking, threads), gemm_tuning.h (the numbers that decide).
 #pragma once
 #include "gemm_table.h"
 
 namespace mg::cpu {
 
-// K is cut into equal blocks of at most kMaxKBlock, which depends on k alone (see the invariant above).
-constexpr int64_t kMaxKBlock = 320;
+constexpr int64_t kMaxKBlock = 320;  // of the convolutions' own blocking; gemm() has GemmTuning
 constexpr int64_t kTaskFma = 256 * 1024;  // multiply-adds worth handing to another thread (~5 us on one AVX-512 core)
 
 template <class S, class T>
@@ -27,7 +26,7 @@ double fma_rate(bool float64);
 
 // Per-thread memory that grows and is reused; a slot's pointer stays valid until the same thread asks for that slot
 // again.
-enum class ScratchSlot { PackA, PackB, Vector, Tile, Image, Count };
+enum class ScratchSlot { PackA, PackB, Vector, Tile, Image, Turned, Count };
 void* scratch_bytes(ScratchSlot slot, size_t bytes);
 template <class T>
 T* scratch(ScratchSlot slot, int64_t count) {

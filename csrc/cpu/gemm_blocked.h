@@ -10,6 +10,7 @@
 
 #include "../core/parallel.h"
 #include "gemm.h"
+#include "gemm_tuning.h"
 
 namespace mg::cpu {
 
@@ -55,11 +56,17 @@ struct Panels {
   int64_t padded() const { return vectors * lanes; }
 };
 
+// A number of the tuning table that counts floats, for elements of T.
+template <class T>
+int64_t floats(int64_t count) {
+  return count * 4 / int64_t(sizeof(T));
+}
+
 // The bounds of block q when k is cut into equal blocks of at most `block` whole words of `unit` elements.
 struct KBlocks {
   int64_t k, words, count;
   int unit;
-  KBlocks(int64_t k_, int unit_ = 1, int64_t block = kMaxKBlock)
+  KBlocks(int64_t k_, int unit_, int64_t block)
       : k(k_), words(ceil_div(k_, unit_)), count(ceil_div(words, block)), unit(unit_) {}
   int64_t start(int64_t q) const { return std::min(k, panel_start(q, words, count) * unit); }
 };
@@ -90,13 +97,13 @@ class Blocked {
   explicit Blocked(const PackedTable<S, T>& table) : g(table) {}
 
   void run(const Problem<S, T>& p) const {
-    if (p.m <= kFewRows) return few_rows(p);
+    if (p.m <= gemm_tuning().few_rows) return few_rows(p);
     for (int64_t j = 0; j < p.n; j += kMaxColumns)
       many_rows(p.at(0, j, p.m, std::min(kMaxColumns, p.n - j)));
   }
 
  private:
-  static constexpr int64_t kFewRows = 128, kMaxRows = 192 * 4 / int64_t(sizeof(T)), kMaxColumns = 3072, kGroup = 384;
+  static constexpr int64_t kMaxColumns = 3072, kGroup = 384;
   const PackedTable<S, T>& g;
 
   int64_t words(int64_t k) const { return ceil_div(k, g.unit) + g.extra; }  // of a column of a packed panel
@@ -113,11 +120,11 @@ class Blocked {
   }
 
   void few_rows(const Problem<S, T>& p) const {
-    const KBlocks blocks(p.k, g.unit, kMaxKBlock * 4 / int64_t(sizeof(T)));
+    const KBlocks blocks(p.k, g.unit, floats<T>(gemm_tuning().block_k));
     const int64_t rows = ceil_div(p.m, g.mr) * g.mr;
     const auto a_offset = [&](int64_t q) { return rows * (blocks.start(q) / g.unit + q * g.extra); };
     T* a = scratch<T>(ScratchSlot::PackB, rows * (blocks.words + blocks.count * g.extra));
-    parallel_for(0, blocks.count, ceil_div(kStreamElements, rows * kMaxKBlock), [&](int64_t q0, int64_t q1) {
+    parallel_for(0, blocks.count, ceil_div(kStreamElements, rows * blocks.start(1)), [&](int64_t q0, int64_t q1) {
       for (int64_t q = q0; q < q1; ++q) {
         const int64_t k0 = blocks.start(q), k1 = blocks.start(q + 1);
         g.pack_a(p.m, k1 - k0, p.a.at(0, k0), a + a_offset(q), g.mr * words(k1 - k0));
@@ -148,7 +155,7 @@ class Blocked {
   }
 
   void many_rows(const Problem<S, T>& p) const {
-    const KBlocks blocks(p.k, g.unit, kMaxKBlock * 4 / int64_t(sizeof(T)));
+    const KBlocks blocks(p.k, g.unit, floats<T>(gemm_tuning().block_k));
     for (int64_t q = 0; q < blocks.count; ++q) many_rows_block(p.block(blocks.start(q), blocks.start(q + 1)));
   }
 
@@ -162,7 +169,7 @@ class Blocked {
       }
     });
     const int64_t threads = std::min<int64_t>(get_num_threads(), ceil_div(p.fma(), kTaskFma));
-    const int64_t wanted = ceil_div(ceil_div(p.m, kMaxRows), threads) * threads;  // as many for each thread
+    const int64_t wanted = ceil_div(ceil_div(p.m, floats<T>(gemm_tuning().block_rows)), threads) * threads;  // as many for each thread
     const int64_t rows = ceil_div(ceil_div(p.m, wanted), g.mr) * g.mr;
     parallel_chunks(ceil_div(p.m, rows), [&](int64_t task) {
       const int64_t i = task * rows;

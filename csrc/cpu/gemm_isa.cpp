@@ -1,7 +1,6 @@
 // The GEMM kernels of one instruction set: loops over register tiles, gathered in one constant table. gemm_table.h is
 // the map.
 #include "gemm_dots.h"
-#include "gemm_pack.h"
 
 namespace mg::cpu::MG_ISA_NS {
 
@@ -81,63 +80,48 @@ static void skinny(int64_t m, int64_t n, int64_t k, const T* a, const T* b, int6
   }
 }
 
-// Long dot products are cut into blocks of kDotBlock whose sums are added in order: 16 running sums over a million
-// terms would lose digits.
-constexpr int64_t kDotBlock = 8192;
-
+// As packed, A read where it lies. All panels for some rows of A at a time: A is the side that is not in cache.
 template <class T>
-static void dots(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, T* c, int64_t ldc,
-                 const Epilogue<T>& e) {
-  for (int64_t j = 0; j < n; j += 4) {
-    const int nj = int(n - j < 4 ? n - j : 4);
-    for (int64_t i = 0; i < m; i += 4) {
-      const int mi = int(m - i < 4 ? m - i : 4);
-      T sums[16], part[16];
-      const DotFn<T> fn = kDots<T>[mi - 1][nj - 1];
-      fn(k < kDotBlock ? k : kDotBlock, a + i * lda, lda, b + j * ldb, ldb, sums);
-      for (int64_t p = kDotBlock; p < k; p += kDotBlock) {
-        fn(k - p < kDotBlock ? k - p : kDotBlock, a + i * lda + p, lda, b + j * ldb + p, ldb, part);
-        for (int x = 0; x < mi; ++x)
-          for (int y = 0; y < nj; ++y) sums[x * 4 + y] += part[x * 4 + y];
-      }
-      for (int x = 0; x < mi; ++x)
-        for (int y = 0; y < nj; ++y) {
-          T v = e.alpha * sums[x * 4 + y];
-          if (e.add != nullptr) v += e.beta * e.add[(i + x) * e.add_rs + (j + y) * e.add_cs];
-          c[(i + x) * ldc + j + y] = v;
-        }
+static void in_place(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* b, int64_t panels, T* c,
+                     int64_t ldc, const Epilogue<T>& e) {
+  constexpr int W = Vec<T>::size;
+  const int64_t vectors = (n + W - 1) / W;
+  TileArgs<T> t;
+  t.a_rs = lda;
+  t.a_cs = 1;
+  for (int64_t i = 0; i < m; i += kMr) {
+    t.a = a + i * lda;
+    for (int64_t p = 0; p < panels; ++p) {
+      const int64_t v0 = panel_start(p, vectors, panels), v1 = panel_start(p + 1, vectors, panels), j = v0 * W;
+      t.b = b + j * k;
+      t.ldb = (v1 - v0) * W;
+      t.last = int(v1 == vectors ? n - (v1 - 1) * W : W);
+      set_tile_c(t, c, ldc, e, i, j);
+      kTileOf<T, Tile::Direct>.fn[(m - i < kMr ? m - i : kMr) - 1][v1 - v0 - 1](k, t);
     }
   }
 }
 
 template <class T>
-static void axpys(int64_t n, int64_t k, const T* x, int64_t incx, const T* b, int64_t ldb, T* y, const Epilogue<T>& e) {
-  constexpr int W = Vec<T>::size, kColumns = 2048, kRows = 8;
-  for (int64_t j0 = 0; j0 < n; j0 += kColumns) {
-    T acc[kColumns];  // stays in L1 while kRows rows of B stream by
-    const int64_t cols = n - j0 < kColumns ? n - j0 : kColumns, whole = cols / W * W;
-    for (int64_t j = 0; j < cols; ++j) acc[j] = 0;
-    int64_t p = 0;
-    for (; p < k; p += kRows) {
-      const int rows = int(k - p < kRows ? k - p : kRows);
-      const T* r = b + p * ldb + j0;
-      T xs[kRows];
-      for (int i = 0; i < rows; ++i) xs[i] = x[(p + i) * incx];
-      for (int64_t j = 0; j < whole; j += W) {
-        Vec<T> v = Vec<T>::load(acc + j);
-        if (rows == kRows) {
-#pragma GCC unroll 8
-          for (int i = 0; i < kRows; ++i) v = fma(Vec<T>(xs[i]), Vec<T>::load(r + i * ldb + j), v);
-        } else {
-          for (int i = 0; i < rows; ++i) v = fma(Vec<T>(xs[i]), Vec<T>::load(r + i * ldb + j), v);
+static void turn(int64_t m, int64_t n, const T* turned_NM, int64_t ld, T* c, int64_t ldc, const Epilogue<T>& e) {
+  constexpr int W = Vec<T>::size;
+  const Vec<T> alpha(e.alpha), beta(e.beta);
+  for (int64_t j = 0; j < n; j += W) {
+    const int columns = int(n - j < W ? n - j : W);
+    for (int64_t i = 0; i < m; i += W) {
+      typename Lanes<T, W>::type r[W] = {};
+      for (int q = 0; q < columns; ++q) std::memcpy(&r[q], turned_NM + (j + q) * ld + i, sizeof r[q]);
+      transpose<W>(r);
+      for (int q = 0; q < W && i + q < m; ++q) {
+        Vec<T> v = Vec<T>(typename Vec<T>::V(r[q])) * alpha;
+        T* to = c + (i + q) * ldc + j;
+        if (e.add != nullptr) {
+          const T* d = e.add + (i + q) * e.add_rs + j * e.add_cs;
+          v = fma(beta, e.add_cs == 0 ? Vec<T>(*d) : Vec<T>::load(d, columns), v);
         }
-        v.store(acc + j);
+        v.store(to, columns);
       }
-      for (int64_t j = whole; j < cols; ++j)
-        for (int i = 0; i < rows; ++i) acc[j] += xs[i] * r[i * ldb + j];
     }
-    for (int64_t j = 0; j < cols; ++j)
-      y[j0 + j] = e.alpha * acc[j] + (e.add == nullptr ? T(0) : e.beta * e.add[(j0 + j) * e.add_cs]);
   }
 }
 
@@ -174,14 +158,16 @@ static void pack_panels(int64_t k, int64_t n, Strided<S> b, int64_t panels, T* d
 }
 
 template <class S, class T>
-static constexpr PackedTable<S, T> blocked(decltype(PackedTable<S, T>::skinny) skinny = nullptr) {
-  return {kMr, kNv * Vec<T>::size, Vec<T>::size, 1, 0, pack_a<S, T>, pack_panels<S, T>, packed<T>, skinny};
+static constexpr PackedTable<S, T> blocked(decltype(PackedTable<S, T>::skinny) skinny = nullptr,
+                                           decltype(PackedTable<S, T>::in_place) in_place = nullptr) {
+  return {kMr,       kNv * Vec<T>::size, Vec<T>::size, 1, 0, pack_a<S, T>, pack_panels<S, T>,
+          packed<T>, skinny,             in_place,     dots<DotFloats<S, T>>, stream<S, T>};
 }
 template <class T>
 static constexpr GemmTable<T> table() {
   return {kMr,       kNv * Vec<T>::size, Vec<T>::size, {pack_a<T, T>, pack_b<T, T>},
-          packed<T>, direct<T, false>,   direct<T, true>, dots<T>, axpys<T>,
-          blocked<T, T>(skinny<T>), multiply_adds<T>};
+          packed<T>, direct<T, false>,   direct<T, true>, turn<T>, blocked<T, T>(skinny<T>, in_place<T>),
+          multiply_adds<T>};
 }
 
 extern constinit const GemmTables gemm_table = {table<float>(), table<double>(), blocked<half, float>(),

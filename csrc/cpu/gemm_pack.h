@@ -52,6 +52,40 @@ MG_LANES(double, 4);
 MG_LANES(double, 8);
 #undef MG_LANES
 
+// r = L consecutive elements of S as lanes of T.
+template <int L, class T, class S>
+MG_INL void widen_lanes(const S* p, typename Lanes<T, L>::type& r) {
+  [[maybe_unused]] typedef uint32_t Words __attribute__((vector_size(L * 4)));
+  if constexpr (std::is_same_v<S, T>) {
+    std::memcpy(&r, p, sizeof r);
+    return;
+  }
+#if defined(__AVX512F__)
+  if constexpr (L == 16 && sizeof(S) == 2) {
+    const __m256i narrow = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    const __mmask16 all(-1);
+    if constexpr (std::is_same_v<S, half>)
+      r = typename Lanes<T, L>::type(_mm512_maskz_cvtph_ps(all, narrow));
+    else
+      r = typename Lanes<T, L>::type(Words(_mm512_maskz_cvtepu16_epi32(all, narrow)) << 16);
+    return;
+  }
+#endif
+#if defined(__AVX2__)
+  if constexpr (L == 8 && sizeof(S) == 2) {
+    const __m128i narrow = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    if constexpr (std::is_same_v<S, half>)
+      r = typename Lanes<T, L>::type(_mm256_cvtph_ps(narrow));
+    else
+      r = typename Lanes<T, L>::type(Words(_mm256_cvtepu16_epi32(narrow)) << 16);
+    return;
+  }
+#endif
+  T wide[L];
+  for (int j = 0; j < L; ++j) wide[j] = widen_element(p[j]);
+  std::memcpy(&r, wide, sizeof r);
+}
+
 template <int H, int L, class V, int... I>
 MG_INL void exchange(V& a, V& b, std::integer_sequence<int, I...>) {
   const V lo = __builtin_shufflevector(a, b, ((I & H) ? L + (I ^ H) : I)...);
@@ -67,6 +101,25 @@ MG_INL void transpose(V (&r)[L]) {
   if constexpr (2 * H < L) transpose<L, 2 * H>(r);
 }
 
+// A vector of S as T.
+template <class T, class S>
+MG_INL Vec<T> load_wide(const S* p) {
+  typename Lanes<T, Vec<T>::size>::type r;
+  widen_lanes<Vec<T>::size, T>(p, r);
+  return Vec<T>(typename Vec<T>::V(r));
+}
+// The first n lanes, zeros behind them.
+template <class T, class S>
+MG_INL Vec<T> load_wide(const S* p, int n) {
+  if constexpr (std::is_same_v<S, T>) {
+    return Vec<T>::load(p, n);
+  } else {
+    S part[Vec<T>::size] = {};
+    for (int i = 0; i < n; ++i) part[i] = p[i];
+    return load_wide<T>(part);
+  }
+}
+
 // dst[k * dst_stride + i] = src[i * src_stride + k] for i < L, k < n.
 template <int L, class S, class T>
 MG_INL void pack_transposed(int64_t n, const S* src, int64_t src_stride, T* dst, int64_t dst_stride) {
@@ -74,16 +127,7 @@ MG_INL void pack_transposed(int64_t n, const S* src, int64_t src_stride, T* dst,
   for (; p + L <= n; p += L) {
     typename Lanes<T, L>::type r[L];
 #pragma GCC unroll 16
-    for (int i = 0; i < L; ++i) {
-      const S* s = src + i * src_stride + p;
-      if constexpr (sizeof(S) == sizeof(T)) {
-        std::memcpy(&r[i], s, sizeof r[i]);
-      } else {
-        T wide[L];
-        for (int j = 0; j < L; ++j) wide[j] = widen_element(s[j]);
-        std::memcpy(&r[i], wide, sizeof wide);
-      }
-    }
+    for (int i = 0; i < L; ++i) widen_lanes<L, T>(src + i * src_stride + p, r[i]);
     transpose<L>(r);
 #pragma GCC unroll 16
     for (int i = 0; i < L; ++i) std::memcpy(dst + (p + i) * dst_stride, &r[i], sizeof r[i]);
@@ -122,13 +166,13 @@ template <class S, class T>
 void pack_b(int64_t k, int64_t n, Strided<S> b, T* dst) {
   constexpr int W = Vec<T>::size;
   const int64_t width = (n + W - 1) / W * W;
-  if (b.cs == 1 && sizeof(S) == sizeof(T)) {
+  if (b.cs == 1) {
     for (int64_t p = 0; p < k; ++p) {
-      const T* s = reinterpret_cast<const T*>(b.data + p * b.rs);
+      const S* s = b.data + p * b.rs;
       T* d = dst + p * width;
       int64_t j = 0;
-      for (; j + W <= n; j += W) Vec<T>::load(s + j).store(d + j);
-      if (j < n) Vec<T>::load(s + j, int(n - j)).store(d + j);
+      for (; j + W <= n; j += W) load_wide<T>(s + j).store(d + j);
+      if (j < n) load_wide<T>(s + j, int(n - j)).store(d + j);
     }
     return;
   }

@@ -76,6 +76,16 @@ struct PackedTable {
   // panel on the way; far: B is to come from memory. Null: B must be packed.
   void (*skinny)(int64_t m, int64_t n, int64_t k, const T* a, const T* b, int64_t ldb, bool far, T* panel, T* c,
                  int64_t ldc, const Epilogue<T>& e);
+  // As packed for all panels, with A as it lies, its columns contiguous, k in whole words. Null: A must be packed.
+  void (*in_place)(int64_t m, int64_t n, int64_t words, const S* a, int64_t lda, const T* b, int64_t panels, T* c,
+                   int64_t ldc, const Epilogue<T>& e);
+  // C[m, n] for A with unit column stride and B with unit row stride: dot products, vectors along k. For m <= 8 or n
+  // <= 4.
+  void (*dots)(int64_t m, int64_t n, int64_t k, const S* a, int64_t lda, const S* b, int64_t ldb, T* c, int64_t ldc,
+               const Epilogue<T>& e);
+  // C[m, n] for few rows of A and B with unit column stride: streams rows of B. Null: B must be packed.
+  void (*stream)(int64_t m, int64_t n, int64_t k, Strided<S> a, const S* b, int64_t ldb, T* c, int64_t ldc,
+                 const Epilogue<T>& e);
 };
 
 template <class T>
@@ -90,12 +100,8 @@ struct GemmTable {
   void (*direct)(int64_t m, int64_t n, int64_t k, Strided<T> a, const T* b, int64_t ldb, T* c, int64_t ldc,
                  const Epilogue<T>& e);
   decltype(direct) direct_far;  // the same for a B that has to come from memory
-  // C[m, n] for A with unit column stride and B with unit row stride: dot products, vectors along k. For m <= 4 or n
-  // <= 4.
-  void (*dots)(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, T* c, int64_t ldc,
-               const Epilogue<T>& e);
-  // y[n] = x[k] B[k, n] for B with unit column stride: streams rows of B.
-  void (*axpys)(int64_t n, int64_t k, const T* x, int64_t incx, const T* b, int64_t ldb, T* y, const Epilogue<T>& e);
+  // C[m, n] = alpha * the transpose of turned_NM, rows of `ld` elements, + beta * D.
+  void (*turn)(int64_t m, int64_t n, const T* turned_NM, int64_t ld, T* c, int64_t ldc, const Epilogue<T>& e);
   PackedTable<T, T> blocked;
   // Does n rounds of independent multiply-adds on the `lanes` numbers at sink and returns how many: for benchmarks.
   int64_t (*multiply_adds)(int64_t n, T* sink);

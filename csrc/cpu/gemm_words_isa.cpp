@@ -5,7 +5,7 @@
 // with 128 added to it and the last row of a panel of B takes it back, being what the sums start from. Where there are
 // no such instructions int8 is widened to pairs of int16 (pmaddwd), and bfloat16 to float (gemm_isa.cpp). All int8
 // results are exact modulo 2^32.
-#include "gemm_pack.h"
+#include "gemm_dots.h"
 
 namespace mg::cpu::MG_ISA_NS {
 
@@ -130,7 +130,8 @@ void pack_words_b(int64_t k, int64_t n, Strided<S> b, int64_t panels, typename D
     }
 }
 
-template <class D, int MR, int NV>
+// InPlace: A as it lies, t.a_rs words' worth of bytes apart.
+template <class D, int MR, int NV, bool InPlace = false>
 void word_tile(int64_t words, const TileArgs<typename D::Sum>& t) {
   using T = typename D::Sum;
   constexpr int W = Vec<T>::size;
@@ -141,14 +142,18 @@ void word_tile(int64_t words, const TileArgs<typename D::Sum>& t) {
 #pragma GCC unroll 8
     for (int i = 0; i < MR; ++i) acc[i][j] = first;
   }
-  const int32_t *a = reinterpret_cast<const int32_t*>(t.a), *b = reinterpret_cast<const int32_t*>(t.b);
-  for (int64_t w = 0; w < words; ++w, a += kMr, b += t.ldb) {
+  const char* a = reinterpret_cast<const char*>(t.a);
+  const int32_t* b = reinterpret_cast<const int32_t*>(t.b);
+  const int64_t rs = InPlace ? t.a_rs : 4;
+  for (int64_t w = 0; w < words; ++w, a += InPlace ? 4 : kMr * 4, b += t.ldb) {
     Vec<int32_t> row[NV];
 #pragma GCC unroll 4
     for (int j = 0; j < NV; ++j) row[j] = Vec<int32_t>::load(b + j * W);
 #pragma GCC unroll 8
     for (int i = 0; i < MR; ++i) {
-      const Vec<int32_t> x(a[i]);
+      int32_t word;
+      std::memcpy(&word, a + i * rs, 4);
+      const Vec<int32_t> x(word);
 #pragma GCC unroll 4
       for (int j = 0; j < NV; ++j) D::multiply_add(acc[i][j], x, row[j]);
     }
@@ -156,20 +161,20 @@ void word_tile(int64_t words, const TileArgs<typename D::Sum>& t) {
   write_tile<T, MR, NV>(acc, t);
 }
 
-template <class D>
+template <class D, bool InPlace>
 struct WordTiles {
   TileFn<typename D::Sum> fn[kMr][kNv];
   template <int MR>
   constexpr void fill() {
-    fn[MR - 1][0] = word_tile<D, MR, 1>;
-    fn[MR - 1][1] = word_tile<D, MR, 2>;
-    if constexpr (kNv > 2) fn[MR - 1][2] = word_tile<D, MR, kNv>;
+    fn[MR - 1][0] = word_tile<D, MR, 1, InPlace>;
+    fn[MR - 1][1] = word_tile<D, MR, 2, InPlace>;
+    if constexpr (kNv > 2) fn[MR - 1][2] = word_tile<D, MR, kNv, InPlace>;
     if constexpr (MR > 1) fill<MR - 1>();
   }
   constexpr WordTiles() : fn{} { fill<kMr>(); }
 };
-template <class D>
-constexpr WordTiles<D> kWordTiles{};
+template <class D, bool InPlace = false>
+constexpr WordTiles<D, InPlace> kWordTiles{};
 
 template <class D>
 void packed_words(int64_t m, int64_t n, int64_t words, const typename D::Sum* a, const typename D::Sum* b,
@@ -190,6 +195,53 @@ void packed_words(int64_t m, int64_t n, int64_t words, const typename D::Sum* a,
     }
   }
 }
+
+template <class D, class S>
+void words_in_place(int64_t m, int64_t n, int64_t words, const S* a, int64_t lda, const typename D::Sum* b,
+                    int64_t panels, typename D::Sum* c, int64_t ldc, const Epilogue<typename D::Sum>& e) {
+  using T = typename D::Sum;
+  static_assert(D::kExtra == 0 && sizeof(S) * D::kUnit == 4);
+  constexpr int W = Vec<int32_t>::size;
+  const int64_t vectors = (n + W - 1) / W;
+  TileArgs<T> t;
+  t.a_rs = lda * int64_t(sizeof(S));
+  for (int64_t i = 0; i < m; i += kMr) {
+    t.a = reinterpret_cast<const T*>(a + i * lda);
+    for (int64_t p = 0; p < panels; ++p) {
+      const int64_t v0 = panel_start(p, vectors, panels), v1 = panel_start(p + 1, vectors, panels), j = v0 * W;
+      t.b = b + j * words;
+      t.ldb = (v1 - v0) * W;
+      t.last = int(v1 == vectors ? n - (v1 - 1) * W : W);
+      set_tile_c(t, c, ldc, e, i, j);
+      kWordTiles<D, true>.fn[(m - i < kMr ? m - i : kMr) - 1][v1 - v0 - 1](words, t);
+    }
+  }
+}
+
+// Dot products over words: D with whole vectors of elements, as gemm_dots.h wants them.
+template <class D, class S_>
+struct DotWords {
+  using S = S_;
+  using T = typename D::Sum;
+  using Reg = Vec<int32_t>;
+  static constexpr int kStep = Vec<int32_t>::size * D::kUnit;
+  static constexpr bool kShifted = D::kExtra != 0;
+  static MG_INL Reg load_b(const S* p) {
+    if constexpr (sizeof(S) * D::kUnit == 4)
+      return Vec<int32_t>::load(reinterpret_cast<const int32_t*>(p));
+    else
+      return D::widen(p);
+  }
+  static MG_INL Reg load_b(const S* p, int n) {
+    S part[kStep] = {};
+    for (int i = 0; i < n; ++i) part[i] = p[i];
+    return load_b(part);
+  }
+  static MG_INL Reg load_a(const S* p) { return load_b(p) ^ Vec<int32_t>(D::kFlipA); }
+  static MG_INL Reg load_a(const S* p, int n) { return load_b(p, n) ^ Vec<int32_t>(D::kFlipA); }
+  static MG_INL void multiply_add(Vec<T>& acc, Reg x, Reg y) { D::multiply_add(acc, x, y); }
+  static MG_INL void add_shift(Vec<T>& shift, Reg y) { D::multiply_add(shift, Vec<int32_t>(D::kFlipA), y); }
+};
 
 #if defined(__AVX512F__)
 // The instructions are written as assembly: this build assumes less than they need (words_native() asks the processor).
@@ -224,6 +276,19 @@ struct PairsInt8 {
   using Sum = int32_t;
   static constexpr int kUnit = 2, kExtra = 0, kFlipA = 0;
   static MG_INL Item item(int8_t x) { return x; }
+  static MG_INL Vec<int32_t> widen(const int8_t* p) {
+    constexpr int L = 2 * Vec<int32_t>::size;
+#if defined(__AVX512BW__)
+    return Vec<int32_t>(Vec<int32_t>::V(_mm512_maskz_cvtepi8_epi16(__mmask32(-1), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))));
+#elif defined(__AVX2__)
+    return Vec<int32_t>(Vec<int32_t>::V(_mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))));
+#endif
+    typedef int8_t Narrow __attribute__((vector_size(L)));
+    typedef int16_t Wide __attribute__((vector_size(2 * L)));
+    Narrow bytes;
+    std::memcpy(&bytes, p, L);
+    return Vec<int32_t>(Vec<int32_t>::V(__builtin_convertvector(bytes, Wide)));
+  }
   static MG_INL void multiply_add(Vec<int32_t>& acc, Vec<int32_t> x, Vec<int32_t> y) {
 #if defined(__AVX512BW__)
     acc = acc + Vec<int32_t>(Vec<int32_t>::V(_mm512_madd_epi16(__m512i(x.v), __m512i(y.v))));
@@ -238,9 +303,10 @@ struct PairsInt8 {
 };
 
 template <class D, class S>
-constexpr PackedTable<S, typename D::Sum> words_row() {
+constexpr PackedTable<S, typename D::Sum> words_row(decltype(PackedTable<S, typename D::Sum>::in_place) in_place = nullptr,
+    decltype(PackedTable<S, typename D::Sum>::stream) stream = nullptr) {
   return {kMr,     kNv * Vec<int32_t>::size, Vec<int32_t>::size, D::kUnit, D::kExtra, pack_words_a<D, S>, pack_words_b<D, S>,
-          packed_words<D>, nullptr};
+          packed_words<D>, nullptr, in_place, dots<DotWords<D, S>>, stream};
 }
 
 }  // namespace
@@ -248,7 +314,8 @@ constexpr PackedTable<S, typename D::Sum> words_row() {
 extern constinit const PackedTable<int8_t, int32_t> int8_pairs = words_row<PairsInt8, int8_t>();
 #if defined(__AVX512F__)
 extern constinit const PackedTable<int8_t, int32_t> int8_quads = words_row<QuadsInt8, int8_t>();
-extern constinit const PackedTable<bfloat16, float> bfloat16_pairs = words_row<PairsBf16, bfloat16>();
+extern constinit const PackedTable<bfloat16, float> bfloat16_pairs =
+    words_row<PairsBf16, bfloat16>(words_in_place<PairsBf16, bfloat16>, stream<bfloat16, float>);
 #endif
 
 }  // namespace mg::cpu::MG_ISA_NS

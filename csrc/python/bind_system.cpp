@@ -10,6 +10,7 @@
 #include "../core/random.h"
 #include "../cpu/copy.h"
 #include "../cpu/gemm.h"
+#include "../cpu/gemm_tuning.h"
 #include "../cpu/isa.h"
 #include "py.h"
 
@@ -43,6 +44,25 @@ static uint64_t seed_bits(py::int_ seed) {
 }
 
 // A device type without a backend is wanted: the CUDA module is looked for now, so that importing minigrad does not pay for it.
+static py::dict gemm_tuning() {
+  py::dict d;
+  const cpu::GemmTuning& t = cpu::gemm_tuning();
+#define MG_ITEM(name) d[#name] = t.name;
+  MG_GEMM_TUNING(MG_ITEM)
+#undef MG_ITEM
+  return d;
+}
+
+static void set_gemm_tuning(const std::string& name, int64_t value) {
+  MG_CHECK(value > 0, Value, "set_gemm_tuning: got ", value, " for ", name, ", expected a positive number.");
+  cpu::GemmTuning& t = cpu::gemm_tuning();
+#define MG_ITEM(field) \
+  if (name == #field) return void(t.field = value);
+  MG_GEMM_TUNING(MG_ITEM)
+#undef MG_ITEM
+  fail(ErrorKind::Value, "set_gemm_tuning: no number is called ", name, ".");
+}
+
 static void import_backend(DeviceType type) {
   if (type != DeviceType::CUDA) return;
   const py::gil_scoped_acquire gil;
@@ -85,6 +105,8 @@ void bind_system(py::module_& m) {
     return py::reinterpret_steal<py::object>(wrap_dtype(p.result()));
   });
   m.def("cpu_isa", [] { return std::string(cpu::isa_name(cpu::isa())); });
+  m.def("gemm_tuning", &gemm_tuning, "The numbers that decide how gemm() computes a product.");
+  m.def("set_gemm_tuning", &set_gemm_tuning, "Changes one of them in this process: for benchmarks and tests.");
   m.def("fma_rate", &cpu::fma_rate, py::arg("float64") = false, "Operations per second of independent multiply-adds, all threads.");
   m.def("empty_cache", &empty_cache);
   m.def("set_memory_limit", [](py::object bytes) { set_memory_limit(bytes.is_none() ? SIZE_MAX : bytes.cast<size_t>()); },

@@ -21,8 +21,7 @@ template <class S>
 struct Source {
   std::vector<S> data;
   Strided<S> view;
-  Source(int64_t rows, int64_t cols) {
-    const int64_t layout = pick(0, 6);
+  explicit Source(int64_t rows, int64_t cols, int64_t layout = pick(0, 6)) {
     int64_t rs = cols, cs = 1;
     if (layout == 1) rs = 1, cs = rows;
     if (layout == 2) rs = cols + pick(1, 9);
@@ -45,8 +44,8 @@ int half_plus_one(void* out, const void* const* in, int64_t n) {
 }
 
 template <class S, class T>
-void check_one(int64_t m, int64_t n, int64_t k, double tolerance) {
-  const Source<S> a(m, k), b(k, n);
+void check_one(int64_t m, int64_t n, int64_t k, double tolerance, int64_t layout_a = pick(0, 6), int64_t layout_b = pick(0, 6)) {
+  const Source<S> a(m, k, layout_a), b(k, n, layout_b);
   const int64_t ldc = n + pick(0, 1) * pick(0, 5), guard = 64;
   const T canary = T(12345);
   std::vector<T> c(size_t(m * ldc + 2 * guard), canary), d(size_t(m * ldc + 1));
@@ -108,18 +107,32 @@ void check_many(int rounds, int64_t limit, double tolerance) {
   }
 }
 
+// Few rows of A, B contiguous along k as in linear, or along n: dot products, streams, the transposed product.
+template <class S, class T>
+void check_linear(double tolerance) {
+  for (int r = 0; r < 60; ++r) {
+    const int64_t m = pick(0, 2) == 0 ? pick(1, 9) : pick(10, 140);
+    check_one<S, T>(m, pick(1, 200), pick(1, 8) * 97 + pick(0, 3), tolerance, pick(0, 2), pick(0, 3) == 0 ? 2 : 1 + 2 * pick(0, 1));
+  }
+  check_one<S, T>(5, 70, 9001, tolerance, 0, 1);  // more than one block of a dot product
+  check_one<S, T>(64, 48, 2000, tolerance, 0, 1);
+}
+
 // The same bits for every number of threads.
+template <class S, class T>
 void check_threads() {
   for (const auto& [m, n, k] :
-       {std::tuple{200, 300, 700}, {1, 5000, 900}, {3, 4000, 300}, {900, 20, 400}, {12, 3000, 500}, {40, 700, 900}, {130, 130, 130}, {700, 100, 90}}) {
-    const Source<float> a(m, k), b(k, n);
-    std::vector<float> first;
-    for (int threads : {1, 2, 3, 5}) {
-      set_num_threads(threads);
-      std::vector<float> c(size_t(m) * size_t(n));
-      gemm<float, float>(m, n, k, a.view, b.view, c.data(), n);
-      if (threads == 1) first = c;
-      CHECK(first == c);
+       {std::tuple{64, 700, 784}, {128, 90, 1024}, {2, 9000, 400}, {7, 900, 900}, {17, 300, 2000}, {200, 300, 700}, {1, 5000, 900}, {3, 4000, 300}, {900, 20, 400}, {12, 3000, 500}, {40, 700, 900}, {130, 130, 130}, {700, 100, 90}}) {
+    for (int layout : {0, 1}) {
+      const Source<S> a(m, k, 0), b(k, n, layout);
+      std::vector<T> first;
+      for (int threads : {1, 2, 3, 5}) {
+        set_num_threads(threads);
+        std::vector<T> c(size_t(m) * size_t(n));
+        gemm<S, T>(m, n, k, a.view, b.view, c.data(), n);
+        if (threads == 1) first = c;
+        CHECK(first == c);
+      }
     }
   }
   set_num_threads(2);
@@ -150,8 +163,8 @@ void check_int() {
 // int8 with int32 sums: exact, whatever the instruction, with an int32 addend.
 void check_int8_sums() {
   for (int r = 0; r < 200; ++r) {
-    const int64_t limit = r < 150 ? 90 : 400, m = pick(0, limit), n = pick(0, limit), k = pick(0, 3 * limit);
-    Source<int8_t> a(m, k), b(k, n);
+    const int64_t limit = r < 150 ? 90 : 400, m = pick(0, r % 3 == 0 ? 9 : limit), n = pick(0, limit), k = pick(0, 3 * limit);
+    Source<int8_t> a(m, k), b(k, n, r % 2 == 0 ? 1 : pick(0, 6));
     for (auto* x : {&a.data, &b.data})
       for (int8_t& v : *x) v = int8_t(pick(0, 9) == 0 ? -128 : pick(-128, 127));
     const int64_t ldc = n + pick(0, 3);
@@ -184,7 +197,14 @@ int main() {
   check_one<float, float>(1, 1, 300000, 4e-6);
   check_many<float, float>(40, 420, 4e-6);  // many rows, several blocks of k
   for (const int64_t m : {3, 7, 9, 35}) check_one<float, float>(m, 2100, 2050, 4e-6);  // B comes from memory
-  check_threads();
+  check_linear<float, float>(4e-6);
+  check_linear<double, double>(4e-15);
+  check_linear<half, float>(4e-6);
+  check_linear<bfloat16, float>(4e-6);
+  check_threads<float, float>();
+  check_threads<double, double>();
+  check_threads<bfloat16, float>();
+  check_threads<half, float>();
   check_int8_sums();
   check_int<uint8_t>();
   check_int<int8_t>();
