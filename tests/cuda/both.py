@@ -26,7 +26,7 @@ def flatten(result: Any) -> list[mg.Tensor]:
 def wide(t: mg.Tensor) -> Any:
     """A tensor as an array of double or integer numbers."""
     t = t.detach().cpu()
-    return (t.to(mg.float64) if t.is_floating_point() else t).numpy()
+    return (t.to(mg.float64) if t.is_floating_point() else t.to(mg.int64) if t.dtype == mg.bool else t).numpy()
 
 
 def agree(compute: Callable[[Callable[..., mg.Tensor]], Any], tolerance: float | None = None) -> None:
