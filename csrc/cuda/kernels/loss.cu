@@ -1,11 +1,12 @@
 // nll_loss, cross_entropy (softmax and loss in one pass over the logits) and mse_loss, with their gradients. Bytes: cross_entropy reads
 // the logits once and writes a number per sample; its gradient reads and writes them once; mse_loss reads both operands once.
 //
-// Totals over samples are sums of fixed pieces, added in order, in double. A class index out of range cannot raise here without waiting
-// for the device: it reads nothing, and makes the loss and the sample's gradient NaN.
+// Totals over samples are sums of fixed pieces, added in order, in double. A class index out of range is noted (faults.h), reads nothing,
+// and makes the loss and the sample's gradient NaN.
 #include <string_view>
 
 #include "../../core/reduce_dims.h"
+#include "faults.h"
 #include "norm_sums.h"
 #include "reduce.h"
 
@@ -13,10 +14,18 @@ namespace mg::cuda {
 namespace {
 
 constexpr int64_t kOutOfRange = -2, kIgnored = -1;
-__device__ int64_t class_of(const int64_t* target, int64_t i, int64_t ignore, int64_t classes) {
-  const int64_t t = target[i];
-  return t == ignore ? kIgnored : t >= 0 && t < classes ? t : kOutOfRange;
-}
+struct Targets {
+  const int64_t* target;
+  int64_t ignore, classes;
+  FaultNote fault;
+  __device__ int64_t class_of(int64_t i) const {
+    const int64_t t = target[i];
+    if (t == ignore) return kIgnored;
+    if (t >= 0 && t < classes) return t;
+    note_fault(fault, kIndexFault, t, classes);
+    return kOutOfRange;
+  }
+};
 
 // sums[b] = sum of terms [b * piece, (b + 1) * piece), by a block each.
 __global__ void sum_pieces_kernel(Two* sums, const Two* terms, int64_t n, int64_t piece) {
@@ -72,13 +81,14 @@ struct Samples {
     count = target.numel();
     if (inv.has(weight_arg)) weight = staged(inv.in(weight_arg), wide);
   }
+  Targets targets(const Op& op, int64_t ignore) const { return {target.ptr<int64_t>(), ignore, lines.size, fault_note(op)}; }
 };
 DType sample_dtype(const TensorImpl& x, DType wide) { return common_float(x.dtype, x.dtype, wide); }
 
 template <class T, class C>
-__global__ void nll_kernel(Two* terms, const T* x, const int64_t* target, const C* weight, Lines lines, int64_t ignore, int64_t count) {
+__global__ void nll_kernel(Two* terms, const T* x, Targets targets, const C* weight, Lines lines, int64_t count) {
   MG_GRID_LOOP(i, count) {
-    const int64_t c = class_of(target, i, ignore, lines.size);
+    const int64_t c = targets.class_of(i);
     if (c < 0) {
       terms[i] = {c == kIgnored ? 0.0 : double(NAN), 0};
       continue;
@@ -96,7 +106,7 @@ void nll_loss_cuda(Invocation& inv) {
   dispatch_floating(dtype, [&](auto tag) {
     using T = decltype(tag);
     using C = compute_t<T>;
-    launch_items(nll_kernel<T, C>, s.count, terms.data, s.x.ptr<T>(), s.target.ptr<int64_t>(), optional_ptr<C>(s.weight), s.lines, inv.i(3), s.count);
+    launch_items(nll_kernel<T, C>, s.count, terms.data, s.x.ptr<T>(), s.targets(inv.op, inv.i(3)), optional_ptr<C>(s.weight), s.lines, s.count);
   });
   store_loss(terms, s.count, inv.i(4), inv.outs[0], &inv.outs[1]);
 }
@@ -106,8 +116,7 @@ struct MixedSums {  // sum(w), sum(w x) over the classes
   C weight, mixed;
 };
 template <class T, class S, class C>
-__global__ void cross_entropy_kernel(Two* terms, C* lse, const T* x, const int64_t* target, const C* weight, Lines lines, int64_t ignore,
-                                     double smoothing) {
+__global__ void cross_entropy_kernel(Two* terms, C* lse, const T* x, Targets targets, const C* weight, Lines lines, double smoothing) {
   const typename S::G group(lines);
   const Line<T, S::V, S::held> line(group, lines, x);
   C top = -std::numeric_limits<C>::infinity(), sum = 0;
@@ -127,7 +136,7 @@ __global__ void cross_entropy_kernel(Two* terms, C* lse, const T* x, const int64
   if (group.lane != 0 || group.line >= group.count) return;
   const double z = top - top != C(0) ? double(top) : double(top) + log(double(sum));  // inf, -inf and NaN are their own
   lse[group.line] = C(z);
-  const int64_t c = class_of(target, group.line, ignore, lines.size);
+  const int64_t c = targets.class_of(group.line);
   if (c < 0) {
     terms[group.line] = {c == kIgnored ? 0.0 : double(NAN), 0};
     return;
@@ -148,7 +157,7 @@ void cross_entropy_cuda(Invocation& inv) {
     using C = compute_t<T>;
     for_lines<T>(s.lines, aligned16(s.x.ptr<T>()), [&](auto shape, int64_t blocks, dim3 block) {
       launch(cross_entropy_kernel<T, decltype(shape), C>, dim3(unsigned(blocks)), block, 0, current_stream(), terms.data, lse.template ptr<C>(),
-             s.x.ptr<T>(), s.target.ptr<int64_t>(), optional_ptr<C>(s.weight), s.lines, inv.i(3), inv.f(5));
+             s.x.ptr<T>(), s.targets(inv.op, inv.i(3)), optional_ptr<C>(s.weight), s.lines, inv.f(5));
     });
   });
   lse.commit();
@@ -158,13 +167,13 @@ void cross_entropy_cuda(Invocation& inv) {
 template <class C>
 struct LossGradient {
   const C *g, *total, *lse, *weight;
-  int64_t ignore, reduction;
+  int64_t reduction;
   double smoothing;
 };
 
 // With q the target distribution times the class weights: dx = scale * (sum(q) softmax(x) - q).
 template <class T, class S, class C>
-__global__ void cross_entropy_backward_kernel(T* dx, const T* x, const int64_t* target, LossGradient<C> k, Lines lines) {
+__global__ void cross_entropy_backward_kernel(T* dx, const T* x, Targets targets, LossGradient<C> k, Lines lines) {
   const typename S::G group(lines);
   const Line<T, S::V, S::held> line(group, lines, x);
   C all = C(lines.size);
@@ -175,7 +184,7 @@ __global__ void cross_entropy_backward_kernel(T* dx, const T* x, const int64_t* 
   }
   if (group.line >= group.count) return;
   T* to = dx + (line.x - x);
-  const int64_t c = class_of(target, group.line, k.ignore, lines.size);
+  const int64_t c = targets.class_of(group.line);
   if (c < 0) {
     const C nothing = c == kIgnored ? C(0) : C(NAN);
     line.write(to, [&](C, int64_t) { return nothing; });
@@ -199,10 +208,10 @@ void cross_entropy_backward_cuda(Invocation& inv) {
   dispatch_floating(dtype, [&](auto tag) {
     using T = decltype(tag);
     using C = compute_t<T>;
-    const LossGradient<C> k{g.ptr<C>(), total.ptr<C>(), lse.ptr<C>(), optional_ptr<C>(s.weight), inv.i(6), inv.i(7), inv.f(8)};
+    const LossGradient<C> k{g.ptr<C>(), total.ptr<C>(), lse.ptr<C>(), optional_ptr<C>(s.weight), inv.i(7), inv.f(8)};
     for_lines<T>(s.lines, aligned16(s.x.ptr<T>()) && aligned16(out.template ptr<T>()), [&](auto shape, int64_t blocks, dim3 block) {
       launch(cross_entropy_backward_kernel<T, decltype(shape), C>, dim3(unsigned(blocks)), block, 0, current_stream(), out.template ptr<T>(),
-             s.x.ptr<T>(), s.target.ptr<int64_t>(), k, s.lines);
+             s.x.ptr<T>(), s.targets(inv.op, inv.i(6)), k, s.lines);
     });
   });
   out.commit();

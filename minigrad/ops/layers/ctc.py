@@ -67,7 +67,7 @@ def _lengths(name: str, value: Any, log_probs: Any) -> Any:
         value = mg.tensor(list(value) if isinstance(value, (tuple, list)) else [value], dtype=mg.int64)
     if value.is_floating_point() or value.dtype == mg.bool:
         raise RuntimeError(f"ctc_loss: {name} must be integral: got {value.dtype}.")
-    return value.reshape(-1).to(mg.int64)
+    return value.reshape(-1).to(log_probs.device, mg.int64)
 
 
 def _public_ref(
