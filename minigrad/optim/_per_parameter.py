@@ -86,7 +86,8 @@ class PerParameter(Optimizer):
     _flags: dict[str, Any] = {"maximize": False, "foreach": None, "differentiable": False, "capturable": False}
     _rule: str | None = None  # name of the core's one-call update
     _columns: tuple[str, ...] = ()  # state entries it takes, shaped like the parameter
-    _sparse = False
+    _sparse = False  # whether the rule takes sparse gradients
+    _sparse_refusal = ""
     _capturable_what = "params and state_steps"
     _xla = True
 
@@ -108,19 +109,24 @@ class PerParameter(Optimizer):
             check_group(group, self._capturable_what, self._xla)
             active = [param for param in group["params"] if param.grad is not None]
             self._start_state(active, group)
-            if active and not self._one_call(active, group):
+            if active and not self._one_call(active, group):  # the core declines sparse gradients too
+                self._refuse_sparse(active)
                 for param in active:
                     self._step_one(param, group)
         return loss
 
     def _start_state(self, active: list[Tensor], group: dict[str, Any]) -> None:
-        for param in active:
-            if getattr(param.grad, "is_sparse", False) and not self._sparse:
-                raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
-            own = self.state[param]
-            if not own:
-                with mg.no_grad():
-                    self._begin(own, param, group)
+        fresh = [param for param in active if not self.state[param]]
+        if not fresh:
+            return
+        self._refuse_sparse(fresh)
+        with mg.no_grad():
+            for param in fresh:
+                self._begin(self.state[param], param, group)
+
+    def _refuse_sparse(self, active: list[Tensor]) -> None:
+        if not self._sparse and any(getattr(param.grad, "is_sparse", False) for param in active):
+            raise RuntimeError(self._sparse_refusal or f"{type(self).__name__} does not support sparse gradients")
 
     def _one_call(self, active: list[Tensor], group: dict[str, Any]) -> bool:
         """Step the group in the core; False if it declined, with nothing changed."""

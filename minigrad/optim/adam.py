@@ -41,10 +41,7 @@ class Adam(PerParameter):
         "fused": None,
     }
 
-    def _start_state(self, active: list[Tensor], group: dict[str, Any]) -> None:
-        if any(getattr(param.grad, "is_sparse", False) for param in active):
-            raise RuntimeError("Adam does not support sparse gradients, please consider SparseAdam instead")
-        super()._start_state(active, group)
+    _sparse_refusal = "Adam does not support sparse gradients, please consider SparseAdam instead"
 
     def __init__(
         self,
