@@ -22,22 +22,33 @@ MG_INL int32_t word(Strided<S> a, int64_t i, int64_t k0, int64_t left) {
   return w;
 }
 
-// L rows that are contiguous along k: whole words are moved as they are, transposed in registers.
+// L rows that are contiguous along k: whole words are moved (or widened), transposed in registers.
 template <class D, int L, class S>
 MG_INL void words_transposed(int64_t k, Strided<S> a, int32_t* dst, int64_t width, int64_t flip) {
   int64_t w = 0;
-  if constexpr (sizeof(S) * D::kUnit == 4)
-    for (; (w + L) * D::kUnit <= k; w += L) {
-      typename Lanes<float, L>::type r[L];
+  for (; (w + L) * D::kUnit <= k; w += L) {
+    typename Lanes<float, L>::type r[L];
 #pragma GCC unroll 16
-      for (int i = 0; i < L; ++i) std::memcpy(&r[i], a.data + i * a.rs + w * D::kUnit, sizeof r[i]);
-      transpose<L>(r);
-#pragma GCC unroll 16
-      for (int i = 0; i < L; ++i) std::memcpy(dst + (w + i) * width, &r[i], sizeof r[i]);
-      if (flip != 0)
-        for (int i = 0; i < L; ++i)
-          for (int j = 0; j < L; ++j) dst[(w + i) * width + j] ^= int32_t(flip);
+    for (int i = 0; i < L; ++i) {
+      const S* p = a.data + i * a.rs + w * D::kUnit;
+      if constexpr (sizeof(S) * D::kUnit == 4) {
+        std::memcpy(&r[i], p, sizeof r[i]);
+      } else {
+        typedef S Narrow __attribute__((vector_size(L * D::kUnit * sizeof(S))));
+        typedef typename D::Item Wide __attribute__((vector_size(L * 4)));
+        Narrow narrow;
+        std::memcpy(&narrow, p, sizeof narrow);
+        const Wide wide = __builtin_convertvector(narrow, Wide);
+        std::memcpy(&r[i], &wide, sizeof r[i]);
+      }
     }
+    transpose<L>(r);
+#pragma GCC unroll 16
+    for (int i = 0; i < L; ++i) std::memcpy(dst + (w + i) * width, &r[i], sizeof r[i]);
+    if (flip != 0)
+      for (int i = 0; i < L; ++i)
+        for (int j = 0; j < L; ++j) dst[(w + i) * width + j] ^= int32_t(flip);
+  }
   for (; w * D::kUnit < k; ++w)
     for (int i = 0; i < L; ++i)
       dst[w * width + i] = word<D>(a, i, w * D::kUnit, k - w * D::kUnit) ^ int32_t(flip);
