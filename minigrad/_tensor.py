@@ -166,7 +166,7 @@ def contiguous_format_copy(self: Tensor, fmt: memory_format) -> Tensor:
         return self
     rank = 4 if fmt is channels_last else 5
     if self.dim() != rank:
-        raise RuntimeError(f"contiguous: required rank {rank} tensor to use {fmt} format: got shape {tuple(self.shape)}")
+        raise RuntimeError(f"contiguous: required rank {rank} tensor to use {str.__str__(fmt)} format: got shape {tuple(self.shape)}")
     return self.movedim(1, -1).contiguous().movedim(-1, 1)
 
 
