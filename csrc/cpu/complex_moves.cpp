@@ -1,6 +1,7 @@
 // Ops whose ordinary kernels serve complex tensors too: they move elements by width, or go through the conversion
 // table, or add them with dispatch_any. Also the ops that make complex tensors of real parts.
 #include "../core/op.h"
+#include "../core/parallel.h"
 #include "complex_math.h"
 #include "complex_parts.h"
 
@@ -57,8 +58,27 @@ MG_SAME("masked_fill_");
 MG_SAME("embedding");
 MG_SAME("_embedding_backward");
 
+template <class T>
+static void interleave(const T* re, const T* im, T* out, int64_t n) {
+  parallel_for(0, n, 32768, [=](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      out[2 * i] = re[i];
+      out[2 * i + 1] = im[i];
+    }
+  });
+}
+
 // _complex(real, imag)
 static void complex_cpu(Invocation& inv) {
+  const TensorImpl &re = inv.in(0), &im = inv.in(1), &out = inv.out();
+  const DType real = to_real(out.dtype);
+  const auto plain = [&](const TensorImpl& t) { return t.contiguous && t.dtype == real && t.numel == out.numel; };
+  if (out.contiguous && plain(re) && plain(im)) {
+    char* pairs = out.data();
+    if (real == DType::Float32)
+      return interleave(re.ptr<float>(), im.ptr<float>(), reinterpret_cast<float*>(pairs), out.numel);
+    return interleave(re.ptr<double>(), im.ptr<double>(), reinterpret_cast<double*>(pairs), out.numel);
+  }
   for (int k = 0; k < 2; ++k) {
     const TensorImpl& t = inv.in(k);
     const Dims& sizes = inv.out().sizes;

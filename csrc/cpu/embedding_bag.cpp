@@ -28,7 +28,20 @@ struct Bags {
       f(i, row);
     }
   }
+  // The row that the index after position i picks, -1 if it is none.
+  int64_t row_after(int64_t i) const {
+    const int64_t row = i + 1 < indices.numel() ? indices.ptr<int64_t>()[i + 1] : -1;
+    return row < rows ? row : -1;
+  }
 };
+
+// Rows are picked at random: no prefetcher foresees the next one.
+template <class T>
+void fetch_row(const T* row, int64_t width) {
+  const char* p = reinterpret_cast<const char*>(row);
+  const int64_t bytes = std::min<int64_t>(width * int64_t(sizeof(T)), 4096);  // the rest follows by itself
+  for (int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(p + b);
+}
 
 // _bag_sum(weight, indices, starts, scale?, padding_idx)
 void bag_sum_cpu(Invocation& inv) {
@@ -44,16 +57,21 @@ void bag_sum_cpu(Invocation& inv) {
     const T* s = scale ? scale.ptr<T>() : nullptr;
     parallel_for(0, inv.out().sizes[0], 64, [&](int64_t begin, int64_t end) {
       for (int64_t b = begin; b < end; ++b) {
-        T* sum = out.ptr<T>() + b * width;
-        std::fill_n(sum, width, T(0));
+        T* __restrict y = out.ptr<T>() + b * width;
+        bool first = true;
         bags.each_row(b, [&](int64_t i, int64_t row) {
           const T* __restrict x = w + row * width;
-          T* __restrict y = sum;
-          if (s)
-            for (int64_t d = 0; d < width; ++d) y[d] += x[d] * s[i];
+          const T factor = s ? s[i] : T(1);
+          if (const int64_t next = bags.row_after(i); next >= 0) fetch_row(w + next * width, width);
+          if (first)
+            for (int64_t d = 0; d < width; ++d) y[d] = x[d] * factor;
+          else if (s)
+            for (int64_t d = 0; d < width; ++d) y[d] += x[d] * factor;
           else
             for (int64_t d = 0; d < width; ++d) y[d] += x[d];
+          first = false;
         });
+        if (first) std::fill_n(y, width, T(0));
       }
     });
   });

@@ -122,6 +122,9 @@ def cdist(x1: mg.Tensor, x2: mg.Tensor, p: float = 2.0, compute_mode: str | None
     return functions["_cdist"](x1, x2, float(p))
 
 
+_PDIST_ROWS = 128
+
+
 @composite(
     ("", "nn.functional"),
     method=False,
@@ -148,7 +151,10 @@ def pdist(input: mg.Tensor, p: float = 2.0) -> mg.Tensor:
         raise RuntimeError(f"pdist: expected a floating 2D tensor: got {input.dtype} {tuple(input.shape)}.")
     if p < 0:
         raise RuntimeError(f"pdist: only supports non-negative p values: got {p}.")
-    n = input.shape[0]
-    rows = mg.arange(n, device=input.device)
-    upper = (rows.unsqueeze(1) < rows).reshape(-1).nonzero().reshape(-1)
-    return functions["_cdist"](input, input, float(p)).reshape(-1).index_select(0, upper)
+    n, parts = input.shape[0], []
+    for start in range(0, n, _PDIST_ROWS) or (0,):  # blocks of rows with the rows from there on: about half of all pairs
+        block, others = input[start : start + _PDIST_ROWS], input[start:]
+        below, right = (mg.arange(x.shape[0], device=input.device) for x in (block, others))
+        upper = (below.unsqueeze(1) < right).reshape(-1).nonzero().reshape(-1)
+        parts.append(functions["_cdist"](block, others, float(p)).reshape(-1).index_select(0, upper))
+    return parts[0] if len(parts) == 1 else mg.cat(parts)
