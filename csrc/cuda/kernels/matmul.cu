@@ -4,6 +4,7 @@
 // Legend: a (..., M, K) @ b (..., K, N) -> out (..., M, N). Meta: ../../core/meta_matmul.cpp.
 #include "matmul.h"
 
+#include "cublas_lt.h"
 #include "gemm.h"
 
 namespace mg::cuda {
@@ -46,6 +47,20 @@ Dims without_last(Dims d, int count) {
   return d;
 }
 
+// The whole batch by cuBLASLt, if it is one stride from entry to entry.
+template <class T>
+bool fast_product(const Matrix& a, const Matrix& b, const Step& out_step, const Step& add_step, const Offsets<4>& offsets, char* const* base,
+                  const Addend& d) {
+  if (offsets.ndim != 1) return false;
+  const auto matrix = [&](int k, int64_t rs, int64_t cs) {
+    return LtMatrix{base[k], rs, cs, offsets.count == 1 ? 0 : offsets.strides[0][k] / int64_t(sizeof(T))};
+  };
+  LtProduct p{a.t.dtype, a.rows, b.cols, a.cols, offsets.count, matrix(1, a.rs, a.cs), matrix(2, b.rs, b.cs),
+              matrix(0, out_step.row, out_step.column), matrix(3, add_step.row, add_step.column), d.alpha.re, d.beta.re};
+  if (d.t == nullptr) p.add = {};
+  return lt_product(p);
+}
+
 template <class T, class S, class SB>
 void run(const Matrix& a, const Matrix& b, const TensorImpl& out, const Addend& d, bool has_rows, bool has_columns) {
   using Acc = gemm_sum_t<T>;
@@ -62,6 +77,8 @@ void run(const Matrix& a, const Matrix& b, const TensorImpl& out, const Addend& 
   plan.add(d.t == nullptr ? out.data() : d.t->data(), batch, without_last(add_strides, last), int64_t(sizeof(T)));
   plan.finish();
   with_offsets<4>(plan, [&](const Offsets<4>& offsets, char* const* base) {
+    if constexpr (std::is_same_v<S, T> && (is_low_precision<T> || std::is_floating_point_v<T>))
+      if (fast_product<T>(a, b, step, add_step, offsets, base, d)) return;
     StridedResult<T, Acc> result{};
     result.out = reinterpret_cast<T*>(base[0]);
     result.rs = step.row, result.cs = step.column;
