@@ -98,12 +98,11 @@ class Blocked {
 
   void run(const Problem<S, T>& p) const {
     if (p.m <= gemm_tuning().few_rows) return few_rows(p);
-    for (int64_t j = 0; j < p.n; j += kMaxColumns)
-      many_rows(p.at(0, j, p.m, std::min(kMaxColumns, p.n - j)));
+    for (int64_t j = 0; j < p.n; j += kMaxColumns) many_rows(p.at(0, j, p.m, std::min(kMaxColumns, p.n - j)));
   }
 
  private:
-  static constexpr int64_t kMaxColumns = 3072, kGroup = 384;
+  static constexpr int64_t kMaxColumns = 3072, kGroup = 384, kRowsInPlace = 48;
   const PackedTable<S, T>& g;
 
   int64_t words(int64_t k) const { return ceil_div(k, g.unit) + g.extra; }  // of a column of a packed panel
@@ -130,10 +129,14 @@ class Blocked {
         g.pack_a(p.m, k1 - k0, p.a.at(0, k0), a + a_offset(q), g.mr * words(k1 - k0));
       }
     });
+    const bool in_place = g.skinny != nullptr && p.b_rows() && p.m >= g.mr;
+    const int64_t threads = std::min<int64_t>(get_num_threads(), ceil_div(p.fma(), kTaskFma));
+    if constexpr (std::is_same_v<S, T>)
+      if (in_place && blocks.count == 1 && threads > 1 && p.m >= kRowsInPlace * threads)
+        return rows_in_place(p, a, threads);
     const int64_t wanted = std::min<int64_t>(2 * get_num_threads(), ceil_div(p.fma(), kTaskFma));
     const int64_t share = ceil_div(ceil_div(p.n, wanted), g.lanes) * g.lanes;
     const int64_t columns = std::min(kGroup, std::max<int64_t>(share, 2 * g.lanes));
-    const bool in_place = g.skinny != nullptr && p.b_rows() && p.m >= g.mr;
     parallel_chunks(ceil_div(p.n, columns), [&](int64_t task) {
       const int64_t j = task * columns;
       const Problem<S, T> mine = p.at(0, j, p.m, std::min(columns, p.n - j));
@@ -154,6 +157,20 @@ class Blocked {
     });
   }
 
+  // Few rows, but enough for every thread, times a B that all of them read in place: as in the gradient of a weight
+  // over a small batch. A thread then owns whole rows of it, which are also its own when the optimizer steps and the
+  // next forward pass reads the weight; dealt by columns, half of the weight changes its core three times a step.
+  void rows_in_place(const Problem<S, T>& p, const T* a, int64_t threads) const {
+    const int64_t rows = ceil_div(ceil_div(p.m, threads), g.mr) * g.mr;
+    parallel_chunks(ceil_div(p.m, rows), [&](int64_t task) {
+      const int64_t i = task * rows;
+      const Problem<S, T> mine = p.at(i, 0, std::min(rows, p.m - i), p.n);
+      T* panel = scratch<T>(ScratchSlot::PackA, g.nr * p.k);
+      g.skinny(mine.m, mine.n, p.k, a + i * words(p.k), p.b.data, p.b.rs, p.far, panel, mine.c, p.ldc, mine.e);
+      finish(mine);
+    });
+  }
+
   void many_rows(const Problem<S, T>& p) const {
     const KBlocks blocks(p.k, g.unit, floats<T>(gemm_tuning().block_k));
     for (int64_t q = 0; q < blocks.count; ++q) many_rows_block(p.block(blocks.start(q), blocks.start(q + 1)));
@@ -169,7 +186,8 @@ class Blocked {
       }
     });
     const int64_t threads = std::min<int64_t>(get_num_threads(), ceil_div(p.fma(), kTaskFma));
-    const int64_t wanted = ceil_div(ceil_div(p.m, floats<T>(gemm_tuning().block_rows)), threads) * threads;  // as many for each thread
+    const int64_t wanted =
+        ceil_div(ceil_div(p.m, floats<T>(gemm_tuning().block_rows)), threads) * threads;  // as many for each thread
     const int64_t rows = ceil_div(ceil_div(p.m, wanted), g.mr) * g.mr;
     parallel_chunks(ceil_div(p.m, rows), [&](int64_t task) {
       const int64_t i = task * rows;

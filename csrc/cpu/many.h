@@ -1,5 +1,6 @@
-// One parallel region over the elements of many tensors: a model has few large parameters and many small ones, and a region for each
-// would cost more than the work. Pieces depend on the sizes only, so that sums of pieces are the same for any number of threads.
+// One parallel region over the elements of many tensors: a model has few large parameters and many small ones, and a
+// region for each would cost more than the work. Pieces depend on the sizes only, so that sums of pieces are the same
+// for any number of threads.
 #pragma once
 #include <algorithm>
 #include <vector>
@@ -11,7 +12,8 @@ namespace mg::cpu {
 
 class ManyTensors {
  public:
-  static constexpr int64_t kPiece = 16384;  // elements
+  static constexpr int64_t kPiece =
+      4096;  // elements; small, so that two threads step about the halves of a weight that they also compute
   std::vector<TensorImpl*> tensors;
 
   void add(TensorImpl* t) {
