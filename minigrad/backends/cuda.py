@@ -1,4 +1,4 @@
-"""torch.backends.cuda: not in this build; its flags can be set and read."""
+"""torch.backends.cuda: its flags can be set and read; they change nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from typing import Any
 
 from minigrad.backends import answers
 
-is_built = answers(False, "False: there is no CUDA.")
+
+def is_built() -> bool:
+    """Whether the CUDA backend is part of this build and has a device."""
+    from minigrad import cuda
+
+    return cuda.is_built()
+
+
 is_ck_sdpa_available = is_flash_attention_available = answers(False, "False: there is no CUDA.")
 can_use_flash_attention = can_use_efficient_attention = can_use_cudnn_attention = is_flash_attention_available
 _sdp = {"flash": True, "mem_efficient": True, "math": True, "cudnn": True, "fp16_bf16_reduction_math": False}

@@ -14,6 +14,7 @@ import minigrad as mg
 from .collate import default_collate, default_convert
 from .dataset import Dataset, IterableDataset
 from .fetch import _DatasetKind
+from .pin_memory import pin_memory as pinned
 from .sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler
 from .worker import get_worker_info
 
@@ -46,7 +47,7 @@ class DataLoader(Generic[T_co]):
         batch_sampler: yields lists of indices; excludes batch_size, shuffle, sampler and drop_last.
         num_workers: processes that load; 0 loads in this one.
         collate_fn: makes a batch of a list of samples; `default_collate` by default.
-        pin_memory: accepted; without an accelerator there is nothing to pin, which a warning says.
+        pin_memory: batches in pinned memory, from which non_blocking copies to CUDA are asynchronous; without CUDA a warning says no.
         drop_last: leave out a shorter last batch.
         timeout: seconds to wait for a batch of the workers; 0 waits for ever.
         worker_init_fn: called in every worker with its number, after seeding.
@@ -272,7 +273,9 @@ class _BaseDataLoaderIter:
                 f"ignore pin_memory_device='{loader.pin_memory_device}'.",
                 stacklevel=2,
             )
-        if loader.pin_memory:
+        if loader.pin_memory and mg.cuda.is_available():
+            self._pin_memory = True
+        elif loader.pin_memory:
             warnings.warn(
                 "'pin_memory' argument is set as true but no accelerator is found, then device pinned memory won't be used.", stacklevel=2
             )
@@ -300,6 +303,8 @@ class _BaseDataLoaderIter:
 
     def __next__(self) -> Any:
         data = self._next_data()
+        if self._pin_memory:
+            data = pinned(data)
         self._num_yielded += 1
         length = self._IterableDataset_len_called
         if self._dataset_kind == _DatasetKind.Iterable and length is not None and self._num_yielded > length:

@@ -185,6 +185,20 @@ def test_pinned_memory() -> None:
         there.pin_memory()
 
 
+def test_loader_pins_batches() -> None:
+    batches = list(mg.data.DataLoader(mg.data.TensorDataset(mg.arange(4.0), mg.arange(4)), batch_size=2, pin_memory=True))
+    assert all(x.is_pinned() and y.is_pinned() for x, y in batches)
+    assert batches[1][0].cuda(non_blocking=True).cpu().tolist() == [2.0, 3.0]
+
+
+def test_accelerator_and_files(tmp_path) -> None:
+    assert mg.accelerator.is_available() and mg.accelerator.current_accelerator().type == "cuda" and mg.backends.cuda.is_built()
+    with mg.accelerator.device_index(0):
+        assert mg.accelerator.current_device_index() == 0
+    mg.save({"w": on(1.0, 2.0)}, tmp_path / "w.pt")
+    assert mg.load(tmp_path / "w.pt")["w"].is_cuda and not mg.load(tmp_path / "w.pt", map_location="cpu")["w"].is_cuda
+
+
 def test_graph_replays_with_new_inputs() -> None:
     x, w = on(1.0, 2.0), on(3.0, 4.0)
     g = cuda.CUDAGraph()
