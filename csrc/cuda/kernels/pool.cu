@@ -1,6 +1,7 @@
 // Max pooling over the last 1 to 3 dims (with indices), its adaptive and fractional forms, and the moves along indices that are its
 // gradients. One thread per element. pool_average.cu has the averages, pool_axes.h the windows. Meta: ../../core/meta_pool.cpp.
-#include "copy.h"
+#include "chains.h"
+#include "faults.h"
 #include "pool_axes.h"
 
 namespace mg::cuda {
@@ -107,58 +108,47 @@ int64_t plane_size(const TensorImpl& t, int dims) {
   return n;
 }
 
-// Scatter in a fixed order without floating atomics: the sources of each element are chained up in any order (integer atomics), then each
-// element adds its chain from the first source to the last.
-__global__ void chain_kernel(const int64_t* index, int64_t small, int64_t big, int* head, int* next, int64_t count) {
+__global__ void chain_kernel(FaultNote note, const int64_t* index, int64_t small, int64_t big, int* head, int* next, int64_t count) {
   MG_GRID_LOOP(i, count) {
     const int64_t plane = i / small, at = index[i];
-    if (at < 0 || at >= big) __trap();  // an index outside of the plane: no max pool has made it
-    next[i] = atomicExch(head + plane * big + at, int(i - plane * small));
+    if (at >= 0 && at < big) chain_to(head + plane * big, next + plane * small, at, int(i - plane * small));
+    else note_fault(note, kIndexFault, at, big);
   }
 }
 template <class T>
 __global__ void add_chains_kernel(const T* g, const int* head, const int* next, int64_t small, int64_t big, T* dx, int64_t count) {
   MG_GRID_LOOP(i, count) {
-    const int64_t plane = i / big;
-    const int* link = next + plane * small;
+    const int64_t first = i / big * small;
     compute_t<T> sum{};
-    for (int done = -1;;) {  // the least source not yet added: chains are short (the windows that overlap)
-      int least = INT32_MAX;
-      for (int s = head[i]; s >= 0; s = link[s])
-        if (s > done && s < least) least = s;
-      if (least == INT32_MAX) break;
-      sum += convert<compute_t<T>>(g[plane * small + least]);
-      done = least;
-    }
+    for (int s = head[i]; s >= 0; s = next[first + s]) sum += convert<compute_t<T>>(g[first + s]);
     dx[i] = convert<T>(sum);
   }
 }
 
-// (grad, indices, input_size): zeros with grad added at flat positions of each plane.
+// (grad, indices, input_size): zeros with grad added at flat positions of each plane, in the order of the indices.
 void pool_scatter_cuda(Invocation& inv) {
   if (inv.out().numel == 0) return;
   const Tensor g = contiguous(inv.tensor(0)), indices = staged(inv.in(1), DType::Int64);
   const StagedOut out(inv.outs[0], g.dtype());
   const int64_t big = plane_size(inv.out(), dims_of(inv, 2)), small = plane_size(inv.in(0), dims_of(inv, 2));
-  MG_CHECK(small < INT32_MAX, NotImplemented, inv.op.name, ": planes of 2^31 elements and more have no cuda kernel: got ", small);
-  const Tensor head = workspace(inv.out().numel, DType::Int32, g.device()), next = workspace(g.numel(), DType::Int32, g.device());
-  fill(*head, Value(int64_t(-1)));
-  launch_items(chain_kernel, g.numel(), static_cast<const int64_t*>(indices.ptr<int64_t>()), small, big, head.ptr<int>(), next.ptr<int>(),
-               g.numel());
+  const Chains chains(inv.op.name.c_str(), inv.out().numel / big, big, small, g.device());
+  launch_items(chain_kernel, g.numel(), fault_note(inv.op), static_cast<const int64_t*>(indices.ptr<int64_t>()), small, big, chains.head(),
+               chains.next(), g.numel());
+  chains.sort();
   dispatch_floating(g.dtype(), [&](auto tag) {
     using T = decltype(tag);
-    launch_items(add_chains_kernel<T>, inv.out().numel, static_cast<const T*>(g.ptr<T>()), static_cast<const int*>(head.ptr<int>()),
-                 static_cast<const int*>(next.ptr<int>()), small, big, out.template ptr<T>(), inv.out().numel);
+    launch_items(add_chains_kernel<T>, inv.out().numel, static_cast<const T*>(g.ptr<T>()), static_cast<const int*>(chains.head()),
+                 static_cast<const int*>(chains.next()), small, big, out.template ptr<T>(), inv.out().numel);
   });
   out.commit();
 }
 
 template <class U>
-__global__ void pool_gather_kernel(const U* x, const int64_t* index, U* y, int64_t small, int64_t big, int64_t count) {
+__global__ void pool_gather_kernel(FaultNote note, const U* x, const int64_t* index, U* y, int64_t small, int64_t big, int64_t count) {
   MG_GRID_LOOP(i, count) {
     const int64_t at = index[i];
-    if (at < 0 || at >= big) __trap();
-    y[i] = x[i / small * big + at];
+    if (at >= 0 && at < big) y[i] = x[i / small * big + at];
+    else note_fault(note, kIndexFault, at, big);
   }
 }
 
@@ -171,7 +161,7 @@ void pool_gather_cuda(Invocation& inv) {
   const int64_t big = plane_size(inv.in(0), dims), small = plane_size(inv.in(1), dims);
   dispatch_bits(itemsize(x.dtype()), [&](auto bits) {
     using U = decltype(bits);
-    launch_items(pool_gather_kernel<U>, inv.out().numel, static_cast<const U*>(x.ptr<U>()), static_cast<const int64_t*>(indices.ptr<int64_t>()),
+    launch_items(pool_gather_kernel<U>, inv.out().numel, fault_note(inv.op), static_cast<const U*>(x.ptr<U>()), static_cast<const int64_t*>(indices.ptr<int64_t>()),
                  out.template ptr<U>(), small, big, inv.out().numel);
   });
   out.commit();

@@ -184,7 +184,9 @@ def _np_cholesky_inverse(input: Any, upper: bool = False) -> Any:
 def _factor(s: Any, *shape: int, upper: bool = False) -> Any:
     import numpy as np
 
-    full = general(s, *shape).values
+    full = general(s, *shape).values.copy()
+    diagonal = np.arange(min(shape[-2:]))
+    full[..., diagonal, diagonal] = full[..., diagonal, diagonal].real  # as that of every Cholesky factor is
     return s.of(np.triu(full) if upper else np.tril(full))
 
 
