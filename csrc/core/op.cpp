@@ -117,8 +117,8 @@ static void run_kernel(const Op& op, const Value* args, Tensor* outs, const Meta
     kernel = op.complex_kernels[int(device.type)];
   if (kernel == nullptr) [[unlikely]] {
     if (device.type == DeviceType::Meta) return;  // nothing to compute
-    fail(ErrorKind::NotImplemented, op.name, ": no ", device_type_name(device.type), " kernel for ",
-         std::max(r.compute, r.out[0].dtype));
+    fail(ErrorKind::NotImplemented, op.name, ": no ", device_type_name(device.type), " kernel for ", std::max(r.compute, r.out[0].dtype),
+         device.type == DeviceType::CUDA ? ". Try x.cpu(), or CuPy on cupy.from_dlpack(x)." : "");
   }
   Invocation inv{op, args, outs, r.compute, r.plain};
   kernel(inv);
