@@ -113,7 +113,9 @@ int main() {
   }
   for (const ConvShape& s :
        {square(3, 40, 14, 70, 3, 1, 1), square(2, 70, 9, 33, 3, 2, 1), square(5, 64, 4, 48, 3, 1, 1),
-        square(2, 33, 17, 40, 1, 1, 1), square(2, 24, 20, 24, 3, 1, 24), square(2, 3, 33, 16, 7, 2, 1)})
+        square(2, 33, 17, 40, 1, 1, 1), square(2, 24, 20, 24, 3, 1, 24), square(2, 3, 33, 16, 7, 2, 1),
+        square(2, 20, 16, 40, 3, 2, 1), square(1, 33, 23, 17, 3, 2, 1), square(7, 70, 8, 66, 3, 2, 1),
+        square(3, 33, 17, 40, 1, 2, 1), square(2, 17, 16, 130, 1, 3, 1)})
     check_shape<float>(s, 5e-5);
   return mg_test::report("conv");
 }
