@@ -21,11 +21,13 @@ class TypedTensorMeta(type):
 
     def __call__(cls, *args: Any, device: Any = None) -> Tensor:
         """`T()`, `T(2, 3)` and `T(size)` are uninitialised; `T(list)`, `T(array)` and `T(tensor)` hold these values."""
-        if cls.is_cuda:
+        import minigrad as mg
+
+        if cls.is_cuda and not mg.cuda.is_available():
             raise TypeError(
                 f"type {cls.__module__}.{cls.__name__} not available. Torch not compiled with CUDA enabled."
             )
-        import minigrad as mg
+        device = device or ("cuda" if cls.is_cuda else "cpu")
 
         if len(args) == 1 and not isinstance(args[0], (int, _core.Size)):
             if isinstance(args[0], Tensor):
@@ -35,9 +37,9 @@ class TypedTensorMeta(type):
                         f"expected {cls.__name__} ({wanted}): got a tensor of {args[0].dtype}. Try x.to(dtype)."
                     )
                 return args[0].detach()
-            return mg.tensor(args[0], dtype=cls.dtype, device=device or "cpu")
+            return mg.tensor(args[0], dtype=cls.dtype, device=device)
         size = args[0] if len(args) == 1 and isinstance(args[0], _core.Size) else args
-        return mg.empty(tuple(size) if args else (0,), dtype=cls.dtype, device=device or "cpu")
+        return mg.empty(tuple(size) if args else (0,), dtype=cls.dtype, device=device)
 
     def __instancecheck__(cls, obj: Any) -> bool:
         return isinstance(obj, Tensor) and obj.dtype == cls.dtype and obj.is_cuda == cls.is_cuda

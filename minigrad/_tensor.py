@@ -171,15 +171,18 @@ def contiguous_format_copy(self: Tensor, fmt: memory_format) -> Tensor:
 
 
 def _type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
-    """`x.type()` names the type ('minigrad.FloatTensor'); `x.type(dtype)` converts."""
+    """`x.type()` names the type ('minigrad.FloatTensor'); `x.type(dtype)` converts, `x.type("minigrad.cuda.FloatTensor")` moves, too."""
     if dtype is None:
-        return TYPE_PREFIX + ("meta." if self.is_meta else "") + _TYPE_NAMES[str(self.dtype).split(".")[1]]
+        return TYPE_PREFIX + ("" if self.device.type == "cpu" else self.device.type + ".") + _TYPE_NAMES[str(self.dtype).split(".")[1]]
     if isinstance(dtype, str):
-        name = dtype.split(".")[-1]
+        *_, place, name = ("", *dtype.split("."))
         dtype = next((getattr(_core, d) for d, t in _TYPE_NAMES.items() if t == name), None)
         if dtype is None:
             raise ValueError(f"type(): invalid type '{name}'")
-    return self.to(getattr(dtype, "dtype", dtype))  # of a legacy type, such as DoubleTensor
+        return self.to("cuda" if place == "cuda" else "cpu", dtype)
+    if hasattr(dtype, "is_cuda"):  # a legacy type, such as cuda.DoubleTensor
+        return self.to("cuda" if dtype.is_cuda else "cpu", dtype.dtype)
+    return self.to(dtype)
 
 
 TYPE_PREFIX = "minigrad."  # minigrad.compat makes it "torch."

@@ -335,6 +335,7 @@ void bind_construct(py::module_& m) {
   m.def("from_cuda_array", [](py::object array, int index) {
     const Device device{DeviceType::CUDA, int8_t(index)};
     check_device(device);
+    cuda_in_use = true;
     return from_interface(array.ptr(), "__cuda_array_interface__", device);
   });
   bind_dlpack(m);

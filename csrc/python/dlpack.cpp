@@ -1,6 +1,7 @@
 // Exchange of memory with other libraries by DLPack (https://dmlc.github.io/dlpack): v1.0 and the older unversioned capsule.
 #include "py.h"
 
+#include "../core/backend_module.h"
 #include "../core/layout.h"
 
 namespace mg::python {
@@ -89,6 +90,7 @@ template <class Managed> Tensor import_dlpack(py::handle capsule, const char* na
            d.device.type);
   const Device device = cuda ? Device{DeviceType::CUDA, int8_t(d.device.id)} : Device{};
   check_device(device);
+  if (cuda) cuda_in_use = true;
   const DType dtype = from_dl_dtype(d.dtype);
   Dims sizes(std::span<const int64_t>(d.shape, size_t(d.ndim)));
   Dims strides = d.strides ? Dims(std::span<const int64_t>(d.strides, size_t(d.ndim))) : contiguous_strides(sizes);

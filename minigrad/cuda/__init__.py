@@ -26,6 +26,12 @@ for _part in _parts:
             globals()[_name] = getattr(_part, _name)
             if not _name.startswith("_") and _name not in __all__:
                 __all__.append(_name)
+if _backend is not None:  # what PyTorch has and this backend has not
+    from minigrad._no_device import refusing as _refusing
+
+    for _name in _absent._REFUSED:
+        if globals()[_name] is getattr(_absent, _name):
+            globals()[_name] = _refusing(_name, f"minigrad.cuda.{_name} is not available", NotImplementedError)
 
 
 def is_simulated() -> bool:

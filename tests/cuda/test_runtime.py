@@ -30,6 +30,16 @@ def test_devices() -> None:
         cuda.get_device_name(77)
 
 
+def test_old_types() -> None:
+    x = cuda.FloatTensor([1.0, 2.0])
+    assert x.is_cuda and isinstance(x, cuda.FloatTensor) and not isinstance(x, mg.FloatTensor)
+    assert x.type() == "minigrad.cuda.FloatTensor" and mg.ones(2).type() == "minigrad.FloatTensor"
+    assert mg.ones(2).type("torch.cuda.DoubleTensor").is_cuda and not x.type(mg.IntTensor).is_cuda
+    assert cuda.LongTensor(2, 3).shape == (2, 3) and x.type(mg.float64).is_cuda
+    with pytest.raises(NotImplementedError, match="utilization is not available"):
+        cuda.utilization()
+
+
 @pytest.mark.parametrize("dtype", [mg.bool, mg.uint8, mg.int16, mg.int64, mg.float16, mg.bfloat16, mg.float64, mg.complex64])
 @pytest.mark.parametrize("layout", ["plain", "transposed", "expanded", "stepped", "empty", "scalar"])
 def test_copies_keep_values(dtype: mg.dtype, layout: str) -> None:
