@@ -33,7 +33,7 @@ if(cuda_mode STREQUAL "SIM")
   target_compile_options(_cuda PRIVATE -O1 -g1)  # for tests: compile time counts more than the simulator's speed
   option(MINIGRAD_CUDA_SANITIZE "SIM: _cuda alone under AddressSanitizer; start Python with libasan in LD_PRELOAD" OFF)
   if(MINIGRAD_CUDA_SANITIZE)
-    target_compile_options(_cuda PRIVATE -fsanitize=address -fno-omit-frame-pointer)
+    target_compile_options(_cuda PRIVATE -fsanitize=address -fno-omit-frame-pointer -Wno-maybe-uninitialized)  # gcc 12 warns of pybind11
     target_link_options(_cuda PRIVATE -fsanitize=address)
   endif()
 else()
