@@ -195,11 +195,11 @@ def main() -> int:
         bad = worse(values) or worse(gradients)
         marked += bad
         lines.append(f"| {name} | {shown(values)} | {shown(gradients)} |")
+        if args.markdown:
+            write(args.markdown, lines[-1:], args.elements)
         if bad or wanted:
             print(f"{name:28} {shown(values):24} gradients {shown(gradients):24} {label[:70]}", flush=True)
     print(f"{len(lines)} ops compared, {marked} less accurate than PyTorch")
-    if args.markdown:
-        write(args.markdown, lines, args.elements)
     return 0
 
 
