@@ -3,23 +3,33 @@
 #pragma once
 #include <cmath>
 
+#if defined(__CUDACC__)
+#define MG_SPECIAL_BASE __host__ __device__ static
+#else
+#define MG_SPECIAL_BASE static
+#endif
+
 namespace mg::special {
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-function"
 
 // Phi(x) = P(N(0,1) <= x)
-static double normal_cdf(double x) { return 0.5 * ::erfc(-x * 0.70710678118654752440); }
+MG_SPECIAL_BASE double normal_cdf(double x) { return 0.5 * ::erfc(-x * 0.70710678118654752440); }
 
 // std::lgamma writes the global `signgam`, a data race between threads.
-static double lgamma(double x) {
+MG_SPECIAL_BASE double lgamma(double x) {
+#if defined(__CUDA_ARCH__)
+  return ::lgamma(x);
+#else
   int sign;
   return ::lgamma_r(x, &sign);
+#endif
 }
 
 // Winitzki's closed form (relative error 2e-3), then three Halley steps on erf, or on erfc near the ends where erf
 // saturates.
-static double erfinv(double y) {
+MG_SPECIAL_BASE double erfinv(double y) {
   if (!(y > -1 && y < 1)) return y == 1 || y == -1 ? y * __builtin_inf() : __builtin_nan("");
   if (y == 0) return y;
   const double a = y < 0 ? -y : y, a1 = 0.147;
@@ -35,7 +45,7 @@ static double erfinv(double y) {
 
 // psi(x): reflection for x < 0, recurrence up to 10, then the asymptotic series. PyTorch's values at the poles: -+inf
 // at +-0, NaN at -1, -2 …
-static double digamma(double x) {
+MG_SPECIAL_BASE double digamma(double x) {
   if (x == 0) return ::copysign(__builtin_inf(), -x);
   double shift = 0;
   if (x < 0) {

@@ -144,16 +144,16 @@ TABLES: list[tuple[str, str, Callable, float, float]] = [
 def main() -> None:
     """Print the header."""
     print("// Chebyshev coefficients of the special functions, c[0] halved. Written by tools/special_coefficients.py; do not edit.")
-    print("#pragma once\n\nnamespace mg::special::coefficients {\n")
+    print('#pragma once\n#include "device.h"\n\nnamespace mg::special::coefficients {\n')
     for name, what, f, a, b in TABLES:
         c = [mp.nstr(x, 20) for x in chebyshev(f, a, b)]
         print(f"// {what}")
-        print(f"inline constexpr double {name}[] = {{")
+        print(f"MG_TABLE double {name}[] = {{")
         for i in range(0, len(c), 6):
             print("    " + ", ".join(c[i : i + 6]) + ",")
         print("};")
     print("\n// Taylor coefficients of c_k(eta), k = 0 to 5 (DLMF 8.12.7)")
-    print("inline constexpr double temme[6][16] = {")
+    print("MG_TABLE double temme[6][16] = {")
     for row in temme(16, 6):
         print("    {" + ", ".join(mp.nstr(x, 20) for x in row) + "},")
     print("};\n")

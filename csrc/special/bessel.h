@@ -14,49 +14,49 @@ constexpr double kTiny = 1e-9;  // below it the first term is exact; the series 
 
 // --- modified Bessel functions
 
-inline double i0e(double x) {
+MG_SPECIAL double i0e(double x) {
   x = std::fabs(x);
   if (x < kTiny) return 1 - x;
   if (x <= 8) return chebyshev(c::i0e_near, x / 4 - 1);
   return chebyshev(c::i0e_far, 16 / x - 1) / std::sqrt(x);  // NaN too
 }
-inline double i1e(double x) {
+MG_SPECIAL double i1e(double x) {
   const double a = std::fabs(x);
   if (a < kTiny) return x / 2 * (1 - a);
   if (a <= 8) return x * chebyshev(c::i1e_near, a / 4 - 1);
   return std::copysign(chebyshev(c::i1e_far, 16 / a - 1) / std::sqrt(a), x);
 }
 // e^a * small in two steps: e^a alone overflows a little before the product does.
-inline double scale_up(double scaled, double a) {
+MG_SPECIAL double scale_up(double scaled, double a) {
   if (a == kInf) return std::copysign(kInf, scaled);
   if (a <= 700) return std::exp(a) * scaled;
   const double half = std::exp(a / 2);
   return half * scaled * half;
 }
-inline double i0(double x) { return scale_up(i0e(x), std::fabs(x)); }
-inline double i1(double x) { return scale_up(i1e(x), std::fabs(x)); }
+MG_SPECIAL double i0(double x) { return scale_up(i0e(x), std::fabs(x)); }
+MG_SPECIAL double i1(double x) { return scale_up(i1e(x), std::fabs(x)); }
 
-inline double k0_small(double x) { return chebyshev(c::k0_near, x * x / 2 - 1) - std::log(x / 2) * i0(x); }
-inline double k1_small(double x) {
+MG_SPECIAL double k0_small(double x) { return chebyshev(c::k0_near, x * x / 2 - 1) - std::log(x / 2) * i0(x); }
+MG_SPECIAL double k1_small(double x) {
   const double value = chebyshev(c::k1_near, x * x / 2 - 1) / x;
   return value == kInf ? value : std::log(x / 2) * i1(x) + value;
 }
-inline double k0e(double x) {
+MG_SPECIAL double k0e(double x) {
   if (x == 0) return kInf;
   if (x < 0) return kNan;
   return x <= 2 ? k0_small(x) * std::exp(x) : chebyshev(c::k0_far, 4 / x - 1) / std::sqrt(x);
 }
-inline double k1e(double x) {
+MG_SPECIAL double k1e(double x) {
   if (x == 0) return kInf;
   if (x < 0) return kNan;
   return x <= 2 ? k1_small(x) * std::exp(x) : chebyshev(c::k1_far, 4 / x - 1) / std::sqrt(x);
 }
-inline double k0(double x) {
+MG_SPECIAL double k0(double x) {
   if (x == 0) return kInf;
   if (x < 0) return kNan;
   return x <= 2 ? k0_small(x) : k0e(x) * std::exp(-x);
 }
-inline double k1(double x) {
+MG_SPECIAL double k1(double x) {
   if (x == 0) return kInf;
   if (x < 0) return kNan;
   return x <= 2 ? k1_small(x) : k1e(x) * std::exp(-x);
@@ -67,10 +67,10 @@ inline double k1(double x) {
 // P and Q of DLMF 10.17.3-4 for x > 8, and sin and cos of x - pi/4 (order 0) or x - 3 pi/4 (order 1).
 struct Wave {
   double p, q, sine, cosine, envelope;
-  double first() const { return envelope * (p * cosine - q * sine); }
-  double second() const { return envelope * (p * sine + q * cosine); }
+  MG_SPECIAL double first() const { return envelope * (p * cosine - q * sine); }
+  MG_SPECIAL double second() const { return envelope * (p * sine + q * cosine); }
 };
-inline Wave wave(double x, int order) {
+MG_SPECIAL Wave wave(double x, int order) {
   const double s = std::sin(x), k = std::cos(x), z = 8 / x, t = 2 * z * z - 1;
   Wave w;
   w.envelope = 1 / std::sqrt(kPi * x);  // the other sqrt(2) is in sine and cosine
@@ -83,26 +83,26 @@ inline Wave wave(double x, int order) {
   }
   return w;
 }
-inline double j0(double x) {
+MG_SPECIAL double j0(double x) {
   x = std::fabs(x);
   if (x < kTiny) return 1;
   if (x <= 8) return chebyshev(c::j0_near, x * x / 32 - 1);
   return x == kInf ? 0 : wave(x, 0).first();
 }
-inline double j1(double x) {
+MG_SPECIAL double j1(double x) {
   const double a = std::fabs(x);
   if (a < kTiny) return x / 2;
   if (a <= 8) return x * chebyshev(c::j1_near, x * x / 32 - 1);
   const double r = a == kInf ? 0 : wave(a, 1).first();
   return x < 0 ? -r : r;
 }
-inline double y0(double x) {
+MG_SPECIAL double y0(double x) {
   if (x == 0) return -kInf;
   if (x < 0) return kNan;
   if (x <= 8) return 2 / kPi * std::log(x / 2) * j0(x) + chebyshev(c::y0_near, x * x / 32 - 1);
   return x == kInf ? 0 : wave(x, 0).second();
 }
-inline double y1(double x) {
+MG_SPECIAL double y1(double x) {
   if (x == 0) return -kInf;
   if (x < 0) return kNan;
   if (x > 8) return x == kInf ? 0 : wave(x, 1).second();
@@ -112,7 +112,7 @@ inline double y1(double x) {
 }
 
 // sin(x) / x; the series where the quotient would lose the last digit.
-inline double spherical_j0(double x) {
+MG_SPECIAL double spherical_j0(double x) {
   const double a = std::fabs(x);
   if (a == kInf) return 0;
   if (a > 0.5) return std::sin(x) / x;
@@ -122,7 +122,7 @@ inline double spherical_j0(double x) {
 
 // --- Ai
 
-inline double airy_ai(double x) {
+MG_SPECIAL double airy_ai(double x) {
   if (x != x) return x;
   if (std::fabs(x) == kInf) return 0;
   if (x >= -4 && x <= 2) return chebyshev(c::airy_near, (x + 1) / 3);

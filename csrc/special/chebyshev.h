@@ -15,7 +15,7 @@ constexpr double kPi = 3.14159265358979323846, kInf = std::numeric_limits<double
 
 // sum c_k T_k(t), |t| <= 1, by Clenshaw's recurrence.
 template <size_t N>
-inline double chebyshev(const double (&c)[N], double t) {
+MG_SPECIAL double chebyshev(const double (&c)[N], double t) {
   double b1 = 0, b2 = 0;
   for (size_t k = N - 1; k > 0; --k) {
     const double b = 2 * t * b1 - b2 + c[k];

@@ -9,7 +9,7 @@ namespace mg::special {
 
 // sum over k >= 0 of (q + k)^-s for s > 1, q > 0: Euler-Maclaurin (DLMF 25.11.5) from where its Bernoulli series
 // converges to 1e-17.
-inline double zeta_positive(double s, double q) {
+MG_SPECIAL double zeta_positive(double s, double q) {
   constexpr double bernoulli[] = {1.0 / 12,
                                   -1.0 / 720,
                                   1.0 / 30240,
@@ -41,7 +41,7 @@ inline double zeta_positive(double s, double q) {
 
 // zeta(s, q) with PyTorch's domain: inf at s = 1 and at the poles q = 0, -1, -2 …; NaN for s < 1, and for q < 0 unless
 // s is an integer.
-inline double zeta(double s, double q) {
+MG_SPECIAL double zeta(double s, double q) {
   if (s == 1) return kInf;
   if (s < 1 || q != q) return kNan;
   if (q > 0) return s == kInf ? (q > 1 ? 0 : q == 1 ? 1 : kInf) : q == kInf ? 0 : zeta_positive(s, q);
@@ -53,7 +53,7 @@ inline double zeta(double s, double q) {
 }
 
 // Derivative of digamma: recurrence up to 12, then the asymptotic series (DLMF 5.15.8); reflection (5.15.6) for x < 0.
-inline double trigamma(double x) {
+MG_SPECIAL double trigamma(double x) {
   if (x <= 0) {
     if (x == std::floor(x)) return x == -kInf ? kNan : kInf;
     const double s = std::sin(kPi * (x - std::rint(x)));
@@ -68,7 +68,7 @@ inline double trigamma(double x) {
 }
 
 // n-th derivative of digamma (DLMF 5.15.1).
-inline double polygamma(double x, double n) {
+MG_SPECIAL double polygamma(double x, double n) {
   if (n == 0) return digamma(x);
   if (n == 1) return trigamma(x);
   const double sign = std::fmod(n, 2) == 0 ? -1 : 1, z = zeta(n + 1, x);
@@ -79,7 +79,7 @@ inline double polygamma(double x, double n) {
 // --- incomplete gamma functions
 
 // log(1 + u) - u without cancellation.
-inline double log1p_minus(double u) {
+MG_SPECIAL double log1p_minus(double u) {
   if (std::fabs(u) > 0.25) return std::log1p(u) - u;
   // 2 atanh(w) - u with w = u / (2 + u): -u w + 2 (w^3/3 + w^5/5 + …)
   const double w = u / (2 + u), z = w * w;
@@ -89,7 +89,7 @@ inline double log1p_minus(double u) {
 }
 
 // x^a e^-x / gamma(a): near x = a through Stirling's series, so that no large logarithms cancel.
-inline double gamma_density(double a, double x) {
+MG_SPECIAL double gamma_density(double a, double x) {
   if (a < 10 || std::fabs(x - a) > 0.5 * a) {
     const double e = a * std::log(x) - x - lgamma(a);
     return std::exp(e);
@@ -101,7 +101,7 @@ inline double gamma_density(double a, double x) {
 }
 
 // P(a, x) by its power series (DLMF 8.11.4); all terms are positive.
-inline double igamma_series(double a, double x) {
+MG_SPECIAL double igamma_series(double a, double x) {
   double term = 1, sum = 1;
   for (double k = a + 1; term > 1e-17 * sum; k += 1) {
     term *= x / k;
@@ -111,7 +111,7 @@ inline double igamma_series(double a, double x) {
 }
 
 // Q(a, x) by its continued fraction (DLMF 8.9.2, even part), evaluated by Lentz's method.
-inline double igammac_fraction(double a, double x) {
+MG_SPECIAL double igammac_fraction(double a, double x) {
   double b = x + 1 - a, c = 1e300, d = 1 / b, h = d;
   for (int i = 1; i < 20000; ++i) {
     const double n = -i * (i - a);
@@ -127,7 +127,7 @@ inline double igammac_fraction(double a, double x) {
 
 // Q for a <= 1 and x <= 1.1, where 1 - P would cancel: 1 - x^a / gamma(1 + a) - (the rest of the alternating series,
 // DLMF 8.7.1).
-inline double igammac_small(double a, double x) {
+MG_SPECIAL double igammac_small(double a, double x) {
   const double exponent = a * (std::log(x) - chebyshev(coefficients::lgamma1p_all, 2 * a - 1));
   double term = 1, sum = 0;
   for (int n = 1; n < 40; ++n) {
@@ -138,7 +138,7 @@ inline double igammac_small(double a, double x) {
 }
 
 // Q near x = a for large a: Temme's uniform expansion (DLMF 8.12.3-4). `upper` chooses Q, else P.
-inline double igamma_uniform(double a, double x, bool upper) {
+MG_SPECIAL double igamma_uniform(double a, double x, bool upper) {
   const double u = (x - a) / a, half = -log1p_minus(u), eta = std::copysign(std::sqrt(2 * half), u);
   double series = 0;
   for (int k = 5; k >= 0; --k) {
@@ -151,7 +151,7 @@ inline double igamma_uniform(double a, double x, bool upper) {
 }
 
 // P (upper = false) or Q (true).
-inline double incomplete_gamma(double a, double x, bool upper) {
+MG_SPECIAL double incomplete_gamma(double a, double x, bool upper) {
   if (!(a >= 0 && x >= 0)) return kNan;
   if (a == 0) return x > 0 ? !upper : kNan;
   if (x == 0) return upper;
@@ -166,7 +166,7 @@ inline double incomplete_gamma(double a, double x, bool upper) {
   const double q = igammac_fraction(a, x);
   return upper ? q : 1 - q;
 }
-inline double igamma(double a, double x) { return incomplete_gamma(a, x, false); }
-inline double igammac(double a, double x) { return incomplete_gamma(a, x, true); }
+MG_SPECIAL double igamma(double a, double x) { return incomplete_gamma(a, x, false); }
+MG_SPECIAL double igammac(double a, double x) { return incomplete_gamma(a, x, true); }
 
 }  // namespace mg::special

@@ -6,11 +6,11 @@ namespace mg::special {
 
 // exp(x^2) erfc(x). For x >= 0 one Chebyshev series on the whole half line (form of Shepherd and Laframboise, Math.
 // Comp. 36, 1981).
-inline double erfcx_positive(double x) {
+MG_SPECIAL double erfcx_positive(double x) {
   if (x > 1e8) return 0.56418958354775628695 / x;  // 1 / (sqrt(pi) x); also inf
   return chebyshev(coefficients::erfcx_all, (x - 3.75) / (x + 3.75)) / (1 + 2 * x);
 }
-inline double erfcx(double x) {
+MG_SPECIAL double erfcx(double x) {
   if (x >= 0 || x != x) return x != x ? x : erfcx_positive(x);
   if (x < -26.7) return kInf;
   // exp(x^2) with the rounding error of the square put back
@@ -19,14 +19,14 @@ inline double erfcx(double x) {
 }
 
 // log P(N(0,1) <= x): both tails without cancellation.
-inline double log_ndtr(double x) {
+MG_SPECIAL double log_ndtr(double x) {
   const double t = x * 0.70710678118654752440;
   if (x < -1) return x == -kInf ? x : std::log(erfcx_positive(-t) / 2) - t * t;
   return std::log1p(-std::erfc(t) / 2);
 }
 
 // Inverse of the normal distribution function: a series in (p - 1/2)^2 in the middle, in sqrt(-log p) towards the ends.
-inline double ndtri(double p) {
+MG_SPECIAL double ndtri(double p) {
   if (!(p >= 0 && p <= 1)) return kNan;
   if (p == 0 || p == 1) return p == 0 ? -kInf : kInf;
   const double q = p - 0.5;

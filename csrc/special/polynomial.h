@@ -10,7 +10,7 @@ constexpr double kMaxDegree = 1 << 24;  // a tenth of a second for one element
 
 // p_0 = 1, p_1 = first, then next(k, p_k, p_{k-1}) gives p_{k+1}. Stops when the value has left the finite numbers.
 template <class Next>
-inline double three_term(double n, double x, double first, Next next) {
+MG_SPECIAL double three_term(double n, double x, double first, Next next) {
   n = std::trunc(n);
   if (!(n >= 0)) return n < 0 ? 0 : kNan;
   if (n == 0) return 1;
@@ -25,12 +25,12 @@ inline double three_term(double n, double x, double first, Next next) {
   return p;
 }
 
-inline bool is_odd(double n) { return std::fmod(n, 2) != 0; }
+MG_SPECIAL bool is_odd(double n) { return std::fmod(n, 2) != 0; }
 
 // T, U, V, W differ in p_1 = 2x + shift (T: x). `wave(n, theta)` is the form for x = cos(theta), also used with cosh
 // and sinh.
 enum class Kind { T, U, V, W };
-inline double chebyshev_near(Kind kind, double n, double theta) {
+MG_SPECIAL double chebyshev_near(Kind kind, double n, double theta) {
   switch (kind) {
     case Kind::T:
       return std::cos(n * theta);
@@ -42,7 +42,7 @@ inline double chebyshev_near(Kind kind, double n, double theta) {
       return std::sin((n + 0.5) * theta) / std::sin(theta / 2);
   }
 }
-inline double chebyshev_far(Kind kind, double n, double theta) {
+MG_SPECIAL double chebyshev_far(Kind kind, double n, double theta) {
   // Quotients of exponentials; past overflow the result is inf, not inf / inf.
   if ((n + 1) * theta > 709) {
     const double below = kind == Kind::T   ? 0
@@ -62,10 +62,10 @@ inline double chebyshev_far(Kind kind, double n, double theta) {
       return std::sinh((n + 0.5) * theta) / std::sinh(theta / 2);
   }
 }
-inline double chebyshev_end(Kind kind, double n) {  // at x = 1
+MG_SPECIAL double chebyshev_end(Kind kind, double n) {  // at x = 1
   return kind == Kind::U ? n + 1 : kind == Kind::W ? 2 * n + 1 : 1;
 }
-inline double chebyshev_polynomial(Kind kind, double x, double n) {
+MG_SPECIAL double chebyshev_polynomial(Kind kind, double x, double n) {
   n = std::trunc(n);
   if (!(n >= 0)) return n < 0 ? 0 : kNan;
   // p_n(-x) = (-1)^n p_n(x) for T and U; V and W change places.
@@ -83,26 +83,26 @@ inline double chebyshev_polynomial(Kind kind, double x, double n) {
   return three_term(n, x, first, [x](double, double p, double older) { return 2 * x * p - older; });
 }
 
-inline double chebyshev_t(double x, double n) { return chebyshev_polynomial(Kind::T, x, n); }
-inline double chebyshev_u(double x, double n) { return chebyshev_polynomial(Kind::U, x, n); }
-inline double chebyshev_v(double x, double n) { return chebyshev_polynomial(Kind::V, x, n); }
-inline double chebyshev_w(double x, double n) { return chebyshev_polynomial(Kind::W, x, n); }
-inline double shifted_chebyshev_t(double x, double n) { return chebyshev_t(2 * x - 1, n); }
-inline double shifted_chebyshev_u(double x, double n) { return chebyshev_u(2 * x - 1, n); }
-inline double shifted_chebyshev_v(double x, double n) { return chebyshev_v(2 * x - 1, n); }
-inline double shifted_chebyshev_w(double x, double n) { return chebyshev_w(2 * x - 1, n); }
+MG_SPECIAL double chebyshev_t(double x, double n) { return chebyshev_polynomial(Kind::T, x, n); }
+MG_SPECIAL double chebyshev_u(double x, double n) { return chebyshev_polynomial(Kind::U, x, n); }
+MG_SPECIAL double chebyshev_v(double x, double n) { return chebyshev_polynomial(Kind::V, x, n); }
+MG_SPECIAL double chebyshev_w(double x, double n) { return chebyshev_polynomial(Kind::W, x, n); }
+MG_SPECIAL double shifted_chebyshev_t(double x, double n) { return chebyshev_t(2 * x - 1, n); }
+MG_SPECIAL double shifted_chebyshev_u(double x, double n) { return chebyshev_u(2 * x - 1, n); }
+MG_SPECIAL double shifted_chebyshev_v(double x, double n) { return chebyshev_v(2 * x - 1, n); }
+MG_SPECIAL double shifted_chebyshev_w(double x, double n) { return chebyshev_w(2 * x - 1, n); }
 
-inline double hermite_h(double x, double n) {
+MG_SPECIAL double hermite_h(double x, double n) {
   return three_term(n, x, 2 * x, [x](double k, double p, double older) { return 2 * (x * p - k * older); });
 }
-inline double hermite_he(double x, double n) {
+MG_SPECIAL double hermite_he(double x, double n) {
   return three_term(n, x, x, [x](double k, double p, double older) { return x * p - k * older; });
 }
-inline double laguerre_l(double x, double n) {
+MG_SPECIAL double laguerre_l(double x, double n) {
   return three_term(n, x, 1 - x,
                     [x](double k, double p, double older) { return ((2 * k + 1 - x) * p - k * older) / (k + 1); });
 }
-inline double legendre_p(double x, double n) {
+MG_SPECIAL double legendre_p(double x, double n) {
   if (std::fabs(x) == 1 && n > -1) return x < 0 && is_odd(std::trunc(n)) ? -1 : 1;
   return three_term(n, x, x,
                     [x](double k, double p, double older) { return ((2 * k + 1) * x * p - k * older) / (k + 1); });

@@ -9,7 +9,7 @@ namespace mg::special {
 constexpr int kMaxTerms = 1000000;
 
 // F = P(a, x) by its power series (DLMF 8.11.4), each term differentiated and divided by the density.
-inline double gamma_slope_series(double a, double x) {
+MG_SPECIAL double gamma_slope_series(double a, double x) {
   const double log_x = std::log(x);
   double term = x / a, psi = digamma(a + 1), sum = 0;
   for (int k = 0; k < kMaxTerms; ++k) {
@@ -24,7 +24,7 @@ inline double gamma_slope_series(double a, double x) {
 }
 
 // F = 1 - Q by Q's continued fraction h (DLMF 8.9.2, Lentz's method), with dh/da carried along.
-inline double gamma_slope_fraction(double a, double x) {
+MG_SPECIAL double gamma_slope_fraction(double a, double x) {
   double b = x + 1 - a, c = 1e300, dc = 0, d = 1 / b, dd = d * d, h = d, dh = dd;  // db/da = -1
   for (int i = 1; i < kMaxTerms; ++i) {
     const double n = -i * (i - a), dn = i;
@@ -44,7 +44,7 @@ inline double gamma_slope_fraction(double a, double x) {
 }
 
 // Large a: x = a (1 + mu(eta)), where P(a, x) = Phi(z) with eta = z / sqrt(a) + log(eta / mu) / (eta a) + O(a^-2)  (DLMF 8.12.21).
-inline double gamma_slope_uniform(double a, double x) {
+MG_SPECIAL double gamma_slope_uniform(double a, double x) {
   const double mu = (x - a) / a, eta = std::copysign(std::sqrt(-2 * log1p_minus(mu)), mu);
   if (std::fabs(mu) < 1e-3)  // the same in powers of mu
     return 1 + mu / 2 * (1 - mu / 3 * (1 - mu / 2)) + (1 + mu / 2) / (6 * a);
@@ -53,7 +53,7 @@ inline double gamma_slope_uniform(double a, double x) {
 }
 
 // dx/da of x ~ Gamma(a, 1).
-inline double standard_gamma_grad(double a, double x) {
+MG_SPECIAL double standard_gamma_grad(double a, double x) {
   if (!(a > 0 && x >= 0)) return kNan;
   if (x == 0) return 0;
   if (x == kInf) return kInf;
@@ -63,7 +63,7 @@ inline double standard_gamma_grad(double a, double x) {
 
 // dx/da / (1 - x) of x ~ Beta(a, total - a), the second parameter held fixed: DLMF 8.17.8 for I_x(a, b) or for 1 - I_x(a, b) =
 // I_y(b, a). Divided by 1 - x, because a Dirichlet sample moves by that times e_i - x: the other parts shrink in proportion.
-inline double dirichlet_grad(double x, double a, double total) {
+MG_SPECIAL double dirichlet_grad(double x, double a, double total) {
   const double b = total - a, y = 1 - x;
   if (!(a > 0 && b > 0 && x >= 0 && x <= 1)) return kNan;
   if (x == 0) return 0;

@@ -27,10 +27,19 @@ void raise_fault() {
     case kZeroDivisionFault:
       fail(ErrorKind::Runtime, fault.op->name, ": ZeroDivisionError: an integer tensor was divided by zero. Try floating point operands.");
     case kIndexFault:
-      fail(ErrorKind::Index, fault.op->name, ": index ", fault.value, " is out of bounds for dimension with size ", fault.size,
-           ". It was found on the device: the result of that call is not valid. Try MINIGRAD_CUDA_SYNC=1 to raise at the call.");
+    case kElementFault:  // gather and scatter: PyTorch raises RuntimeError there
+      fail(fault.code == kIndexFault ? ErrorKind::Index : ErrorKind::Runtime, fault.op->name.c_str() + (fault.op->name[0] == '_'), ": index ", fault.value,
+           " is out of bounds for dimension with size ", fault.size,
+           " (found on the device, some calls ago: its result is not valid). Try MINIGRAD_CUDA_SYNC=1, which raises in the call itself.");
+    case kProbabilityFault:
+      fail(ErrorKind::Runtime, fault.op->name, ": expected 0 <= p <= 1 at position ", fault.value);
+    case kDeviationFault:
+      fail(ErrorKind::Runtime, "normal: expects all elements of std >= 0.0, not so at position ", fault.value);
+    case kDistributionFault:
+      fail(ErrorKind::Runtime, fault.op->name, ": invalid distribution in row ", fault.value,
+           ": a probability is `inf`, `nan` or negative, their sum is 0, or fewer than the samples are positive");
     default:
-      fail(ErrorKind::Runtime, fault.op->name, ": a value is out of range: got ", fault.value, ", expected less than ", fault.size);
+      fail(ErrorKind::Runtime, fault.op->name, ": a rate, count or probability is out of its range at position ", fault.value);
   }
 }
 

@@ -2,15 +2,15 @@
 // the pipeline, so a kernel notes the first mistake in host memory that the device can write, goes on without touching memory, and the
 // exception is raised when the host next waits for a value of the device (MINIGRAD_CUDA_SYNC=1: by the op itself).
 //
-//   Fault* fault = fault_record(inv.op);       in host code, beside the launch
-//   if (!index_ok(fault, kIndex, i, size)) …   in the kernel
+//   const FaultNote note = fault_note(inv.op);               in host code, beside the launch
+//   if (i >= size) note_fault(note, kIndexFault, i, size);   in the kernel
 #pragma once
 #include "../../core/op.h"
 #include "../cuda_portable.h"
 
 namespace mg::cuda {
 
-enum FaultCode : int32_t { kNoFault, kIndexFault, kZeroDivisionFault, kValueFault };
+enum FaultCode : int32_t { kNoFault, kIndexFault, kElementFault, kZeroDivisionFault, kProbabilityFault, kDeviationFault, kDistributionFault, kRateFault };
 
 struct Fault {
   int32_t code;

@@ -207,14 +207,14 @@ MG_DEVICE void store_words(char* p, DType d, int64_t i, const R (&v)[count]) {
 // --- one element
 
 template <class C>
-MG_DEVICE C constant_of(const Source& s) {
+__device__ C constant_of(const Source& s) {
   if constexpr (std::is_same_v<C, complex128>) return s.number;
-  else if constexpr (std::is_same_v<C, int64_t>) return int64_t(__double_as_longlong(s.number.re));
+  else if constexpr (std::is_same_v<C, int64_t>) return __builtin_bit_cast(int64_t, s.number.re);
   else return C(s.number.re);
 }
 
 template <class Op, class C, int N, bool mask>
-MG_DEVICE auto apply(const C (&x)[N]) {
+__device__ auto apply(const C (&x)[N]) {
   using T = Number<C>;
   if constexpr (mask) {
     bool first;

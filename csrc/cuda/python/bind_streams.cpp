@@ -1,4 +1,5 @@
 // Streams, events and graphs seen from Python. A stream is passed as (device, address of the cudaStream_t); waiting releases the GIL.
+#include "../kernels/faults.h"
 #include "../runtime/graphs.h"
 #include "bind.h"
 
@@ -23,6 +24,7 @@ static void stream_synchronize(int device, uintptr_t stream) {
   const py::gil_scoped_release release;
   const DeviceGuard guard(device);
   check(cudaStreamSynchronize(handle(device, stream)->stream), "Stream.synchronize");
+  raise_fault();
 }
 
 static void device_synchronize(int device) {
@@ -30,6 +32,7 @@ static void device_synchronize(int device) {
   const py::gil_scoped_release release;
   const DeviceGuard guard(device);
   check(cudaDeviceSynchronize(), "cuda.synchronize");
+  raise_fault();
 }
 
 static cudaStreamCaptureMode capture_mode(const std::string& name) {

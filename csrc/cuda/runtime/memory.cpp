@@ -2,6 +2,7 @@
 #include "../../core/backend_module.h"
 #include "../../core/layout.h"
 #include "../kernels/copy.h"
+#include "../kernels/faults.h"
 #include "device_memory.h"
 #include "graphs.h"
 
@@ -27,6 +28,7 @@ void cuda_copy(void* dst, Device to, const void* src, Device from, size_t nbytes
   const DeviceGuard guard(to.type == DeviceType::CUDA ? to.index : from.index);
   check(cudaMemcpyAsync(dst, src, nbytes, cudaMemcpyDefault, current_stream()), what);
   if (!within || to.index != from.index) check(cudaStreamSynchronize(current_stream()), what);
+  if (to.type == DeviceType::CPU) raise_fault();
 }
 
 // The same for tensors of one dtype and contiguous layout; in the order of the stream only, where that was asked for and the host's memory

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "../../core/backend_module.h"
+#include "../kernels/faults.h"
 #include "device_memory.h"
 #include "graphs.h"
 
@@ -76,7 +77,10 @@ void run(Invocation& inv, KernelFn kernel) {
   kernel(inv);
   check(cudaGetLastError(), inv.op.name);
   static const bool synchronous = std::getenv("MINIGRAD_CUDA_SYNC") != nullptr;
-  if (synchronous && !capturing()) check(cudaStreamSynchronize(current_stream()), inv.op.name);
+  if (synchronous && !capturing()) {
+    check(cudaStreamSynchronize(current_stream()), inv.op.name);
+    raise_fault();
+  }
 }
 
 static std::vector<const KernelEntry*>& kernels() {
