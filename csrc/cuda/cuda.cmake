@@ -3,8 +3,11 @@
 #   ON    nvcc; the runtime is linked statically and the driver not at all, so the module imports everywhere and then finds no device
 #   SIM   the same sources compiled by the C++ compiler with the simulated device (csrc/cuda/sim, docs/simulated-device.md): for tests
 #   OFF   nothing is built
-#   AUTO  ON where an nvcc is found, else OFF
+#   AUTO  ON where there are an nvcc and an NVIDIA driver, else OFF: a toolkit alone is no reason to compile for minutes what cannot run here
 set(cuda_mode ${MINIGRAD_CUDA})
+if(cuda_mode STREQUAL "AUTO" AND NOT EXISTS /proc/driver/nvidia/version AND NOT EXISTS /dev/nvidiactl AND NOT EXISTS /dev/dxg)
+  set(cuda_mode OFF)
+endif()
 if(cuda_mode STREQUAL "AUTO" OR cuda_mode STREQUAL "ON")
   find_program(MINIGRAD_NVCC nvcc HINTS $ENV{CUDA_HOME}/bin $ENV{CUDA_PATH}/bin /usr/local/cuda/bin /opt/cuda/bin)
   if(DEFINED ENV{CUDACXX})
