@@ -17,22 +17,24 @@ NonBlocking::~NonBlocking() { non_blocking = previous_; }
 template <class F>
 static void for_each_tensor(const Op& op, const Value* args, F&& f) {
   for (int k = 0; k < op.n_args; ++k) {
-    if (args[k].is_tensor()) f(args[k].t, false);
+    if (args[k].is_tensor()) f(args[k].t, k, false);
     if (args[k].kind == Kind::Tensors)
       for (int j = 0; j < args[k].len; ++j)
-        if (args[k].tensors[j] != nullptr) f(args[k].tensors[j], true);
+        if (args[k].tensors[j] != nullptr) f(args[k].tensors[j], k, true);
   }
 }
 
 void settle_devices(const Op& op, const Value* args, MetaResult& r) {
   const TensorImpl* first = nullptr;
-  for_each_tensor(op, args, [&](const TensorImpl* t, bool) {
+  for_each_tensor(op, args, [&](const TensorImpl* t, int, bool) {
     if (first == nullptr && t->device.type == DeviceType::CUDA) first = t;
   });
   if (first == nullptr || op.family == "copy_into" || op.family == "to_device") return;
-  for_each_tensor(op, args, [&](const TensorImpl* t, bool in_list) {
+  for_each_tensor(op, args, [&](const TensorImpl* t, int k, bool in_list) {
+    if (t->device == first->device) return;
+    // Numbers, indices, and the sizes of packed sequences, which steer the host, may lie on the CPU.
     const bool host = t->device.type == DeviceType::CPU, index = in_list && op.family.starts_with("index");
-    MG_CHECK(t->device == first->device || (host && (t->dim() == 0 || index)), Runtime, op.name,
+    MG_CHECK(host && (t->dim() == 0 || index || op.args[size_t(k)].name == "batch_sizes"), Runtime, op.name,
              ": Expected all tensors to be on the same device, but found at least two devices, ", first->device, " and ", t->device,
              "! Try .to(device).");
   });
