@@ -55,7 +55,6 @@ class Stream(_general.Stream):
         event.record(self)
         return event
 
-    @property
     def __cuda_stream__(self) -> tuple[int, int]:
         """The protocol by which other libraries take a stream: (version, address)."""
         return 0, self.cuda_stream

@@ -171,7 +171,7 @@ def test_streams_and_events() -> None:
     end.synchronize()
     assert end.query() and begin.query() and begin.elapsed_time(end) >= 0 and t.query()
     cuda.current_stream().wait_event(end)
-    assert z.cpu().tolist() == [4.0, 16.0] and s.__cuda_stream__ == (0, s.cuda_stream)
+    assert z.cpu().tolist() == [4.0, 16.0] and s.__cuda_stream__() == (0, s.cuda_stream)
     assert cuda.Event().query() and cuda.ExternalStream(s) == s
     with pytest.raises(ValueError, match="enable_timing"):
         s.record_event().elapsed_time(end)
