@@ -1,6 +1,7 @@
 // See clip.h.
 #include "clip.h"
 
+#include <atomic>
 #include <cmath>
 
 #include "clip_table.h"
@@ -59,6 +60,15 @@ double norm_of_all(const ManyTensors& all, bool maximum) {
 
 void scale_all(const ManyTensors& all, double factor) {
   each_piece(all, [&]<class T>(const ClipFns<T>& fns, T* x, int64_t n, int64_t) { fns.scale(x, n, T(factor)); });
+}
+
+bool unscale_all(const ManyTensors& all, double factor) {
+  std::atomic<bool> finite{true};
+  each_piece(all, [&]<class T>(const ClipFns<T>& fns, T* x, int64_t n, int64_t) {
+    if (!std::isfinite(fns.abs_max(x, n))) finite = false;
+    fns.scale(x, n, T(factor));  // of a piece that is still in the cache
+  });
+  return finite;
 }
 
 void clamp_all(const ManyTensors& all, double low, double high) {

@@ -4,9 +4,10 @@
 
 namespace mg::cpu {
 
-// All tensors contiguous and of one dtype, float32 or float64.
+// The CPU's row of core/many_tensors.h, for float32 and float64 (many_tensors.cpp).
 double norm_of_all(const ManyTensors& all, bool maximum);  // 2-norm, or the largest magnitude; NaN if an element is
 void scale_all(const ManyTensors& all, double factor);
 void clamp_all(const ManyTensors& all, double low, double high);
+bool unscale_all(const ManyTensors& all, double factor);  // scales; whether every element was finite before
 
 }  // namespace mg::cpu

@@ -2,17 +2,9 @@
 #pragma once
 #include <cstdint>
 
-namespace mg::cpu {
+#include "../core/optim_steps.h"
 
-struct SgdStep {
-  double lr, momentum, dampening, weight_decay;
-  bool nesterov, maximize, first;  // first: the momentum buffer is empty and takes the gradient as it is
-};
-struct AdamStep {
-  double lr, beta1, beta2, eps, weight_decay;
-  bool amsgrad, decoupled, maximize;  // decoupled: AdamW
-  double bias1, bias2_sqrt;           // 1 - beta1^t and sqrt(1 - beta2^t)
-};
+namespace mg::cpu {
 
 struct OptimTable {
   void (*sgd32)(float* p, const float* g, float* buf, int64_t n, const SgdStep& s);

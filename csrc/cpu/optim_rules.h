@@ -4,15 +4,11 @@
 #include <cstdint>
 #include <string_view>
 
+#include "../core/optim_steps.h"
+
 namespace mg::cpu {
 
-enum class Rule { Rmsprop, Adagrad, Adadelta, Adamax, NAdam, RAdam, Rprop };
-constexpr int kRules = 7, kRuleColumns = 3, kRuleOptions = 8;
-
-// What the inner loop reads. `sign` and `decay` make the gradient sign * grad + decay * p; `shrink` multiplies the parameter first.
-struct RuleStep {
-  double sign, decay, shrink, c[6];
-};
+constexpr int kRuleOptions = 8;
 
 template <class T>
 using RuleFn = void (*)(T* p, const T* grad, T* const* state, int64_t n, const RuleStep& s);

@@ -1,8 +1,10 @@
-// Gradient clipping for minigrad/nn/utils/clip_grad.py: one call for all gradients. None or False, with nothing changed, when they are
-// not all dense CPU tensors of one dtype, float32 or float64: Python then goes tensor by tensor.
+// Gradient clipping for minigrad/nn/utils/clip_grad.py and unscaling for minigrad/amp: one call for all gradients. None or False, with
+// nothing changed, when they are not all dense tensors of one floating dtype and one device that has the kernels (core/many_tensors.h):
+// Python then goes tensor by tensor.
 #include <cmath>
 
-#include "../cpu/clip.h"
+#include "../core/many_tensors.h"
+#include "../cpu/many.h"
 #include "py.h"
 
 namespace mg::python {
@@ -13,13 +15,17 @@ bool collect(const py::list& tensors, cpu::ManyTensors& all) {
   for (py::handle o : tensors) {
     if (Py_TYPE(o.ptr()) != tensor_type) return false;  // a subclass may have a say in what is done to it
     TensorImpl* t = impl_of(o.ptr());
-    const DType first = all.tensors.empty() ? t->dtype : all.tensors[0]->dtype;
-    if (!t->contiguous || t->dataless || t->device.type != DeviceType::CPU || t->dtype != first) return false;
-    if (first != DType::Float32 && first != DType::Float64) return false;
+    const TensorImpl& first = all.tensors.empty() ? *t : *all.tensors[0];
+    if (!t->contiguous || t->dataless || !(t->device == first.device) || t->dtype != first.dtype) return false;
     all.add(t);
   }
-  return !all.tensors.empty();
+  if (all.tensors.empty()) return false;
+  const ManyTensorKernels* kernels = many_tensor_kernels(all.tensors[0]->device.type);
+  const DType dtype = all.tensors[0]->dtype;
+  if (kernels == nullptr) return false;
+  return dtype == DType::Float32 || dtype == DType::Float64 || (kernels->half_types && is_floating(dtype));
 }
+const ManyTensorKernels& kernels_of(const cpu::ManyTensors& all) { return *many_tensor_kernels(all.tensors[0]->device.type); }
 
 bool collect_to_write(const py::list& tensors, cpu::ManyTensors& all) {
   if (!collect(tensors, all) || !all.disjoint()) return false;  // the same memory twice: one after the other
@@ -37,25 +43,41 @@ py::object norm_of_all(const py::list& tensors, double order) {
   cpu::ManyTensors all;
   const bool maximum = std::isinf(order) && order > 0;
   if ((order != 2 && !maximum) || !collect(tensors, all)) return py::none();
-  const double norm = cpu::norm_of_all(all, maximum);
-  Tensor result = empty({}, all.tensors[0]->dtype);
-  if (result.dtype() == DType::Float32) *result.ptr<float>() = float(norm);
-  else *result.ptr<double>() = norm;
+  const Tensor result = empty({}, all.tensors[0]->dtype, all.tensors[0]->device);
+  kernels_of(all).norm(all.tensors, maximum, *result);
   return py::reinterpret_steal<py::object>(wrap(result));
 }
 
-bool scale_all(const py::list& tensors, double factor) {
+bool is_number_there(py::handle o, const cpu::ManyTensors& all) {
+  if (Py_TYPE(o.ptr()) != tensor_type) return false;
+  const TensorImpl& t = *impl_of(o.ptr());
+  return t.numel == 1 && !t.dataless && t.device == all.tensors[0]->device && is_floating(t.dtype);
+}
+
+bool scale_all(const py::list& tensors, py::object factor) {
   cpu::ManyTensors all;
-  if (!collect_to_write(tensors, all)) return false;
-  if (factor != 1.0) cpu::scale_all(all, factor);
+  if (!collect_to_write(tensors, all) || !is_number_there(factor, all)) return false;
+  kernels_of(all).scale(all.tensors, *impl_of(factor.ptr()));
   written(all);
+  return true;
+}
+
+// grads *= factor; `found` (float32) becomes 1 if one was not finite.
+bool unscale_all(const py::list& tensors, py::object factor, py::object found) {
+  cpu::ManyTensors all;
+  if (!collect_to_write(tensors, all) || !is_number_there(factor, all) || !is_number_there(found, all)) return false;
+  TensorImpl* flag = impl_of(found.ptr());
+  if (flag->dtype != DType::Float32) return false;
+  kernels_of(all).unscale(all.tensors, *impl_of(factor.ptr()), *flag);
+  written(all);
+  ++flag->storage->version;
   return true;
 }
 
 bool clamp_all(const py::list& tensors, double low, double high) {
   cpu::ManyTensors all;
   if (!collect_to_write(tensors, all)) return false;
-  cpu::clamp_all(all, low, high);
+  kernels_of(all).clamp(all.tensors, low, high);
   written(all);
   return true;
 }
@@ -65,6 +87,7 @@ bool clamp_all(const py::list& tensors, double low, double high) {
 void bind_clip(py::module_& m) {
   m.def("norm_of_all", &norm_of_all);
   m.def("scale_all", &scale_all);
+  m.def("unscale_all", &unscale_all);
   m.def("clamp_all", &clamp_all);
 }
 

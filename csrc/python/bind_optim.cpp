@@ -1,10 +1,10 @@
-// Fused optimizer steps: one call updates all parameters of a group. minigrad/optim holds the readable single-tensor definitions, which
-// are also the oracle in the tests. Returns False, with nothing changed, when a tensor is not dense CPU float: Python then takes its path.
-#include <array>
+// Fused optimizer steps: one call updates all parameters of a group, on any device that has them (core/many_tensors.h). minigrad/optim
+// holds the readable single-tensor definitions, which are also the oracle in the tests. Returns False, with nothing changed, when the
+// tensors are not dense floating ones of one device: Python then takes its path.
 #include <cmath>
 
+#include "../core/many_tensors.h"
 #include "../cpu/many.h"
-#include "../cpu/optim.h"
 #include "../cpu/optim_rules.h"
 #include "py.h"
 
@@ -27,7 +27,13 @@ bool fits(PyObject* list, const TensorImpl* p, Py_ssize_t k, bool may_be_none) {
   if (o == Py_None) return may_be_none;
   if (!is_tensor(o)) return false;
   const TensorImpl& t = *impl_of(o);
-  return t.contiguous && !t.dataless && t.device.type == DeviceType::CPU && t.dtype == p->dtype && t.sizes == p->sizes;
+  return t.contiguous && !t.dataless && t.device == p->device && t.dtype == p->dtype && t.sizes == p->sizes;
+}
+
+bool stepped_there(const TensorImpl& p, Device device) {
+  const ManyTensorKernels* kernels = many_tensor_kernels(device.type);
+  if (kernels == nullptr || !(p.device == device)) return false;
+  return p.dtype == DType::Float32 || p.dtype == DType::Float64 || (kernels->half_types && is_floating(p.dtype));
 }
 
 bool suitable(PyObject* params, std::initializer_list<std::pair<PyObject*, bool>> others) {
@@ -39,7 +45,7 @@ bool suitable(PyObject* params, std::initializer_list<std::pair<PyObject*, bool>
     PyObject* o = PySequence_Fast_GET_ITEM(params, k);
     if (!is_tensor(o)) return false;
     const TensorImpl* p = impl_of(o);
-    if (!fits(params, p, k, false) || (p->dtype != DType::Float32 && p->dtype != DType::Float64)) return false;
+    if (!fits(params, p, k, false) || !stepped_there(*p, impl_of(PySequence_Fast_GET_ITEM(params, 0))->device)) return false;
     for (auto& [list, optional] : others)
       if (!fits(list, p, k, optional)) return false;
   }
@@ -52,36 +58,31 @@ void written(TensorImpl* t) {
   if (t != nullptr && !t->untracked_version) ++t->storage->version;
 }
 
-template <class T> T* at(TensorImpl* t, int64_t offset) { return t ? t->ptr<T>() + offset : nullptr; }
+const ManyTensorKernels& kernels_of(const Column& params) { return *many_tensor_kernels(params[0]->device.type); }
 
 bool sgd_step(py::object params, py::object grads, py::object buffers, double lr, double momentum, double dampening,
               double weight_decay, bool nesterov, bool maximize) {
   if (!suitable(params.ptr(), {{grads.ptr(), false}, {buffers.ptr(), true}})) return false;
-  const cpu::OptimTable& table = cpu::optim_table();
+  const Py_ssize_t n = PySequence_Fast_GET_SIZE(params.ptr());
+  if (n == 0) return true;
   Column P{params.ptr()}, G{grads.ptr()}, B{buffers.ptr()};
-  cpu::ManyTensors all;
-  std::vector<TensorImpl*> rows;
-  std::vector<cpu::SgdStep> steps;
-  for (Py_ssize_t k = 0; k < PySequence_Fast_GET_SIZE(params.ptr()); ++k) {
-    cpu::SgdStep s{lr, momentum, dampening, weight_decay, nesterov, maximize, false};
+  std::vector<StepRow> rows;
+  std::vector<SgdStep> steps;
+  for (Py_ssize_t k = 0; k < n; ++k) {
+    SgdStep s{lr, momentum, dampening, weight_decay, nesterov, maximize, false};
     TensorImpl *p = P[k], *g = G[k];
     if (momentum != 0 && B[k] == nullptr) {
       MG_CHECK(PyList_Check(buffers.ptr()), Type, "sgd_step: momentum_buffers must be a list to receive new buffers");
-      PyList_SetItem(buffers.ptr(), k, wrap(empty(p->sizes, p->dtype)));
+      PyList_SetItem(buffers.ptr(), k, wrap(empty(p->sizes, p->dtype, p->device)));
       s.first = true;
     }
     TensorImpl* b = momentum != 0 ? B[k] : nullptr;
-    all.add(p);
-    rows.insert(rows.end(), {g, b});
+    rows.push_back({p, g, b});
     steps.push_back(s);
     written(p);
     written(b);
   }
-  all.each([&](size_t k, int64_t begin, int64_t end, int64_t) {
-    TensorImpl *p = all.tensors[k], *g = rows[2 * k], *b = rows[2 * k + 1];
-    if (p->dtype == DType::Float32) table.sgd32(at<float>(p, begin), at<float>(g, begin), at<float>(b, begin), end - begin, steps[k]);
-    else table.sgd64(at<double>(p, begin), at<double>(g, begin), at<double>(b, begin), end - begin, steps[k]);
-  });
+  kernels_of(P).sgd(rows, steps);
   return true;
 }
 
@@ -120,29 +121,19 @@ bool adam_step(py::object params, py::object grads, py::object exp_avgs, py::obj
   Column P{params.ptr()}, G{grads.ptr()}, M{exp_avgs.ptr()}, V{exp_avg_sqs.ptr()}, X{max_exp_avg_sqs.ptr()}, S{steps.ptr()};
   for (Py_ssize_t k = 0; amsgrad && k < n; ++k)
     if (!fits(max_exp_avg_sqs.ptr(), P[k], k, false)) return false;
-  const cpu::OptimTable& table = cpu::optim_table();
-  cpu::ManyTensors all;
-  std::vector<std::array<TensorImpl*, 4>> rows;
-  std::vector<cpu::AdamStep> constants;
+  if (n == 0) return true;
+  std::vector<StepRow> rows;
+  std::vector<AdamStep> constants;
   double last = -1;
   for (Py_ssize_t k = 0; k < n; ++k) {
     const double t = advance(S[k]);
     if (t != last) constants.push_back({lr, beta1, beta2, eps, weight_decay, amsgrad, decoupled, maximize, 1 - std::pow(beta1, t), std::sqrt(1 - std::pow(beta2, t))});
     else constants.push_back(constants.back());
     last = t;
-    all.add(P[k]);
-    rows.push_back({G[k], M[k], V[k], amsgrad ? X[k] : nullptr});
-    written(P[k]);
-    for (int c = 1; c < 4; ++c) written(rows.back()[size_t(c)]);
+    rows.push_back({P[k], G[k], M[k], V[k], amsgrad ? X[k] : nullptr});
+    for (size_t c : {0, 2, 3, 4}) written(rows.back()[c]);
   }
-  all.each([&](size_t k, int64_t b, int64_t e, int64_t) {
-    TensorImpl* p = all.tensors[k];
-    const auto [g, m, v, x] = rows[k];
-    if (p->dtype == DType::Float32)
-      table.adam32(at<float>(p, b), at<float>(g, b), at<float>(m, b), at<float>(v, b), at<float>(x, b), e - b, constants[k]);
-    else
-      table.adam64(at<double>(p, b), at<double>(g, b), at<double>(m, b), at<double>(v, b), at<double>(x, b), e - b, constants[k]);
-  });
+  kernels_of(P).adam(rows, constants);
   return true;
 }
 
@@ -151,8 +142,8 @@ bool adam_step(py::object params, py::object grads, py::object exp_avgs, py::obj
 bool rule_step(std::string_view name, py::object params, py::object grads, py::list columns, py::object steps,
                py::list option_list, py::object products) {
   int r = 0;
-  while (r < cpu::kRules && cpu::rule_info[r].name != name) ++r;
-  MG_CHECK(r < cpu::kRules, Value, "rule_step: no rule named ", name);
+  while (r < kRules && cpu::rule_info[r].name != name) ++r;
+  MG_CHECK(r < kRules, Value, "rule_step: no rule named ", name);
   const cpu::RuleInfo& info = cpu::rule_info[r];
   std::vector<double> options;
   for (py::handle o : option_list) options.push_back(o.cast<double>());
@@ -160,45 +151,32 @@ bool rule_step(std::string_view name, py::object params, py::object grads, py::l
            info.n_options, " options and ", info.n_columns, " columns: got ", options.size(), " and ", columns.size());
   if (!suitable(params.ptr(), {{grads.ptr(), false}})) return false;
   const Py_ssize_t n = PySequence_Fast_GET_SIZE(params.ptr());
-  const bool with_products = cpu::Rule(r) == cpu::Rule::NAdam;
+  const bool with_products = Rule(r) == Rule::NAdam;
   if (!are_counters(steps.ptr(), n) || (with_products && !are_counters(products.ptr(), n))) return false;
   Column P{params.ptr()}, G{grads.ptr()}, S{steps.ptr()}, products_at{products.ptr()};
-  cpu::RuleStep s;
+  RuleStep s;
   double product = 1;
-  const unsigned needed = cpu::prepare_rule(cpu::Rule(r), 1, options.data(), &product, s);
+  const unsigned needed = cpu::prepare_rule(Rule(r), 1, options.data(), &product, s);
   for (int c = 0; c < info.n_columns; ++c) {
     if (!(needed >> c & 1)) continue;
     if (!is_list(columns[size_t(c)].ptr(), n)) return false;
     for (Py_ssize_t k = 0; k < n; ++k)
       if (!fits(columns[size_t(c)].ptr(), P[k], k, false)) return false;
   }
-  const cpu::RuleTable& table = cpu::rule_table();
-  cpu::ManyTensors all;
-  std::vector<std::array<TensorImpl*, cpu::kRuleColumns>> states;
-  std::vector<cpu::RuleStep> constants;
+  if (n == 0) return true;
+  std::vector<StepRow> rows;
+  std::vector<RuleStep> constants;
   for (Py_ssize_t k = 0; k < n; ++k) {
     product = with_products ? number(products_at[k]) : 1;
-    cpu::prepare_rule(cpu::Rule(r), advance(S[k]), options.data(), &product, s);
+    cpu::prepare_rule(Rule(r), advance(S[k]), options.data(), &product, s);
     if (with_products) set_number(products_at[k], product);
-    all.add(P[k]);
     constants.push_back(s);
-    states.emplace_back();
+    rows.push_back({P[k], G[k]});
     for (int c = 0; c < info.n_columns; ++c)
-      if (needed >> c & 1) states.back()[size_t(c)] = Column{columns[size_t(c)].ptr()}[k];
-    written(P[k]);
-    for (TensorImpl* t : states.back()) written(t);
+      if (needed >> c & 1) rows.back()[size_t(c) + 2] = Column{columns[size_t(c)].ptr()}[k];
+    for (size_t c : {0, 2, 3, 4}) written(rows.back()[c]);
   }
-  all.each([&](size_t k, int64_t b, int64_t e, int64_t) {
-    TensorImpl *p = all.tensors[k], *g = G[Py_ssize_t(k)];
-    const auto& state = states[k];
-    if (p->dtype == DType::Float32) {
-      float* const at_b[] = {at<float>(state[0], b), at<float>(state[1], b), at<float>(state[2], b)};
-      table.f32[r](at<float>(p, b), at<float>(g, b), at_b, e - b, constants[k]);
-    } else {
-      double* const at_b[] = {at<double>(state[0], b), at<double>(state[1], b), at<double>(state[2], b)};
-      table.f64[r](at<double>(p, b), at<double>(g, b), at_b, e - b, constants[k]);
-    }
-  });
+  kernels_of(P).rule(Rule(r), rows, constants);
   return true;
 }
 

@@ -129,22 +129,31 @@ class GradScaler:
     ) -> dict[Any, Tensor]:
         """Multiply all gradients by inv_scale; {device: 1.0 if one of them was not finite, else 0.0}."""
         inverse, found = _MultiDeviceReplicator(inv_scale), _MultiDeviceReplicator(found_inf)
+        alike: dict[Any, list[Tensor]] = defaultdict(list)
+        for group in optimizer.param_groups:
+            for param in group["params"]:
+                grad = param.grad
+                if grad is None:
+                    continue
+                if not allow_fp16 and grad.dtype == mg.float16:
+                    raise ValueError("Attempting to unscale FP16 gradients.")
+                if getattr(grad, "is_sparse", False):
+                    grad = param.grad = grad.coalesce() if grad.dtype == mg.float16 else grad
+                    grad = grad._values()
+                alike[grad.device, grad.dtype].append(grad)
         with mg.no_grad():
-            for group in optimizer.param_groups:
-                for param in group["params"]:
-                    grad = param.grad
-                    if grad is None:
-                        continue
-                    if not allow_fp16 and grad.dtype == mg.float16:
-                        raise ValueError("Attempting to unscale FP16 gradients.")
-                    if getattr(grad, "is_sparse", False):
-                        grad = param.grad = grad.coalesce() if grad.dtype == mg.float16 else grad
-                        grad = grad._values()
-                    if not bool(mg.isfinite(grad).all()):
-                        found.get(grad.device).fill_(1.0)
-                    grad.mul_(inverse.get(grad.device).to(grad.dtype) if grad.dtype == mg.float64 else inverse.get(grad.device))
-                    found.get(grad.device)
+            for (device, _), grads in alike.items():
+                factor, flag = inverse.get(device), found.get(device)
+                if not mg._core.unscale_all(grads, factor, flag):  # one call for all; False: not for these tensors
+                    for grad in grads:
+                        self._unscale_one(grad, factor, flag)
         return found._per_device_tensors
+
+    @staticmethod
+    def _unscale_one(grad: Tensor, factor: Tensor, found: Tensor) -> None:
+        if not bool(mg.isfinite(grad).all()):
+            found.fill_(1.0)
+        grad.mul_(factor.to(grad.dtype) if grad.dtype == mg.float64 else factor)
 
     def unscale_(self, optimizer: Any) -> None:
         """Divide the optimizer's gradients by the scale, for work on them (clipping) before `step`.

@@ -15,6 +15,22 @@ struct Channels {
   int64_t numel() const { return n * c * s; }
 };
 
+// Channels side by side in memory (channels_last, dense): batch_norm then sees (N * S, C, 1) and copies nothing.
+bool channels_lie_last(const TensorImpl& t) {
+  if (t.dim() < 3 || t.contiguous || t.numel == 0) return false;
+  int64_t expected = t.sizes[1];
+  for (int d = t.dim() - 1; d >= 0; --d) {
+    if (d == 1) continue;
+    if (t.strides[d] != expected && t.sizes[d] != 1) return false;
+    expected *= t.sizes[d];
+  }
+  return t.strides[1] == 1 || t.sizes[1] == 1;
+}
+Tensor as_rows_of_channels(const TensorImpl& t) {
+  const Dims sizes{t.numel / t.sizes[1], t.sizes[1]};
+  return alias(t, sizes, contiguous_strides(sizes), t.offset);
+}
+
 // --- batch norm: statistics per channel -------------------------------------------------------------------------------------------
 
 template <class C>
@@ -37,8 +53,10 @@ struct Coefficients {
 // _batch_norm(input, weight?, bias?, eps) -> out, mean, var
 void batch_norm_cuda(Invocation& inv) {
   const DType wide = inv.compute, dtype = common_float(inv.in(0).dtype, inv.out().dtype, wide);
-  const Tensor x = staged(inv.in(0), dtype), w = optional_staged(inv, 1, wide), b = optional_staged(inv, 2, wide);
-  const StagedOut out(inv.outs[0], dtype), mean(inv.outs[1], wide), var(inv.outs[2], wide);
+  const bool last = channels_lie_last(inv.in(0)) && channels_lie_last(inv.out());
+  const Tensor x = staged(last ? *as_rows_of_channels(inv.in(0)) : inv.in(0), dtype);
+  const Tensor w = optional_staged(inv, 1, wide), b = optional_staged(inv, 2, wide);
+  const StagedOut out(last ? as_rows_of_channels(inv.out()) : inv.outs[0], dtype), mean(inv.outs[1], wide), var(inv.outs[2], wide);
   const Channels v(x.sizes());
   const ReducePlan plan(*x, reduce_mask("batch_norm", Value(), x.dim()) & ~uint64_t(2), Dims{v.c});
   dispatch_floating(dtype, [&](auto tag) {
@@ -83,9 +101,11 @@ __global__ void batch_backward_coefficients_kernel(Blend<C>* out, C* dw, C* db, 
 void batch_norm_backward_cuda(Invocation& inv) {
   const bool same = inv.in(0).dtype == inv.in(1).dtype;
   const DType wide = inv.compute, dtype = same ? common_float(inv.in(0).dtype, inv.out().dtype, wide) : wide;
-  const Tensor g = staged(inv.in(0), dtype), x = staged(inv.in(1), dtype), mean = staged(inv.in(2), wide), var = staged(inv.in(3), wide),
-               w = optional_staged(inv, 4, wide);
-  const StagedOut dx(inv.outs[0], dtype), dw(inv.outs[1], wide), db(inv.outs[2], wide);
+  const bool last = channels_lie_last(inv.in(0)) && channels_lie_last(inv.in(1)) && channels_lie_last(inv.out());
+  const auto as_it_lies = [&](const TensorImpl& t) { return staged(last ? *as_rows_of_channels(t) : t, dtype); };
+  const Tensor g = as_it_lies(inv.in(0)), x = as_it_lies(inv.in(1));
+  const Tensor mean = staged(inv.in(2), wide), var = staged(inv.in(3), wide), w = optional_staged(inv, 4, wide);
+  const StagedOut dx(last ? as_rows_of_channels(inv.out()) : inv.outs[0], dtype), dw(inv.outs[1], wide), db(inv.outs[2], wide);
   const Channels v(x.sizes());
   dispatch_floating(dtype, [&](auto tag) {
     using T = decltype(tag);

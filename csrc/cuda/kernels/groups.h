@@ -8,71 +8,12 @@
 // A line of up to kHeld elements per thread stays in registers between the passes over it, so memory is read once. V neighbouring
 // elements travel together (16 bytes) where the rows allow it.
 #pragma once
-#include <math.h>  // exp(float) and the like at global scope, as nvcc has them
-
-#include "../kernel.h"
+#include "warp.h"
 
 namespace mg::cuda {
 
-constexpr unsigned kFullMask = 0xffffffffu;
-constexpr int kHeld = 8;         // elements of a line in the registers of one thread
+constexpr int kHeld = 8;  // elements of a line in the registers of one thread
 constexpr int kWarpsPerBlock = 4;  // rows of a Warp block
-
-template <class T, int V>
-struct alignas(sizeof(T) * V) Pack {
-  T v[V];
-};
-template <class T>
-inline constexpr int kVector = int(16 / sizeof(T));
-
-// Any trivially copyable value, word by word.
-template <class A>
-__device__ A shuffle_down(A a, unsigned distance) {
-  static_assert(sizeof(A) % 4 == 0);
-  union Words {
-    A a;
-    unsigned w[sizeof(A) / 4];
-    __device__ Words() {}
-  } words;
-  words.a = a;
-#pragma unroll
-  for (unsigned& w : words.w) w = __shfl_down_sync(kFullMask, w, distance);
-  return words.a;
-}
-template <class A>
-__device__ A shuffle_from(A a, int lane) {
-  static_assert(sizeof(A) % 4 == 0);
-  union Words {
-    A a;
-    unsigned w[sizeof(A) / 4];
-    __device__ Words() {}
-  } words;
-  words.a = a;
-#pragma unroll
-  for (unsigned& w : words.w) w = __shfl_sync(kFullMask, w, lane);
-  return words.a;
-}
-
-// The merge of all lanes of a warp, right in lane 0. The order is fixed: results have the same bits in every run.
-template <class A, class Merge>
-__device__ A warp_reduce(A a, Merge merge) {
-  for (unsigned distance = 16; distance > 0; distance /= 2) a = merge(a, shuffle_down(a, distance));
-  return a;
-}
-// The merge of all threads of a block (whole warps, 1-d), in every thread.
-template <class A, class Merge>
-__device__ A block_reduce(A a, Merge merge) {
-  MG_SHARED(A, parts, [32]);
-  const int lane = int(threadIdx.x % 32), warp = int(threadIdx.x / 32), warps = int(blockDim.x / 32);
-  a = warp_reduce(a, merge);
-  if (warps == 1) return shuffle_from(a, 0);
-  __syncthreads();  // of the reduction before
-  if (lane == 0) parts[warp] = a;
-  __syncthreads();
-  a = parts[0];
-  for (int w = 1; w < warps; ++w) a = merge(a, parts[w]);
-  return a;
-}
 
 struct Lines {  // (outer, size, inner), contiguous; a line for each (outer, inner)
   int64_t outer, size, inner;
@@ -230,8 +171,6 @@ void for_lines(const Lines& l, bool aligned, F&& run) {
   if (wide) return run(Shape<BlockGroup, V, true>{}, l.outer, block);
   run(Shape<BlockGroup, 1, true>{}, l.outer, block);
 }
-
-inline bool aligned16(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
 // Storage type of a kernel that reads `in` and writes `out`: theirs if they agree and are floating, else what is computed in.
 inline DType common_float(DType in, DType out, DType compute) {

@@ -42,7 +42,7 @@ __global__ void row_norm_backward_kernel(T* dx, const T* g, const T* x, const C*
   const C mean = active && !rms ? means[group.line] : C(0), rstd = active ? rstds[group.line] : C(0);
   // Packs of both lines, side by side.
   auto pairs = [&](auto f) {
-    int k = 0;
+    [[maybe_unused]] int k = 0;
     gradient.each([&](C gv, int64_t at) {
       C xv;
       if constexpr (S::held) xv = input.kept[k++];
@@ -57,7 +57,7 @@ __global__ void row_norm_backward_kernel(T* dx, const T* g, const T* x, const C*
   });
   sums = group.reduce(sums, [](Pack<C, 2> p, Pack<C, 2> q) { return Pack<C, 2>{{p.v[0] + q.v[0], p.v[1] + q.v[1]}}; });
   const C a = rms ? C(0) : sums.v[0] / C(lines.size), c = sums.v[1] / C(lines.size);
-  int k = 0;
+  [[maybe_unused]] int k = 0;
   gradient.write(dx + (gradient.x - g), [&](C gv, int64_t at) {
     C xv;
     if constexpr (S::held) xv = input.kept[k++];

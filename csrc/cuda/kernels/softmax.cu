@@ -78,7 +78,7 @@ __global__ void softmax_backward_kernel(T* dx, const T* g, const T* y, Lines lin
   sum = group.reduce(sum, [](C a, C b) { return a + b; });
   if (gradient.size == 0) return;
   T* to = dx + (gradient.x - g);
-  int k = 0;
+  [[maybe_unused]] int k = 0;
   gradient.write(to, [&](C v, int64_t at) {
     C r;
     if constexpr (S::held) r = result.kept[k++];

@@ -62,7 +62,7 @@ def clip_grads_with_norm_(
     with mg.no_grad():
         # clamp keeps the decision on the device: no .item() between backward and step
         scale, grads = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0), _grads(parameters)
-        if not grads or (scale.device.type == "cpu" and not is_dataless(scale) and _core.scale_all(grads, scale.item())):
+        if not grads or (not is_dataless(scale) and _core.scale_all(grads, scale)):
             return
         for grad in grads:
             grad.mul_(scale.to(grad.device))

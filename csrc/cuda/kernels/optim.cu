@@ -1,0 +1,357 @@
+// The CUDA row of core/many_tensors.h: optimizer steps, gradient norms, clipping and unscaling over many tensors in one launch (one per
+// kMost tensors: their addresses travel as a kernel argument, which a graph can hold). Blocks take pieces of fixed length from the tensors
+// laid end to end. Bytes per element: sgd 3 items (5 with momentum), adam 7 (9 with amsgrad), the rules 5 to 9, norm 1, the others 2;
+// each element is read and written once.
+#include "../../core/many_tensors.h"
+#include "../runtime/streams.h"
+#include "groups.h"
+
+namespace mg::cuda {
+namespace {
+
+constexpr int kMost = 64, kColumns = 2 + kRuleColumns;
+constexpr int64_t kPiece = 16384;
+
+struct Batch {  // up to kMost rows; below the 4 KiB that all devices take as arguments
+  int count = 0;
+  bool aligned = true;  // every column to 16 bytes
+  int first[kMost + 1] = {};  // number of each row's first piece
+  int64_t numel[kMost];
+  void* at[kMost][kColumns];
+
+  bool add(TensorImpl* const* columns, int n) {
+    const int64_t pieces = (columns[0]->numel + kPiece - 1) / kPiece;
+    if (count == kMost || first[count] + pieces > INT32_MAX) return false;
+    for (int c = 0; c < kColumns; ++c) {
+      at[count][c] = c < n && columns[c] != nullptr ? columns[c]->data() : nullptr;
+      aligned = aligned && aligned16(at[count][c]);
+    }
+    numel[count] = columns[0]->numel;
+    first[count + 1] = first[count] + int(pieces);
+    ++count;
+    return true;
+  }
+  int64_t pieces() const { return first[count]; }
+  unsigned threads() const { return threads_for_row(std::min(kPiece, *std::max_element(numel, numel + count)) / 4); }
+};
+
+struct Share {  // a block's: elements [begin, end) of row `row`
+  int row;
+  int64_t begin, end;
+  __device__ explicit Share(const Batch& b) {
+    int low = 0, high = b.count - 1;
+    while (low < high) {
+      const int middle = (low + high + 1) / 2;
+      if (b.first[middle] <= int(blockIdx.x)) low = middle;
+      else high = middle - 1;
+    }
+    row = low;
+    begin = (int64_t(blockIdx.x) - b.first[row]) * kPiece;
+    end = begin + kPiece < b.numel[row] ? begin + kPiece : b.numel[row];
+  }
+};
+
+// update(p, g, s[3]) changes parameter and state of one element; columns that are null are neither read nor written.
+template <class T, int V, class Update>
+__global__ void step_kernel(Batch batch, Update update) {
+  using C = compute_t<T>;
+  const Share share(batch);
+  void* const* at = batch.at[share.row];
+  auto packs = [&](auto width) {
+    constexpr int W = decltype(width)::value;
+    using P = Pack<T, W>;
+    const int64_t whole = share.begin + (share.end - share.begin) / W * W;
+    for (int64_t i = share.begin + int64_t(threadIdx.x) * W; i < whole; i += int64_t(blockDim.x) * W) {
+      P column[kColumns];
+#pragma unroll
+      for (int c = 0; c < kColumns; ++c)
+        if (at[c] != nullptr) column[c] = *reinterpret_cast<const P*>(static_cast<const T*>(at[c]) + i);
+#pragma unroll
+      for (int k = 0; k < W; ++k) {
+        C v[kColumns];
+#pragma unroll
+        for (int c = 0; c < kColumns; ++c) v[c] = at[c] != nullptr ? convert<C>(column[c].v[k]) : C(0);
+        update(v[0], v[1], v + 2);
+#pragma unroll
+        for (int c = 0; c < kColumns; ++c)
+          if (c != 1 && at[c] != nullptr) column[c].v[k] = convert<T>(v[c]);
+      }
+#pragma unroll
+      for (int c = 0; c < kColumns; ++c)
+        if (c != 1 && at[c] != nullptr) *reinterpret_cast<P*>(static_cast<T*>(at[c]) + i) = column[c];
+    }
+    return whole;
+  };
+  int64_t rest = share.begin;
+  if constexpr (V > 1) rest = packs(std::integral_constant<int, V>{});
+  Share tail = share;
+  tail.begin = rest;
+  for (int64_t i = tail.begin + threadIdx.x; i < tail.end; i += blockDim.x) {
+    C v[kColumns];
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) v[c] = at[c] != nullptr ? convert<C>(static_cast<const T*>(at[c])[i]) : C(0);
+    update(v[0], v[1], v + 2);
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c)
+      if (c != 1 && at[c] != nullptr) static_cast<T*>(at[c])[i] = convert<T>(v[c]);
+  }
+}
+
+// --- the updates, one element each: csrc/cpu/optim_isa.cpp and optim_rules_isa.cpp hold the same formulas as loops -----------------
+
+template <class C>
+struct Sgd {
+  C lr, decay, sign, old, fresh, from_buffer, from_grad;
+  bool buffered, first;
+  explicit Sgd(const SgdStep& s)
+      : lr(C(s.lr)), decay(C(s.weight_decay)), sign(s.maximize ? C(-1) : C(1)), old(s.first ? C(0) : C(s.momentum)),
+        fresh(s.first ? C(1) : C(1 - s.dampening)), from_buffer(s.nesterov ? C(s.momentum) : C(1)), from_grad(s.nesterov ? C(1) : C(0)),
+        buffered(s.momentum != 0), first(s.first) {}
+  __device__ void operator()(C& p, C grad, C* s) const {
+    const C g = sign * grad + decay * p;
+    if (!buffered) {
+      p -= lr * g;
+      return;
+    }
+    s[0] = old * (first ? C(0) : s[0]) + fresh * g;
+    p -= lr * (from_grad * g + from_buffer * s[0]);
+  }
+};
+
+template <class C>
+struct Adam {
+  C b1, b2, c1, c2, eps, sign, coupled, shrink, step, inv_bias2;
+  bool amsgrad;
+  explicit Adam(const AdamStep& s)
+      : b1(C(s.beta1)), b2(C(s.beta2)), c1(C(1 - s.beta1)), c2(C(1 - s.beta2)), eps(C(s.eps)), sign(s.maximize ? C(-1) : C(1)),
+        coupled(s.decoupled ? C(0) : C(s.weight_decay)), shrink(s.decoupled ? C(1 - s.lr * s.weight_decay) : C(1)), step(C(s.lr / s.bias1)),
+        inv_bias2(C(1 / s.bias2_sqrt)), amsgrad(s.amsgrad) {}
+  __device__ void operator()(C& p, C grad, C* s) const {
+    const C g = sign * grad + coupled * p;
+    s[0] = b1 * s[0] + c1 * g;
+    C top = s[1] = b2 * s[1] + c2 * g * g;
+    if (amsgrad) top = s[2] = top > s[2] ? top : s[2];
+    p = p * shrink - step * s[0] / (sqrt(top) * inv_bias2 + eps);
+  }
+};
+
+template <class C, Rule rule>
+struct RuleUpdate {
+  C sign, decay, shrink, c[6];
+  explicit RuleUpdate(const RuleStep& s) : sign(C(s.sign)), decay(C(s.decay)), shrink(C(s.shrink)) {
+    for (int k = 0; k < 6; ++k) c[k] = C(s.c[k]);
+  }
+  __device__ void operator()(C& p, C grad, C* s) const {
+    const C g = sign * grad + decay * p;
+    if constexpr (rule == Rule::Rmsprop) {  // lr, alpha, 1 - alpha, eps, momentum, centered; square_avg, momentum_buffer, grad_avg
+      C v = s[0] = c[1] * s[0] + c[2] * g * g;
+      if (c[5] != 0) {
+        s[2] += c[2] * (g - s[2]);
+        v -= s[2] * s[2];
+      }
+      C direction = g / (sqrt(v) + c[3]);
+      if (c[4] > 0) s[1] = direction = c[4] * s[1] + direction;
+      p -= c[0] * direction;
+    } else if constexpr (rule == Rule::Adagrad) {  // rate, eps; sum
+      s[0] += g * g;
+      p -= c[0] * (g / (sqrt(s[0]) + c[1]));
+    } else if constexpr (rule == Rule::Adadelta) {  // lr, rho, 1 - rho, eps; square_avg, acc_delta
+      s[0] = c[1] * s[0] + c[2] * g * g;
+      const C delta = sqrt(s[1] + c[3]) / sqrt(s[0] + c[3]) * g;
+      s[1] = c[1] * s[1] + c[2] * delta * delta;
+      p -= c[0] * delta;
+    } else if constexpr (rule == Rule::Adamax) {  // rate, 1 - beta1, beta2, eps; exp_avg, exp_inf
+      const C now = C(fabs(g)) + c[3], old = c[2] * s[1];
+      s[0] += c[1] * (g - s[0]);
+      s[1] = old > now || old != old ? old : now;  // NaN stays NaN, as in PyTorch's maximum
+      p -= c[0] * (s[0] / s[1]);
+    } else if constexpr (rule == Rule::NAdam) {  // from gradient, from mean, 1 - beta1, 1 - beta2, 1 / bias2, eps; exp_avg, exp_avg_sq
+      s[0] += c[2] * (g - s[0]);
+      s[1] = (1 - c[3]) * s[1] + c[3] * g * g;
+      p = p * shrink - (c[0] * g + c[1] * s[0]) / (sqrt(s[1] * c[4]) + c[5]);
+    } else if constexpr (rule == Rule::RAdam) {  // rate, 1 - beta1, 1 - beta2, rectified or 0, eps; exp_avg, exp_avg_sq
+      s[0] += c[1] * (g - s[0]);
+      s[1] = (1 - c[2]) * s[1] + c[2] * g * g;
+      p = p * shrink - (c[3] > 0 ? c[0] * s[0] * (c[3] / (sqrt(s[1]) + c[4])) : c[0] * s[0]);
+    } else {  // Rprop: shrink, grow, least, most; prev, step_size
+      const C same = g * s[0];
+      C step = s[1] * (same > 0 ? c[1] : same < 0 ? c[0] : C(1));
+      step = step < c[2] ? c[2] : step > c[3] ? c[3] : step;
+      const C used = same < 0 ? C(0) : g;
+      s[1] = step;
+      s[0] = used;
+      p -= used > 0 ? step : used < 0 ? -step : used * step;  // the last: 0, and NaN stays NaN
+    }
+  }
+};
+
+// --- launches -----------------------------------------------------------------------------------------------------------------------
+
+template <class T, class Update>
+void launch_batch(const Batch& batch, const Update& update) {
+  if (batch.pieces() == 0) return;
+  const auto kernel = batch.aligned ? step_kernel<T, kVector<T>, Update> : step_kernel<T, 1, Update>;
+  launch_blocks(kernel, batch.pieces(), batch.threads(), 0, batch, update);
+  check(cudaGetLastError(), "optimizer step");
+}
+
+// Rows of one dtype and equal constants share launches. make(C{}, step) gives the update.
+template <class Step, class Make>
+void each_batch(std::span<const StepRow> rows, std::span<const Step> steps, Make make) {
+  const DeviceGuard guard(rows[0][0]->device.index);
+  for (size_t k = 0; k < rows.size();) {
+    Batch batch;
+    const size_t first = k;
+    auto alike = [&] { return rows[k][0]->dtype == rows[first][0]->dtype && steps[k] == steps[first]; };
+    while (k < rows.size() && alike() && batch.add(rows[k].data(), kColumns)) {
+      for (TensorImpl* t : rows[k])
+        if (t != nullptr && several_streams()) note_use(*t);
+      ++k;
+    }
+    dispatch_floating(rows[first][0]->dtype, [&](auto tag) {
+      using T = decltype(tag);
+      launch_batch<T>(batch, make(compute_t<T>{}, steps[first]));
+    });
+  }
+}
+
+void sgd(std::span<const StepRow> rows, std::span<const SgdStep> steps) {
+  each_batch(rows, steps, [](auto c, const SgdStep& s) { return Sgd<decltype(c)>(s); });
+}
+void adam(std::span<const StepRow> rows, std::span<const AdamStep> steps) {
+  each_batch(rows, steps, [](auto c, const AdamStep& s) { return Adam<decltype(c)>(s); });
+}
+template <Rule r>
+void rule_as(std::span<const StepRow> rows, std::span<const RuleStep> steps) {
+  each_batch(rows, steps, [](auto c, const RuleStep& s) { return RuleUpdate<decltype(c), r>(s); });
+}
+void rule(Rule r, std::span<const StepRow> rows, std::span<const RuleStep> steps) {
+  switch (r) {
+    case Rule::Rmsprop: return rule_as<Rule::Rmsprop>(rows, steps);
+    case Rule::Adagrad: return rule_as<Rule::Adagrad>(rows, steps);
+    case Rule::Adadelta: return rule_as<Rule::Adadelta>(rows, steps);
+    case Rule::Adamax: return rule_as<Rule::Adamax>(rows, steps);
+    case Rule::NAdam: return rule_as<Rule::NAdam>(rows, steps);
+    case Rule::RAdam: return rule_as<Rule::RAdam>(rows, steps);
+    case Rule::Rprop: return rule_as<Rule::Rprop>(rows, steps);
+  }
+}
+
+// --- gradients: norm, scale, clamp, unscale -----------------------------------------------------------------------------------------
+
+__device__ double merge_norms(double a, double b, bool maximum) { return maximum ? (a > b || a != a ? a : b) : a + b; }
+
+template <class T>
+__global__ void norm_pieces_kernel(double* partials, Batch batch, bool maximum) {
+  const Share share(batch);
+  const T* x = static_cast<const T*>(batch.at[share.row][0]);
+  double sum = 0;
+  auto take = [&](T v) {
+    const double d = double(convert<compute_t<T>>(v));
+    sum = merge_norms(sum, maximum ? fabs(d) : d * d, maximum);
+  };
+  constexpr int V = kVector<T>;
+  int64_t i = share.begin;
+  if (batch.aligned) {
+    const int64_t whole = share.begin + (share.end - share.begin) / V * V;
+    for (i += int64_t(threadIdx.x) * V; i < whole; i += int64_t(blockDim.x) * V) {
+      const Pack<T, V> pack = *reinterpret_cast<const Pack<T, V>*>(x + i);
+#pragma unroll
+      for (int k = 0; k < V; ++k) take(pack.v[k]);
+    }
+    i = whole;
+  }
+  for (i += threadIdx.x; i < share.end; i += blockDim.x) take(x[i]);
+  sum = block_reduce(sum, [=](double a, double b) { return merge_norms(a, b, maximum); });
+  if (threadIdx.x == 0) partials[blockIdx.x] = sum;
+}
+template <class T>
+__global__ void norm_total_kernel(T* out, const double* partials, int64_t n, bool maximum) {
+  double sum = 0;
+  for (int64_t i = threadIdx.x; i < n; i += blockDim.x) sum = merge_norms(sum, partials[i], maximum);
+  sum = block_reduce(sum, [=](double a, double b) { return merge_norms(a, b, maximum); });
+  if (threadIdx.x == 0) *out = convert<T>(maximum ? sum : sqrt(sum));
+}
+
+template <class F>
+void each_batch(TensorSpan tensors, F f) {
+  for (size_t k = 0; k < tensors.size();) {
+    Batch batch;
+    for (; k < tensors.size() && batch.add(&tensors[k], 1); ++k)
+      if (several_streams()) note_use(*tensors[k]);
+    if (batch.pieces() > 0) f(batch);
+  }
+  check(cudaGetLastError(), "clip_grad");
+}
+
+void norm(TensorSpan tensors, bool maximum, const TensorImpl& out) {
+  const DeviceGuard guard(out.device.index);
+  int64_t pieces = 0;
+  for (const TensorImpl* t : tensors) pieces += (t->numel + kPiece - 1) / kPiece;
+  const Tensor partials = workspace(std::max<int64_t>(pieces, 1), DType::Float64, out.device);
+  dispatch_floating(out.dtype, [&](auto tag) {
+    using T = decltype(tag);
+    double* at = partials.ptr<double>();
+    each_batch(tensors, [&](const Batch& batch) {
+      launch_blocks(norm_pieces_kernel<T>, batch.pieces(), batch.threads(), 0, at, batch, maximum);
+      at += batch.pieces();
+    });
+    launch_blocks(norm_total_kernel<T>, 1, threads_for_row(pieces), 0, out.ptr<T>(), static_cast<const double*>(partials.ptr<double>()), pieces,
+                  maximum);
+  });
+}
+
+// Updates of a gradient's elements alone.
+template <class C>
+struct Clamp {
+  C low, high;
+  __device__ void operator()(C& x, C, C*) const { x = x < low ? low : x > high ? high : x; }  // NaN stays
+};
+template <class C>
+struct Scale {
+  const double* factor;
+  __device__ void operator()(C& x, C, C*) const { x *= C(*factor); }
+};
+template <class C>
+struct Unscale {
+  const double* factor;
+  float* found;
+  __device__ void operator()(C& x, C, C*) const {
+    if (!isfinite(x)) *found = 1.0f;  // whoever writes, writes the same
+    x *= C(*factor);
+  }
+};
+
+template <class Make>
+void update_all(TensorSpan tensors, Make make) {
+  const DeviceGuard guard(tensors[0]->device.index);
+  each_batch(tensors, [&](const Batch& batch) {
+    dispatch_floating(tensors[0]->dtype, [&](auto tag) {
+      using T = decltype(tag);
+      launch_batch<T>(batch, make(compute_t<T>{}));
+    });
+  });
+}
+
+void scale(TensorSpan tensors, const TensorImpl& factor) {
+  if (several_streams()) note_use(factor);
+  const Tensor number = staged(factor, DType::Float64);  // stays on the device: nobody waits
+  update_all(tensors, [&](auto c) { return Scale<decltype(c)>{number.ptr<double>()}; });
+}
+void clamp(TensorSpan tensors, double low, double high) {
+  update_all(tensors, [&](auto c) {
+    using C = decltype(c);
+    return Clamp<C>{C(low), C(high)};
+  });
+}
+void unscale(TensorSpan tensors, const TensorImpl& factor, const TensorImpl& found) {
+  if (several_streams()) note_use(factor), note_use(found);
+  const Tensor number = staged(factor, DType::Float64);
+  update_all(tensors, [&](auto c) { return Unscale<decltype(c)>{number.ptr<double>(), found.ptr<float>()}; });
+}
+
+constexpr ManyTensorKernels kernels{true, sgd, adam, rule, norm, scale, clamp, unscale};
+[[maybe_unused]] const bool registered = (many_tensor_kernels(DeviceType::CUDA) = &kernels, true);
+
+}  // namespace
+}  // namespace mg::cuda
