@@ -1,6 +1,6 @@
 """One op on the device against itself on the CPU, over the op's own samples (minigrad/testing/samples.py).
 
-Three checks: `forward` (float32, every sample; other dtypes, a spread), `backward` (float64), `complex` (both, complex64).
+Three checks: `forward` (float32, every sample; other dtypes, a spread), `backward` (float64), `complex` (both).
 An op, or a composite through one of its parts, that lacks a kernel raises NoKernel. Ops without samples or without tensors in
 and out are Skipped with the reason.
 """
@@ -15,6 +15,7 @@ from minigrad.op import registry
 from minigrad.testing.calls import Skip, accepted_dtypes, as_tuple, is_inexact, sum_length, writes
 from minigrad.testing.compare import assert_close, to_numpy
 from minigrad.testing.samples import COMPLEX, FLOATS, Sample, Spec, build, samples
+from minigrad.testing.tolerances import GRAD_F64
 
 WITHOUT_KERNEL = Path(__file__).parent / "without_kernel.txt"
 CHECKS = ("forward", "backward", "complex")
@@ -103,14 +104,17 @@ def compare(info: Any, sample: Sample, dtype: str, check: str) -> bool:
         own = (tuple(f.shape), f.dtype)
         assert own == (tuple(e.shape), e.dtype), f"{info.name}{sample!r}: {what} {own}, on the CPU {(tuple(e.shape), e.dtype)}"
         if "no_value_reason" not in info.info:
-            assert_close(f.cpu(), to_numpy(e), op=info.name, sample=sample, check=f"cuda {what}", length=length, scale=scale)
+            tol = GRAD_F64 if dtype == "complex128" else None
+            assert_close(f.cpu(), to_numpy(e), op=info.name, sample=sample, check=f"cuda {what}", length=length, scale=scale, tol=tol)
     return True
 
 
 def run_case(op: str, check: str) -> None:
     """Raises AssertionError, NoKernel or Skip."""
     info = registry[op]
-    dtypes = {"forward": accepted_dtypes, "backward": lambda _: ("float64",), "complex": lambda _: ("complex64",)}[check](info)
+    dtypes = accepted_dtypes(info) if check == "forward" else ("float64",) if check == "backward" else ("complex128", "complex64")
+    if check == "complex" and info.composite:  # a recurrent net near tanh's poles makes much of the CPU's complex64 rounding
+        dtypes = dtypes[:1]
     if check == "backward" and "no_grad_reason" in info.info:
         raise Skip(info.info["no_grad_reason"])
     ran = 0
