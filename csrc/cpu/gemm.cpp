@@ -191,17 +191,24 @@ void unpacked_block(const Problem<T, T>& p, bool parallel) {
     columns(0, panels.count);
 }
 
-// Few columns: all of B packed side by side, shared by tasks over the rows of A, which are read in place.
+// Few columns: all of B packed side by side, shared by tasks over the rows of A, which are read in place. For few rows
+// too, packing would cost more than it saves, if the rows of B lie close together.
 template <class T>
 void narrow_block(const Problem<T, T>& p) {
   const GemmTable<T>& g = gemm_table<T>();
   const int64_t width = ceil_div(p.n, g.lanes) * g.lanes;
-  T* packed = scratch<T>(ScratchSlot::PackB, width * p.k);
-  g.pack.pack_b(p.k, p.n, p.b, packed);
-  const int64_t grain = g.mr * ceil_div(kTaskFma, g.mr * p.n * p.k);
-  parallel_for(0, p.m, grain, [&](int64_t i0, int64_t i1) {
+  const bool in_place = p.b_rows() && p.m <= 128 && p.b.rs <= 2 * width;
+  T* packed = in_place ? nullptr : scratch<T>(ScratchSlot::PackB, width * p.k);
+  if (!in_place) g.pack.pack_b(p.k, p.n, p.b, packed);
+  const T* b = in_place ? p.b.data : packed;
+  const int64_t ldb = in_place ? p.b.rs : width;
+  // Tasks that are worth a thread, and as many for every thread: of three tasks for two threads one would wait.
+  const int64_t units = ceil_div(p.m, g.mr), threads = get_num_threads(), worth = std::max<int64_t>(1, p.fma() / kTaskFma);
+  const int64_t tasks = std::min(units, worth > threads ? worth / threads * threads : worth);
+  parallel_chunks(tasks, [&](int64_t task) {
+    const int64_t i0 = panel_start(task, units, tasks) * g.mr, i1 = std::min(p.m, panel_start(task + 1, units, tasks) * g.mr);
     const Problem<T, T> part = p.at(i0, 0, i1 - i0, p.n);
-    g.direct(part.m, p.n, p.k, part.a, packed, width, part.c, p.ldc, part.e);
+    g.direct(part.m, p.n, p.k, part.a, b, ldb, part.c, p.ldc, part.e);
     finish(part);
   });
 }
