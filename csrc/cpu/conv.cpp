@@ -111,13 +111,41 @@ bool weight_channels_last(const Invocation& inv, const ConvShape& s) {
                          {channels_last(*in), channels_last(*dy)});
 }
 
+// Kernels of one tap over images that all lie as (N H W, C) are products of matrices as they lie.
+bool is_product(const Invocation& inv, const ConvShape& s, int tensors, const Tensor& a, const Tensor& b) {
+  const bool plain = s.kernel() == 1 && s.G == 1 && s.SH == 1 && s.SW == 1 && s.PH == 0 && s.PW == 0;
+  const bool same = s.H == s.OH && s.W == s.OW;  // output_padding adds pixels
+  return plain && same && channels_last(*a) && channels_last(*b) && !shares_storage(inv, tensors);
+}
+Epilogue<float> with_bias(const Tensor& bias) {
+  Epilogue<float> e;
+  if (bias.defined()) e.add = bias.ptr<float>();
+  return e;
+}
+bool product_channels_last(const Invocation& inv, const ConvShape& s, bool transposed) {
+  const Tensor &y = inv.outs[0], &x = inv.tensor(0);
+  if (!is_product(inv, s, 3, x, y)) return false;
+  const Tensor w = staged(inv.in(1), DType::Float32), bias = inv.has(2) ? staged(inv.in(2), DType::Float32) : Tensor();
+  const int64_t pixels = s.N * s.pixels(), from = transposed ? s.O : s.C, to = transposed ? s.C : s.O;
+  const Strided<float> weight{w.ptr<float>(), s.C, 1};
+  gemm<float, float>(pixels, to, from, {x.ptr<float>(), from, 1}, transposed ? weight : weight.mT(), y.ptr<float>(), to,
+                     with_bias(bias));
+  return true;
+}
+bool weight_product_channels_last(const Invocation& inv, const ConvShape& s) {
+  const Tensor &dw = inv.outs[0], &x = inv.tensor(0), &g = inv.tensor(1);
+  if (!is_product(inv, s, 2, x, g) || !dw->contiguous) return false;
+  gemm<float, float>(s.O, s.C, s.N * s.pixels(), {g.ptr<float>(), 1, s.O}, {x.ptr<float>(), s.C, 1}, dw.ptr<float>(), s.C);
+  return true;
+}
+
 // (input, weight, bias?, stride, padding, dilation, groups)
 void conv_cpu(Invocation& inv) {
   const Tensor& weight = inv.tensor(1);
   const int dims = spatial(weight);
   const Windows w(inv.ints(3), inv.ints(4), inv.ints(5), dims);
   const ConvShape s = shape_of(inv.in(0).sizes, inv.out().sizes, kernel_of(weight), w, dims, inv.i(6));
-  if (conv_channels_last(inv, s, false)) return;
+  if (conv_channels_last(inv, s, false) || product_channels_last(inv, s, false)) return;
   with_layout(inv, 3, [&]<class T>(T, Tensor* in, const Tensor& out) {
     conv_forward<T>(s, in[0].ptr<T>(), in[1].ptr<T>(), data_or_null<T>(in[2]), out.ptr<T>());
   });
@@ -129,7 +157,7 @@ void conv_transpose_cpu(Invocation& inv) {
   const int dims = spatial(weight);
   const Windows w(inv.ints(3), inv.ints(4), inv.ints(7), dims);
   const ConvShape s = shape_of(inv.out().sizes, inv.in(0).sizes, kernel_of(weight), w, dims, inv.i(6));
-  if (conv_channels_last(inv, s, true)) return;
+  if (conv_channels_last(inv, s, true) || product_channels_last(inv, s, true)) return;
   with_layout(inv, 3, [&]<class T>(T, Tensor* in, const Tensor& out) {
     conv_data<T>(s, in[0].ptr<T>(), in[1].ptr<T>(), data_or_null<T>(in[2]), out.ptr<T>());
   });
@@ -141,7 +169,7 @@ void conv_weight_grad_cpu(Invocation& inv) {
   const int dims = spatial(result);
   const Windows w(inv.ints(3), inv.ints(4), inv.ints(5), dims);
   const ConvShape s = shape_of(inv.in(0).sizes, inv.in(1).sizes, kernel_of(result), w, dims, inv.i(6));
-  if (weight_channels_last(inv, s)) return;
+  if (weight_channels_last(inv, s) || weight_product_channels_last(inv, s)) return;
   with_layout(inv, 2, [&]<class T>(T, Tensor* in, const Tensor& out) {
     conv_weight<T>(s, in[0].ptr<T>(), in[1].ptr<T>(), out.ptr<T>());
   });
