@@ -131,3 +131,26 @@ def test_low_precision_of_every_instruction_set(isa: str) -> None:
         "    assert (mg._int_mm(a, b) == a.int() @ b.int()).all()\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, env=os.environ | {"MINIGRAD_ISA": isa}, timeout=120)
+
+
+def test_every_number_of_the_tuning_table_gives_the_product() -> None:
+    """Whatever the table says, only speed and last bits may change."""
+    tuning = mg._core.gemm_tuning()
+    rng = np.random.default_rng(3)
+    try:
+        for name, value in tuning.items():
+            for other in (max(1, value // 3), 3 * value):
+                mg._core.set_gemm_tuning(name, other)
+                for layout in ("rows", "transposed"):
+                    for m, n, k in ((3, 70, 257), (64, 48, 300), (200, 60, 130)):
+                        a, b = (matrix(rng, r, c, x).float() for r, c, x in ((m, k, "rows"), (k, n, layout)))
+                        assert_close(a @ b, a, b)
+            mg._core.set_gemm_tuning(name, value)
+        assert mg._core.gemm_tuning() == tuning
+        with pytest.raises(ValueError):
+            mg._core.set_gemm_tuning("block_k", 0)
+        with pytest.raises(ValueError):
+            mg._core.set_gemm_tuning("no such number", 1)
+    finally:
+        for name, value in tuning.items():
+            mg._core.set_gemm_tuning(name, value)
