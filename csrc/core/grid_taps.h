@@ -4,8 +4,13 @@
 #pragma once
 #include <cmath>
 
-#include "../scalar_int.h"
 #include "op.h"
+
+#if defined(__CUDACC__)
+#define MG_GRID __host__ __device__ __forceinline__
+#else
+#define MG_GRID inline
+#endif
 
 namespace mg::grid {
 
@@ -33,7 +38,7 @@ struct GridSlopes {
 };
 
 template <class T>
-MG_HD T limit(T v, int64_t size, T& slope) {
+MG_GRID T limit(T v, int64_t size, T& slope) {
   if (v <= 0) return slope = 0, T(0);
   if (v >= T(size - 1)) return slope = 0, T(size - 1);
   return v;
@@ -41,7 +46,7 @@ MG_HD T limit(T v, int64_t size, T& slope) {
 
 // Position v inside the image by the border rule; `slope` is multiplied by its derivative.
 template <class T>
-MG_HD T place(T v, int64_t size, GridBorder border, bool align_corners, T& slope) {
+MG_GRID T place(T v, int64_t size, GridBorder border, bool align_corners, T& slope) {
   if (border == Reflect) {
     const T low = align_corners ? T(0) : T(-0.5), span = align_corners ? T(size - 1) : T(size);
     if (span <= 0) {
@@ -64,7 +69,7 @@ MG_HD T place(T v, int64_t size, GridBorder border, bool align_corners, T& slope
 
 // Coordinate in [-1, 1] to a position in pixels; `slope` becomes the derivative.
 template <class T>
-MG_HD T pixel(T v, int64_t size, bool align_corners, T& slope) {
+MG_GRID T pixel(T v, int64_t size, bool align_corners, T& slope) {
   slope = (align_corners ? T(size - 1) : T(size)) / 2;
   return align_corners ? (v + 1) / 2 * T(size - 1) : ((v + 1) * T(size) - 1) / 2;
 }
@@ -78,7 +83,7 @@ struct AxisTaps {
 };
 
 template <class T>
-MG_HD void cubic_weights(T t, T* w, T* dw) {
+MG_GRID void cubic_weights(T t, T* w, T* dw) {
   constexpr T a = T(-0.75);
   const T x[4] = {t + 1, t, 1 - t, 2 - t}, sign[4] = {1, 1, -1, -1};
   for (int k = 0; k < 4; ++k) {
@@ -89,7 +94,7 @@ MG_HD void cubic_weights(T t, T* w, T* dw) {
 }
 
 template <class T>
-MG_HD AxisTaps<T> axis_taps(const GridSampling& s, int d, T coordinate) {
+MG_GRID AxisTaps<T> axis_taps(const GridSampling& s, int d, T coordinate) {
   AxisTaps<T> a{};
   const int64_t size = s.size[d];
   T slope;
@@ -124,7 +129,7 @@ MG_HD AxisTaps<T> axis_taps(const GridSampling& s, int d, T coordinate) {
 
 // All combinations of the coordinates' taps that lie inside; `slopes` may be null.
 template <class T>
-MG_HD void point_taps(const GridSampling& s, const T* point, GridTaps<T>& taps, GridSlopes<T>* slopes) {
+MG_GRID void point_taps(const GridSampling& s, const T* point, GridTaps<T>& taps, GridSlopes<T>* slopes) {
   AxisTaps<T> a[3]{};
   for (int d = 0; d < s.dims; ++d) a[d] = axis_taps(s, d, point[d]);
   if (s.dims == 2) a[2] = AxisTaps<T>{1, {0}, {1}, {0}};
