@@ -149,6 +149,11 @@ template <class T>
 MG_HD T gelu_tanh_argument(T x) {
   return x * (T(1.59576912160573071176) + T(0.07135481627260025) * x * x);
 }
+// Derivative of x Phi(x).
+template <class T>
+MG_HD T gelu_slope(T x) {
+  return normal_cdf(x) + x * exp(T(-0.5) * x * x) * T(0.39894228040143267794);
+}
 template <class T>
 MG_HD T gelu_tanh_slope(T x, T s) {
   return s + x * s * (T(1) - s) * (T(1.59576912160573071176) + T(3 * 0.07135481627260025) * x * x);

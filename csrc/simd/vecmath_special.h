@@ -20,15 +20,14 @@ MG_INL Vec<float> erf(Vec<float> x) {
   return select(a < V(0.92f), erf_small(x), copysign(large, x));
 }
 
-// e^-(s + e) * erfcx(a) for a = sqrt(s) in [0.65, 10.4]: the tail of the normal distribution without cancellation; e is
-// the rounding error of s.
-MG_INL Vec<float> erfc_tail(Vec<float> a, Vec<float> s, Vec<float> e) {
+// p * erfcx(a) for a in [0.65, 10.4] and p = e^-a^2: the tail of the normal distribution without cancellation.
+MG_INL Vec<float> erfc_tail(Vec<float> a, Vec<float> p) {
   using V = Vec<float>;
   // erfcx(a) (1 + 2a) in t = (a - 2) / (a + 2)
   const float c[9] = {1.2769783787f,     -0.09276374028f,  -0.16603003417f,  0.16404740888f,   -0.054226268522f,
                       -0.0079848751731f, 0.0087486803496f, 0.0010268018137f, -0.0014310334872f};
-  const V t = rough_div(a - V(2.0f), a + V(2.0f)), p = exp_bounded(-s);
-  return fast_div(fma(p, -e, p) * poly(t, c), fma(a, V(2.0f), V(1.0f)));
+  const V t = rough_div(a - V(2.0f), a + V(2.0f));
+  return fast_div(p * poly(t, c), fma(a, V(2.0f), V(1.0f)));
 }
 // Rounding error of s = a * b.
 MG_INL Vec<float> product_error(Vec<float> a, Vec<float> b, Vec<float> s) {
@@ -59,12 +58,22 @@ inline Vec<float> ndtr(Vec<float> x) {
     return Vec<double>(0.5) * erfc_float_accuracy(v * Vec<double>(-0.70710678118654752440));
   });
 }
-// Phi(x) = erfc(-x / sqrt 2) / 2, to a few ulp in both tails (1 + erf has no correct digit left at x = -6).
-MG_INL Vec<float> normal_cdf(Vec<float> x) {
+// Phi(x) = erfc(-x / sqrt 2) / 2, to a few ulp in both tails (1 + erf has no correct digit left at x = -6), and
+// e^(-x^2 / 2), which it needs.
+struct NormalParts {
+  Vec<float> x, bell, cdf;  // x cut off where nothing changes any more
+};
+MG_INL NormalParts normal_parts(Vec<float> x) {
   using V = Vec<float>;
   const V v = clamp_finite(x, -14.6f, 14.6f), h = v * V(0.5f), s = v * h, u = v * V(0.70710678f), a = abs(u);
-  const V tail = V(0.5f) * erfc_tail(a, s, product_error(v, h, s));
-  return select(a < V(0.65f), fma(erf_small(u), V(0.5f), V(0.5f)), select(v < V(0.0f), tail, V(1.0f) - tail));
+  const V p = exp_bounded(-s), bell = fma(p, -product_error(v, h, s), p), tail = V(0.5f) * erfc_tail(a, bell);
+  const V far = select(v < V(0.0f), tail, V(1.0f) - tail);
+  return {v, bell, select(a < V(0.65f), fma(erf_small(u), V(0.5f), V(0.5f)), far)};
+}
+MG_INL Vec<float> normal_cdf(Vec<float> x) { return normal_parts(x).cdf; }
+MG_INL Vec<float> gelu_slope(Vec<float> x) {
+  const NormalParts n = normal_parts(x);
+  return fma(n.x * n.bell, Vec<float>(0.39894228040143267794f), n.cdf);
 }
 
 // x - tanh(x) without cancellation.

@@ -49,7 +49,6 @@ def _elementary() -> dict[str, Callable[[Any], Any]]:
 # What is not held to 2 ulp, and why.
 _TAIL = "results below 1e-36, where a factor of the product is subnormal"
 PROMISED: dict[str, tuple[float, str]] = {
-    "selu": (2.5, "results below 1e-37, where expm1 halves a subnormal"),
     "gelu_erf": (16, _TAIL),
     "gelu_tanh": (200, "the rounded argument of exp counts as often as it is large, in the tail below x = -3"),
     "silu": (64, _TAIL),
