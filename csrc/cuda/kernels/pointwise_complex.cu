@@ -1,6 +1,6 @@
 // The pointwise ops of complex numbers: one line each, as csrc/scalar.h has for the real dtypes.
 #include "complex_math.h"
-#include "pointwise.h"
+#include "pointwise_kernels.h"
 
 namespace mg::cuda {
 namespace pointwise {

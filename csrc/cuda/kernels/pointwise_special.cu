@@ -4,7 +4,7 @@
 #include "../../special/normal.h"
 #include "../../special/polynomial.h"
 #include "../../special/sample_grad.h"
-#include "pointwise.h"
+#include "pointwise_kernels.h"
 
 namespace mg::cuda {
 namespace pointwise {

@@ -1,5 +1,5 @@
 // The lines of csrc/scalar.h with three or four operands, and `where`.
-#include "pointwise.h"
+#include "pointwise_kernels.h"
 
 namespace mg::cuda {
 namespace pointwise {

@@ -1,5 +1,5 @@
 // The one-operand lines of csrc/scalar.h for floating dtypes only.
-#include "pointwise.h"
+#include "pointwise_kernels.h"
 
 namespace mg::cuda {
 namespace pointwise {
