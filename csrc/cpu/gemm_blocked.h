@@ -1,8 +1,6 @@
 // What the drivers of gemm.cpp and gemm_low.cpp share: a product with its strides, the way its columns are dealt into
-// panels and its k into blocks, and the blocked driver over packed panels.
-//
-// Every driver may split rows and columns as it likes, by the number of threads too: an element's value depends only on
-// the blocks of k, which depend on the sizes alone.
+// panels and its k into blocks, and the blocked driver over packed panels. Rows and columns may be split at will, by the
+// number of threads too: an element's value depends only on the blocks of k, which depend on the sizes alone.
 #pragma once
 #include <algorithm>
 #include <cstring>
