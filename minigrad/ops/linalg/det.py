@@ -94,7 +94,7 @@ def det(A: mg.Tensor) -> mg.Tensor:
         det(A) A^-H; at singular matrices its continuation, the conjugate adjugate.
     Example:
         >>> mg.linalg.det(mg.tensor([[1., 2.], [3., 5.]]))
-        tensor(-1.0000)
+        tensor(-1.)
     """
     return _det(A)[0]
 
