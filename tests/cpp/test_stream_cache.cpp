@@ -34,7 +34,11 @@ struct FakeDevice final : StreamUpstream {
     segments[data] = nbytes;
     return data;
   }
-  void release(void* data, size_t nbytes) override {
+  void release(void* data, size_t nbytes) override {  // as cudaFree: after all work that was given
+    for (auto& [s, queue] : queues) queue.done = queue.given;
+    give_back(data, nbytes);
+  }
+  void give_back(void* data, size_t nbytes) {
     CHECK(segments.at(data) == nbytes);
     segments.erase(data);
     used -= nbytes;
@@ -62,7 +66,7 @@ struct FakeDevice final : StreamUpstream {
   void release_on(void* data, size_t, Stream s, const std::vector<Stream>& after) override {
     for (Stream other : after) queues[other].done = queues[other].given;  // the stream waits for them, and we for it
     queues[s].done = queues[s].given;
-    release(data, segments.at(data));
+    give_back(data, segments.at(data));
   }
 };
 
