@@ -27,10 +27,10 @@ struct FaultNote {
 FaultNote fault_note(const Op& op);
 void raise_fault();  // the noted one, if any; called after each wait
 
-#ifdef MINIGRAD_CUDASIM
-#define MG_FAULT_FN inline
+#ifdef __CUDACC__
+#define MG_FAULT_FN static __host__ __device__ __noinline__
 #else
-#define MG_FAULT_FN static __device__ __noinline__
+#define MG_FAULT_FN inline
 #endif
 MG_FAULT_FN void note_fault(const FaultNote& note, int32_t code, int64_t value, int64_t size) {
   Fault& fault = *note.record;  // of several at once any may win: they come from one op
