@@ -61,6 +61,7 @@ endif()
 target_link_libraries(_cuda PRIVATE minigrad_flags)
 # By file name, so that the loader takes the _core that Python has loaded; $ORIGIN finds it where _cuda is loaded first.
 add_dependencies(_cuda _core)
-target_link_options(_cuda PRIVATE -L$<TARGET_FILE_DIR:_core> -l:$<TARGET_FILE_NAME:_core>)
+# As libraries, so that they stand after the objects: linkers drop one that nothing before it needs.
+target_link_libraries(_cuda PRIVATE -L$<TARGET_FILE_DIR:_core> -l:$<TARGET_FILE_NAME:_core>)
 set_target_properties(_cuda PROPERTIES BUILD_RPATH "$ORIGIN" INSTALL_RPATH "$ORIGIN")
 install(TARGETS _cuda LIBRARY DESTINATION minigrad)
