@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 try:
-    from minigrad import _cuda
+    import minigrad._cuda as _cuda  # not `from minigrad import _cuda`: its failure would be any ImportError, that of a broken build too
 except ModuleNotFoundError:  # built without CUDA
     _cuda = None
 
