@@ -1,6 +1,6 @@
 """internal in sequence, found by minigrad.testing.fuzz (seed 105, case 261071).
 
-RuntimeError: bug in minigrad, please report it: bool(e) at /work/main/csrc/autograd/opnode.cpp:85 shape of argument 'input' of select was not saved
+RuntimeError: bug in minigrad, please report it: bool(e) at csrc/autograd/opnode.cpp:85 shape of argument 'input' of select was not saved
 """
 
 import numpy as np

@@ -1,10 +1,10 @@
 """crash in sequence, found by minigrad.testing.fuzz (seed 6, case 6019).
 
 status 256: Traceback (most recent call last):
-  File "/tmp/mg/H8/site/minigrad/testing/fuzz/worker.py", line 184, in isolated
+  File "minigrad/testing/fuzz/worker.py", line 184, in isolated
     result = work(lambda name: phase.__setitem__(0, PHASES.index(name)))
              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-  File "/tmp/mg/H8/site/minigrad/testin
+  File "minigrad/testin
 """
 
 import numpy as np
