@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import minigrad as mg
+import minigrad.func
 from minigrad import _core
 from minigrad.profiler import (
     ProfilerAction,
@@ -193,3 +194,11 @@ def test_backward_takes_its_usual_way() -> None:
         mg.tanh(x).sum().backward()
     tanh = next(e for e in prof.events() if e.name == "TanhBackward0")
     assert len(tanh.cpu_children) <= 1 and tanh.forward_event is not None
+
+
+def test_backward_takes_its_usual_way_beside_handlers() -> None:
+    """Data-less tensors that exist elsewhere change nothing for the rest of the program."""
+    elsewhere, escaped = mg.empty(3, device="meta"), []
+    minigrad.func.vmap(lambda t: escaped.append(t) or t * 2)(mg.ones(2))
+    test_backward_takes_its_usual_way()
+    assert elsewhere.is_meta and len(escaped) == 1

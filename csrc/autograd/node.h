@@ -96,6 +96,8 @@ struct OpNode final : Node, Pooled<OpNode> {
   Tensor saved_input(int arg) const;             // the same, kept alive
   Tensor saved_output(int k);                    // with history when gradients are being recorded
   Dims input_sizes(int arg, int item = 0) const;
+  // Would a transform, an autocast region or the meta device see the ops of the formula? They get it as declared, not in a short form.
+  bool is_watched(const Tensor* grads) const;
 };
 
 // Native twin of a hot formula, same maths and the same saved values as the Python one (native_formulas.cpp).

@@ -1,5 +1,6 @@
 // OpNode: unpacking of saved values (with the version check) and the call of the op's formula.
-#include "../core/profile.h"
+#include "../core/autocast.h"
+#include "handler.h"
 #include "saved_hooks.h"
 
 namespace mg {
@@ -87,7 +88,22 @@ Dims OpNode::input_sizes(int arg, int item) const {
   return e.node->outputs[int(e.output)].sizes;
 }
 
-static bool no_handler() { return !handlers_exist() || no_handler_but_profile(); }
+// Handlers that this thread and these tensors have nothing to do with (an escaped tensor of vmap, a meta tensor somewhere) do not count.
+bool OpNode::is_watched(const Tensor* grads) const {
+  if (!handlers_exist()) return false;
+  if (active_handler != nullptr || autocast_is_on()) return true;
+  const auto of_handler = [](const TensorImpl* t) { return t != nullptr && (t->dataless || t->device.type == DeviceType::Meta); };
+  for (int k = 0; k < op->n_outputs(); ++k)
+    if (of_handler(grads[k].get())) return true;
+  for (const Tensor& t : saved_out)
+    if (of_handler(t.get())) return true;
+  for (const Saved& s : args) {
+    if (s.value.kind == Kind::Tensor && of_handler(s.value.t)) return true;
+    for (int j = 0; s.value.kind == Kind::Tensors && j < s.value.len; ++j)
+      if (of_handler(s.value.tensors[j])) return true;
+  }
+  return false;
+}
 
 void OpNode::apply(Tensor* grads, Tensor* result) {
   if (released && has_saved) already_freed(*this);
@@ -99,7 +115,7 @@ void OpNode::apply(Tensor* grads, Tensor* result) {
     return formula.apply(*this, grads, result);
   }
   // The usual hot case in short; apply() knows all of them.
-  if (formula.native != nullptr && Formula::native_enabled && no_handler() && op->n_out == 1 && !is_complex(outputs[0].dtype) &&
+  if (formula.native != nullptr && Formula::native_enabled && !is_watched(grads) && op->n_out == 1 && !is_complex(outputs[0].dtype) &&
       grads[0].defined() && formula.native(*this, grads, result))
     return;
   formula.apply(*this, grads, result);

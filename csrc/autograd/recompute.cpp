@@ -1,7 +1,8 @@
 // See recompute.h.
 #include "recompute.h"
 
-#include "../core/profile.h"
+#include "../core/autocast.h"
+#include "handler.h"
 #include "saved_hooks.h"
 
 namespace mg {
@@ -49,7 +50,7 @@ bool save_as_recipe(OpNode& node, int k, TensorImpl& t) {
   // The values must be what the op computed: not written to, and not shared with anybody who could write without a
   // version (NumPy, `.data`).
   if (t.storage->version != 0 || t.storage.use_count() != 1 || t.grad_fn->written_unseen) return false;
-  if (handlers_exist() && !no_handler_but_profile()) return false;  // transforms and autocast see every call
+  if (handlers_exist() && (active_handler != nullptr || autocast_is_on())) return false;  // they see every call
   auto* producer = dynamic_cast<OpNode*>(t.grad_fn);
   if (producer == nullptr || !producer->op->formula->recompute || producer->args.size() != 1) return false;
   const Saved& input = producer->args[0];

@@ -68,6 +68,7 @@ DType widest(const Op& op, const Value* args, DType lower) {
 
 void set_autocast_policy(DeviceType device, const Op& op, CastPolicy policy) { policies()[&op][size_t(device)] = policy; }
 
+bool autocast_is_on() { return state().enabled != 0; }
 bool autocast_enabled(DeviceType device) { return state().enabled >> int(device) & 1; }
 void set_autocast_enabled(DeviceType device, bool enabled) {
   const unsigned bit = 1u << int(device);

@@ -13,6 +13,7 @@ enum class CastPolicy : uint8_t { None, Lower, Float32, Promote };
 void set_autocast_policy(DeviceType device, const Op& op, CastPolicy policy);
 
 // State of this thread.
+bool autocast_is_on();  // for any device
 bool autocast_enabled(DeviceType device);
 void set_autocast_enabled(DeviceType device, bool enabled);
 DType autocast_dtype(DeviceType device);

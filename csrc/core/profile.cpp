@@ -46,7 +46,6 @@ void note_arguments(ProfileEvent& e, const Op& op, const Value* args) {
 }  // namespace
 
 bool profile_is_on() { return on.load(std::memory_order_relaxed); }
-bool no_handler_but_profile() { return handlers_alive.load(std::memory_order_relaxed) == int(profile_is_on()); }
 
 void profile_start(const ProfileOptions& wanted) {
   MG_CHECK(!on.exchange(true), Runtime, "profiler: a profile is running already. Try stopping it first.");

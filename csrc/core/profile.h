@@ -32,8 +32,6 @@ struct ProfileEvent {
 void profile_start(const ProfileOptions& options);
 std::vector<ProfileEvent> profile_stop();
 bool profile_is_on();
-/// No handler but the profile: what is recorded should be what runs without it, shortcuts included.
-bool no_handler_but_profile();
 
 /// Runs the op as a recorded event; false: no profile is on, nothing was done.
 bool profile_call(const Op& op, const Value* args, Tensor* outs, Write mode);

@@ -5,7 +5,6 @@
 #include <pybind11/stl.h>
 
 #include "../autograd/node.h"
-#include "../core/profile.h"
 #include "../cpu/pointwise_table.h"
 #include "py.h"
 
@@ -56,7 +55,7 @@ struct PyFormula final : Formula {
   }
 
   void evaluate(OpNode& node, Tensor* grads, Tensor* result, bool allow_shortcuts) {
-    const bool shortcuts = allow_shortcuts && (!handlers_exist() || no_handler_but_profile());  // handlers see the ops of the formula as declared
+    const bool shortcuts = allow_shortcuts && !node.is_watched(grads);
     if (native != nullptr && shortcuts && native(node, grads, result)) return;
     if (fast.fn != nullptr && !thread_state.grad_mode && shortcuts) return apply_joint(fast, node, grads, result);
     if (joint.fn != nullptr) return apply_joint(joint, node, grads, result);
