@@ -1,5 +1,5 @@
-// Constants of one optimizer step, as the loops read them (core/many_tensors.h, csrc/cpu/optim*.cpp, csrc/cuda/kernels/optim.cu). Plain
-// numbers only: files compiled for one instruction set include this.
+// Constants of one optimizer step, as the updates of optim_update.h read them. Plain numbers only: files compiled for one instruction set
+// include this.
 #pragma once
 
 namespace mg {
@@ -19,7 +19,7 @@ struct AdamStep {
 enum class Rule { Rmsprop, Adagrad, Adadelta, Adamax, NAdam, RAdam, Rprop };
 constexpr int kRules = 7, kRuleColumns = 3;
 // What the inner loop reads. `sign` and `decay` make the gradient sign * grad + decay * p; `shrink` multiplies the parameter first. The
-// constants c[] are named in csrc/cpu/optim_rules.cpp.
+// constants c[] are named in optim_update.h.
 struct RuleStep {
   double sign, decay, shrink, c[6];
   bool operator==(const RuleStep&) const = default;

@@ -1,9 +1,8 @@
-// The CPU's row of core/many_tensors.h: optimizer steps (optim.h, optim_rules.h) and clipping (clip.h) over the pieces of all tensors.
+// The CPU's row of core/many_tensors.h: optimizer steps (optim.h) and clipping (clip.h) over the pieces of all tensors.
 #include "../core/many_tensors.h"
 
 #include "clip.h"
 #include "optim.h"
-#include "optim_rules.h"
 
 namespace mg::cpu {
 
@@ -37,26 +36,15 @@ void each_piece(std::span<const StepRow> rows, F&& f) {
 
 void sgd(std::span<const StepRow> rows, std::span<const SgdStep> steps) {
   const OptimTable& table = optim_table();
-  each_piece(rows, [&]<class T>(size_t k, T* const* at, int64_t n) {
-    if constexpr (sizeof(T) == 4) table.sgd32(at[0], at[1], at[2], n, steps[k]);
-    else table.sgd64(at[0], at[1], at[2], n, steps[k]);
-  });
+  each_piece(rows, [&]<class T>(size_t k, T* const* at, int64_t n) { table.of<T>().sgd(at, n, steps[k]); });
 }
-
 void adam(std::span<const StepRow> rows, std::span<const AdamStep> steps) {
   const OptimTable& table = optim_table();
-  each_piece(rows, [&]<class T>(size_t k, T* const* at, int64_t n) {
-    if constexpr (sizeof(T) == 4) table.adam32(at[0], at[1], at[2], at[3], at[4], n, steps[k]);
-    else table.adam64(at[0], at[1], at[2], at[3], at[4], n, steps[k]);
-  });
+  each_piece(rows, [&]<class T>(size_t k, T* const* at, int64_t n) { table.of<T>().adam(at, n, steps[k]); });
 }
-
 void rule(Rule r, std::span<const StepRow> rows, std::span<const RuleStep> steps) {
-  const RuleTable& table = rule_table();
-  each_piece(rows, [&]<class T>(size_t k, T* const* at, int64_t n) {
-    if constexpr (sizeof(T) == 4) table.f32[int(r)](at[0], at[1], at + 2, n, steps[k]);
-    else table.f64[int(r)](at[0], at[1], at + 2, n, steps[k]);
-  });
+  const OptimTable& table = optim_table();
+  each_piece(rows, [&]<class T>(size_t k, T* const* at, int64_t n) { table.of<T>().rule[int(r)](at, n, steps[k]); });
 }
 
 void norm(TensorSpan tensors, bool maximum, const TensorImpl& out) {

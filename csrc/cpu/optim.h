@@ -6,11 +6,21 @@
 
 namespace mg::cpu {
 
+// at: parameter, gradient and the columns of state, null where there is none; n elements of each.
+template <class T>
+struct OptimLoops {
+  void (*sgd)(T* const* at, int64_t n, const SgdStep& s);
+  void (*adam)(T* const* at, int64_t n, const AdamStep& s);
+  void (*rule[kRules])(T* const* at, int64_t n, const RuleStep& s);
+};
 struct OptimTable {
-  void (*sgd32)(float* p, const float* g, float* buf, int64_t n, const SgdStep& s);
-  void (*sgd64)(double* p, const double* g, double* buf, int64_t n, const SgdStep& s);
-  void (*adam32)(float* p, const float* g, float* m, float* v, float* vmax, int64_t n, const AdamStep& s);
-  void (*adam64)(double* p, const double* g, double* m, double* v, double* vmax, int64_t n, const AdamStep& s);
+  OptimLoops<float> f32;
+  OptimLoops<double> f64;
+  template <class T>
+  const OptimLoops<T>& of() const {
+    if constexpr (sizeof(T) == sizeof(float)) return f32;
+    else return f64;
+  }
 };
 const OptimTable& optim_table();
 

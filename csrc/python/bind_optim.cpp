@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "../core/many_tensors.h"
+#include "../core/optim_rules.h"
 #include "../cpu/many.h"
-#include "../cpu/optim_rules.h"
 #include "py.h"
 
 namespace mg::python {
@@ -142,9 +142,9 @@ bool adam_step(py::object params, py::object grads, py::object exp_avgs, py::obj
 bool rule_step(std::string_view name, py::object params, py::object grads, py::list columns, py::object steps,
                py::list option_list, py::object products) {
   int r = 0;
-  while (r < kRules && cpu::rule_info[r].name != name) ++r;
+  while (r < kRules && rule_info[r].name != name) ++r;
   MG_CHECK(r < kRules, Value, "rule_step: no rule named ", name);
-  const cpu::RuleInfo& info = cpu::rule_info[r];
+  const RuleInfo& info = rule_info[r];
   std::vector<double> options;
   for (py::handle o : option_list) options.push_back(o.cast<double>());
   MG_CHECK(int(options.size()) == info.n_options && int(columns.size()) == info.n_columns, Value, "rule_step: ", name, " takes ",
@@ -156,7 +156,7 @@ bool rule_step(std::string_view name, py::object params, py::object grads, py::l
   Column P{params.ptr()}, G{grads.ptr()}, S{steps.ptr()}, products_at{products.ptr()};
   RuleStep s;
   double product = 1;
-  const unsigned needed = cpu::prepare_rule(Rule(r), 1, options.data(), &product, s);
+  const unsigned needed = prepare_rule(Rule(r), 1, options.data(), &product, s);
   for (int c = 0; c < info.n_columns; ++c) {
     if (!(needed >> c & 1)) continue;
     if (!is_list(columns[size_t(c)].ptr(), n)) return false;
@@ -168,7 +168,7 @@ bool rule_step(std::string_view name, py::object params, py::object grads, py::l
   std::vector<RuleStep> constants;
   for (Py_ssize_t k = 0; k < n; ++k) {
     product = with_products ? number(products_at[k]) : 1;
-    cpu::prepare_rule(Rule(r), advance(S[k]), options.data(), &product, s);
+    prepare_rule(Rule(r), advance(S[k]), options.data(), &product, s);
     if (with_products) set_number(products_at[k], product);
     constants.push_back(s);
     rows.push_back({P[k], G[k]});

@@ -3,6 +3,7 @@
 // laid end to end. Bytes per element: sgd 3 items (5 with momentum), adam 7 (9 with amsgrad), the rules 5 to 9, norm 1, the others 2;
 // each element is read and written once.
 #include "../../core/many_tensors.h"
+#include "../../core/optim_update.h"
 #include "../runtime/streams.h"
 #include "groups.h"
 
@@ -51,7 +52,13 @@ struct Share {  // a block's: elements [begin, end) of row `row`
   }
 };
 
-// update(p, g, s[3]) changes parameter and state of one element; columns that are null are neither read nor written.
+// Whether a row has that column of state.
+struct HasColumn {
+  void* const* at;
+  __device__ bool operator()(int k) const { return at[2 + k] != nullptr; }
+};
+
+// update(p, g, s, has) of core/optim_update.h for every element; columns that are null are neither read nor written.
 template <class T, int V, class Update>
 __global__ void step_kernel(Batch batch, Update update) {
   using C = compute_t<T>;
@@ -71,7 +78,7 @@ __global__ void step_kernel(Batch batch, Update update) {
         C v[kColumns];
 #pragma unroll
         for (int c = 0; c < kColumns; ++c) v[c] = at[c] != nullptr ? convert<C>(column[c].v[k]) : C(0);
-        update(v[0], v[1], v + 2);
+        update(v[0], v[1], v + 2, HasColumn{at});
 #pragma unroll
         for (int c = 0; c < kColumns; ++c)
           if (c != 1 && at[c] != nullptr) column[c].v[k] = convert<T>(v[c]);
@@ -90,100 +97,12 @@ __global__ void step_kernel(Batch batch, Update update) {
     C v[kColumns];
 #pragma unroll
     for (int c = 0; c < kColumns; ++c) v[c] = at[c] != nullptr ? convert<C>(static_cast<const T*>(at[c])[i]) : C(0);
-    update(v[0], v[1], v + 2);
+    update(v[0], v[1], v + 2, HasColumn{at});
 #pragma unroll
     for (int c = 0; c < kColumns; ++c)
       if (c != 1 && at[c] != nullptr) static_cast<T*>(at[c])[i] = convert<T>(v[c]);
   }
 }
-
-// --- the updates, one element each: csrc/cpu/optim_isa.cpp and optim_rules_isa.cpp hold the same formulas as loops -----------------
-
-template <class C>
-struct Sgd {
-  C lr, decay, sign, old, fresh, from_buffer, from_grad;
-  bool buffered, first;
-  explicit Sgd(const SgdStep& s)
-      : lr(C(s.lr)), decay(C(s.weight_decay)), sign(s.maximize ? C(-1) : C(1)), old(s.first ? C(0) : C(s.momentum)),
-        fresh(s.first ? C(1) : C(1 - s.dampening)), from_buffer(s.nesterov ? C(s.momentum) : C(1)), from_grad(s.nesterov ? C(1) : C(0)),
-        buffered(s.momentum != 0), first(s.first) {}
-  __device__ void operator()(C& p, C grad, C* s) const {
-    const C g = sign * grad + decay * p;
-    if (!buffered) {
-      p -= lr * g;
-      return;
-    }
-    s[0] = old * (first ? C(0) : s[0]) + fresh * g;
-    p -= lr * (from_grad * g + from_buffer * s[0]);
-  }
-};
-
-template <class C>
-struct Adam {
-  C b1, b2, c1, c2, eps, sign, coupled, shrink, step, inv_bias2;
-  bool amsgrad;
-  explicit Adam(const AdamStep& s)
-      : b1(C(s.beta1)), b2(C(s.beta2)), c1(C(1 - s.beta1)), c2(C(1 - s.beta2)), eps(C(s.eps)), sign(s.maximize ? C(-1) : C(1)),
-        coupled(s.decoupled ? C(0) : C(s.weight_decay)), shrink(s.decoupled ? C(1 - s.lr * s.weight_decay) : C(1)), step(C(s.lr / s.bias1)),
-        inv_bias2(C(1 / s.bias2_sqrt)), amsgrad(s.amsgrad) {}
-  __device__ void operator()(C& p, C grad, C* s) const {
-    const C g = sign * grad + coupled * p;
-    s[0] = b1 * s[0] + c1 * g;
-    C top = s[1] = b2 * s[1] + c2 * g * g;
-    if (amsgrad) top = s[2] = top > s[2] ? top : s[2];
-    p = p * shrink - step * s[0] / (sqrt(top) * inv_bias2 + eps);
-  }
-};
-
-template <class C, Rule rule>
-struct RuleUpdate {
-  C sign, decay, shrink, c[6];
-  explicit RuleUpdate(const RuleStep& s) : sign(C(s.sign)), decay(C(s.decay)), shrink(C(s.shrink)) {
-    for (int k = 0; k < 6; ++k) c[k] = C(s.c[k]);
-  }
-  __device__ void operator()(C& p, C grad, C* s) const {
-    const C g = sign * grad + decay * p;
-    if constexpr (rule == Rule::Rmsprop) {  // lr, alpha, 1 - alpha, eps, momentum, centered; square_avg, momentum_buffer, grad_avg
-      C v = s[0] = c[1] * s[0] + c[2] * g * g;
-      if (c[5] != 0) {
-        s[2] += c[2] * (g - s[2]);
-        v -= s[2] * s[2];
-      }
-      C direction = g / (sqrt(v) + c[3]);
-      if (c[4] > 0) s[1] = direction = c[4] * s[1] + direction;
-      p -= c[0] * direction;
-    } else if constexpr (rule == Rule::Adagrad) {  // rate, eps; sum
-      s[0] += g * g;
-      p -= c[0] * (g / (sqrt(s[0]) + c[1]));
-    } else if constexpr (rule == Rule::Adadelta) {  // lr, rho, 1 - rho, eps; square_avg, acc_delta
-      s[0] = c[1] * s[0] + c[2] * g * g;
-      const C delta = sqrt(s[1] + c[3]) / sqrt(s[0] + c[3]) * g;
-      s[1] = c[1] * s[1] + c[2] * delta * delta;
-      p -= c[0] * delta;
-    } else if constexpr (rule == Rule::Adamax) {  // rate, 1 - beta1, beta2, eps; exp_avg, exp_inf
-      const C now = C(fabs(g)) + c[3], old = c[2] * s[1];
-      s[0] += c[1] * (g - s[0]);
-      s[1] = old > now || old != old ? old : now;  // NaN stays NaN, as in PyTorch's maximum
-      p -= c[0] * (s[0] / s[1]);
-    } else if constexpr (rule == Rule::NAdam) {  // from gradient, from mean, 1 - beta1, 1 - beta2, 1 / bias2, eps; exp_avg, exp_avg_sq
-      s[0] += c[2] * (g - s[0]);
-      s[1] = (1 - c[3]) * s[1] + c[3] * g * g;
-      p = p * shrink - (c[0] * g + c[1] * s[0]) / (sqrt(s[1] * c[4]) + c[5]);
-    } else if constexpr (rule == Rule::RAdam) {  // rate, 1 - beta1, 1 - beta2, rectified or 0, eps; exp_avg, exp_avg_sq
-      s[0] += c[1] * (g - s[0]);
-      s[1] = (1 - c[2]) * s[1] + c[2] * g * g;
-      p = p * shrink - (c[3] > 0 ? c[0] * s[0] * (c[3] / (sqrt(s[1]) + c[4])) : c[0] * s[0]);
-    } else {  // Rprop: shrink, grow, least, most; prev, step_size
-      const C same = g * s[0];
-      C step = s[1] * (same > 0 ? c[1] : same < 0 ? c[0] : C(1));
-      step = step < c[2] ? c[2] : step > c[3] ? c[3] : step;
-      const C used = same < 0 ? C(0) : g;
-      s[1] = step;
-      s[0] = used;
-      p -= used > 0 ? step : used < 0 ? -step : used * step;  // the last: 0, and NaN stays NaN
-    }
-  }
-};
 
 // --- launches -----------------------------------------------------------------------------------------------------------------------
 
@@ -216,14 +135,14 @@ void each_batch(std::span<const StepRow> rows, std::span<const Step> steps, Make
 }
 
 void sgd(std::span<const StepRow> rows, std::span<const SgdStep> steps) {
-  each_batch(rows, steps, [](auto c, const SgdStep& s) { return Sgd<decltype(c)>(s); });
+  each_batch(rows, steps, [](auto c, const SgdStep& s) { return SgdUpdate<decltype(c)>(s); });
 }
 void adam(std::span<const StepRow> rows, std::span<const AdamStep> steps) {
-  each_batch(rows, steps, [](auto c, const AdamStep& s) { return Adam<decltype(c)>(s); });
+  each_batch(rows, steps, [](auto c, const AdamStep& s) { return AdamUpdate<decltype(c)>(s); });
 }
 template <Rule r>
 void rule_as(std::span<const StepRow> rows, std::span<const RuleStep> steps) {
-  each_batch(rows, steps, [](auto c, const RuleStep& s) { return RuleUpdate<decltype(c), r>(s); });
+  each_batch(rows, steps, [](auto c, const RuleStep& s) { return RuleUpdate<r, decltype(c)>(s); });
 }
 void rule(Rule r, std::span<const StepRow> rows, std::span<const RuleStep> steps) {
   switch (r) {
@@ -305,18 +224,18 @@ void norm(TensorSpan tensors, bool maximum, const TensorImpl& out) {
 template <class C>
 struct Clamp {
   C low, high;
-  __device__ void operator()(C& x, C, C*) const { x = x < low ? low : x > high ? high : x; }  // NaN stays
+  __device__ void operator()(C& x, C, C*, HasColumn) const { x = x < low ? low : x > high ? high : x; }  // NaN stays
 };
 template <class C>
 struct Scale {
   const double* factor;
-  __device__ void operator()(C& x, C, C*) const { x *= C(*factor); }
+  __device__ void operator()(C& x, C, C*, HasColumn) const { x *= C(*factor); }
 };
 template <class C>
 struct Unscale {
   const double* factor;
   float* found;
-  __device__ void operator()(C& x, C, C*) const {
+  __device__ void operator()(C& x, C, C*, HasColumn) const {
     if (!isfinite(x)) *found = 1.0f;  // whoever writes, writes the same
     x *= C(*factor);
   }

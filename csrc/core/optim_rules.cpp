@@ -1,45 +1,19 @@
-// Constants of each update rule, and the choice of its loops for this machine. See optim_rules.h.
+// Constants of each update rule. See optim_rules.h.
 #include "optim_rules.h"
 
 #include <cmath>
 
-#include "isa.h"
+namespace mg {
 
-namespace mg::cpu {
-
-namespace portable {
-extern const RuleTable rule_table;
-}
-#if MG_HAVE_avx2
-namespace avx2 {
-extern const RuleTable rule_table;
-}
-#endif
-#if MG_HAVE_avx512
-namespace avx512 {
-extern const RuleTable rule_table;
-}
-#endif
-
-const RuleTable& rule_table() {
-#if MG_HAVE_avx512
-  if (isa() == Isa::Avx512) return avx512::rule_table;
-#endif
-#if MG_HAVE_avx2
-  if (isa() == Isa::Avx2) return avx2::rule_table;
-#endif
-  return portable::rule_table;
-}
-
-// In the order of Rule. Options after lr, weight_decay, maximize:
+// In the order of Rule. Options after lr, weight_decay, maximize (the states are named in optim_update.h):
 const RuleInfo rule_info[kRules] = {
-    {"rmsprop", 7, 3},   // alpha, eps, momentum, centered           state: square_avg, momentum_buffer?, grad_avg?
-    {"adagrad", 5, 1},   // lr_decay, eps                            sum
-    {"adadelta", 5, 2},  // rho, eps                                 square_avg, acc_delta
-    {"adamax", 6, 2},    // beta1, beta2, eps                        exp_avg, exp_inf
-    {"nadam", 8, 2},     // beta1, beta2, eps, decoupled, momentum_decay  exp_avg, exp_avg_sq
-    {"radam", 7, 2},     // beta1, beta2, eps, decoupled             exp_avg, exp_avg_sq
-    {"rprop", 7, 2},     // eta-, eta+, smallest, largest            prev, step_size
+    {"rmsprop", 7, 3},   // alpha, eps, momentum, centered
+    {"adagrad", 5, 1},   // lr_decay, eps
+    {"adadelta", 5, 2},  // rho, eps
+    {"adamax", 6, 2},    // beta1, beta2, eps
+    {"nadam", 8, 2},     // beta1, beta2, eps, decoupled, momentum_decay
+    {"radam", 7, 2},     // beta1, beta2, eps, decoupled
+    {"rprop", 7, 2},     // eta-, eta+, smallest, largest
 };
 
 static void decouple(const double* o, RuleStep& s) {
@@ -87,4 +61,4 @@ unsigned prepare_rule(Rule rule, double t, const double* o, double* product, Rul
   return 0;
 }
 
-}  // namespace mg::cpu
+}  // namespace mg
