@@ -3,7 +3,8 @@
 Shapes   x (M, N), rows along N: y = exp(x - max) / sum(exp(x - max)), in float32 whatever the dtype.
 Bytes    forward reads x and writes y: 2 M N itemsize. backward reads g, y, writes dx: 3 M N itemsize.
 Flops    about 5 M N; the memory decides.
-Versions v1_row: a whole row in registers, one program a row (N <= 16384); v2_online: a row in pieces, the running maximum corrects the sum
+Versions (forward and backward)
+         v1_row: a whole row in registers, one program a row (N <= 16384); v2_online: a row in pieces, the running maximum corrects the sum
          (Milakov, Gimelshein 2018, "Online normalizer calculation for softmax"): one more read of x.
 Gradient softmax: dx = y (g - sum(g y)); log_softmax: dx = g - exp(y) sum(g).
 """
@@ -57,7 +58,21 @@ def softmax_v2_online(y_ptr, x_ptr, x_stride, N, LOG: tl.constexpr, BLOCK: tl.co
 
 
 @triton.jit
-def softmax_backward_kernel(dx_ptr, g_ptr, y_ptr, g_stride, y_stride, N, LOG: tl.constexpr, BLOCK: tl.constexpr):
+def softmax_backward_v1_row(dx_ptr, g_ptr, y_ptr, g_stride, y_stride, N, LOG: tl.constexpr, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    cols = tl.arange(0, BLOCK)
+    mask = cols < N
+    g = tl.load(g_ptr + row * g_stride + cols, mask=mask, other=0.0).to(tl.float32)
+    y = tl.load(y_ptr + row * y_stride + cols, mask=mask, other=0.0).to(tl.float32)
+    if LOG:
+        dx = g - tl.exp(y) * tl.sum(g, axis=0)
+    else:
+        dx = y * (g - tl.sum(g * y, axis=0))
+    tl.store(dx_ptr + row * N + cols, dx.to(dx_ptr.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def softmax_backward_v2_pieces(dx_ptr, g_ptr, y_ptr, g_stride, y_stride, N, LOG: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     cols = tl.arange(0, BLOCK)
     acc = tl.zeros((BLOCK,), tl.float32)
@@ -81,7 +96,7 @@ def softmax_backward_kernel(dx_ptr, g_ptr, y_ptr, g_stride, y_stride, N, LOG: tl
 
 
 def _warps(block):
-    return min(max(block // 512, 1), 16)
+    return min(max(block // 256, 1), 16)
 
 
 def _forward(x, dim, log):
@@ -99,8 +114,10 @@ def _backward(g, y, dim, log):
     g_rows, m, n = rows_of(g, dim)
     y_rows, _, _ = rows_of(y, dim)
     dx = empty_like(y_rows)
-    block = min(next_power_of_2(n), 4096)
-    launch(softmax_backward_kernel, (m,), dx, g_rows, y_rows, g_rows.stride(0), y_rows.stride(0), n, LOG=log, BLOCK=block, num_warps=_warps(block))
+    block = next_power_of_2(n)
+    kernel = softmax_backward_v1_row if block <= MAX_ROW else softmax_backward_v2_pieces
+    block = block if block <= MAX_ROW else 4096
+    launch(kernel, (m,), dx, g_rows, y_rows, g_rows.stride(0), y_rows.stride(0), n, LOG=log, BLOCK=block, num_warps=_warps(block))
     return dx.reshape(y.movedim(dim, -1).shape).movedim(-1, dim)
 
 
@@ -125,7 +142,7 @@ CASES = [
     case(x=rand(3, 1), dim=-1),
     case(x=rand(0, 7), dim=-1),
 ]
-AOT = [case(x=rand(4096, n), dim=-1) for n in (1000, 1024, 4096, 16384, 131072)]
+AOT = [case(x=rand(4096, n), dim=-1, dtypes=("float32", "bfloat16")) for n in (1000, 4096, 16384, 131072)]
 BENCH = [case(x=rand(16384, n), dim=-1, dtypes=("float32", "bfloat16")) for n in (1024, 4096, 16384)]
 SIZES = dict(flops=lambda x, dim: 5 * x.numel(), bytes=lambda x, dim: 2 * x.numel() * x.itemsize)
 

@@ -1,0 +1,181 @@
+"""What the compiler makes of every shipped configuration, without a GPU: Triton's wheel has the whole tool chain.
+
+    python -m minigrad.kernels._aot softmax                 # compile, check, print a table (not with TRITON_INTERPRET=1)
+    python -m minigrad.kernels._aot --report FILE [NAME…]   # the tables of all kernels, as committed in docs/kernels_aot.md
+
+The launchers run on "meta" tensors while their launches are recorded (_launch.py), forward and backward, in each dtype of the kernel's `aot`
+cases, for sm_80 and sm_90. Checked for each binary: the parameters in the PTX are those the launcher packs, in number and width; shared memory
+fits; no register spills (LDL, STL) on sm_90 unless the declaration gives a reason; tl.dot became tensor-core instructions where the declaration
+says so. These are facts about code, not about speed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+import numpy as np
+
+from minigrad.kernels import _checks
+from minigrad.kernels._harness import KernelOp
+from minigrad.kernels._launch import recording
+from minigrad.kernels._specialize import Specialised, specialise
+
+ARCHS = (80, 90)
+SHARED = {80: 163 * 1024, 90: 227 * 1024}  # bytes a block may use (CUDA programming guide, compute capabilities)
+TENSOR_CORE = {80: ("HMMA", "IMMA", "DMMA"), 90: ("HGMMA", "QGMMA", "IGMMA", "HMMA", "IMMA", "DMMA")}
+_WIDTH = {"8": 1, "16": 2, "32": 4, "64": 8}
+
+
+@dataclasses.dataclass
+class Facts:
+    """One binary."""
+
+    op: str
+    kernel: str
+    variant: str
+    arch: int
+    registers: int
+    spills: int  # LDL and STL instructions
+    shared: int
+    warps: int
+    tensor_core: str
+    vector_loads: int
+    problems: list[str]
+
+
+@functools.cache
+def _tool(name: str) -> str:
+    import triton
+
+    return str(pathlib.Path(triton.__file__).parent / "backends/nvidia/bin" / name)
+
+
+def parameter_widths(ptx: str) -> list[int]:
+    """Width of each parameter of the PTX's entry."""
+    entry = re.search(r"\.entry\s+\w+\s*\((.*?)\)", ptx, re.S)
+    widths = []
+    for line in re.findall(r"\.param\s+(.*)", entry[1]):
+        found = re.search(r"\.[usbf](8|16|32|64)\b", line)
+        array = re.search(r"\[(\d+)\]", line)
+        widths.append(_WIDTH[found[1]] * (int(array[1]) if array else 1))
+    return widths
+
+
+def _uses_dot(kernel: Any, seen: set | None = None) -> bool:
+    """Whether the kernel, or a @triton.jit function of the same module that it names, has a tl.dot."""
+    seen = set() if seen is None else seen
+    if kernel in seen:
+        return False
+    seen.add(kernel)
+    source = inspect.getsource(kernel.fn)
+    if "tl.dot" in source:
+        return True
+    names = kernel.fn.__code__.co_names
+    return any(_uses_dot(f, seen) for n in names if hasattr(f := kernel.fn.__globals__.get(n), "params") and hasattr(f, "fn"))
+
+
+def examine(op: KernelOp, variant: Specialised, arch: int) -> Facts:
+    """Compiles one variant and looks at it."""
+    compiled = variant.compile(arch)
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(compiled.asm["cubin"])
+        file.flush()
+        usage = subprocess.run([_tool("cuobjdump"), "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
+        code = subprocess.run([_tool("nvdisasm"), "-c", file.name], capture_output=True, text=True, check=True).stdout
+    registers = int(re.search(r"REG:(\d+)", usage)[1])
+    names = re.findall(r"^\s*(?:/\*[0-9a-f]+\*/)?\s*(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]+)", code, re.M)
+    spills = sum(n.startswith(("LDL", "STL")) for n in names)
+    cores = [n.split(".")[0] for n in names if n.startswith(TENSOR_CORE[arch])]
+    facts = Facts(op.name, variant.kernel.fn.__name__, str(variant), arch, registers, spills, compiled.metadata.shared, compiled.metadata.num_warps,
+                  " ".join(f"{cores.count(c)} {c}" for c in dict.fromkeys(cores)), sum(n.startswith("LDG") and ".128" in n for n in names), [])  # fmt: skip
+    widths = parameter_widths(compiled.asm["ptx"])
+    if widths != variant.packed:
+        facts.problems.append(f"the PTX has parameters of {widths} bytes, the launcher packs {variant.packed}")
+    if facts.shared > SHARED[arch]:
+        facts.problems.append(f"{facts.shared} bytes of shared memory, {SHARED[arch]} are allowed")
+    if spills and arch >= 90 and not op.spills:
+        facts.problems.append(f"{spills} register spills (LDL, STL)")
+    if op.tensor_cores and not cores and _uses_dot(variant.kernel) and "fp32" not in str(variant.signature):
+        facts.problems.append("tl.dot without tensor-core instructions")
+    return facts
+
+
+def variants_of(op: KernelOp, arch: int) -> list[Specialised]:
+    """What the op's `aot` cases launch, each variant once."""
+    found: dict[tuple, Specialised] = {}
+    for entry in op.aot:
+        for dtype in entry.dtypes:
+            with recording(arch) as launches:
+                given = {k: _checks.make(v, dtype, "meta", np.random.default_rng(0)) for k, v in entry.args.items()}
+                values = op.bind((), given)
+                results = op.compute(values)
+                if op.backward is not None and entry.backward:
+                    op.gradients([r.new_empty(r.shape) if r.is_floating_point() else None for r in results[: op.visible]], values, results)
+            for one in launches:
+                variant = specialise(one.kernel, one.args, one.constants, one.options)
+                found.setdefault(variant.identity(), variant)
+    return list(found.values())
+
+
+def facts_of(op: KernelOp) -> list[Facts]:
+    """All binaries of an op."""
+    return [examine(op, variant, arch) for arch in ARCHS for variant in variants_of(op, arch)]
+
+
+def table(facts: list[Facts]) -> str:
+    """Markdown."""
+    lines = ["| kernel | variant | sm | registers | spills | shared | warps | tensor cores | 16-byte loads |", "|---|---|---|---|---|---|---|---|---|"]
+    for f in facts:
+        variant = f.variant.split("(", 1)[1].replace("|", "\\|")
+        lines.append(f"| {f.kernel} | ({variant} | {f.arch} | {f.registers} | {f.spills} | {f.shared} | {f.warps} | {f.tensor_core} | {f.vector_loads} |")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str]) -> int:
+    """The command; the number of problems."""
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        raise SystemExit("_aot compiles: unset TRITON_INTERPRET")
+    import triton
+
+    import minigrad.kernels as package
+
+    report = arguments.pop(1) if arguments[:1] == ["--report"] else None
+    as_json = arguments[:1] == ["--json"]
+    names = arguments[(report is not None) or as_json :] or package.names()
+    sections, problems = [], 0
+    for name in names:
+        ops = _checks.load(name)
+        facts = [f for op in ops for f in facts_of(op)]
+        if as_json:
+            print(json.dumps([dataclasses.asdict(f) for f in facts]))
+        elif report is None:
+            print(table(facts))
+        for f in facts:
+            for p in f.problems:
+                problems += 1
+                print(f"FAILED {f.op} sm_{f.arch} {f.variant}: {p}", file=sys.stderr if as_json else sys.stdout)
+        reasons = [f"Spills of `{op.name}`: {op.spills}" for op in ops if op.spills]
+        sections.append("\n\n".join([f"## {pathlib.Path(name).stem}", *reasons, table(facts)]))
+    assert "torch" not in sys.modules, "compiling imported torch"
+    if report is not None:
+        head = (
+            f"# What the compiler makes of the kernels\n\nWritten by `python -m minigrad.kernels._aot --report` with Triton {triton.__version__}: every "
+            "configuration that ships, compiled for\nsm_80 and sm_90. In a variant `+` marks pointers and sizes known to be multiples of 16. Spills are LDL "
+            "and STL instructions,\nshared memory is in bytes. These are facts about code, not about speed.\n\n"
+        )
+        pathlib.Path(report).write_text(head + "\n\n".join(sections) + "\n")
+    return problems
+
+
+if __name__ == "__main__":
+    raise SystemExit(bool(main(sys.argv[1:])))
