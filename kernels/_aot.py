@@ -3,10 +3,10 @@
     python -m minigrad.kernels._aot softmax                 # compile, check, print a table (not with TRITON_INTERPRET=1)
     python -m minigrad.kernels._aot --report FILE [NAME…]   # the tables of all kernels, as committed in docs/kernels_aot.md
 
-The launchers run on "meta" tensors while their launches are recorded (_launch.py), forward and backward, in each dtype of the kernel's `aot`
-cases, for sm_80 and sm_90. Checked for each binary: the parameters in the PTX are those the launcher packs, in number and width; shared memory
-fits; no register spills (LDL, STL) on sm_90 unless the declaration gives a reason; tl.dot became tensor-core instructions where the declaration
-says so. These are facts about code, not about speed.
+The launchers run on "meta" tensors while their launches are recorded (_launch.py), forward and backward, in each dtype of the kernel's
+`aot` cases, for sm_80 and sm_90. Checked for each binary: the parameters in the PTX are those the launcher packs, in number and width;
+shared memory fits; no register spills (LDL, STL) on sm_90 unless the declaration gives a reason; tl.dot became tensor-core instructions
+where the declaration says so. These are facts about code, not about speed.
 """
 
 from __future__ import annotations
@@ -28,12 +28,11 @@ import numpy as np
 from minigrad.kernels import _checks
 from minigrad.kernels._harness import KernelOp
 from minigrad.kernels._launch import recording
-from minigrad.kernels._specialize import Specialised, specialise
+from minigrad.kernels._specialize import Specialised, parameter_widths, specialise
 
 ARCHS = (80, 90)
 SHARED = {80: 163 * 1024, 90: 227 * 1024}  # bytes a block may use (CUDA programming guide, compute capabilities)
 TENSOR_CORE = {80: ("HMMA", "IMMA", "DMMA"), 90: ("HGMMA", "QGMMA", "IGMMA", "HMMA", "IMMA", "DMMA")}
-_WIDTH = {"8": 1, "16": 2, "32": 4, "64": 8}
 
 
 @dataclasses.dataclass
@@ -58,17 +57,6 @@ def _tool(name: str) -> str:
     import triton
 
     return str(pathlib.Path(triton.__file__).parent / "backends/nvidia/bin" / name)
-
-
-def parameter_widths(ptx: str) -> list[int]:
-    """Width of each parameter of the PTX's entry."""
-    entry = re.search(r"\.entry\s+\w+\s*\((.*?)\)", ptx, re.S)
-    widths = []
-    for line in re.findall(r"\.param\s+(.*)", entry[1]):
-        found = re.search(r"\.[usbf](8|16|32|64)\b", line)
-        array = re.search(r"\[(\d+)\]", line)
-        widths.append(_WIDTH[found[1]] * (int(array[1]) if array else 1))
-    return widths
 
 
 def _uses_dot(kernel: Any, seen: set | None = None) -> bool:
@@ -96,8 +84,10 @@ def examine(op: KernelOp, variant: Specialised, arch: int) -> Facts:
     names = re.findall(r"^\s*(?:/\*[0-9a-f]+\*/)?\s*(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]+)", code, re.M)
     spills = sum(n.startswith(("LDL", "STL")) for n in names)
     cores = [n.split(".")[0] for n in names if n.startswith(TENSOR_CORE[arch])]
-    facts = Facts(op.name, variant.kernel.fn.__name__, str(variant), arch, registers, spills, compiled.metadata.shared, compiled.metadata.num_warps,
-                  " ".join(f"{cores.count(c)} {c}" for c in dict.fromkeys(cores)), sum(n.startswith("LDG") and ".128" in n for n in names), [])  # fmt: skip
+    mix = " ".join(f"{cores.count(c)} {c}" for c in dict.fromkeys(cores))
+    wide = sum(n.startswith("LDG") and ".128" in n for n in names)
+    meta, name = compiled.metadata, variant.kernel.fn.__name__
+    facts = Facts(op.name, name, str(variant), arch, registers, spills, meta.shared, meta.num_warps, mix, wide, [])
     widths = parameter_widths(compiled.asm["ptx"])
     if widths != variant.packed:
         facts.problems.append(f"the PTX has parameters of {widths} bytes, the launcher packs {variant.packed}")
@@ -134,10 +124,14 @@ def facts_of(op: KernelOp) -> list[Facts]:
 
 def table(facts: list[Facts]) -> str:
     """Markdown."""
-    lines = ["| kernel | variant | sm | registers | spills | shared | warps | tensor cores | 16-byte loads |", "|---|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| kernel | variant | sm | registers | spills | shared | warps | tensor cores | 16-byte loads |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for f in facts:
         variant = f.variant.split("(", 1)[1].replace("|", "\\|")
-        lines.append(f"| {f.kernel} | ({variant} | {f.arch} | {f.registers} | {f.spills} | {f.shared} | {f.warps} | {f.tensor_core} | {f.vector_loads} |")
+        numbers = f"{f.arch} | {f.registers} | {f.spills} | {f.shared} | {f.warps}"
+        lines.append(f"| {f.kernel} | ({variant} | {numbers} | {f.tensor_core} | {f.vector_loads} |")
     return "\n".join(lines)
 
 
@@ -169,9 +163,10 @@ def main(arguments: list[str]) -> int:
     assert "torch" not in sys.modules, "compiling imported torch"
     if report is not None:
         head = (
-            f"# What the compiler makes of the kernels\n\nWritten by `python -m minigrad.kernels._aot --report` with Triton {triton.__version__}: every "
-            "configuration that ships, compiled for\nsm_80 and sm_90. In a variant `+` marks pointers and sizes known to be multiples of 16. Spills are LDL "
-            "and STL instructions,\nshared memory is in bytes. These are facts about code, not about speed.\n\n"
+            "# What the compiler makes of the kernels\n\nWritten by `python -m minigrad.kernels._aot --report` with Triton "
+            f"{triton.__version__}: every configuration that ships, compiled for\nsm_80 and sm_90. In a variant `+` marks pointers and "
+            "sizes known to be multiples of 16. Spills are LDL and STL instructions,\nshared memory is in bytes. These are facts about "
+            "code, not about speed.\n\n"
         )
         pathlib.Path(report).write_text(head + "\n\n".join(sections) + "\n")
     return problems

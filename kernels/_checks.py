@@ -1,9 +1,10 @@
-"""Value and gradient checks that follow from a kernel's declaration (KernelOp): every case in every dtype against its reference in float64.
+"""Value and gradient checks that follow from a kernel's declaration (KernelOp): every case in every dtype against float64.
 
-    TRITON_INTERPRET=1 python -m minigrad.kernels._checks softmax [part of a case's name]     # or the path of a file; on a GPU without the variable
+    TRITON_INTERPRET=1 python -m minigrad.kernels._checks softmax [part of a case's name]    # or a file's path; on a GPU unset
 
-What each check looks at: the results and gradients are at most twice as wrong (case.tolerance) as the naive form of the same precision, plus
-one rounding; nothing outside of the buffers was read (NaN) or written (guard zones); inputs are as they were; torch was not imported.
+What each check looks at: the results and gradients are at most twice as wrong (case.tolerance) as the naive form of the same
+precision, plus one rounding; nothing outside of the buffers was read (NaN) or written (guard zones); inputs are as they were; torch was
+not imported.
 """
 
 from __future__ import annotations
@@ -190,8 +191,8 @@ class Check:
             allowed = self.case.tolerance * bad_naive + mg.finfo(got.dtype).eps * scale
             at = np.unravel_index(np.nanargmax(np.where(np.isnan(wrong), np.inf, wrong)), wrong.shape)
         assert wrong[at] <= allowed, (
-            f"{what} at {tuple(int(i) for i in at)}: {a[at]!r}, expected {t[at]!r}: wrong by {wrong[at]:.3g}, the naive form by {bad_naive:.3g} "
-            f"(allowed: {self.case.tolerance} x that + {mg.finfo(got.dtype).eps * scale:.3g})"
+            f"{what} at {tuple(int(i) for i in at)}: {a[at]!r}, expected {t[at]!r}: wrong by {wrong[at]:.3g}, the naive form by "
+            f"{bad_naive:.3g} (allowed: {self.case.tolerance} x that + {mg.finfo(got.dtype).eps * scale:.3g})"
         )
 
 

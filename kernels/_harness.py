@@ -3,10 +3,10 @@
     @op("softmax(x, dim) -> y", backward=softmax_backward, reference=reference, cases=[case(x=rand(5, 257), dim=-1)], ...)
     def softmax(x, dim=-1): ...
 
-One declaration gives: a differentiable function; value and gradient tests in Triton's interpreter against float64 (_checks.py); compilation of
-every shipped configuration for sm_80 and sm_90 with its registers, spills and tensor-core instructions (_aot.py); the argument list against
-the PTX; a benchmark (benchmarks/kernels.py); a run of the file itself. Guide: docs/kernels.md. The same door is open to users as
-`minigrad.kernels.op`.
+One declaration gives: a differentiable function; value and gradient tests in Triton's interpreter against float64 (_checks.py);
+compilation of every shipped configuration for sm_80 and sm_90 with its registers, spills and tensor-core instructions (_aot.py); the
+argument list against the PTX; a benchmark (benchmarks/kernels.py); a run of the file itself. Guide: docs/kernels.md. The same door is
+open to users as `minigrad.kernels.op`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import minigrad as mg
 from minigrad.kernels._launch import launch, target, tuned
 from minigrad.kernels._memory import empty, empty_like, full, zeros, zeros_like
 
-__all__ = ["Case", "KernelOp", "case", "cdiv", "empty", "empty_like", "full", "ints", "launch", "main", "mg", "next_power_of_2", "op", "rand",
-           "registered", "rows_of", "target", "tuned", "zeros", "zeros_like"]  # fmt: skip
+__all__ = ["Case", "KernelOp", "case", "cdiv", "empty", "empty_like", "full", "ints", "launch", "main", "mg", "next_power_of_2", "op",
+           "rand", "registered", "rows_of", "target", "tuned", "zeros", "zeros_like"]  # fmt: skip
 
 FLOATS = ("float32", "float16", "bfloat16")
 
@@ -120,7 +120,9 @@ class KernelOp:
         self.outputs = [o.removeprefix("_") for o in outs]
         self.visible = sum(not o.startswith("_") for o in outs)
         if list(inspect.signature(forward).parameters) != self.params:
-            raise ValueError(f"kernels.op: {self.name}: the schema has {self.params}, the function {list(inspect.signature(forward).parameters)}")
+            raise ValueError(
+                f"kernels.op: {self.name}: the schema has {self.params}, the function {list(inspect.signature(forward).parameters)}"
+            )
         if any(not o.startswith("_") for o in outs[self.visible :]):
             raise ValueError(f"kernels.op: {self.name}: results for the backward alone (_name) come last")
         self.backward: Callable | None = options.get("backward")
@@ -185,8 +187,8 @@ def op(schema: str, **options: Any) -> Callable[[Callable], KernelOp]:
         schema: "name(parameters) -> results"; results for the backward alone have an underscore in front and come last.
         backward: function whose parameter names say what it wants: `g` (or `g_<result>` for several), parameters, results without the
             underscore. Returns {parameter: gradient}, or the gradient of the first parameter. Gradients that are not asked for may be None.
-        reference: the same computation in plain minigrad ops. In float64 it is what results and gradients are compared with, in the dtype under
-            test it is the naive form whose error may be exceeded twofold. Takes the parameters, returns the visible results.
+        reference: the same computation in plain minigrad ops. In float64 it is what results and gradients are compared with, in the dtype
+            under test it is the naive form whose error may be exceeded twofold. Takes the parameters, returns the visible results.
         cases: `case(...)`s of the interpreter tests: small, at most 16 programs each, odd sizes and strides among them.
         aot: `case(...)`s of the shapes that ship; what their launches compile is checked for sm_80 and sm_90.
         bench: `case(...)`s of the benchmark. flops, bytes: functions of the parameters, for its roofline.

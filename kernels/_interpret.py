@@ -1,8 +1,8 @@
-"""Triton's interpreter over minigrad's memory: with TRITON_INTERPRET=1 in the environment the launchers of this package run on CPU tensors and
-on the simulated CUDA device, one program after the other, as NumPy code. For finding mistakes; it says nothing about speed.
+"""Triton's interpreter over minigrad's memory: with TRITON_INTERPRET=1 in the environment the launchers of this package run on CPU
+tensors and on the simulated CUDA device, one program after the other, as NumPy code. For finding mistakes; it says nothing about speed.
 
-What is done here to Triton: bfloat16, which the interpreter keeps as 16-bit integers and would add and multiply as such (triton-lang/triton
-#4972, #11584), is computed in float32 and rounded once, as the hardware does. Called by _launch.py alone.
+What is done here to Triton: bfloat16, which the interpreter keeps as 16-bit integers and would add and multiply as such
+(triton-lang/triton #4972, #11584), is computed in float32 and rounded once, as the hardware does. Called by _launch.py alone.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def patch() -> None:
 
 
 @contextlib.contextmanager
-def _open_device_memory(tensors: list[Any]) -> Iterator[None]:
+def _open_device_memory(name: str, tensors: list[Any]) -> Iterator[None]:
     """Lets host code at the simulated device's memory for one launch, after everything queued before it has run."""
     from minigrad.cuda._door import backend
 
@@ -118,12 +118,12 @@ def _open_device_memory(tensors: list[Any]) -> Iterator[None]:
     try:
         yield
     finally:
-        backend.sim_leave()
+        backend.sim_leave(name, [t.data_ptr() for t in tensors])
 
 
 def run(kernel: Any, grid: tuple[int, ...], args: tuple, constants: dict[str, Any]) -> None:
     """All programs of `kernel`, one after the other."""
     patch()
     tensors = [a for a in args if hasattr(a, "data_ptr")]
-    with _open_device_memory(tensors), np.errstate(all="ignore"):
+    with _open_device_memory(kernel.__name__, tensors), np.errstate(all="ignore"):
         kernel[grid](*(Memory(a) if hasattr(a, "data_ptr") else a for a in args), **constants)

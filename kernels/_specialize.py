@@ -1,20 +1,22 @@
-"""From a launch to what Triton compiles: types, divisibility by 16, values that become constants. Used by the launcher (_driver.py) and by the
-ahead-of-time checks (_aot.py), so that they compile the same thing. Triton's own specialiser is not used: it needs a driver, and that of
-3.6.0 imports torch where it can find it.
+"""From a launch to what Triton compiles: types, divisibility by 16, values that become constants. Used by the launcher (_driver.py)
+and by the ahead-of-time checks (_aot.py), so that they compile the same thing. Triton's own specialiser is not used: it needs a driver,
+and that of 3.6.0 imports torch where it can find it.
 
-Rules (triton/runtime/jit.py): pointers and ints that are multiples of 16 are marked so (16-byte loads); an int equal to 1 and None become
-constants; ints are i32 where they fit, else i64; floats are fp32; `do_not_specialize` leaves an int as it is.
+Rules (triton/runtime/jit.py): pointers and ints that are multiples of 16 are marked so (16-byte loads); an int equal to 1 and None
+become constants; ints are i32 where they fit, else i64; floats are fp32; `do_not_specialize` leaves an int as it is.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 POINTEES = {"float32": "fp32", "float64": "fp64", "float16": "fp16", "bfloat16": "bf16", "bool": "i1", "int8": "i8", "int16": "i16",
             "int32": "i32", "int64": "i64", "uint8": "u8", "uint16": "u16", "uint32": "u32", "uint64": "u64",
             "float8_e5m2": "fp8e5", "float8_e4m3fn": "fp8e4nv"}  # fmt: skip
 WIDTHS = {"i1": 1, "u1": 1, "i8": 1, "u8": 1, "i16": 2, "u16": 2, "i32": 4, "u32": 4, "i64": 8, "u64": 8, "fp32": 4, "fp64": 8}
+_PTX_WIDTHS = {"8": 1, "16": 2, "32": 4, "64": 8}
 DIVISIBLE = [["tt.divisibility", 16]]
 SCRATCH = 2  # pointers that Triton appends to every kernel's parameters: global and profile scratch
 DEFAULTS = {"num_warps": 4, "num_stages": 2, "enable_fp_fusion": True}  # fusion: its default changes in Triton 3.10
@@ -38,7 +40,13 @@ class Specialised:
     def identity(self) -> tuple:
         """Equal for launches that need the same binary."""
         order = sorted(self.attributes)
-        return (self.kernel.fn, tuple(self.signature.items()), repr(sorted(self.constants.items())), tuple(order), tuple(sorted(self.options.items())))
+        return (
+            self.kernel.fn,
+            tuple(self.signature.items()),
+            repr(sorted(self.constants.items())),
+            tuple(order),
+            tuple(sorted(self.options.items())),
+        )
 
     def compile(self, arch: int) -> Any:
         """Triton's CompiledKernel for sm_<arch>; needs no driver, and Triton keeps it on disk."""
@@ -110,5 +118,18 @@ def specialise(kernel: Any, args: tuple, constants: dict[str, Any], options: dic
         elif divisible:
             result.attributes[(k,)] = DIVISIBLE
     if left or next(given, given) is not given:
-        raise TypeError(f"{name}: too many arguments: got {len(args)} and constants {sorted(constants)}; expected {[p.name for p in kernel.params]}")
+        raise TypeError(
+            f"{name}: too many arguments: got {len(args)} and constants {sorted(constants)}; expected {[p.name for p in kernel.params]}"
+        )
     return result
+
+
+def parameter_widths(ptx: str) -> list[int]:
+    """Width in bytes of each parameter of the PTX's entry."""
+    entry = re.search(r"\.entry\s+\w+\s*\((.*?)\)", ptx, re.S)
+    widths = []
+    for line in re.findall(r"\.param\s+(.*)", entry[1]):
+        found = re.search(r"\.[usbf](8|16|32|64)\b", line)
+        array = re.search(r"\[(\d+)\]", line)
+        widths.append(_PTX_WIDTHS[found[1]] * (int(array[1]) if array else 1))
+    return widths

@@ -144,16 +144,16 @@ CASES = [
 ]
 AOT = [case(x=rand(4096, n), dim=-1, dtypes=("float32", "bfloat16")) for n in (1000, 4096, 16384, 131072)]
 BENCH = [case(x=rand(16384, n), dim=-1, dtypes=("float32", "bfloat16")) for n in (1024, 4096, 16384)]
-SIZES = dict(flops=lambda x, dim: 5 * x.numel(), bytes=lambda x, dim: 2 * x.numel() * x.itemsize)
+COMMON = dict(cases=CASES, aot=AOT, bench=BENCH, flops=lambda x, dim: 5 * x.numel(), bytes=lambda x, dim: 2 * x.numel() * x.itemsize)
 
 
-@op("softmax(x, dim) -> y", backward=lambda g, y, dim: _backward(g, y, dim, False), reference=softmax_reference, cases=CASES, aot=AOT, bench=BENCH, **SIZES)
+@op("softmax(x, dim) -> y", backward=lambda g, y, dim: _backward(g, y, dim, False), reference=softmax_reference, **COMMON)
 def softmax(x, dim=-1):
     """softmax of `x` over `dim`."""
     return _forward(x, dim, False)
 
 
-@op("log_softmax(x, dim) -> y", backward=lambda g, y, dim: _backward(g, y, dim, True), reference=log_softmax_reference, cases=CASES, aot=AOT, bench=BENCH, **SIZES)
+@op("log_softmax(x, dim) -> y", backward=lambda g, y, dim: _backward(g, y, dim, True), reference=log_softmax_reference, **COMMON)
 def log_softmax(x, dim=-1):
     """log(softmax) of `x` over `dim`."""
     return _forward(x, dim, True)

@@ -6,6 +6,7 @@ namespace mg {
 void (*load_backend)(DeviceType type) = nullptr;
 int (*current_cuda_device)() = nullptr;
 CudaHooks cuda_hooks;
+TensorImpl* (*tensor_of_object)(void* python_object) = nullptr;
 std::atomic<bool> cuda_in_use{false};
 uint64_t core_abi_tag() { return kAbiTag; }
 

@@ -35,6 +35,10 @@ struct CudaHooks {
 };
 extern CudaHooks cuda_hooks;
 
+// The Tensor behind a Python object, null for any other object: set by csrc/python, for modules that take Python arguments of their own
+// (the launcher of Triton kernels, csrc/cuda/python/bind_launch.cpp).
+extern TensorImpl* (*tensor_of_object)(void* python_object);
+
 // Copies between devices made meanwhile by this thread need not be done on return (copy_ and to with non_blocking=True).
 struct NonBlocking {
   static bool wanted();

@@ -9,6 +9,7 @@ void bind_shared(py::module_& m);
 void bind_autocast(py::module_& m);
 void bind_profile(py::module_& m);
 void bind_clip(py::module_& m);
+void bind_python_kernels(py::module_& m);
 }
 
 PYBIND11_MODULE(_core, m) {
@@ -26,10 +27,12 @@ PYBIND11_MODULE(_core, m) {
   bind_optim(m);
   bind_clip(m);
   bind_func(m);
+  bind_trace(m);
   bind_autocast(m);
   bind_profile(m);
   bind_system(m);
   bind_linalg(m);
   bind_storage(m);
   bind_shared(m);
+  bind_python_kernels(m);
 }

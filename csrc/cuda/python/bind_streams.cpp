@@ -65,6 +65,7 @@ void bind_streams(py::module_& m) {
       .def("capture_end", &Graph::capture_end)
       .def("replay", &Graph::replay)
       .def("reset", &Graph::reset)
+      .def("add_generator", &Graph::add_generator)
       .def("pool", &Graph::pool);
 }
 

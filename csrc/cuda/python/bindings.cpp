@@ -57,4 +57,5 @@ PYBIND11_MODULE(_cuda, m) {
 #endif
   bind_memory(m);
   bind_streams(m);
+  bind_launch(m);
 }
