@@ -200,9 +200,10 @@ def checks_of(op: KernelOp, devices: tuple[str, ...]) -> Iterator[Check]:
     """All checks of a kernel. Cases whose tensors all name their dtype run once."""
     for entry in op.cases:
         free = any(isinstance(v, Random) and v.dtype is None for a in entry.args.values() for v in (a if isinstance(a, list) else [a]))
-        for dtype in entry.dtypes if free else entry.dtypes[:1]:
+        for k, dtype in enumerate(entry.dtypes if free else entry.dtypes[:1]):
             for device in devices:
-                yield Check(op, entry, dtype, device)
+                if k == 0 or device == devices[0]:  # on the simulated device, where the arithmetic is the same, once
+                    yield Check(op, entry, dtype, device)
 
 
 def devices_here() -> tuple[str, ...]:

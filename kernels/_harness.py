@@ -135,6 +135,8 @@ class KernelOp:
         self.spills: str = options.get("spills", "")
         self.mutates: tuple[str, ...] = tuple(options.get("mutates") or ())
         self.exact: bool = options.get("exact", False)
+        self.rival: Callable | None = options.get("rival")
+        self.backward_cost: float = options.get("backward_cost", 2.0)
         self.module = forward.__module__
         self.__doc__, self.__name__ = forward.__doc__, self.name
         self._defaults = {k: p.default for k, p in inspect.signature(forward).parameters.items() if p.default is not p.empty}
@@ -192,11 +194,14 @@ def op(schema: str, **options: Any) -> Callable[[Callable], KernelOp]:
         cases: `case(...)`s of the interpreter tests: small, at most 16 programs each, odd sizes and strides among them.
         aot: `case(...)`s of the shapes that ship; what their launches compile is checked for sm_80 and sm_90.
         bench: `case(...)`s of the benchmark. flops, bytes: functions of the parameters, for its roofline.
+        backward_cost: bytes and flops of the backward as a multiple of the forward's; default 2.
+        rival: function (torch, parameters) -> result, the same in PyTorch, timed beside the kernel where torch is installed.
         tensor_cores: the configurations must contain HMMA (sm_80) or HGMMA (sm_90).
         spills: the reason, if register spills are accepted.
         mutates: names of parameters written in place. exact: results must equal the reference (integers, copies).
     """
-    known = {"backward", "reference", "cases", "aot", "bench", "flops", "bytes", "tensor_cores", "spills", "mutates", "exact"}
+    known = {"backward", "reference", "cases", "aot", "bench", "flops", "bytes", "tensor_cores", "spills", "mutates", "exact",
+             "rival", "backward_cost"}  # fmt: skip
     if unknown := set(options) - known:
         raise TypeError(f"kernels.op: unknown {sorted(unknown)}, known are {sorted(known)}")
 

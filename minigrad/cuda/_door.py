@@ -10,6 +10,10 @@ except ModuleNotFoundError:  # built without CUDA
     _cuda = None
 
 backend: Any = _cuda if _cuda is not None and _cuda.is_available() else None
+if backend is not None:
+    from minigrad.kernels import _overrides
+
+    _overrides.install()
 
 
 def index_of(device: Any) -> int:

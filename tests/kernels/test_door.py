@@ -1,0 +1,124 @@
+"""minigrad.kernels.op as a user has it: a kernel of one's own, its gradient, and planted mistakes, each caught by the checks."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+if importlib.util.find_spec("triton") is None:
+    pytest.skip("triton is not installed: pip install 'triton>=3.6,<3.10'", allow_module_level=True)
+
+import triton
+import triton.language as tl
+
+import minigrad as mg
+from minigrad import kernels
+from minigrad.kernels import _checks
+from minigrad.kernels._harness import case, cdiv, empty_like, launch, rand
+
+
+@triton.jit
+def scale_kernel(y_ptr, x_ptr, factor, n, SLOPPY: tl.constexpr, BLOCK: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + at, mask=at < n, other=0.0).to(tl.float32)
+    tl.store(y_ptr + at, (x * factor).to(y_ptr.dtype.element_ty), mask=(at < n + 3) if SLOPPY else (at < n))
+
+
+@triton.jit
+def reading_on(y_ptr, x_ptr, n, BLOCK: tl.constexpr):
+    at = tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + at + 1, mask=at < n, other=0.0).to(tl.float32)
+    tl.store(y_ptr + at, x.to(y_ptr.dtype.element_ty), mask=at < n)
+
+
+def scaled(x, factor, sloppy=False):
+    x = x.contiguous()
+    y = empty_like(x)
+    launch(scale_kernel, (cdiv(x.numel(), 64),), y, x, factor, x.numel(), SLOPPY=sloppy, BLOCK=64)
+    return y
+
+
+def declare(name, backward, forward=scaled, sloppy=False, dtypes=("float32", "bfloat16")):
+    @kernels.op(f"{name}(x, factor) -> y", backward=backward, reference=lambda x, factor: x * factor,
+                cases=[case(x=rand(3, 41), factor=0.7, dtypes=dtypes)])  # fmt: skip
+    def op(x, factor):
+        return forward(x, factor, sloppy) if forward is scaled else forward(x)
+
+    return op
+
+
+def failures(op):
+    found = []
+    for check in _checks.checks_of(op, ("cpu",)):
+        try:
+            check.run()
+        except AssertionError as error:
+            found.append(str(error))
+    return found
+
+
+def test_own_kernel_with_gradient():
+    op = declare("scaled", lambda g, factor: scaled(g, factor))
+    assert failures(op) == []
+    x = mg.randn(4, 5, requires_grad=True)
+    y = op(x, 2.5)
+    y.sum().backward()
+    assert y.grad_fn is not None and (x.grad == 2.5).all()
+    with mg.no_grad():
+        assert op(x, factor=2.0).grad_fn is None
+
+
+def test_without_a_backward_the_gradient_raises():
+    x = mg.randn(4, requires_grad=True)
+    with pytest.raises(RuntimeError, match="has no backward"):
+        declare("scaled_forward", None)(x, 2.0).sum().backward()
+
+
+def test_a_changed_input_is_noticed_by_backward():
+    op = declare("scaled_square", lambda g, x, factor: g * x * factor)
+    x = mg.randn(4)
+    w = x.clone().requires_grad_()
+    v = w * 1.0
+    y = op(v, 2.0)
+    v.add_(1.0)
+    with pytest.raises(RuntimeError, match="version"):
+        y.sum().backward()
+
+
+def test_a_write_out_of_bounds_is_found():
+    found = failures(declare("sloppy", None, sloppy=True, dtypes=("float32",)))
+    assert found and "behind a buffer" in found[0]
+
+
+def test_a_read_out_of_bounds_is_found():
+    def forward(x):
+        y = empty_like(x)
+        launch(reading_on, (1,), y, x, x.numel(), BLOCK=128)
+        return y
+
+    op = declare("reading_on", None, forward=forward, dtypes=("float32",))
+    assert "nan" in failures(op)[0]
+
+
+def test_a_wrong_gradient_is_found():
+    found = failures(declare("wrong", lambda g, factor: scaled(g, factor + 0.01)))
+    assert len(found) == 2 and "gradient of x" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [("f(x) -> y", "the function \\["), ("f(x, factor) -> _s, y", "come last"), ("f x", "expected 'name")],
+)
+def test_bad_schemas(schema, text):
+    with pytest.raises(ValueError, match=text):
+        kernels.op(schema)(lambda x, factor: x)
+
+
+def test_unknown_names_are_told():
+    with pytest.raises(TypeError, match="unknown"):
+        kernels.op("f(x) -> y", casses=[])
+    with pytest.raises(ValueError, match="backward wants"):
+        kernels.op("f(x) -> y", backward=lambda g, z: g)(lambda x: x)
+    with pytest.raises(AttributeError, match="no attribute 'no_such_kernel'"):
+        _ = kernels.no_such_kernel
