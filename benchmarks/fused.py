@@ -9,10 +9,30 @@ Beside each: PyTorch eager and torch.compile where torch is installed (the decla
 from __future__ import annotations
 
 import argparse
+import functools
+import importlib.util
 from typing import Any
 
+import minigrad as mg
 from minigrad import kernels
 from minigrad.kernels import _bench, _checks
+from minigrad.kernels._autotune import measure
+
+
+def torch_times(op: Any, values: dict[str, Any]) -> tuple[float | None, float | None]:
+    """Milliseconds of torch, eager and compiled, on the same operands; None without torch or without a `rival`."""
+    if op.rival is None or importlib.util.find_spec("torch") is None:
+        return None, None
+    import torch
+
+    if not torch.cuda.is_available():
+        return None, None
+    torch.cuda.set_stream(torch.cuda.ExternalStream(mg.cuda.current_stream().cuda_stream))
+    operands = {k: _checks.map_tensors(v, torch.from_dlpack) for k, v in values.items()}
+    eager = functools.partial(op.rival, torch, **operands)
+    compiled = functools.partial(torch.compile(functools.partial(op.rival, torch), dynamic=False), **operands)
+    compiled()
+    return measure(eager), measure(compiled)
 
 
 def plot(rows: list[Any], file: str) -> None:
@@ -41,7 +61,7 @@ def main() -> None:
     chosen = parser.parse_args()
     _bench.require_gpu()
     ops = [op for name in chosen.names or kernels.names() for op in _checks.load(name)]
-    rows = _bench.report(ops, chosen.csv)
+    rows = _bench.report(ops, chosen.csv, torch_times)
     if chosen.png:
         plot(rows, chosen.png)
 

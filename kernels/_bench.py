@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
-import importlib
 import pathlib
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -74,22 +73,6 @@ def _peak_of(call: Callable[[], Any]) -> float:
     return (mg.cuda.max_memory_allocated() - before) / 2**20
 
 
-def _rivals(op: KernelOp, values: dict[str, Any]) -> tuple[float | None, float | None]:
-    """Milliseconds of torch, eager and compiled, on copies of the operands; None without torch or without a `rival`."""
-    if op.rival is None or importlib.util.find_spec("torch") is None:
-        return None, None
-    import torch
-
-    if not torch.cuda.is_available():
-        return None, None
-    torch.cuda.set_stream(torch.cuda.ExternalStream(mg.cuda.current_stream().cuda_stream))
-    operands = {k: _checks._map(v, torch.from_dlpack) for k, v in values.items()}
-    eager = functools.partial(op.rival, torch, **operands)
-    compiled = torch.compile(functools.partial(op.rival, torch), dynamic=False)
-    compiled(**operands)
-    return measure(eager), measure(lambda: compiled(**operands))
-
-
 def _row(op: KernelOp, entry: Case, dtype: str, direction: str, call: Callable[[], Any], values: dict[str, Any]) -> Row:
     ms = measure(call)
     factor = 1 if direction == "forward" else op.backward_cost
@@ -101,14 +84,18 @@ def _row(op: KernelOp, entry: Case, dtype: str, direction: str, call: Callable[[
                rate and rate / matmul_rate(), _peak_of(call))  # fmt: skip
 
 
-def rows_of(op: KernelOp) -> Iterable[Row]:
+Rivals = Callable[[KernelOp, dict[str, Any]], tuple[float | None, float | None]]
+
+
+def rows_of(op: KernelOp, rivals: Rivals | None) -> Iterable[Row]:
     """Forward and backward of each `bench` case in each of its dtypes."""
     for entry in op.bench:
         for dtype in entry.dtypes:
             generator = np.random.default_rng(0)
             values = op.bind((), {k: _checks.make(v, dtype, "cuda", generator) for k, v in entry.args.items()})
             row = _row(op, entry, dtype, "forward", lambda values=values: op.compute(values), values)
-            row.torch_ms, row.torch_compile_ms = _rivals(op, values)
+            if rivals is not None:
+                row.torch_ms, row.torch_compile_ms = rivals(op, values)
             if op.reference is not None:
                 with mg.no_grad():
                     row.composite_ms = measure(lambda values=values: op.reference(**values), budget=30.0)
@@ -123,15 +110,15 @@ def _cell(value: Any) -> str:
     return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def report(ops: Iterable[KernelOp], file: str | None = None) -> list[Row]:
-    """Prints the table, appends it to a CSV file."""
+def report(ops: Iterable[KernelOp], file: str | None = None, rivals: Rivals | None = None) -> list[Row]:
+    """Prints the table, writes it to a CSV file. `rivals` times another library on a case's operands: (eager, compiled) milliseconds."""
     require_gpu()
     names = [f.name for f in dataclasses.fields(Row)]
     print(f"{mg.cuda.get_device_name()}: copy {copy_bandwidth():.0f} GB/s, bfloat16 matmul 8192^3 {matmul_rate():.0f} TFLOP/s\n{RULES}\n")
     print(" | ".join(names))
     rows = []
     for op in ops:
-        for row in rows_of(op):
+        for row in rows_of(op, rivals):
             rows.append(row)
             print(" | ".join(_cell(v) for v in dataclasses.astuple(row)), flush=True)
     if file is not None:

@@ -84,9 +84,10 @@ def _each(value: Any) -> list[Any]:
     return [v for v in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(v, mg.Tensor)]
 
 
-def _map(value: Any, change: Any) -> Any:
+def map_tensors(value: Any, change: Any) -> Any:
+    """`value` with change(t) for each tensor t in it."""
     if isinstance(value, (list, tuple)):
-        return [_map(v, change) for v in value]
+        return [map_tensors(v, change) for v in value]
     return change(value) if isinstance(value, mg.Tensor) else value
 
 
@@ -114,7 +115,7 @@ class Check:
         with _memory.guarded():
             given = {k: make(v, self.dtype, self.device, generator) for k, v in self.case.args.items()}
             values = self.op.bind((), given)
-            copies = {k: _map(v, lambda t: t.detach().cpu().clone()) for k, v in values.items()}
+            copies = {k: map_tensors(v, lambda t: t.detach().cpu().clone()) for k, v in values.items()}
             results = self.op.compute(values)
             _memory.verify()
             grads, found = [], {}
@@ -155,7 +156,7 @@ class Check:
                 return t
             return (t.to(dtype) if dtype is not None else t.clone()).detach()
 
-        values = {k: _map(v, prepare) for k, v in inputs.items()}
+        values = {k: map_tensors(v, prepare) for k, v in inputs.items()}
         leaves = [t for k in wanted for t in _each(values[k])]
         for t in leaves:
             t.requires_grad_(True)

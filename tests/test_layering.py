@@ -33,7 +33,12 @@ IMPORT_RULES = [
     ),
     ("nn uses only the public API", "minigrad/nn/**/*.py", r"^minigrad\.(ops|compile)(\.|$)"),
     ("optim uses only the public API", "minigrad/optim/**/*.py", r"^minigrad\.(ops|nn|compile)(\.|$)"),
-    ("kernels import triton and _harness only", "kernels/*.py", r"^(torch|minigrad\.(ops|nn|compile))(\.|$)"),
+    ("kernels import neither torch nor what is built on ops", "kernels/*.py", r"^(torch|minigrad\.(ops|nn|compile))(\.|$)"),
+    (
+        "kernel files import triton, _harness and each other",
+        "kernels/[!_]*.py",
+        r"^(?!triton(\.|$)|math$|minigrad\.kernels\.(_harness|_rows|[a-z]\w*)(\.|$)|__future__)",
+    ),
 ]
 NUMPY_RULE = "numpy is loaded lazily: `import minigrad` must stay below `import numpy` (no module-level import)"
 NUMPY_FREE = (
@@ -113,6 +118,7 @@ def test_file_sizes() -> None:
         ("csrc/**/*.h", 200),
         ("csrc/**/*.cpp", 400),
         ("minigrad/**/*.py", 400),
+        ("kernels/*.py", 400),
         ("tests/*.py", 400),
     ):
         for path in ROOT.glob(pattern):
