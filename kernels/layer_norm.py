@@ -20,7 +20,7 @@ Versions, simplest first:
 import triton
 import triton.language as tl
 
-from minigrad.kernels._harness import case, cdiv, empty, empty_like, launch, main, op, rand, rows_of, zeros
+from minigrad.kernels._harness import case, cdiv, empty_like, launch, main, op, rand, rows_of, zeros
 from minigrad.kernels._rows import PARTIALS, column_sum, scratch, tile
 
 MAX_FORWARD = 16384  # columns that stay in the registers of one program: 16 warps, 32 floats a thread
@@ -165,7 +165,8 @@ def layer_norm_forward(x, weight=None, bias=None, eps=1e-5):
     flags = dict(HAS_W=weight is not None, HAS_B=bias is not None)
     if N <= MAX_FORWARD:
         shape = tile(N, 32)
-        launch(layer_norm_row, (cdiv(M, shape["BLOCK_M"]),), x_MN, weight, bias, y_MN, mean_M, rstd_M, M, N, x_MN.stride(0), eps, **flags, **shape)
+        grid = (cdiv(M, shape["BLOCK_M"]),)
+        launch(layer_norm_row, grid, x_MN, weight, bias, y_MN, mean_M, rstd_M, M, N, x_MN.stride(0), eps, **flags, **shape)
     else:
         launch(layer_norm_long, (M,), x_MN, weight, bias, y_MN, mean_M, rstd_M, N, x_MN.stride(0), eps, **flags, BLOCK_N=4096, num_warps=8)
     return y_MN, mean_M, rstd_M
@@ -188,8 +189,8 @@ def layer_norm_backward(g, x, weight, mean, rstd):
         launch(layer_norm_backward_long, (M,), g_MN, x_MN, weight, mean, rstd, dx_MN, N, *strides, HAS_W=has_w, BLOCK_N=4096, num_warps=8)
         P = min(32, cdiv(M, 64))
         dw_PN, db_PN = scratch(x, P, N), scratch(x, P, N)
-        grid = (cdiv(N, COLUMNS), P)
-        launch(layer_norm_backward_parameters, grid, g_MN, x_MN, mean, rstd, dw_PN, db_PN, M, N, *strides, BLOCK_M=4, BLOCK_N=COLUMNS, num_warps=4)
+        arguments = (g_MN, x_MN, mean, rstd, dw_PN, db_PN, M, N, *strides)
+        launch(layer_norm_backward_parameters, (cdiv(N, COLUMNS), P), *arguments, BLOCK_M=4, BLOCK_N=COLUMNS, num_warps=8)
     return dict(x=dx_MN, weight=column_sum(dw_PN, dtype), bias=column_sum(db_PN, dtype))
 
 
@@ -213,7 +214,7 @@ def layer_norm_reference(x, weight=None, bias=None, eps=1e-5):
         case(x=rand(0, 7), weight=rand(7), bias=rand(7)),
         case(x=rand(2, 16700), weight=rand(16700), bias=rand(16700), dtypes=("bfloat16",)),
     ],
-    aot=[case(x=rand(4096, n), weight=rand(n), bias=rand(n)) for n in (64, 1000, 1024, 8192, 16384, 65536)],
+    aot=[case(x=rand(4096, n), weight=rand(n), bias=rand(n), dtypes=("float32", "bfloat16")) for n in (64, 1000, 8192, 65536)],
     bench=[case(x=rand(16384, n), weight=rand(n), bias=rand(n), dtypes=("float32", "bfloat16")) for n in (1024, 4096, 8192)],
     flops=lambda x, **_: 8 * x.numel(),
     bytes=lambda x, **_: 2 * x.numel() * x.itemsize,
