@@ -115,7 +115,7 @@ def split_sum(part_SMN, scale_N, bias_N, pre_MN, y_MN, size, N, SPLIT: tl.conste
     tl.store(y_MN + i, activated(total, ACT).to(y_MN.dtype.element_ty), mask=i < size)
 
 
-def _tiles(M, N, itemsize, arch, activation):
+def _tiles(M, N, itemsize, arch, epilogue):
     """Candidate tiles, the first for any size: (BLOCK_M, BLOCK_N, BLOCK_K, warps, stages)."""
     if itemsize == 4:  # plain FFMA: registers decide
         shapes = [(64, 64, 32, 4, 3), (128, 64, 16, 8, 3)]
@@ -123,7 +123,7 @@ def _tiles(M, N, itemsize, arch, activation):
         shapes = [(16, 128, 64, 4, 4), (32, 64, 128, 4, 3)] if M <= N else [(128, 16, 64, 4, 4), (64, 32, 128, 4, 3)]
     elif M * N <= 1024 * 1024:
         shapes = [(64, 64, 64, 4, 4), (128, 64, 64, 4, 4), (64, 128, 64, 4, 4)]
-    elif activation in ("gelu", "gelu_tanh", "silu"):  # exp or erf of a thread's whole tile: 64 sums a thread, more would spill
+    elif epilogue:  # exp or erf, or a second operand, of a thread's whole tile: 64 sums a thread, more would spill
         shapes = [(128, 128, 64, 8, 3), (64, 128, 64, 4, 4)]
     else:
         shapes = [(128, 128, 64, 8 if arch < 90 else 4, 3), (128, 256, 64, 8, 3), (256, 128, 64, 8, 3)]
@@ -162,7 +162,7 @@ def product(a, b, bias=None, activation="none", scale=None, keep_pre=False, out=
         launch(matmul_v2_grouped, grid, a, b, None, None, None, part, M, N, K, *strides, M * N, SPLIT=splits, EVEN_K=even, **none, **shape)
         launch(split_sum, (cdiv(M * N, 1024),), part, scale, bias, pre, y, M * N, N, SPLIT=splits, **flags, BLOCK=1024, num_warps=4)
 
-    candidates = _tiles(M, N, a.itemsize, target(a.device).arch, activation)
+    candidates = _tiles(M, N, a.itemsize, target(a.device).arch, add or activation in ("silu", "gelu", "gelu_tanh"))
     rounded = tuple(next_power_of_2(n) for n in (B, M, N, K))
     layout = (a.stride(-1) == 1, b.stride(-1) == 1, str(b.dtype))
     tuned(("matmul", *rounded, str(a.dtype), *layout, activation), candidates[:1] if add else candidates, run)  # `add` must run once
