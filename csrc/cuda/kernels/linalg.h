@@ -1,5 +1,5 @@
-// Device code of the small dense factorizations and substitutions (linalg_factor.cu, linalg_solve.cu). Everything is computed in double or
-// complex128, row-major, one block of threads a matrix or one thread a right side: plain kernels, for many small systems.
+// What the linear algebra kernels (linalg_*.cu) share. Everything is computed in double or complex128, row-major, one block of threads a
+// matrix or one thread a vector: plain kernels, for many small systems. Decompositions are in linalg_decompose.h.
 #pragma once
 #include "../kernel.h"
 
@@ -16,6 +16,21 @@ MG_DEVICE void subtract_product(complex128& x, complex128 a, complex128 b) {
   x.re -= a.re * b.re - a.im * b.im;
   x.im -= a.re * b.im + a.im * b.re;
 }
+MG_DEVICE void add_product(double& x, double a, double b) { x += a * b; }
+MG_DEVICE void add_product(complex128& x, complex128 a, complex128 b) {
+  x.re += a.re * b.re - a.im * b.im;
+  x.im += a.re * b.im + a.im * b.re;
+}
+MG_DEVICE double sum_of(double a, double b) { return a + b; }
+MG_DEVICE complex128 sum_of(complex128 a, complex128 b) { return {a.re + b.re, a.im + b.im}; }
+MG_DEVICE double scaled(double factor, double x) { return factor * x; }
+MG_DEVICE complex128 scaled(double factor, complex128 x) { return {factor * x.re, factor * x.im}; }
+MG_DEVICE double square_of(double x) { return x * x; }
+MG_DEVICE double square_of(complex128 x) { return x.re * x.re + x.im * x.im; }
+MG_DEVICE double largest_part(double x) { return fabs(x); }
+MG_DEVICE double largest_part(complex128 x) { return fmax(fabs(x.re), fabs(x.im)); }
+MG_DEVICE bool is_finite_number(double x) { return x - x == 0; }
+MG_DEVICE bool is_finite_number(complex128 x) { return x.re - x.re == 0 && x.im - x.im == 0; }
 MG_DEVICE double quotient_of(double a, double b) { return a / b; }
 MG_DEVICE complex128 quotient_of(complex128 a, complex128 b) {  // Smith's: squares of large numbers do not overflow
   const bool wide = fabs(b.re) >= fabs(b.im);
@@ -29,6 +44,8 @@ MG_DEVICE double modulus_of(double x) { return fabs(x); }
 MG_DEVICE double modulus_of(complex128 x) { return hypot(x.re, x.im); }
 MG_DEVICE double real_of(double x) { return x; }
 MG_DEVICE double real_of(complex128 x) { return x.re; }
+MG_DEVICE double imaginary_of(double) { return 0; }
+MG_DEVICE double imaginary_of(complex128 x) { return x.im; }
 MG_DEVICE bool is_zero(double x) { return x == 0; }
 MG_DEVICE bool is_zero(complex128 x) { return x.re == 0 && x.im == 0; }
 
@@ -55,7 +72,37 @@ MG_DEVICE void substitute(W* x, int64_t step, const MatrixOf<W>& a, bool lower, 
   }
 }
 
+constexpr int kMostThreads = 256;
+
+// The first place of the largest magnitude among column[i * step], from <= i < to; all threads of the block get it.
+template <class W>
+__device__ int64_t largest_of(const W* column, int64_t from, int64_t to, int64_t step) {
+  MG_SHARED(double, value, [kMostThreads]);
+  MG_SHARED(int64_t, place, [kMostThreads]);
+  const int t = int(threadIdx.x), threads = int(blockDim.x);
+  double best = -1;
+  int64_t at = from;
+  for (int64_t i = from + t; i < to; i += threads)
+    if (const double v = magnitude_of(column[i * step]); v > best) best = v, at = i;
+  value[t] = best, place[t] = at;
+  __syncthreads();
+  for (int half = threads / 2; half > 0; half /= 2) {
+    if (t < half && (value[t + half] > value[t] || (value[t + half] == value[t] && place[t + half] < place[t])))
+      value[t] = value[t + half], place[t] = place[t + half];
+    __syncthreads();
+  }
+  const int64_t found = place[0];
+  __syncthreads();
+  return found;
+}
+
 // --- host side
+inline unsigned threads_for_matrix(int64_t n) {  // a power of two: largest_of halves them
+  unsigned threads = 32;
+  while (threads < unsigned(kMostThreads) && int64_t(threads) < n * n / 4) threads *= 2;
+  return threads;
+}
+
 inline DType working_type(DType d) { return is_complex(d) ? DType::Complex128 : DType::Float64; }
 template <class F>
 void dispatch_working(DType d, F&& f) {
@@ -81,6 +128,41 @@ inline Dims batch_dims(const Dims& sizes, int core = 2) {
   Dims batch = sizes;
   batch.resize_uninitialized(sizes.size() - core);
   return batch;
+}
+
+// The same numbers seen as the transposes of the matrices.
+inline Tensor transposed(const Tensor& t) {
+  Dims sizes = t.sizes(), strides = t->strides;
+  const int d = sizes.size();
+  std::swap(sizes[d - 2], sizes[d - 1]);
+  std::swap(strides[d - 2], strides[d - 1]);
+  return alias(*t, sizes, strides, t->offset);
+}
+inline Dims with_sizes(Dims batch, std::initializer_list<int64_t> more) {
+  for (const int64_t n : more) batch.push_back(n);
+  return batch;
+}
+
+template <class W>
+__global__ void conjugate_kernel(W* x, int64_t count) {
+  MG_GRID_LOOP(i, count) x[i] = conj_of(x[i]);
+}
+inline void conjugate(const Tensor& t) {  // contiguous, in the working type
+  if (t.dtype() == DType::Complex128) launch_items(conjugate_kernel<complex128>, t.numel(), t.ptr<complex128>(), t.numel());
+}
+
+template <class W>
+__global__ void eye_kernel(W* x, int64_t rows, int64_t columns, int64_t count) {
+  MG_GRID_LOOP(i, count) x[i] = convert<W>(i / columns % rows == i % columns ? 1.0 : 0.0);
+}
+// Matrices with ones on the diagonal.
+inline Tensor eyes(const Dims& batch, int64_t rows, int64_t columns, DType working, Device device) {
+  const Tensor x = empty(with_sizes(batch, {rows, columns}), working, device);
+  dispatch_working(working, [&](auto tag) {
+    using W = decltype(tag);
+    launch_items(eye_kernel<W>, x.numel(), x.ptr<W>(), rows, columns, x.numel());
+  });
+  return x;
 }
 
 struct LuFactors {

@@ -5,30 +5,6 @@
 namespace mg::cuda {
 namespace {
 
-constexpr int kMostThreads = 256;
-
-// The first row of the largest magnitude in column k, rows [k, m); all threads get it.
-template <class W>
-__device__ int64_t find_pivot(const W* a, int64_t k, int64_t m, int64_t n) {
-  MG_SHARED(double, value, [kMostThreads]);
-  MG_SHARED(int64_t, row, [kMostThreads]);
-  const int t = int(threadIdx.x), threads = int(blockDim.x);
-  double best = -1;
-  int64_t at = k;
-  for (int64_t i = k + t; i < m; i += threads)
-    if (const double v = magnitude_of(a[i * n + k]); v > best) best = v, at = i;
-  value[t] = best, row[t] = at;
-  __syncthreads();
-  for (int half = threads / 2; half > 0; half /= 2) {
-    if (t < half && (value[t + half] > value[t] || (value[t + half] == value[t] && row[t + half] < row[t])))
-      value[t] = value[t + half], row[t] = row[t + half];
-    __syncthreads();
-  }
-  const int64_t found = row[0];
-  __syncthreads();
-  return found;
-}
-
 // In place. info: 1 + the first column without a pivot.
 template <class W>
 __global__ void lu_kernel(W* matrices, int32_t* pivots, int32_t* info, int64_t m, int64_t n) {
@@ -36,7 +12,7 @@ __global__ void lu_kernel(W* matrices, int32_t* pivots, int32_t* info, int64_t m
   W* a = matrices + blockIdx.x * m * n;
   int32_t failed = 0;
   for (int64_t k = 0; k < steps; ++k) {
-    const int64_t pivot = find_pivot(a, k, m, n);
+    const int64_t pivot = largest_of(a + k, k, m, n);
     if (threadIdx.x == 0) pivots[blockIdx.x * steps + k] = int32_t(pivot + 1);
     for (int64_t j = threadIdx.x; j < n && pivot != k; j += blockDim.x) {
       const W swap = a[k * n + j];
@@ -139,12 +115,6 @@ __global__ void permutation_kernel(const int32_t* pivots, int64_t* order, int64_
       to[with] = swap;
     }
   }
-}
-
-unsigned threads_for_matrix(int64_t n) {  // a power of two: find_pivot halves them
-  unsigned threads = 32;
-  while (threads < unsigned(kMostThreads) && int64_t(threads) < n * n / 4) threads *= 2;
-  return threads;
 }
 
 // _linalg_lu_factor(input) -> LU, pivots, info

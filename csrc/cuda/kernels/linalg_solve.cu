@@ -1,36 +1,9 @@
 // Linear systems by LU (solve, inv, lu_solve), by a triangle, and by a Cholesky factor: one thread a right side (linalg.h). The batches of
 // matrices and right sides broadcast; a matrix that several right sides share is factored once. Meta: ../../core/meta_linalg.cpp.
-#include "linalg.h"
+#include "linalg_sides.h"
 
 namespace mg::cuda {
 namespace {
-
-// Right sides of a batch of systems: rows of x (step 1) or columns; each with the number of its matrix.
-struct RightSides {
-  Offsets<2> batch;  // (index in x's batch, index of the matrix)
-  int64_t n, sides;  // unknowns, right sides of one system
-  bool left;
-  struct Place {
-    int64_t first, step, matrix;
-  };
-  MG_DEVICE Place at(int64_t i) const {
-    const int64_t system = i / sides, side = i - system * sides;
-    int64_t index[2];
-    batch.get(system, index);
-    return {index[0] * n * sides + (left ? side : side * n), left ? sides : 1, index[1]};
-  }
-};
-RightSides right_sides(const Dims& a_sizes, const Tensor& x, bool left, const char* op) {
-  const Dims batch = batch_dims(x.sizes()), own = batch_dims(a_sizes);
-  LoopPlan plan(batch);
-  plan.add(nullptr, batch, contiguous_strides(batch), 1);
-  plan.add(nullptr, own, contiguous_strides(own), 1);
-  plan.finish();
-  RightSides sides{{}, a_sizes.back(), left ? x.size(-1) : x.size(-2), left};
-  with_offsets<2>(plan, [&](const Offsets<2>& o, char* const*) { sides.batch = o; });
-  MG_CHECK(sides.batch.count == plan.numel, NotImplemented, op, ": no cuda kernel for more than ", kOffsetDims, " batch dims.");
-  return sides;
-}
 
 // `transposed`: with the transpose of the factored matrix; `conjugated`: of its conjugate.
 template <class W>
@@ -76,22 +49,6 @@ __global__ void cholesky_solve_kernel(const W* a, W* x, RightSides s, bool upper
   }
 }
 
-template <class W>
-__global__ void identity_kernel(W* x, int64_t n, int64_t count) {
-  MG_GRID_LOOP(i, count) {
-    const int64_t within = i % (n * n);
-    x[i] = convert<W>(within / n == within % n ? 1.0 : 0.0);
-  }
-}
-Tensor identities(const TensorImpl& like) {
-  const Tensor x = empty(like.sizes, working_type(like.dtype), like.device);
-  dispatch_working(like.dtype, [&](auto tag) {
-    using W = decltype(tag);
-    launch_items(identity_kernel<W>, x.numel(), x.ptr<W>(), like.sizes.back(), x.numel());
-  });
-  return x;
-}
-
 // 1 + the first zero on the diagonal, which a factor must not have.
 template <class W>
 __global__ void diagonal_info_kernel(const W* a, int32_t* info, int64_t n, int64_t count) {
@@ -117,7 +74,7 @@ void solve_cuda(Invocation& inv) {
 // _linalg_inv(input) -> inverse, info
 void inv_cuda(Invocation& inv) {
   const LuFactors f = lu_factors(inv.in(0));
-  const Tensor x = identities(inv.in(0));
+  const Tensor x = eyes(batch_dims(inv.in(0).sizes), inv.in(0).sizes.back(), inv.in(0).sizes.back(), f.lu.dtype(), f.lu.device());
   lu_substitute(*f.lu, f.pivots.ptr<int32_t>(), inv.in(0).sizes, x, true, false);
   copy_into(inv.outs[0], x);
   copy_into(inv.outs[1], f.info);
@@ -164,7 +121,7 @@ void cholesky_solve_cuda(Invocation& inv) {
 // _cholesky_inverse(input, upper) -> out, info
 void cholesky_inverse_cuda(Invocation& inv) {
   const TensorImpl& in = inv.in(0);
-  const Tensor factor = working_copy(in), x = identities(in), info = empty(batch_dims(in.sizes), DType::Int32, in.device);
+  const Tensor factor = working_copy(in), x = eyes(batch_dims(in.sizes), in.sizes.back(), in.sizes.back(), factor.dtype(), in.device), info = empty(batch_dims(in.sizes), DType::Int32, in.device);
   cholesky_substitute(factor, x, inv.b(1), inv.op.name.c_str());
   dispatch_working(in.dtype, [&](auto tag) {
     using W = decltype(tag);
