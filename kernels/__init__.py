@@ -20,7 +20,7 @@ __all__ = ["available", "names", "op"]
 def names() -> list[str]:
     """The kernel files: every module of this package whose name has no underscore in front."""
     found = (m.name for m in pkgutil.iter_modules(__path__))
-    return sorted(n for n in found if not n.startswith("_") and n != "lab")
+    return sorted(n for n in found if not n.startswith("_") and n != "lab")  # lab: a tool
 
 
 def available() -> bool:
@@ -29,9 +29,9 @@ def available() -> bool:
         return False
     if os.environ.get("TRITON_INTERPRET") == "1":
         return True
-    import minigrad.cuda
+    from minigrad.cuda._door import backend
 
-    return minigrad.cuda.is_available() and not minigrad.cuda.is_simulated()
+    return backend is not None and not backend.is_simulated()
 
 
 def __getattr__(name: str) -> Any:
