@@ -136,6 +136,11 @@ static Tensor copy_like(const Tensor& g, const TensorImpl& leaf) {
   return copy;
 }
 
+void set_leaf_gradient(TensorImpl& leaf, const Tensor& g, bool ours) {
+  const bool takes = ours && g->storage.use_count() == 1 && lies_like(*g, leaf) && g->storage->release == nullptr;
+  meta_of(leaf).grad = takes ? g : copy_like(g, leaf);
+}
+
 void AccumulateGrad::apply(Tensor* grads, Tensor*) {
   if (variable == nullptr) return;
   AutogradMeta& m = *variable->autograd;  // it owns this node
@@ -146,10 +151,9 @@ void AccumulateGrad::apply(Tensor* grads, Tensor*) {
       if (Tensor changed = hook(g); changed.defined()) g = changed;
   if (!m.grad.defined()) {
     // Take the buffer over when nobody else holds it; otherwise the leaf needs its own copy.
-    const bool ours = g.use_count() == 1 && g->storage.use_count() == 1 && lies_like(*g, *variable) && g->storage->release == nullptr;
-    if (!thread_state.grad_mode && !ours && !g->dataless) g = copy_like(g, *variable);
-    else if (thread_state.grad_mode) g = invoke(clone_op, g);
-    m.grad = std::move(g);
+    if (thread_state.grad_mode) m.grad = invoke(clone_op, g);
+    else if (g->dataless) m.grad = std::move(g);
+    else set_leaf_gradient(*variable, g, g.use_count() == 1);
   } else if (!thread_state.grad_mode) {
     add_in_place(m.grad, g);
   } else {

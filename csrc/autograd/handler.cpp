@@ -60,6 +60,16 @@ Tensor make_placeholder(Ref<Handler> h, const OutSpec& spec, int64_t id) {
   return t;
 }
 
+void attach_standin(TensorImpl& t, Ref<Handler> h, int64_t id) {
+  attach(t, std::move(h), Tensor(), false);
+  standin_of(t)->id = id;
+}
+
+void drop_standin(TensorImpl& t) {
+  t.dataless = false;
+  t.autograd->standin.reset();
+}
+
 Tensor lift(Handler& h, const Tensor& t) {
   const Standin* s = standin_of(*t);
   return s != nullptr && s->handler.get() == &h ? t : make_standin(Ref<Handler>(&h), t, false);
@@ -252,6 +262,7 @@ bool handle(const Op& op, const Value* args, MetaResult& r, Tensor* outs, Write 
   MG_CHECK(c.handler->active, Runtime, op.name,
            ": a tensor of a function transform is used after the transform has returned (it escaped"
            " through a global, a closure or an attribute). Try returning it from the transformed function.");
+  c.handler->meet(op, args);
   c.find_grads();
   if (mode == Write::Fresh && op.mutated < 0)
     c.fresh();

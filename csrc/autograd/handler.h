@@ -14,11 +14,14 @@ struct Handler {
   const int level;
   Handler* const parent;  // what was active when this one began; outlives it
   bool active = true;     // false once its transform has returned: its tensors have escaped
+  bool is_tracer = false; // notes calls and computes nothing (csrc/graph/trace.h): formulas may come in their fast form
 
   Handler(int lvl, Handler* below);
   virtual ~Handler();
   // Fills outs: stand-ins for fresh results and views, the target itself for in-place calls (the inner tensor is then written).
   virtual void run(const Op& op, const Value* args, const MetaResult& r, Tensor* outs, Write mode) = 0;
+  // Sees the arguments of a call that goes to it before anything else happens.
+  virtual void meet(const Op&, const Value*) {}
   // Calls without any data-less argument that it wants to see all the same (random numbers, factories).
   virtual bool wants(const Op& op, const Value* args) const = 0;
   virtual std::string why() const = 0;  // for the error when somebody asks for elements: "what is wrong. Try remedy."
@@ -48,6 +51,8 @@ struct HandlerGuard {
 Standin* standin_of(const TensorImpl& t);                                // null for ordinary tensors
 Tensor make_standin(Ref<Handler> h, const Tensor& inner, bool batched);  // without history
 Tensor make_placeholder(Ref<Handler> h, const OutSpec& spec, int64_t id);  // no inner tensor; storage without bytes, with a version
+void attach_standin(TensorImpl& t, Ref<Handler> h, int64_t id);             // an ordinary tensor turns data-less, its elements hidden
+void drop_standin(TensorImpl& t);                                          // and back
 Tensor lift(Handler& h, const Tensor& t);                                // itself when it is of h's level, else the same for all
 Tensor spread_like(const Tensor& t, const Tensor& value);                // t as a tensor that an in-place copy of `value` fits into
 Tensor spread_copy(const Tensor& t, const Tensor& value, const Dims& strides);  // likewise, and in that layout

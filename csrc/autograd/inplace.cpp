@@ -143,7 +143,11 @@ void take_geometry(const char* op, TensorImpl& t, TensorImpl& view) {
   check_leaf_write(op, t, grads);
   Edge edge;
   if (grads && !t.base) edge = gradient_edge(view);
-  if (t.dataless) meta_of(t).standin = std::move(meta_of(view).standin);  // inside vmap: what the view stands for
+  if (t.dataless) {
+    Standin* s = standin_of(t);
+    MG_CHECK(!s->handler->is_tracer || t.storage->data == nullptr, NotImplemented, op, "_: changing the shape of a tensor from outside of the compiled function");
+    meta_of(t).standin = std::move(meta_of(view).standin);  // inside vmap: what the view stands for
+  }
   t.offset = view.offset;
   t.set_layout(view.sizes, view.strides);
   if (!t.untracked_version) ++t.storage->version;  // whoever saved t cannot use it any more

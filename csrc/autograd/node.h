@@ -174,6 +174,8 @@ inline bool fits(const Tensor& grad, const OutputInfo& want) {
 Tensor zeros_like_output(const OutputInfo& info);
 Tensor initial_gradient(const Tensor& root, const Tensor& given);  // ones for a scalar root without a given gradient
 void add_in_place(const Tensor& target, const Tensor& grad);
+// leaf.grad = g: the tensor itself if it is `ours`, nobody else sees its memory and it lies as the leaf does, else a copy.
+void set_leaf_gradient(TensorImpl& leaf, const Tensor& g, bool ours);
 bool may_add_to(const Tensor& gradient);                           // nobody else sees it: accumulate in place
 bool add_into_region(Node& part, const Tensor& gradient);          // instead of a narrow's apply(); false: not such a case
 void apply_observed(Node* n, std::span<Tensor> out);               // seen by the profiler and by anomaly mode

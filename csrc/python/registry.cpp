@@ -57,7 +57,8 @@ struct PyFormula final : Formula {
   void evaluate(OpNode& node, Tensor* grads, Tensor* result, bool allow_shortcuts) {
     const bool shortcuts = allow_shortcuts && !node.is_watched(grads);
     if (native != nullptr && shortcuts && native(node, grads, result)) return;
-    if (fast.fn != nullptr && !thread_state.grad_mode && shortcuts) return apply_joint(fast, node, grads, result);
+    const bool traced = active_handler != nullptr && active_handler->is_tracer;
+    if (fast.fn != nullptr && !thread_state.grad_mode && (shortcuts || traced)) return apply_joint(fast, node, grads, result);
     if (joint.fn != nullptr) return apply_joint(joint, node, grads, result);
     for (uint32_t rest = node.needs; rest != 0; rest &= rest - 1) {
       const int k = std::countr_zero(rest);

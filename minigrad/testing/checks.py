@@ -3,7 +3,7 @@ with a reason).
 
 Values: value, dtypes, special, layouts. Writing: inplace, out (with canary bytes around it). Declaration: meta,
    errors, example.
-Gradients are in checks_grad.py, the meta device in checks_meta.py. `run_check(name,
+Gradients are in checks_grad.py, the meta device in checks_meta.py, the compiler in checks_compile.py. `run_check(name,
    check)` is the one entry; tests/test_ops.py loops over registry x CHECKS.
 """
 
@@ -31,6 +31,7 @@ from minigrad.testing.calls import (
     tensors,
     writes,
 )
+from minigrad.testing.checks_compile import compiled
 from minigrad.testing.checks_grad import complex_gradients, fast_gradients, gradients, second_gradients
 from minigrad.testing.checks_meta import meta_device
 from minigrad.testing.compare import assert_close, dtype_name, message, to_numpy
@@ -374,7 +375,7 @@ CHECKS: dict[str, Callable[[Any], None]] = {
     "value": value, "dtypes": dtypes, "special": special, "layouts": layouts, "inplace": inplace, "out": out,
     "meta": meta,
     "errors": errors, "example": example, "grad": gradients, "gradgrad": second_gradients, "fast_grad": fast_gradients,
-    "complex": complex_gradients, "meta_device": meta_device,
+    "complex": complex_gradients, "meta_device": meta_device, "compiled": compiled,
 }  # fmt: skip
 
 

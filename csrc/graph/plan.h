@@ -1,0 +1,21 @@
+// Plan: a Graph made ready to run, again and again, without Python and without recording.
+#pragma once
+#include "graph.h"
+
+namespace mg {
+
+class Plan {
+ public:
+  explicit Plan(Graph graph);
+  /// One tensor per input of the graph; one per output comes back. Raises what an op raises; what was written in place by then stays so.
+  std::vector<Tensor> run(const std::vector<Tensor>& inputs) const;
+  const Graph& graph() const { return graph_; }
+
+ private:
+  Graph graph_;
+  void give_gradients(const std::vector<GraphGradient>& gradients, std::vector<Tensor>& slots) const;
+  std::vector<bool> owned_by_one_leaf_;       // values that may become a leaf's .grad as they are
+  std::vector<std::vector<int>> dead_after_;  // per call: values that nobody needs any more
+};
+
+}  // namespace mg

@@ -1,0 +1,113 @@
+// The compiler's C++ half as minigrad/compiler sees it: Trace (a function being traced), Graph, Plan.
+#include <pybind11/functional.h>
+#include <pybind11/stl.h>
+
+#include "../graph/plan.h"
+#include "../graph/split.h"
+#include "../graph/trace.h"
+#include "py.h"
+
+namespace mg::python {
+
+namespace {
+
+struct Trace {
+  Ref<Tracer> tracer;
+  bool open = false;
+};
+
+std::string user_line() { return anomaly_hooks.current_line != nullptr ? anomaly_hooks.current_line() : std::string(); }
+
+Trace make_trace(const std::vector<std::string>& unpredictable) {
+  Trace t{Ref<Tracer>(new Tracer(active_handler != nullptr ? active_handler->level + 1 : 1, active_handler))};
+  t.tracer->current_line = user_line;
+  for (const std::string& name : unpredictable)
+    if (const Op* op = find_op(name)) t.tracer->unpredictable.insert(op);
+  return t;
+}
+
+void enter(Trace& t) {
+  active_handler = t.tracer.get();
+  t.open = true;
+}
+
+// Everything that was met is ordinary again. `outputs`: what the function returned.
+Graph leave(Trace& t, const std::vector<Tensor>& outputs) {
+  for (const Tensor& o : outputs) t.tracer->graph.outputs.push_back(t.tracer->id_of(*o));
+  active_handler = t.tracer->parent;
+  t.tracer->finish();
+  t.open = false;
+  return t.tracer->graph;
+}
+
+void abandon(Trace& t) {
+  if (!t.open) return;
+  active_handler = t.tracer->parent;
+  t.tracer->finish();
+  t.open = false;
+}
+
+// Positions among the inputs of leaves whose .grad the function sets.
+std::vector<size_t> gradient_leaves(const Trace& t) {
+  std::vector<size_t> out;
+  const Graph& g = t.tracer->graph;
+  auto set = [&](const std::vector<GraphGradient>& gradients, int id) {
+    return std::any_of(gradients.begin(), gradients.end(), [&](const GraphGradient& x) { return x.leaf == id; });
+  };
+  for (size_t k = 0; k < g.inputs.size(); ++k) {
+    bool any = set(g.gradients, g.inputs[k]);
+    for (const GraphCall& call : g.calls) any |= call.host && set(call.host->gradients, g.inputs[k]);
+    if (any) out.push_back(k);
+  }
+  return out;
+}
+
+py::list describe(const Graph& g) {  // one dict per call, for printing and explaining
+  py::list out;
+  for (const GraphCall& call : g.calls) {
+    py::dict d;
+    d["op"] = call.op != nullptr ? py::object(py::str(call.op->name)) : py::none();
+    d["text"] = to_string(g, call);
+    d["line"] = call.line;
+    d["inplace"] = call.mode == Write::Inplace;
+    d["outs"] = call.outs;
+    out.append(d);
+  }
+  return out;
+}
+
+}  // namespace
+
+void bind_trace(py::module_& m) {
+  py::class_<Graph>(m, "Graph", "A traced function: op calls on numbered values.")
+      .def("__str__", [](const Graph& g) { return to_string(g); })
+      .def_property_readonly("calls", &describe)
+      .def_property_readonly("inputs", [](const Graph& g) { return g.inputs; })
+      .def_property_readonly("outputs", [](const Graph& g) { return g.outputs; })
+      .def("split", [](const Graph& g, size_t calls, size_t results, size_t cotangents) { return split(g, calls, results, cotangents); })
+      .def_property_readonly("n_values", [](const Graph& g) { return g.values.size(); });
+  py::class_<Plan>(m, "Plan", "A graph made ready to run.").def(py::init<Graph>()).def("run", &Plan::run);
+  py::class_<Trace>(m, "Trace", "A function being traced.")
+      .def(py::init(&make_trace))
+      .def("enter", &enter)
+      .def("leave", &leave)
+      .def("abandon", &abandon)
+      .def("input", [](Trace& t, const Tensor& like) { return t.tracer->new_input(*like); })
+      .def("cotangent", [](Trace& t, const Tensor& like) {
+        t.tracer->graph.cotangents.push_back(int(t.tracer->graph.values.size()));
+        Tensor given = t.tracer->new_input(*like);
+        given->requires_grad = false;
+        return given;
+      })
+      .def("rewind", [](Trace& t, size_t calls) { t.tracer->rewind(calls); })
+      .def_property_readonly("position", [](const Trace& t) { return t.tracer->graph.calls.size(); })
+      .def_property_readonly("gradient_leaves", &gradient_leaves)
+      .def("host", [](Trace& t, std::string label, std::function<void()> run, const std::vector<Tensor>& leaves) {
+        t.tracer->host_call(std::move(label), std::move(run), leaves);
+      })
+      .def_property_readonly("met", [](const Trace& t) { return t.tracer->met(); })
+      .def_property_readonly("asked", [](const Trace& t) { return t.tracer->asked; })
+      .def_property_readonly("escaped", [](const Trace& t) { return t.tracer.use_count() - 1; });
+}
+
+}  // namespace mg::python
