@@ -5,7 +5,9 @@
 #include "conv.h"
 
 #include "../core/layout.h"
+#include "../core/memory_format.h"
 #include "../core/op.h"
+#include "conv_pixels.h"
 #include "conv_winograd.h"
 #include "staged.h"
 
@@ -139,13 +141,37 @@ bool weight_product_channels_last(const Invocation& inv, const ConvShape& s) {
   return true;
 }
 
+// A float image as (N, H, W, C), copied if it does not lie so.
+Tensor pixel_image(const Tensor& t) {
+  if (channels_last(*t)) return t;
+  const Tensor image = empty_strided(t.sizes(), channels_last_strides(t.sizes()), DType::Float32);
+  copy_into(image, t);
+  return image;
+}
+bool suits_pixels(const Invocation& inv, const ConvShape& s, int tensors, const Tensor& image) {
+  return channels_last(*image) && inv.tensor(0).dtype() == DType::Float32 && pixels_suit(s) && !shares_storage(inv, tensors);
+}
+bool conv_pixels(const Invocation& inv, const ConvShape& s, bool transposed) {
+  const Tensor &y = inv.outs[0], &w = inv.tensor(1);
+  if (!suits_pixels(inv, s, 3, y) || w.dtype() != DType::Float32) return false;
+  const Tensor x = pixel_image(inv.tensor(0)), bias = inv.has(2) ? staged(inv.in(2), DType::Float32) : Tensor();
+  (transposed ? pixels_data : pixels_forward)(s, x.ptr<float>(), w, data_or_null<float>(bias), y.ptr<float>());
+  return true;
+}
+bool weight_pixels(const Invocation& inv, const ConvShape& s) {
+  const Tensor &x = inv.tensor(0), &g = inv.tensor(1), &dw = inv.outs[0];
+  if (!suits_pixels(inv, s, 2, channels_last(*x) ? x : g) || dw.dtype() != DType::Float32) return false;
+  pixels_weight(s, pixel_image(x).ptr<float>(), pixel_image(g).ptr<float>(), dw);
+  return true;
+}
+
 // (input, weight, bias?, stride, padding, dilation, groups)
 void conv_cpu(Invocation& inv) {
   const Tensor& weight = inv.tensor(1);
   const int dims = spatial(weight);
   const Windows w(inv.ints(3), inv.ints(4), inv.ints(5), dims);
   const ConvShape s = shape_of(inv.in(0).sizes, inv.out().sizes, kernel_of(weight), w, dims, inv.i(6));
-  if (conv_channels_last(inv, s, false) || product_channels_last(inv, s, false)) return;
+  if (conv_channels_last(inv, s, false) || product_channels_last(inv, s, false) || conv_pixels(inv, s, false)) return;
   with_layout(inv, 3, [&]<class T>(T, Tensor* in, const Tensor& out) {
     conv_forward<T>(s, in[0].ptr<T>(), in[1].ptr<T>(), data_or_null<T>(in[2]), out.ptr<T>());
   });
@@ -157,7 +183,7 @@ void conv_transpose_cpu(Invocation& inv) {
   const int dims = spatial(weight);
   const Windows w(inv.ints(3), inv.ints(4), inv.ints(7), dims);
   const ConvShape s = shape_of(inv.out().sizes, inv.in(0).sizes, kernel_of(weight), w, dims, inv.i(6));
-  if (conv_channels_last(inv, s, true) || product_channels_last(inv, s, true)) return;
+  if (conv_channels_last(inv, s, true) || product_channels_last(inv, s, true) || conv_pixels(inv, s, true)) return;
   with_layout(inv, 3, [&]<class T>(T, Tensor* in, const Tensor& out) {
     conv_data<T>(s, in[0].ptr<T>(), in[1].ptr<T>(), data_or_null<T>(in[2]), out.ptr<T>());
   });
@@ -169,7 +195,7 @@ void conv_weight_grad_cpu(Invocation& inv) {
   const int dims = spatial(result);
   const Windows w(inv.ints(3), inv.ints(4), inv.ints(5), dims);
   const ConvShape s = shape_of(inv.in(0).sizes, inv.in(1).sizes, kernel_of(result), w, dims, inv.i(6));
-  if (weight_channels_last(inv, s) || weight_product_channels_last(inv, s)) return;
+  if (weight_channels_last(inv, s) || weight_product_channels_last(inv, s) || weight_pixels(inv, s)) return;
   with_layout(inv, 2, [&]<class T>(T, Tensor* in, const Tensor& out) {
     conv_weight<T>(s, in[0].ptr<T>(), in[1].ptr<T>(), out.ptr<T>());
   });

@@ -1,5 +1,5 @@
 // Convolution of 1 to 3 spatial dims and its two adjoints on contiguous (N, C, D, H, W) float or double data; conv.cpp
-// wraps them as ops and gives sequences and images leading dims of size 1.
+// wraps them as ops and gives sequences and images leading dims of size 1. Images in channels_last: conv_pixels.h.
 //
 // Legend: N images, C input and O output channels, G groups (Cg = C / G, Og = O / G), D H W input and OD OH OW output
 // sizes, K* kernel, S* stride, P* padding, D* dilation of each dim. P = Cg*KD*KH*KW is the length of a patch; tap p =
