@@ -8,11 +8,12 @@ elsewhere; install() activates it. Read next: _specialize.py (what a variant is)
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import triton
@@ -201,17 +202,32 @@ class MinigradDriver(DriverBase):
         cache.zero_()
 
 
+class _NoTorch:
+    """An importer that has no torch."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> None:
+        if name == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+
+@contextlib.contextmanager
+def _torch_hidden() -> Iterator[None]:
+    """Inside, torch cannot be imported; one that is already there stays."""
+    sys.meta_path.insert(0, _NoTorch)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(_NoTorch)
+
+
 def install() -> None:
     """Make minigrad's driver Triton's active one, so that kernel[grid](...) takes minigrad tensors."""
     from triton.runtime import driver
 
-    if "torch" not in sys.modules:  # 3.6.0's specialiser imports torch, if it finds it, when it is first used: here, where it finds nothing
-        sys.modules["torch"] = None
-        try:
-            from triton._C.libtriton import native_specialize_impl
-            from triton.backends.compiler import BaseBackend
+    with _torch_hidden():  # 3.6.0's specialiser imports torch, if it finds it, when it is first used: here
+        from triton._C.libtriton import native_specialize_impl
+        from triton.backends.compiler import BaseBackend
 
-            native_specialize_impl(BaseBackend, 0, False, True, True)
-        finally:
-            del sys.modules["torch"]
+        native_specialize_impl(BaseBackend, 0, False, True, True)
     driver.set_active(MinigradDriver())
