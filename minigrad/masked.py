@@ -1,4 +1,4 @@
-"""Reductions and normalisations with masks, under torch.masked's names. The functions live in minigrad/ops/reductions/masked.py."""
+"""Reductions and normalisations with masks, under torch.masked's names. The functions live in minigrad/ops/reductions/masked*.py."""
 
 from __future__ import annotations
 
@@ -9,20 +9,14 @@ from minigrad.ops.reductions.masked import (
     argmin,
     cumprod,
     cumsum,
-    log_softmax,
     logaddexp,
     logsumexp,
     mean,
     median,
-    norm,
-    normalize,
     prod,
-    softmax,
-    softmin,
-    std,
     sum,
-    var,
-)  # fmt: skip
+)
+from minigrad.ops.reductions.masked_spread import log_softmax, norm, normalize, softmax, softmin, std, var
 
 __all__ = [
     "amax", "amin", "argmax", "argmin", "cumprod", "cumsum", "log_softmax", "logaddexp", "logsumexp", "mean", "median",

@@ -127,3 +127,14 @@ def test_file_sizes() -> None:
             if lines > limit and "do not edit" not in text[0]:  # tables that a script writes are not read
                 broken.append(f"{path.relative_to(ROOT)} has {lines} lines, limit {limit}")
     assert not broken, f"rule: {SIZE_RULE}\n  " + "\n  ".join(sorted(broken))
+
+
+def test_docstrings_stand_in_the_source() -> None:
+    """Editors read them there; what a family of functions shares is added on top (ops/shared/struct_doc.py: shared_args)."""
+    broken = []
+    for path in sorted(ROOT.glob("minigrad/**/*.py")):
+        for node in ast.parse(path.read_text()).body:
+            known = isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")
+            if known and ast.get_docstring(node) is None:
+                broken.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}")
+    assert not broken, "rule: public functions and classes have a docstring in the source\n  " + "\n  ".join(broken)

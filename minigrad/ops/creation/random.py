@@ -1,4 +1,4 @@
-"""Random tensors. Kernels: csrc/cpu/random.cpp, random_sample.cpp; the numbers themselves: csrc/core/philox.h.
+"""Random tensors. Poisson, gamma and other distributions drawn by rejection: random_sample.py. Kernels: csrc/cpu/random.cpp; the numbers themselves: csrc/core/philox.h.
 
 Element i of a result depends on the generator's seed, its position and i alone: the same on every run, thread count and
 device.
@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import minigrad as mg
-from minigrad.op import composite, functions, namespaces, op
-from minigrad.ops.creation.create import _TYPES, _documented, _dtype_of, _empty, _finish, _like_strides, _size
-from minigrad.ops.shared.struct_doc import card
+from minigrad.op import composite, functions, op
+from minigrad.ops.creation.create import _TYPES, _dtype_of, _empty, _finish, _size
+from minigrad.ops.creation.create_like import _like_strides
+from minigrad.ops.shared.struct_doc import card, shared_args
 
 _WHY = dict(no_ref_reason="random", no_samples_reason="random; see tests of the distributions",
             no_torch_reason="other random numbers")
@@ -58,82 +59,6 @@ _bernoulli = op("_bernoulli(input, *, generator: generator? = None) -> out", met
 _randperm = op("_randperm(n: int, dtype: dtype? = None, device: device? = None, generator: generator? = None) -> out",
                meta="randperm",
                namespace=None, no_grad_reason="integers", **_WHY, doc="Kernel of randperm.")
-op("poisson(input, generator: generator? = None) -> out", meta="random_of",
-   dinput=lambda g, input_shape: g.new_zeros(input_shape),
-   method=False, **_WHY,
-   doc=card("Poisson distributed numbers.", "mg.poisson(mg.zeros(2)) -> tensor([0., 0.])",
-            input="rates, floating, not negative.", generator=_GENERATOR,
-            returns="a tensor of the same shape and dtype.", raises="RuntimeError for negative rates.", grad="Zero.",
-            source="Hörmann 1993, transformed rejection, for rates from 10 on."))
-op("binomial(count, prob, generator: generator? = None) -> out", meta="binomial", method=False,
-   dcount=lambda g, count_shape: g.new_zeros(count_shape),
-   dprob=lambda g, prob_shape: g.new_zeros(prob_shape), **_WHY,
-   doc=card("Binomially distributed numbers: successes among `count` trials.",
-            "mg.binomial(mg.tensor([3., 5.]), mg.tensor(1.)) -> tensor([3., 5.])",
-            count="numbers of trials, floating, not negative.", prob="chance of success in [0, 1], of count's dtype.",
-            generator=_GENERATOR, returns="a tensor of the broadcast shape.",
-            raises="RuntimeError for parameters outside their range.", grad="Zero.",
-            source="Hörmann 1993, transformed rejection, for more than 10 expected successes."))
-# --- gamma, Dirichlet, von Mises: what minigrad.distributions draws from ------------------------------------------------
-_IMPLICIT = "Figurnov, Mohamed, Mnih, Implicit Reparameterization Gradients, NeurIPS 2018."
-
-
-def _first_only(name: str) -> Any:
-    def formula(g: Any) -> Any:
-        raise NotImplementedError(f"{name}: its derivative is not implemented (no closed form): samples are differentiable once.")
-
-    return formula
-
-
-_SHAPES = ((), (0,), (7,), (3, 5), (1025,))
-
-
-def _constants(*bounds: tuple[float, float]) -> Any:
-    """Samples without gradients: positive arguments within the bounds, dense, broadcast and strided."""
-    def samples(s: Any) -> list[Any]:
-        def args(shapes: Any, **how: Any) -> Any:
-            return s(*(s.t(*k, low=low, high=high, grad=False, **how) for k, (low, high) in zip(shapes, bounds)))
-
-        count = len(bounds)
-        return [args([k] * count) for k in _SHAPES] + [args([(3, 1), (2, 3, 4), (4,)][:count]), args([(4, 5)] * count, layout="step")]
-
-    return samples
-
-
-_GRAD = dict(namespace=None, no_ref_reason="compared with finite differences of SciPy's quantiles in test_distributions_samplers.py",
-             no_torch_reason="PyTorch's are approximations good to 1e-3; see test_distributions_samplers.py")
-op("_standard_gamma_grad(input, output) -> out", meta="binary_float", samples=_constants((0.3, 5.0), (0.2, 6.0)), dinput=_first_only("_standard_gamma_grad"),
-   doutput=_first_only("_standard_gamma_grad"), doc="d output / d input of a Gamma(input, 1) sample. " + _IMPLICIT, **_GRAD)
-op("_dirichlet_grad(x, alpha, total) -> out", meta="ternary_float_only", samples=_constants((0.1, 0.9), (0.3, 3.0), (3.5, 6.0)),
-   **{f"d{name}": _first_only("_dirichlet_grad") for name in ("x", "alpha", "total")},
-   doc="dx / d alpha / (1 - x) of a Beta(alpha, total - alpha) sample x, the second parameter held fixed. " + _IMPLICIT, **_GRAD)
-op("_standard_gamma(input, generator: generator? = None) -> out", meta="random_of", namespace=None,
-   dinput=lambda g, input, out: g * functions["_standard_gamma_grad"](input, out), **_WHY,
-   doc="Gamma(input, 1) samples, differentiable. Marsaglia and Tsang 2000; " + _IMPLICIT)
-
-
-def _dirichlet_backward(g: mg.Tensor, input: mg.Tensor, out: mg.Tensor) -> mg.Tensor:
-    total = input.sum(-1, True).expand_as(input)
-    return functions["_dirichlet_grad"](out, input, total) * (g - (out * g).sum(-1, True))
-
-
-op("_sample_dirichlet(input, generator: generator? = None) -> out", meta="random_of", namespace=None, dinput=_dirichlet_backward,
-   **_WHY, doc="Dirichlet samples along the last dimension, differentiable. " + _IMPLICIT)
-op("_standard_von_mises(input, generator: generator? = None) -> out", meta="random_of", namespace=None,
-   dinput=lambda g, input_shape: g.new_zeros(input_shape), **_WHY,
-   doc="Angles of (-pi, pi] about 0 with concentration input. Best and Fisher 1979.")
-for _name in ("_standard_gamma", "_standard_gamma_grad", "_sample_dirichlet", "_dirichlet_grad"):
-    namespaces[""][_name] = functions[_name]  # libraries of distributions call them by these names
-op("multinomial(input, num_samples: int, replacement: bool = False, *, generator: generator? = None) -> out",
-   meta="multinomial", exact_out=True,
-   no_grad_reason="integers", **_WHY,
-   doc=card("Draws categories in proportion to their weights.", "mg.multinomial(mg.tensor([0., 1.]), 1) -> tensor([1])",
-            input="(categories,) or (rows, categories) weights, not negative, not all zero.",
-            num_samples="draws per row.",
-            replacement="whether a category may come twice.", generator=_GENERATOR,
-            returns="int64 tensor of num_samples category numbers (per row).",
-            raises="RuntimeError for weights that are no distribution, or too few categories."))
-
 _masked_scale = op("_masked_scale(g, mask, scale: float) -> out", meta="masked_scale", namespace=None,
                    dg=lambda g, mask, scale: _masked_scale(g, mask, scale), ref=lambda g, mask, scale: g * mask * scale,
                    samples=lambda s: [s(s.t(2, 3), s.mask(2, 3), 2.0),
@@ -162,36 +87,65 @@ def _drawn(draw: str, parameters: tuple, args: tuple, size: Any, generator: Any,
 
 
 @composite(method=False, **_WHY)
-@_documented(card("Numbers drawn evenly from [0, 1).", "mg.rand(2).shape -> minigrad.Size([2])",
-                  size="sizes, as numbers or one sequence.",
-                  returns="a tensor of that shape.", raises="RuntimeError for an integer dtype.", **_COMMON))
+@shared_args(**_COMMON)
 def rand(*args: Any, size: Any = None, generator: Any = None, out: Any = None, dtype: Any = None, layout: Any = None,
          device: Any = None,
          requires_grad: bool = False, pin_memory: bool = False) -> mg.Tensor:  # fmt: skip
+    """Numbers drawn evenly from [0, 1).
+
+    Args:
+        size: sizes, as numbers or one sequence.
+    Returns:
+        a tensor of that shape.
+    Raises:
+        RuntimeError for an integer dtype.
+    Example:
+        >>> mg.rand(2).shape
+        minigrad.Size([2])
+    """
     return _drawn("uniform_", (), args, size, generator, out, dtype, device, requires_grad)
 
 
 @composite(method=False, **_WHY)
-@_documented(card("Numbers drawn from the standard normal distribution.", "mg.randn(2).shape -> minigrad.Size([2])",
-                  size="sizes, as numbers or one sequence.", returns="a tensor of that shape.",
-                  raises="RuntimeError for an integer dtype.",
-                  **_COMMON))
+@shared_args(**_COMMON)
 def randn(*args: Any, size: Any = None, generator: Any = None, out: Any = None, dtype: Any = None, layout: Any = None,
           device: Any = None,
           requires_grad: bool = False, pin_memory: bool = False) -> mg.Tensor:  # fmt: skip
+    """Numbers drawn from the standard normal distribution.
+
+    Args:
+        size: sizes, as numbers or one sequence.
+    Returns:
+        a tensor of that shape.
+    Raises:
+        RuntimeError for an integer dtype.
+    Example:
+        >>> mg.randn(2).shape
+        minigrad.Size([2])
+    """
     return _drawn("normal_", (), args, size, generator, out, dtype, device, requires_grad)
 
 
 @composite(method=False, **_WHY)
-@_documented(card("Integers drawn evenly from [low, high).", "mg.randint(5, 6, (2,)) -> tensor([5, 5])",
-                  low="least value, default 0.",
-                  high="bound, excluded.", size="sizes.",
-                  returns="a tensor of that shape, int64 unless a dtype is given.",
-                  raises="RuntimeError when low >= high.", **_COMMON))
+@shared_args(**_COMMON)
 def randint(*args: Any, low: int = 0, high: int | None = None, size: Any = None, generator: Any = None, out: Any = None,
             dtype: Any = None,
             layout: Any = None, device: Any = None, requires_grad: bool = False,
             pin_memory: bool = False) -> mg.Tensor:  # fmt: skip
+    """Integers drawn evenly from [low, high).
+
+    Args:
+        low: least value, default 0.
+        high: bound, excluded.
+        size: sizes.
+    Returns:
+        a tensor of that shape, int64 unless a dtype is given.
+    Raises:
+        RuntimeError when low >= high.
+    Example:
+        >>> mg.randint(5, 6, (2,))
+        tensor([5, 5])
+    """
     numbers = [a for a in args if isinstance(a, int)]
     size = next((a for a in args if not isinstance(a, int)), size)
     if len(numbers) + (high is not None) > 2 or size is None:
@@ -207,12 +161,22 @@ def randint(*args: Any, low: int = 0, high: int | None = None, size: Any = None,
 
 
 @composite(method=False, **_WHY)
-@_documented(card("A random order of 0 … n - 1.", "mg.randperm(3).sort().values -> tensor([0, 1, 2])", n="how many.",
-                  returns="a 1-d int64 tensor.",
-                  raises="RuntimeError for negative n.", **_COMMON))
+@shared_args(**_COMMON)
 def randperm(n: int, *, generator: Any = None, out: Any = None, dtype: Any = None, layout: Any = None,
              device: Any = None,
              requires_grad: bool = False, pin_memory: bool = False) -> mg.Tensor:  # fmt: skip
+    """A random order of 0 … n - 1.
+
+    Args:
+        n: how many.
+    Returns:
+        a 1-d int64 tensor.
+    Raises:
+        RuntimeError for negative n.
+    Example:
+        >>> mg.randperm(3).sort().values
+        tensor([0, 1, 2])
+    """
     return _finish(_randperm(n, _TYPES.get(dtype, dtype), device, generator), out, requires_grad)
 
 
@@ -222,38 +186,60 @@ def _like(input: mg.Tensor, dtype: Any, device: Any, memory_format: Any) -> mg.T
 
 
 _LIKE = dict(input="gives shape, dtype and device.", dtype="another dtype.", device="another device.",
-             requires_grad="True makes a leaf.",
-             returns="a tensor of the same shape.", generator=_GENERATOR)  # fmt: skip
+             requires_grad="True makes a leaf.", generator=_GENERATOR)  # fmt: skip
 
 
 @composite(method=False, **_WHY)
-@_documented(card("`rand` of another tensor's shape and dtype.",
-                  "mg.rand_like(mg.zeros(2)).shape -> minigrad.Size([2])", **_LIKE))
+@shared_args(**_LIKE)
 def rand_like(input: mg.Tensor, *, generator: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
               requires_grad: bool = False,
               pin_memory: bool = False, memory_format: Any = None) -> mg.Tensor:  # fmt: skip
+    """`rand` of another tensor's shape and dtype.
+
+    Returns:
+        a tensor of the same shape.
+    Example:
+        >>> mg.rand_like(mg.zeros(2)).shape
+        minigrad.Size([2])
+    """
     return _finish(functions["uniform_"](_like(input, dtype, device, memory_format), generator=generator), None,
                    requires_grad)
 
 
 @composite(method=False, **_WHY)
-@_documented(card("`randn` of another tensor's shape and dtype.",
-                  "mg.randn_like(mg.zeros(2)).shape -> minigrad.Size([2])", **_LIKE))
+@shared_args(**_LIKE)
 def randn_like(input: mg.Tensor, *, generator: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
                requires_grad: bool = False,
                pin_memory: bool = False, memory_format: Any = None) -> mg.Tensor:  # fmt: skip
+    """`randn` of another tensor's shape and dtype.
+
+    Returns:
+        a tensor of the same shape.
+    Example:
+        >>> mg.randn_like(mg.zeros(2)).shape
+        minigrad.Size([2])
+    """
     return _finish(functions["normal_"](_like(input, dtype, device, memory_format), generator=generator), None,
                    requires_grad)
 
 
 @composite(method=False, **_WHY)
-@_documented(card("`randint` of another tensor's shape and dtype.",
-                  "mg.randint_like(mg.tensor([7, 8]), 1) -> tensor([0, 0])",
-                  low="least value.", high="bound, excluded.", **_LIKE))
+@shared_args(**_LIKE)
 def randint_like(input: mg.Tensor, low: int = 0, high: int | None = None, *, generator: Any = None, dtype: Any = None,
                  layout: Any = None,
                  device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
                  memory_format: Any = None) -> mg.Tensor:  # fmt: skip
+    """`randint` of another tensor's shape and dtype.
+
+    Args:
+        low: least value.
+        high: bound, excluded.
+    Returns:
+        a tensor of the same shape.
+    Example:
+        >>> mg.randint_like(mg.tensor([7, 8]), 1)
+        tensor([0, 0])
+    """
     if high is None:
         low, high = 0, low
     return _finish(functions["_randint_"](_like(input, dtype, device, memory_format), low, high, generator=generator),

@@ -1,4 +1,4 @@
-"""minigrad.masked: reductions and normalisations that leave out the elements where a mask is False (torch.masked's names).
+"""minigrad.masked: reductions (masked_spread.py: norms, variance, softmax) that leave out the elements where a mask is False (torch.masked's names).
 
 An element counts where its mask is True; mask=None counts all. A mask broadcasts with the input. All are composites: the
 left-out elements become the value that changes nothing (0 for sums, 1 for products, -inf for maxima …).
@@ -10,6 +10,7 @@ from typing import Any
 
 import minigrad as mg
 from minigrad.op import composite, functions
+from minigrad.ops.shared.struct_doc import shared_args
 
 _ARGS = {
     "input": "tensor of any shape.",
@@ -24,19 +25,15 @@ _ARGS = {
 }
 
 
-def _public(summary: str, example: str, returns: str, *names: str, **fields: Any) -> Any:
-    """Registers a function of this module as `masked_<name>`, with a docstring put together from its arguments."""
+def _public(*names: str, **fields: Any) -> Any:
+    """Registers a function of this module as `masked_<name>`; these arguments and what a mask raises go into its docstring."""
 
     def register(function: Any) -> Any:
-        call, shown = example.split(" -> ")
-        lines = [summary, "", "Args:", *(f"    {n}: {_ARGS[n]}" for n in names), "Returns:", f"    {returns}", "Raises:",
-                 "    ValueError for a mask that is not bool or does not broadcast; what the op without mask raises.",
-                 "Example:", f"    >>> mg.masked.{call}", f"    {shown}", ""]  # fmt: skip
-        function.__doc__ = "\n".join(lines)
+        function = shared_args(**{name: _ARGS[name] for name in names})(function)
+        raises = "Raises:\n    ValueError for a mask that is not bool or does not broadcast; what the op without mask raises.\n"
+        function.__doc__ = (function.__doc__ or "").replace("Example:\n", raises + "Example:\n")
         fields.setdefault("no_ref_reason", "checked against torch.masked")
-        name = "masked_" + function.__name__.strip("_")
-        composite(namespace=(), method=False, name=name, **fields)(function)
-        return function
+        return composite(namespace=(), method=False, name="masked_" + function.__name__, **fields)(function)
 
     return register
 
@@ -118,76 +115,129 @@ def _greatest(dtype: Any) -> Any:
 
 
 # --- reductions -------------------------------------------------------------------------------------------------------
-@_public("Sum over `dim` of the elements that count.", "sum(mg.tensor([1, 2, 3]), mask=mg.tensor([True, False, True])) -> tensor(4)",
-         "tensor of the input's shape without the reduced dims; 0 where nothing counts.", *_BOTH, samples=_samples(floats=False))  # fmt: skip
+@_public(*_BOTH, samples=_samples(floats=False))
 def sum(input: mg.Tensor, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> mg.Tensor:  # noqa: A001
+    """Sum over `dim` of the elements that count.
+
+    Returns:
+        tensor of the input's shape without the reduced dims; 0 where nothing counts.
+    Example:
+        >>> mg.masked.sum(mg.tensor([1, 2, 3]), mask=mg.tensor([True, False, True]))
+        tensor(4)
+    """
     return _over(_filled(_cast(input, dtype, True), mask, 0), dim, keepdim, mg.sum)
 
 
-@_public("Product over `dim` of the elements that count.",
-         "prod(mg.tensor([2, 3, 4]), mask=mg.tensor([True, False, True])) -> tensor(8)",
-         "tensor of the input's shape without the reduced dims; 1 where nothing counts.", *_BOTH, samples=_samples(floats=False))  # fmt: skip
+@_public(*_BOTH, samples=_samples(floats=False))
 def prod(input: mg.Tensor, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> mg.Tensor:
+    """Product over `dim` of the elements that count.
+
+    Returns:
+        tensor of the input's shape without the reduced dims; 1 where nothing counts.
+    Example:
+        >>> mg.masked.prod(mg.tensor([2, 3, 4]), mask=mg.tensor([True, False, True]))
+        tensor(8)
+    """
     x = _filled(_cast(input, dtype, True), mask, 1)
     for d in sorted(_dims(input, dim), reverse=True) if x.dim() else ():
         x = mg.prod(x, d, keepdim)
     return x
 
 
-@_public("Running sum along `dim` of the elements that count.",
-         "cumsum(mg.tensor([1, 2, 3]), 0, mask=mg.tensor([True, False, True])) -> tensor([1, 1, 4])",
-         "tensor of the input's shape.", "input", "dim", "dtype", "mask", samples=_samples(floats=False))  # fmt: skip
+@_public("input", "dim", "dtype", "mask", samples=_samples(floats=False))
 def cumsum(input: mg.Tensor, dim: int, *, dtype: Any = None, mask: Any = None) -> mg.Tensor:
+    """Running sum along `dim` of the elements that count.
+
+    Returns:
+        tensor of the input's shape.
+    Example:
+        >>> mg.masked.cumsum(mg.tensor([1, 2, 3]), 0, mask=mg.tensor([True, False, True]))
+        tensor([1, 1, 4])
+    """
     x = _filled(_cast(input, dtype), mask, 0)
     return mg.cumsum(x, dim, dtype=x.dtype)
 
 
-@_public("Running product along `dim` of the elements that count.",
-         "cumprod(mg.tensor([2, 3, 4]), 0, mask=mg.tensor([True, False, True])) -> tensor([2, 2, 8])",
-         "tensor of the input's shape.", "input", "dim", "dtype", "mask", samples=_samples(floats=False))  # fmt: skip
+@_public("input", "dim", "dtype", "mask", samples=_samples(floats=False))
 def cumprod(input: mg.Tensor, dim: int, *, dtype: Any = None, mask: Any = None) -> mg.Tensor:
+    """Running product along `dim` of the elements that count.
+
+    Returns:
+        tensor of the input's shape.
+    Example:
+        >>> mg.masked.cumprod(mg.tensor([2, 3, 4]), 0, mask=mg.tensor([True, False, True]))
+        tensor([2, 2, 8])
+    """
     x = _filled(_cast(input, dtype), mask, 1)
     return mg.cumprod(x, dim, dtype=x.dtype)
 
 
-@_public("Largest over `dim` of the elements that count.",
-         "amax(mg.tensor([1, 2, 3]), mask=mg.tensor([True, True, False])) -> tensor(2)",
-         "tensor of the input's shape without the reduced dims; -inf (least integer) where nothing counts.", *_BOTH,
-         samples=_samples(floats=False))  # fmt: skip
+@_public(*_BOTH, samples=_samples(floats=False))
 def amax(input: mg.Tensor, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> mg.Tensor:
+    """Largest over `dim` of the elements that count.
+
+    Returns:
+        tensor of the input's shape without the reduced dims; -inf (least integer) where nothing counts.
+    Example:
+        >>> mg.masked.amax(mg.tensor([1, 2, 3]), mask=mg.tensor([True, True, False]))
+        tensor(2)
+    """
     x = _cast(input, dtype)
     return _over(_filled(x, mask, _least(x.dtype)), dim, keepdim, mg.amax)
 
 
-@_public("Smallest over `dim` of the elements that count.",
-         "amin(mg.tensor([1, 2, 3]), mask=mg.tensor([False, True, True])) -> tensor(2)",
-         "tensor of the input's shape without the reduced dims; inf (greatest integer) where nothing counts.", *_BOTH,
-         samples=_samples(floats=False))  # fmt: skip
+@_public(*_BOTH, samples=_samples(floats=False))
 def amin(input: mg.Tensor, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> mg.Tensor:
+    """Smallest over `dim` of the elements that count.
+
+    Returns:
+        tensor of the input's shape without the reduced dims; inf (greatest integer) where nothing counts.
+    Example:
+        >>> mg.masked.amin(mg.tensor([1, 2, 3]), mask=mg.tensor([False, True, True]))
+        tensor(2)
+    """
     x = _cast(input, dtype)
     return _over(_filled(x, mask, _greatest(x.dtype)), dim, keepdim, mg.amin)
 
 
-@_public("Position of the first largest element that counts.",
-         "argmax(mg.tensor([1, 2, 3]), mask=mg.tensor([True, True, False])) -> tensor(1)", "positions, in the input's dtype (PyTorch's choice).", *_BOTH,
-         samples=_samples(floats=False))  # fmt: skip
+@_public(*_BOTH, samples=_samples(floats=False))
 def argmax(input: mg.Tensor, dim: int | None = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> mg.Tensor:
+    """Position of the first largest element that counts.
+
+    Returns:
+        positions, in the input's dtype (PyTorch's choice).
+    Example:
+        >>> mg.masked.argmax(mg.tensor([1, 2, 3]), mask=mg.tensor([True, True, False]))
+        tensor(1)
+    """
     x = _cast(input, dtype)
     return mg.argmax(_filled(x, mask, _least(x.dtype)), dim, keepdim).to(x.dtype)  # the dtype is PyTorch's
 
 
-@_public("Position of the first smallest element that counts.",
-         "argmin(mg.tensor([1, 2, 3]), mask=mg.tensor([False, True, True])) -> tensor(1)", "positions, in the input's dtype (PyTorch's choice).", *_BOTH,
-         samples=_samples(floats=False))  # fmt: skip
+@_public(*_BOTH, samples=_samples(floats=False))
 def argmin(input: mg.Tensor, dim: int | None = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> mg.Tensor:
+    """Position of the first smallest element that counts.
+
+    Returns:
+        positions, in the input's dtype (PyTorch's choice).
+    Example:
+        >>> mg.masked.argmin(mg.tensor([1, 2, 3]), mask=mg.tensor([False, True, True]))
+        tensor(1)
+    """
     x = _cast(input, dtype)
     return mg.argmin(_filled(x, mask, _greatest(x.dtype)), dim, keepdim).to(x.dtype)  # the dtype is PyTorch's
 
 
-@_public("Mean over `dim` of the elements that count.",
-         "mean(mg.tensor([1., 2., 6.]), mask=mg.tensor([True, False, True])) -> tensor(3.5000)",
-         "tensor of the input's shape without the reduced dims; NaN where nothing counts.", *_BOTH, samples=_samples())  # fmt: skip
+@_public(*_BOTH, samples=_samples())
 def mean(input: mg.Tensor, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> mg.Tensor:
+    """Mean over `dim` of the elements that count.
+
+    Returns:
+        tensor of the input's shape without the reduced dims; NaN where nothing counts.
+    Example:
+        >>> mg.masked.mean(mg.tensor([1., 2., 6.]), mask=mg.tensor([True, False, True]))
+        tensor(3.5000)
+    """
     x = _cast(input, dtype)
     if not (x.is_floating_point() or x.is_complex()):
         raise ValueError(f"masked.mean: needs a floating dtype: got {x.dtype}. Try dtype=minigrad.float32.")
@@ -195,10 +245,16 @@ def mean(input: mg.Tensor, dim: Any = None, *, keepdim: bool = False, dtype: Any
     return total / _number(x, mask, dim, keepdim).to(total.dtype)
 
 
-@_public("Median along `dim` of the elements that count: the lower one of an even number.",
-         "median(mg.tensor([1., 2., 6.]), 0, mask=mg.tensor([True, False, True])) -> tensor(1.)",
-         "tensor of the input's shape without dim; NaN where nothing counts.", *_BOTH, samples=_samples())  # fmt: skip
+@_public(*_BOTH, samples=_samples())
 def median(input: mg.Tensor, dim: int = -1, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> mg.Tensor:
+    """Median along `dim` of the elements that count: the lower one of an even number.
+
+    Returns:
+        tensor of the input's shape without dim; NaN where nothing counts.
+    Example:
+        >>> mg.masked.median(mg.tensor([1., 2., 6.]), 0, mask=mg.tensor([True, False, True]))
+        tensor(1.)
+    """
     x = _cast(input, dtype)
     if not x.is_floating_point():
         raise ValueError(f"masked.median: needs a floating dtype: got {x.dtype}. Try dtype=minigrad.float32.")
@@ -207,117 +263,32 @@ def median(input: mg.Tensor, dim: int = -1, *, keepdim: bool = False, dtype: Any
     return functions["nanmedian" if mask is not None else "median"](_filled(x, mask, mg.nan), dim, keepdim)[0]
 
 
-@_public("log(sum(exp(x))) over `dim` of the elements that count.",
-         "logsumexp(mg.tensor([0., 1., 0.]), 0, mask=mg.tensor([True, False, True])) -> tensor(0.6931)",
-         "tensor of the input's shape without the reduced dims; -inf where nothing counts.", *_BOTH, samples=_samples())  # fmt: skip
+@_public(*_BOTH, samples=_samples())
 def logsumexp(input: mg.Tensor, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> mg.Tensor:
+    """log(sum(exp(x))) over `dim` of the elements that count.
+
+    Returns:
+        tensor of the input's shape without the reduced dims; -inf where nothing counts.
+    Example:
+        >>> mg.masked.logsumexp(mg.tensor([0., 1., 0.]), 0, mask=mg.tensor([True, False, True]))
+        tensor(0.6931)
+    """
     x = _cast(input, dtype)
     filled = _filled(x, mask, _least(x.dtype))
     return mg.logsumexp(filled, _dims(input, dim), keepdim).to(x.dtype)
 
 
-@_public("log(exp(a) + exp(b)), each only where its mask is True.",
-         "logaddexp(mg.tensor([0.]), mg.tensor([5.]), other_mask=mg.tensor([False])) -> tensor([0.])",
-         "tensor of the broadcast shape; -inf where neither counts.", "input", "dtype",
-         samples=lambda s: [s(s.f(3, 4), s.f(3, 4)), s(s.f(5), s.f(5), input_mask=s.mask(5), other_mask=s.of([True] * 5, dtype="bool"))])  # fmt: skip
+@_public("input", "dtype", samples=lambda s: [s(s.f(3, 4), s.f(3, 4)), s(s.f(5), s.f(5), input_mask=s.mask(5), other_mask=s.of([True] * 5, dtype="bool"))])  # fmt: skip
 def logaddexp(
     input: mg.Tensor, other: mg.Tensor, *, dtype: Any = None, input_mask: Any = None, other_mask: Any = None
 ) -> mg.Tensor:
+    """log(exp(a) + exp(b)), each only where its mask is True.
+
+    Returns:
+        tensor of the broadcast shape; -inf where neither counts.
+    Example:
+        >>> mg.masked.logaddexp(mg.tensor([0.]), mg.tensor([5.]), other_mask=mg.tensor([False]))
+        tensor([0.])
+    """
     a, b = _cast(input, dtype), _cast(other, dtype)
     return mg.logaddexp(_filled(a, input_mask, -mg.inf), _filled(b, other_mask, -mg.inf))
-
-
-@_public("p-norm over `dim` of the elements that count.",
-         "norm(mg.tensor([3., 4., 9.]), 2, mask=mg.tensor([True, True, False])) -> tensor(5.)",
-         "tensor of the input's shape without the reduced dims; 0 where nothing counts (inf for ord=-inf).", "input", "ord",
-         "dim", "keepdim", "dtype", "mask", samples=_samples(2.0))  # fmt: skip
-def norm(
-    input: mg.Tensor, ord: float = 2.0, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None
-) -> mg.Tensor:
-    x = _filled(_cast(input, dtype), mask, mg.inf if ord == -mg.inf else 0)
-    if ord == -mg.inf and not x.numel():
-        return _over(x.abs(), dim, keepdim, mg.amin)
-    if dim is not None and not isinstance(dim, int) and len(dim) == 0:
-        return x.abs() if ord != 0 else (x != 0).to(x.dtype)
-    return functions["_vector_norm"](x, dim, keepdim, None, float(ord))
-
-
-def _variance(x: mg.Tensor, dim: Any, keepdim: bool, mask: Any, correction: float, root: bool) -> mg.Tensor:
-    if not (x.is_floating_point() or x.is_complex()):
-        x = x.to(mg.float32)
-    count = _number(x, mask, dim, True).to(x.dtype.to_real())
-    centre = _over(_filled(x, mask, 0), dim, True, mg.sum) / count
-    off = _filled(x - centre, mask, 0)
-    total = _over(off * mg.conj(off), dim, keepdim, mg.sum)
-    freedom = (count if keepdim else count.reshape(total.shape)) - correction
-    result = total / mg.maximum(freedom, mg.zeros_like(freedom))
-    return mg.sqrt(result) if root else result
-
-
-def _correction(dim: Any, unbiased: bool | None, correction: float | None) -> tuple[Any, float]:
-    if isinstance(dim, bool):  # the older form var(input, unbiased)
-        dim, unbiased = None, dim
-    if correction is not None and unbiased is not None:
-        raise TypeError("masked.var: got both unbiased and correction, expected one of them")
-    if correction is None:
-        correction = 1 if unbiased is None or unbiased else 0
-    return dim, correction
-
-
-@_public("Variance over `dim` of the elements that count.",
-         "var(mg.tensor([1., 9., 3.]), mask=mg.tensor([True, False, True])) -> tensor(2.)",
-         "tensor of the input's shape without the reduced dims; NaN where nothing counts.", "input", "dim", "unbiased",
-         "correction", "keepdim", "dtype", "mask", samples=_samples())  # fmt: skip
-def var(
-    input: mg.Tensor, dim: Any = None, unbiased: bool | None = None, *, correction: float | None = None,
-    keepdim: bool = False, dtype: Any = None, mask: Any = None,
-) -> mg.Tensor:  # fmt: skip
-    dim, correction = _correction(dim, unbiased, correction)
-    return _variance(_cast(input, dtype), dim, keepdim, mask, correction, False)
-
-
-@_public("Standard deviation over `dim` of the elements that count.",
-         "std(mg.tensor([1., 9., 3.]), mask=mg.tensor([True, False, True])) -> tensor(1.4142)",
-         "tensor of the input's shape without the reduced dims; NaN where nothing counts.", "input", "dim", "unbiased",
-         "correction", "keepdim", "dtype", "mask",
-         samples=lambda s: [s(s.f(3, 4, distinct=True), 1), s(s.f(5, distinct=True), 0, mask=s.of([True, True, False, True, True], dtype="bool"))])  # fmt: skip
-def std(
-    input: mg.Tensor, dim: Any = None, unbiased: bool | None = None, *, correction: float | None = None,
-    keepdim: bool = False, dtype: Any = None, mask: Any = None,
-) -> mg.Tensor:  # fmt: skip
-    dim, correction = _correction(dim, unbiased, correction)
-    return _variance(_cast(input, dtype), dim, keepdim, mask, correction, True)
-
-
-# --- normalisations ---------------------------------------------------------------------------------------------------
-@_public("Softmax along `dim` over the elements that count; 0 for the others.",
-         "softmax(mg.tensor([0., 9., 0.]), 0, mask=mg.tensor([True, False, True])) -> tensor([0.5000, 0.0000, 0.5000])",
-         "tensor of the input's shape; NaN where nothing counts.", "input", "dim", "dtype", "mask", samples=_samples())  # fmt: skip
-def softmax(input: mg.Tensor, dim: int, *, dtype: Any = None, mask: Any = None) -> mg.Tensor:
-    return mg.softmax(_filled(_cast(input, dtype), mask, -mg.inf), dim)
-
-
-@_public("log of the softmax along `dim` over the elements that count; -inf for the others.",
-         "log_softmax(mg.tensor([0., 9., 0.]), 0, mask=mg.tensor([True, False, True])) -> tensor([-0.6931,    -inf, -0.6931])",
-         "tensor of the input's shape; NaN where nothing counts.", "input", "dim", "dtype", "mask",
-         samples=lambda s: [s(s.f(3, 4), 1), s(s.f(5), 0)])  # fmt: skip
-def log_softmax(input: mg.Tensor, dim: int, *, dtype: Any = None, mask: Any = None) -> mg.Tensor:
-    return mg.log_softmax(_filled(_cast(input, dtype), mask, -mg.inf), dim)
-
-
-@_public("Softmax of the negated elements that count, along `dim`; 0 for the others.",
-         "softmin(mg.tensor([0., 9., 0.]), 0, mask=mg.tensor([True, False, True])) -> tensor([0.5000, 0.0000, 0.5000])",
-         "tensor of the input's shape; NaN where nothing counts.", "input", "dim", "dtype", "mask", samples=_samples())  # fmt: skip
-def softmin(input: mg.Tensor, dim: int, *, dtype: Any = None, mask: Any = None) -> mg.Tensor:
-    return mg.softmax(-_filled(_cast(input, dtype), mask, mg.inf), dim)
-
-
-@_public("Divides the elements by the p-norm along `dim` of those that count; the others become 0.",
-         "normalize(mg.tensor([3., 4., 9.]), 2, 0, mask=mg.tensor([True, True, False])) -> tensor([0.6000, 0.8000, 0.0000])",
-         "tensor of the input's shape.", "input", "ord", "dim", "eps", "dtype", "mask", samples=_samples(2.0))  # fmt: skip
-def normalize(
-    input: mg.Tensor, ord: float, dim: int, *, eps: float = 1e-12, dtype: Any = None, mask: Any = None
-) -> mg.Tensor:
-    x = _cast(input, dtype)
-    length = norm(x, ord, dim, keepdim=True, mask=mask)
-    return _filled(x, mask, 0) / mg.clamp(length, min=eps)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Callable
+
 
 def card(summary: str, example: str, *, returns: str, raises: str = "", grad: str = "", source: str = "",
          **args: str) -> str:
@@ -30,6 +33,22 @@ def card(summary: str, example: str, *, returns: str, raises: str = "", grad: st
         if shown:
             lines.append(f"    {shown}")
     return "\n".join([*lines, ""])
+
+
+def shared_args(**args: str) -> Callable[[Callable], Callable]:
+    """Adds the arguments that a family of functions has in common to a function's docstring, after its own ones."""
+    lines = "".join(f"    {name}: {text}\n" for name, text in args.items())
+
+    def attach(function: Callable) -> Callable:
+        if function.__doc__ is None:  # python -OO
+            return function
+        summary, _, rest = function.__doc__.partition("\n")
+        own, returns, behind = textwrap.dedent(rest).partition("Returns:\n")
+        own += "" if "Args:\n" in own else "Args:\n"
+        function.__doc__ = f"{summary}\n{own}{lines}{returns}{behind}"
+        return function
+
+    return attach
 
 
 def numpy():  # noqa: ANN201  a module; imported on use, so that `import minigrad` stays fast

@@ -11,13 +11,16 @@ from typing import Any
 
 import minigrad as mg
 from minigrad.op import composite
+from minigrad.ops.shared.struct_doc import card, shared_args
 
 _FACTORY = "they make tensors from numbers; tests/test_fft.py compares them with PyTorch"
 _SKIP = {"no_samples_reason": _FACTORY, "no_ref_reason": _FACTORY}
-_OPTIONS = (
-    "    dtype: {dtype}; default the default dtype.\n    layout: dense only, accepted for PyTorch's sake.\n"
-    "    device: where the result lives.\n    requires_grad: whether the result is a leaf that records.\n"
-)
+_OPTIONS = {
+    "dtype": "float32 or float64; default the default dtype.",
+    "layout": "dense only, accepted for PyTorch's sake.",
+    "device": "where the result lives.",
+    "requires_grad": "whether the result is a leaf that records.",
+}
 
 
 def _finish(values: Any, dtype: Any, device: Any, requires_grad: bool) -> mg.Tensor:
@@ -55,25 +58,29 @@ def _build(name: str, M: int, sym: bool, dtype: Any, layout: Any, device: Any, r
     return _finish(values, dtype, device, requires_grad)
 
 
-def _window_doc(summary: str, arguments: str, example: str) -> str:
-    raises = "ValueError for negative M, another dtype, and parameters out of range."
-    call, shown = example.split(" -> ")
-    return (
-        f"{summary}\n\nArgs:\n    M: length.\n{arguments}"
-        "    sym: symmetric (for filters); False: one period of a periodic window (for spectra).\n"
-        + _OPTIONS.format(dtype="float32 or float64")
-        + f"Returns:\n    a tensor (M,) with maximum 1.\nRaises:\n    {raises}\nSource:\n    Harris, Proc. IEEE 66 (1978).\n"
-        f"Example:\n    >>> {call}\n    {shown}\n"
-    )
+def _window(function: Callable) -> Callable:
+    sym = "symmetric (for filters); False: one period of a periodic window (for spectra)."
+    return composite("signal.windows", method=False, **_SKIP)(shared_args(sym=sym, **_OPTIONS)(function))
 
 
-def _declare(function: Callable, summary: str, example: str, arguments: str = "") -> Callable:
-    function.__doc__ = _window_doc(summary, arguments, f"mg.signal.windows.{function.__name__}({example}")
-    return composite("signal.windows", method=False, **_SKIP)(function)
-
-
+@_window
 def general_cosine(M: int, *, a: Iterable[float], sym: bool = True, dtype: Any = None, layout: Any = None,
                    device: Any = None, requires_grad: bool = False) -> mg.Tensor:  # fmt: skip
+    """Sum of cosines a0 - a1 cos(t) + a2 cos(2t) - …, t from 0 to 2 pi.
+
+    Args:
+        M: length.
+        a: the coefficients.
+    Returns:
+        a tensor (M,) with maximum 1.
+    Raises:
+        ValueError for negative M, another dtype, and parameters out of range.
+    Source:
+        Harris, Proc. IEEE 66 (1978).
+    Example:
+        >>> mg.signal.windows.general_cosine(3, a=[0.5, 0.5])
+        tensor([0., 1., 0.])
+    """
     if not isinstance(a, Iterable):
         raise TypeError(f"general_cosine: Coefficients must be a list/tuple: got {type(a).__name__}")
     a = list(a)
@@ -83,46 +90,169 @@ def general_cosine(M: int, *, a: Iterable[float], sym: bool = True, dtype: Any =
                   lambda n, span: _cosine_sum(_steps(n, 0.0, 2 * math.pi / span), a))  # fmt: skip
 
 
+@_window
 def general_hamming(M: int, *, alpha: float = 0.54, sym: bool = True, dtype: Any = None, layout: Any = None,
                     device: Any = None, requires_grad: bool = False) -> mg.Tensor:  # fmt: skip
+    """alpha - (1 - alpha) cos(t), t from 0 to 2 pi.
+
+    Args:
+        M: length.
+        alpha: the constant term.
+    Returns:
+        a tensor (M,) with maximum 1.
+    Raises:
+        ValueError for negative M, another dtype, and parameters out of range.
+    Source:
+        Harris, Proc. IEEE 66 (1978).
+    Example:
+        >>> mg.signal.windows.general_hamming(3, alpha=0.5)
+        tensor([0., 1., 0.])
+    """
     return general_cosine(M, a=[alpha, 1 - alpha], sym=sym, dtype=dtype, layout=layout, device=device, requires_grad=requires_grad)
 
 
+@_window
 def hamming(M: int, *, sym: bool = True, dtype: Any = None, layout: Any = None, device: Any = None,
             requires_grad: bool = False) -> mg.Tensor:  # fmt: skip
+    """Hamming's window: 0.54 - 0.46 cos(t).
+
+    Args:
+        M: length.
+    Returns:
+        a tensor (M,) with maximum 1.
+    Raises:
+        ValueError for negative M, another dtype, and parameters out of range.
+    Source:
+        Harris, Proc. IEEE 66 (1978).
+    Example:
+        >>> mg.signal.windows.hamming(3)
+        tensor([0.0800, 1.0000, 0.0800])
+    """
     return general_hamming(M, sym=sym, dtype=dtype, layout=layout, device=device, requires_grad=requires_grad)
 
 
+@_window
 def hann(M: int, *, sym: bool = True, dtype: Any = None, layout: Any = None, device: Any = None,
          requires_grad: bool = False) -> mg.Tensor:  # fmt: skip
+    """Hann's window: 0.5 - 0.5 cos(t).
+
+    Args:
+        M: length.
+    Returns:
+        a tensor (M,) with maximum 1.
+    Raises:
+        ValueError for negative M, another dtype, and parameters out of range.
+    Source:
+        Harris, Proc. IEEE 66 (1978).
+    Example:
+        >>> mg.signal.windows.hann(3)
+        tensor([0., 1., 0.])
+    """
     return general_hamming(M, alpha=0.5, sym=sym, dtype=dtype, layout=layout, device=device, requires_grad=requires_grad)
 
 
+@_window
 def blackman(M: int, *, sym: bool = True, dtype: Any = None, layout: Any = None, device: Any = None,
              requires_grad: bool = False) -> mg.Tensor:  # fmt: skip
+    """Blackman's window: 0.42 - 0.5 cos(t) + 0.08 cos(2t).
+
+    Args:
+        M: length.
+    Returns:
+        a tensor (M,) with maximum 1.
+    Raises:
+        ValueError for negative M, another dtype, and parameters out of range.
+    Source:
+        Harris, Proc. IEEE 66 (1978).
+    Example:
+        >>> mg.signal.windows.blackman(5)[1:4]
+        tensor([0.3400, 1.0000, 0.3400])
+    """
     return general_cosine(M, a=[0.42, 0.5, 0.08], sym=sym, dtype=dtype, layout=layout, device=device, requires_grad=requires_grad)
 
 
+@_window
 def nuttall(M: int, *, sym: bool = True, dtype: Any = None, layout: Any = None, device: Any = None,
             requires_grad: bool = False) -> mg.Tensor:  # fmt: skip
+    """Nuttall's minimum 4-term window with continuous first derivative.
+
+    Args:
+        M: length.
+    Returns:
+        a tensor (M,) with maximum 1.
+    Raises:
+        ValueError for negative M, another dtype, and parameters out of range.
+    Source:
+        Harris, Proc. IEEE 66 (1978).
+    Example:
+        >>> mg.signal.windows.nuttall(4)
+        tensor([3.6280e-04, 5.2923e-01, 5.2923e-01, 3.6280e-04])
+    """
     return general_cosine(M, a=[0.3635819, 0.4891775, 0.1365995, 0.0106411], sym=sym, dtype=dtype, layout=layout,
                           device=device, requires_grad=requires_grad)  # fmt: skip
 
 
+@_window
 def bartlett(M: int, *, sym: bool = True, dtype: Any = None, layout: Any = None, device: Any = None,
              requires_grad: bool = False) -> mg.Tensor:  # fmt: skip
+    """Triangle with zeros at the ends.
+
+    Args:
+        M: length.
+    Returns:
+        a tensor (M,) with maximum 1.
+    Raises:
+        ValueError for negative M, another dtype, and parameters out of range.
+    Source:
+        Harris, Proc. IEEE 66 (1978).
+    Example:
+        >>> mg.signal.windows.bartlett(5)
+        tensor([0.0000, 0.5000, 1.0000, 0.5000, 0.0000])
+    """
     return _build("bartlett", M, sym, dtype, layout, device, requires_grad,
                   lambda n, span: 1 - mg.abs(_steps(n, -1.0, 2 / span)))  # fmt: skip
 
 
+@_window
 def cosine(M: int, *, sym: bool = True, dtype: Any = None, layout: Any = None, device: Any = None,
            requires_grad: bool = False) -> mg.Tensor:  # fmt: skip
+    """Half a wave of the sine.
+
+    Args:
+        M: length.
+    Returns:
+        a tensor (M,) with maximum 1.
+    Raises:
+        ValueError for negative M, another dtype, and parameters out of range.
+    Source:
+        Harris, Proc. IEEE 66 (1978).
+    Example:
+        >>> mg.signal.windows.cosine(3)
+        tensor([0.5000, 1.0000, 0.5000])
+    """
     return _build("cosine", M, sym, dtype, layout, device, requires_grad,
                   lambda n, span: mg.sin(_steps(n, 0.5, 1.0) * (math.pi / (span + 1))))  # fmt: skip
 
 
+@_window
 def exponential(M: int, *, center: float | None = None, tau: float = 1.0, sym: bool = True, dtype: Any = None,
                 layout: Any = None, device: Any = None, requires_grad: bool = False) -> mg.Tensor:  # fmt: skip
+    """exp(-|k - center| / tau).
+
+    Args:
+        M: length.
+        center: position of the maximum; default the middle; only for sym=False.
+        tau: decay in samples.
+    Returns:
+        a tensor (M,) with maximum 1.
+    Raises:
+        ValueError for negative M, another dtype, and parameters out of range.
+    Source:
+        Harris, Proc. IEEE 66 (1978).
+    Example:
+        >>> mg.signal.windows.exponential(3)
+        tensor([0.3679, 1.0000, 0.3679])
+    """
     if tau <= 0:
         raise ValueError(f"exponential: Tau must be positive, got: {tau} instead.")
     if sym and center is not None:
@@ -131,8 +261,24 @@ def exponential(M: int, *, center: float | None = None, tau: float = 1.0, sym: b
                   lambda n, span: mg.exp(-mg.abs(_steps(n, -(span / 2 if center is None else center), 1.0)) / tau))  # fmt: skip
 
 
+@_window
 def gaussian(M: int, *, std: float = 1.0, sym: bool = True, dtype: Any = None, layout: Any = None, device: Any = None,
              requires_grad: bool = False) -> mg.Tensor:  # fmt: skip
+    """exp(-(k / std)**2 / 2) around the middle.
+
+    Args:
+        M: length.
+        std: standard deviation in samples.
+    Returns:
+        a tensor (M,) with maximum 1.
+    Raises:
+        ValueError for negative M, another dtype, and parameters out of range.
+    Source:
+        Harris, Proc. IEEE 66 (1978).
+    Example:
+        >>> mg.signal.windows.gaussian(3)
+        tensor([0.6065, 1.0000, 0.6065])
+    """
     if std <= 0:
         raise ValueError(f"gaussian: Standard deviation must be positive, got: {std} instead.")
     return _build("gaussian", M, sym, dtype, layout, device, requires_grad,
@@ -146,30 +292,27 @@ def _kaiser(n: int, span: int, beta: float) -> mg.Tensor:
     return mg.i0(beta * mg.sqrt(mg.clamp(1 - x * x, min=0.0))) / peak
 
 
+@_window
 def kaiser(M: int, *, beta: float = 12.0, sym: bool = True, dtype: Any = None, layout: Any = None, device: Any = None,
            requires_grad: bool = False) -> mg.Tensor:  # fmt: skip
+    """Kaiser's window: I0(beta sqrt(1 - x**2)) / I0(beta).
+
+    Args:
+        M: length.
+        beta: shape; 0 is rectangular.
+    Returns:
+        a tensor (M,) with maximum 1.
+    Raises:
+        ValueError for negative M, another dtype, and parameters out of range.
+    Source:
+        Harris, Proc. IEEE 66 (1978).
+    Example:
+        >>> mg.signal.windows.kaiser(3)
+        tensor([5.2773e-05, 1.0000e+00, 5.2773e-05])
+    """
     if beta < 0:
         raise ValueError(f"kaiser: beta must be non-negative, got: {beta} instead.")
     return _build("kaiser", M, sym, dtype, layout, device, requires_grad, lambda n, span: _kaiser(n, span, beta))
-
-
-_declare(general_cosine, "Sum of cosines a0 - a1 cos(t) + a2 cos(2t) - …, t from 0 to 2 pi.",
-         "3, a=[0.5, 0.5]) -> tensor([0., 1., 0.])", "    a: the coefficients.\n")
-_declare(general_hamming, "alpha - (1 - alpha) cos(t), t from 0 to 2 pi.", "3, alpha=0.5) -> tensor([0., 1., 0.])",
-         "    alpha: the constant term.\n")
-_declare(hamming, "Hamming's window: 0.54 - 0.46 cos(t).", "3) -> tensor([0.0800, 1.0000, 0.0800])")
-_declare(hann, "Hann's window: 0.5 - 0.5 cos(t).", "3) -> tensor([0., 1., 0.])")
-_declare(blackman, "Blackman's window: 0.42 - 0.5 cos(t) + 0.08 cos(2t).", "5)[1:4] -> tensor([0.3400, 1.0000, 0.3400])")
-_declare(nuttall, "Nuttall's minimum 4-term window with continuous first derivative.",
-         "4) -> tensor([3.6280e-04, 5.2923e-01, 5.2923e-01, 3.6280e-04])")
-_declare(bartlett, "Triangle with zeros at the ends.", "5) -> tensor([0.0000, 0.5000, 1.0000, 0.5000, 0.0000])")
-_declare(cosine, "Half a wave of the sine.", "3) -> tensor([0.5000, 1.0000, 0.5000])")
-_declare(exponential, "exp(-|k - center| / tau).", "3) -> tensor([0.3679, 1.0000, 0.3679])",
-         "    center: position of the maximum; default the middle; only for sym=False.\n    tau: decay in samples.\n")
-_declare(gaussian, "exp(-(k / std)**2 / 2) around the middle.", "3) -> tensor([0.6065, 1.0000, 0.6065])",
-         "    std: standard deviation in samples.\n")
-_declare(kaiser, "Kaiser's window: I0(beta sqrt(1 - x**2)) / I0(beta).", "3) -> tensor([5.2773e-05, 1.0000e+00, 5.2773e-05])",
-         "    beta: shape; 0 is rectangular.\n")
 
 
 # --- the older functions ----------------------------------------------------------------------------------------------
@@ -189,15 +332,12 @@ def _old(name: str, length: Any, periodic: bool, options: dict[str, Any], window
     return _finish(values, dtype, options["device"], options["requires_grad"])
 
 
-def _old_doc(summary: str, extra: str, example: str) -> str:
-    call, shown = example.split(" -> ")
-    return (
-        f"{summary}\n\nArgs:\n    window_length: number of points.\n"
-        f"    periodic: one period of a periodic window (for spectra); False: symmetric.\n{extra}"
-        + _OPTIONS.format(dtype="a floating dtype")
-        + "Returns:\n    a tensor (window_length,).\nRaises:\n    RuntimeError for a negative length and other dtypes.\n"
-        f"Source:\n    Harris, Proc. IEEE 66 (1978).\nExample:\n    >>> {call}\n    {shown}\n"
-    )
+def _old_doc(summary: str, parameters: tuple[tuple[str, float], ...], example: str) -> str:
+    own = {"periodic": "one period of a periodic window (for spectra); False: symmetric."}
+    own |= {p: f"see the formula; default {v}." for p, v in parameters}
+    return card(summary, example, window_length="number of points.", **own, **{**_OPTIONS, "dtype": "a floating dtype; default the default dtype."},
+                returns="a tensor (window_length,).", raises="RuntimeError for a negative length and other dtypes.",
+                source="Harris, Proc. IEEE 66 (1978).")
 
 
 def _declare_old(name: str, parameters: tuple[tuple[str, float], ...], summary: str, example: str, window: Callable) -> None:
@@ -218,8 +358,7 @@ def _declare_old(name: str, parameters: tuple[tuple[str, float], ...], summary: 
         return _old(name, window_length, values["periodic"], options, lambda n, span: window(n, span, **given))
 
     function.__name__ = function.__qualname__ = name
-    extra = "".join(f"    {p}: see the formula; default {v}.\n" for p, v in parameters)
-    function.__doc__ = _old_doc(summary, extra, f"mg.{name}({example}")
+    function.__doc__ = _old_doc(summary, parameters, f"mg.{name}({example}")
     composite(method=False, name=name, **_SKIP)(function)
 
 
@@ -237,4 +376,3 @@ _declare_old("bartlett_window", (), "Triangle with a zero at the start.", "4) ->
              lambda n, span: 1 - mg.abs(_steps(n, -1.0, 2 / span)))
 _declare_old("kaiser_window", (("beta", 12.0),), "Kaiser's window: I0(beta sqrt(1 - x**2)) / I0(beta).",
              "4, False, 0.) -> tensor([1., 1., 1., 1.])", _kaiser)
-
