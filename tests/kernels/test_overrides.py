@@ -1,0 +1,111 @@
+"""Ops of the registry on CUDA tensors run their Triton kernel (kernels/_overrides.py), here in the interpreter on the simulated device's memory;
+values and gradients are those of the CPU, and what a kernel is not made for is left to the plain one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+if importlib.util.find_spec("triton") is None:
+    pytest.skip("triton is not installed: pip install 'triton>=3.6,<3.10'", allow_module_level=True)
+
+import minigrad as mg
+import minigrad.nn.functional as F
+from minigrad.kernels import _launch, _overrides
+
+if not mg.cuda.is_simulated():
+    pytest.skip("needs the simulated device: MINIGRAD_CUDASIM=1 and a build with MINIGRAD_CUDA=SIM", allow_module_level=True)
+
+
+def rows(*shape, seed=0):
+    return mg.randn(*shape, generator=mg.Generator().manual_seed(seed))
+
+
+TARGET = mg.tensor([3, 0, -100, 32, 7, 7])
+RUNS = {  # op, function of (tensors on a device), tensors, whether a Triton kernel is expected
+    "softmax": (lambda x: F.softmax(x, -1), [rows(6, 33)], True),
+    "softmax_strided": (lambda x: F.softmax(x.T, 1), [rows(33, 6)], True),
+    "softmax_inner_dim": (lambda x: F.softmax(x, 0), [rows(6, 33)], False),
+    "softmax_float64": (lambda x: F.softmax(x.double(), -1), [rows(6, 33)], False),
+    "softmax_empty": (lambda x: F.softmax(x, -1), [rows(0, 33)], False),
+    "log_softmax": (lambda x: F.log_softmax(x, -1), [rows(2, 3, 33)], True),
+    "layer_norm": (lambda x, w, b: F.layer_norm(x, (33,), w, b), [rows(6, 33), rows(33), rows(33, seed=1)], True),
+    "layer_norm_two_dims": (lambda x, w, b: F.layer_norm(x, (3, 11), w, b), [rows(6, 3, 11), rows(3, 11), rows(3, 11, seed=1)], True),
+    "layer_norm_plain": (lambda x: F.layer_norm(x, (33,)), [rows(6, 33)], True),
+    "rms_norm": (lambda x, w: F.rms_norm(x, (33,), w), [rows(6, 33), rows(33)], True),
+    "cross_entropy": (lambda x: F.cross_entropy(x, TARGET.to(x.device)), [rows(6, 33)], True),
+    "cross_entropy_sum": (lambda x: F.cross_entropy(x, TARGET.to(x.device), reduction="sum"), [rows(6, 33)], True),
+    "cross_entropy_smooth": (
+        lambda x: F.cross_entropy(x, TARGET.to(x.device), reduction="none", label_smoothing=0.1), [rows(6, 33)], True
+    ),
+    "cross_entropy_weighted": (lambda x, w: F.cross_entropy(x, TARGET.to(x.device), w.detach().exp()), [rows(6, 33), rows(33)], False),
+}  # fmt: skip
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    names: list[str] = []
+    monkeypatch.setattr(_launch._state, "observer", lambda entry: names.append(entry.kernel.__name__))
+    return names
+
+
+def run(function, tensors, device):
+    moved = [t.to(device).requires_grad_() for t in tensors]
+    y = function(*moved)
+    g = mg.linspace(-1, 1, y.numel()).reshape(y.shape).to(device, y.dtype)
+    found = mg.autograd.grad(y, moved, g, allow_unused=True)
+    return [t.detach().cpu() for t in (y, *found) if t is not None]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", RUNS)
+def test_equals_the_cpu(name, dtype, launched):
+    function, tensors, expected = RUNS[name]
+    tensors = [t.to(getattr(mg, dtype)) for t in tensors]
+    got = run(function, tensors, "cuda")
+    assert bool(launched) == expected, launched
+    for a, b in zip(got, run(function, tensors, "cpu")):
+        eps = mg.finfo(b.dtype).eps
+        assert mg.allclose(a.double(), b.double(), rtol=8 * eps, atol=8 * eps), (a - b).abs().max()
+
+
+def test_out_in_place_and_versions(launched):
+    x = rows(6, 33)
+    y = mg.empty(6, 33, device="cuda")
+    assert mg.softmax(x.cuda(), -1, out=y) is y
+    assert mg.allclose(y.cpu(), x.softmax(-1))
+    w = x.cuda().requires_grad_()
+    y = w.softmax(-1)
+    y.mul_(2.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace"):
+        y.sum().backward()
+    assert launched == ["softmax_v1_row"] * 2
+
+
+def test_second_derivative(launched):
+    def second(device):
+        x = rows(3, 7).to(device).requires_grad_()
+        (g,) = mg.autograd.grad((x.softmax(-1) ** 2).sum(), x, create_graph=True)
+        return mg.autograd.grad((g**2).sum(), x)[0].cpu()
+
+    assert mg.allclose(second("cuda"), second("cpu"), rtol=1e-4, atol=1e-6)
+
+
+def test_switches(launched):
+    with _overrides.disabled():
+        rows(2, 3).cuda().softmax(-1)
+    assert launched == []
+    rows(2, 3).cuda().softmax(-1)
+    assert launched == ["softmax_v1_row"]
+    code = "import sys, minigrad as mg; mg.ones(2, 3, device='cuda').softmax(-1); sys.exit('triton' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env={**os.environ, "MINIGRAD_TRITON": "0"}).returncode == 0
+
+
+def test_importing_minigrad_imports_no_triton():
+    code = "import sys, minigrad, minigrad.kernels; minigrad.cuda.is_available(); sys.exit('triton' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
