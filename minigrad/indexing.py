@@ -17,6 +17,7 @@ from minigrad.op import functions
 Tensor = _core.Tensor
 _index = functions["index"]
 _INTEGERS = (_core.int64, _core.int32, _core.int16, _core.int8)
+_HOST = _core.device("cpu")  # of index lists and numbers, which may meet tensors of any device
 
 
 def _is_sequence_key(key: Any) -> bool:
@@ -35,7 +36,7 @@ def _as_parts(key: Any) -> tuple[Any, ...]:
 def _as_index(part: Any) -> Any:
     """Numbers, lists and arrays as tensors; other parts as they are."""
     if isinstance(part, (list, tuple, range)):
-        made = _core.tensor(list(part))
+        made = _core.tensor(list(part), device=_HOST)
         return made.to(_core.int64) if made.numel() == 0 else made
     if isinstance(part, Tensor):
         if _core.is_dataless(part):  # inside vmap: an index per slice
@@ -45,9 +46,9 @@ def _as_index(part: Any) -> Any:
     if isinstance(part, (str, bytes)):
         raise TypeError(f"index: a tensor cannot be indexed by {part!r}")
     if isinstance(part, bool):
-        return _core.tensor(part)
+        return _core.tensor(part, device=_HOST)
     if hasattr(part, "__array_interface__"):
-        made = _core.tensor(part)
+        made = _core.tensor(part, device=_HOST)
         return made.item() if made.dim() == 0 and made.dtype in _INTEGERS else made
     if not isinstance(part, (slice, int)) and part is not None and part is not Ellipsis:
         if hasattr(part, "__index__"):
@@ -103,7 +104,7 @@ def _resolve(x: Tensor, key: Any) -> tuple[Tensor, list[Tensor | None]]:
         elif isinstance(part, Tensor) and part.dtype in (_core.bool, _core.uint8):
             if part.dim() == 0:  # a truth value: a new dimension of size 1 or 0
                 x = functions["unsqueeze"](x, dim)
-                indices.append(_core.tensor([0] if part.item() else [], dtype=_core.int64))
+                indices.append(_core.tensor([0] if part.item() else [], dtype=_core.int64, device=_HOST))
                 dim += 1
             else:
                 indices += _mask_indices(part, x, dim)
@@ -174,9 +175,9 @@ def setitem(x: Tensor, key: Any, value: Any) -> None:
         return
     view, indices = _resolve(x, key)
     if number:
-        value = functions["_full"]((), value, x.dtype)
+        value = functions["_full"]((), value, x.dtype, _HOST)
     elif not isinstance(value, Tensor):
-        value = _core.tensor(value, dtype=x.dtype)
+        value = _core.tensor(value, dtype=x.dtype, device=x.device)
     while value.dim() and value.dim() > view.dim() + sum(
         i.dim() for i in indices if i is not None) and value.shape[0] == 1:
         value = functions["select"](value, 0, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -42,17 +41,26 @@ def fork_rng(devices: Any = None, enabled: bool = True, _caller: str = "fork_rng
     """Random numbers drawn inside leave the state outside as it was, also when the block raises.
 
     Args:
-        devices: further devices to fork; there is only the CPU, which is always forked.
+        devices: indices (or names) of the CUDA devices whose generators are kept too; None means all. The CPU's always is.
         enabled: False makes this a no-op.
         device_type: kind of `devices`.
     """
     if not enabled:
         yield
         return
-    if devices:
-        warnings.warn(f"{_caller}: {_devices_kw}={devices!r} of {device_type} are ignored: there is only the CPU", stacklevel=4)
-    state = get_rng_state()
+    from minigrad import cuda
+
+    if device_type not in ("cuda", "cpu", "meta"):
+        raise RuntimeError(f"{_caller}: there are no devices of type {device_type!r}, only cpu and cuda")
+    if device_type != "cuda":
+        devices = ()
+    elif devices is None:
+        devices = range(cuda.device_count())
+    devices = list(devices)
+    state, others = get_rng_state(), [cuda.get_rng_state(k) for k in devices]
     try:
         yield
     finally:
         set_rng_state(state)
+        for k, other in zip(devices, others):
+            cuda.set_rng_state(other, k)

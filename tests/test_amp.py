@@ -12,6 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from by_device import device_type  # noqa: E402
 from twins import array, ours  # noqa: E402
 
 import minigrad as mg  # noqa: E402
@@ -21,6 +22,11 @@ BOTH = pytest.mark.parametrize("lib", [mg, torch], ids=["minigrad", "torch"])
 
 def name_of(dtype):
     return str(dtype).rpartition(".")[2]
+
+
+def bf16_region(lib, **options):
+    """autocast to bfloat16, CUDA's default being float16."""
+    return lib.autocast(device_type(lib), dtype=lib.bfloat16, **options)
 
 
 # What runs inside the region, by (library, its nn, its functional, a float32 input of shape (2, 3, 8, 8)).
@@ -110,37 +116,39 @@ def test_dtype_of_results(name, half):
 
 @BOTH
 def test_states_nest_and_are_restored(lib):
-    assert not lib.is_autocast_enabled("cpu") and not lib.is_autocast_enabled()
-    with lib.autocast("cpu"):
-        assert lib.is_autocast_enabled("cpu") and lib.get_autocast_dtype("cpu") == lib.bfloat16
-        with lib.autocast("cpu", enabled=False):
-            assert not lib.is_autocast_enabled("cpu")
+    here = device_type(lib)
+    half, other = (lib.bfloat16, lib.float16) if here == "cpu" else (lib.float16, lib.bfloat16)
+    assert not lib.is_autocast_enabled(here) and not lib.is_autocast_enabled()
+    with lib.autocast(here):
+        assert lib.is_autocast_enabled(here) and lib.get_autocast_dtype(here) == half
+        with lib.autocast(here, enabled=False):
+            assert not lib.is_autocast_enabled(here)
             assert (lib.ones(2, 2) @ lib.ones(2, 2)).dtype == lib.float32
-        with lib.autocast("cpu", dtype=lib.float16):
-            assert (lib.ones(2, 2) @ lib.ones(2, 2)).dtype == lib.float16
-        assert (lib.ones(2, 2) @ lib.ones(2, 2)).dtype == lib.bfloat16
+        with lib.autocast(here, dtype=other):
+            assert (lib.ones(2, 2) @ lib.ones(2, 2)).dtype == other
+        assert (lib.ones(2, 2) @ lib.ones(2, 2)).dtype == half
     assert lib.get_autocast_dtype("cpu") == lib.bfloat16 and lib.get_autocast_dtype("cuda") == lib.float16
-    with pytest.raises(ZeroDivisionError), lib.autocast("cpu"):
+    with pytest.raises(ZeroDivisionError), lib.autocast(here):
         raise ZeroDivisionError
-    assert not lib.is_autocast_enabled("cpu")
-    lib.set_autocast_enabled("cpu", True)
-    lib.set_autocast_dtype("cpu", lib.float16)
-    assert (lib.ones(2, 2) @ lib.ones(2, 2)).dtype == lib.float16
-    lib.set_autocast_enabled("cpu", False)
-    lib.set_autocast_dtype("cpu", lib.bfloat16)
-    assert lib.amp.is_autocast_available("cpu") and lib.is_autocast_cache_enabled()
+    assert not lib.is_autocast_enabled(here)
+    lib.set_autocast_enabled(here, True)
+    lib.set_autocast_dtype(here, other)
+    assert (lib.ones(2, 2) @ lib.ones(2, 2)).dtype == other
+    lib.set_autocast_enabled(here, False)
+    lib.set_autocast_dtype(here, half)
+    assert lib.amp.is_autocast_available(here) and lib.is_autocast_cache_enabled()
 
 
 @BOTH
 def test_decorator_and_threads(lib):
-    @lib.autocast("cpu", dtype=lib.bfloat16)
+    @bf16_region(lib)
     def product(x, depth=2 if lib is mg else 0):  # torch's state leaks out of a recursion
         inner = product(x, depth - 1).float() if depth else x
         return inner @ x
 
     assert product(lib.ones(2, 2)).dtype == lib.bfloat16 and product.__name__ == "product"
     seen = []
-    with lib.autocast("cpu"):
+    with bf16_region(lib):
         thread = threading.Thread(target=lambda: seen.append((lib.ones(2, 2) @ lib.ones(2, 2)).dtype))
         thread.start()
         thread.join()
@@ -170,7 +178,7 @@ def test_gradients_match_torch():
     x = torch.randn(5, 6)
     losses = []
     for lib, net, data in ((mg, mine, ours(x)), (torch, theirs, x)):
-        with lib.autocast("cpu"):
+        with bf16_region(lib):
             out = net(data)
             loss = lib.nn.functional.cross_entropy(out, lib.tensor([0, 1, 2, 1, 0]))
         assert out.dtype == lib.bfloat16 and loss.dtype == lib.float32
@@ -185,7 +193,7 @@ def test_gradients_match_torch():
 def test_weight_casts_are_kept_until_the_region_ends():
     linear = mg.nn.Linear(4, 4, bias=False)
     x = mg.ones(2, 4)
-    with mg.autocast("cpu"):
+    with bf16_region(mg):
         a, b = mg._core.autocast.argument(linear.weight, mg.bfloat16), mg._core.autocast.argument(linear.weight, mg.bfloat16)
         assert a is b
         first = linear(linear(x))
@@ -200,7 +208,7 @@ def test_weight_casts_are_kept_until_the_region_ends():
         with mg.no_grad():
             linear(x)
         linear(x).sum().backward()
-    with mg.autocast("cpu", cache_enabled=False):
+    with bf16_region(mg, cache_enabled=False):
         assert mg._core.autocast.argument(linear.weight, mg.bfloat16) is not mg._core.autocast.argument(linear.weight, mg.bfloat16)
     assert mg._core.handlers_alive() == 0
     ref = mg._core.autocast
@@ -212,7 +220,7 @@ def test_casts_do_not_keep_parameters_alive(lib):
     import weakref
 
     linear = lib.nn.Linear(4, 4)
-    with lib.autocast("cpu"):
+    with bf16_region(lib):
         linear(lib.ones(2, 4))
     ref = weakref.ref(linear.weight)
     del linear
@@ -226,14 +234,14 @@ def test_custom_functions(lib):
 
     class Product(lib.autograd.Function):
         @staticmethod
-        @lib.amp.custom_fwd(device_type="cpu")
+        @lib.amp.custom_fwd(device_type=device_type(lib))
         def forward(ctx, a, b):
             ctx.save_for_backward(a, b)
             seen["forward"] = (a @ b).dtype
             return a @ b
 
         @staticmethod
-        @lib.amp.custom_bwd(device_type="cpu")
+        @lib.amp.custom_bwd(device_type=device_type(lib))
         def backward(ctx, g):
             a, b = ctx.saved_tensors
             seen["backward"] = (a @ b).dtype
@@ -241,18 +249,18 @@ def test_custom_functions(lib):
 
     class Full(lib.autograd.Function):
         @staticmethod
-        @lib.amp.custom_fwd(device_type="cpu", cast_inputs=lib.float32)
+        @lib.amp.custom_fwd(device_type=device_type(lib), cast_inputs=lib.float32)
         def forward(ctx, a):
             seen["full"] = (a.dtype, (a @ a).dtype)
             return a * 2
 
         @staticmethod
-        @lib.amp.custom_bwd(device_type="cpu")
+        @lib.amp.custom_bwd(device_type=device_type(lib))
         def backward(ctx, g):
             return g * 2
 
     a = lib.ones(2, 2, requires_grad=True)
-    with lib.autocast("cpu"):
+    with bf16_region(lib):
         out = Product.apply(a, a)
         Full.apply(out)
     out.float().sum().backward()
@@ -262,7 +270,7 @@ def test_custom_functions(lib):
 
 def test_functions_keep_their_identity():
     before = mg.nn.functional.l1_loss
-    with mg.autocast("cpu"):
+    with bf16_region(mg):
         assert before(mg.ones(2).bfloat16(), mg.zeros(2).bfloat16()).dtype == mg.float32  # imported before the first region
     assert before is mg.nn.functional.l1_loss
     assert list(inspect.signature(before).parameters)[:2] == ["input", "target"]

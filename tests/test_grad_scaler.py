@@ -11,6 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from by_device import device_type  # noqa: E402
 from optim_twins import CLASSES, give, option_sets, parameters, shapes_of  # noqa: E402
 from twins import array  # noqa: E402
 
@@ -20,7 +21,7 @@ BOTH = pytest.mark.parametrize("lib", [mg, torch], ids=["minigrad", "torch"])
 
 
 def scaler_of(lib, **options):
-    return lib.amp.GradScaler("cpu", **options)
+    return lib.amp.GradScaler(device_type(lib), **options)
 
 
 @BOTH
@@ -148,7 +149,7 @@ def test_a_training_loop(lib):
     losses = []
     for _ in range(60):
         optimizer.zero_grad(set_to_none=True)
-        with lib.autocast(device_type="cpu", dtype=lib.bfloat16):
+        with lib.autocast(device_type=device_type(lib), dtype=lib.bfloat16):
             loss = lib.nn.functional.mse_loss(net(x), y)
         scaler.scale(loss).backward()
         scaler.unscale_(optimizer)

@@ -211,7 +211,7 @@ Tensor tensor_from_python(PyObject* data, DType* dtype, Device device) {
 
 complex128 read_complex(const TensorImpl& t, int64_t element_offset) {
   MG_CHECK(t.device.type != DeviceType::Meta, Runtime, "Tensor.item() cannot be called on meta tensors");
-  const Tensor one = to_contiguous(*alias(t, Dims{}, Dims{}, t.offset + element_offset), DType::Complex128);
+  const Tensor one = to_device(to_contiguous(*alias(t, Dims{}, Dims{}, t.offset + element_offset), DType::Complex128), Device{});
   return *one.ptr<complex128>();
 }
 
@@ -233,6 +233,7 @@ py::list nested_list(const TensorImpl& t, int dim, int64_t offset) {
 }
 
 py::object to_list(const Tensor& input) {
+  require_data(*input, "tolist");
   Tensor t = to_device(input, Device{});
   if (t.dim() > 0) return nested_list(*t, 0, 0);
   if (is_floating(t.dtype())) return py::float_(read_double(*t));

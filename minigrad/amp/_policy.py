@@ -51,12 +51,14 @@ _NUMBERS = {"cpu": 0, "cuda": 1}
 _installed = False
 
 
-def _find(name: str) -> Any:
-    """The function of that public name, wherever it lives; None if it is not here."""
+def _find(name: str) -> list[Any]:
+    """The functions of that public name: softmax of nn.functional is not the op that mg.softmax and Tensor.softmax are."""
     home, _, last = name.rpartition(".")
-    homes = [getattr(mg, home)] if home else [mg.nn.functional, mg, mg.linalg]
-    found = next((getattr(space, last) for space in homes if hasattr(space, last)), None)
-    return getattr(found, "function", found)  # what an overrides.Overridable wraps
+    for homes in ([getattr(mg, home)],) if home else ((mg.nn.functional, mg), (mg.linalg,)):
+        found = [getattr(space, last) for space in homes if hasattr(space, last)]
+        if found:
+            return [getattr(f, "function", f) for f in found]  # what an overrides.Overridable wraps
+    return []
 
 
 def install() -> None:
@@ -69,11 +71,11 @@ def install() -> None:
     for policy, lists in _LISTS:
         for device, names in lists.items():
             for name in names.split():
-                function = _find(name)
-                if isinstance(function, types.FunctionType):
-                    gateways.setdefault(inspect.unwrap(function), {})[device] = policy
-                elif function is not None:
-                    _state.set_policy(_NUMBERS[device], function.__name__, policy)
+                for function in _find(name):
+                    if isinstance(function, types.FunctionType):
+                        gateways.setdefault(inspect.unwrap(function), {})[device] = policy
+                    else:
+                        _state.set_policy(_NUMBERS[device], function.__name__, policy)
     for function, policies in gateways.items():
         _put_gateway(function, policies)
 

@@ -20,8 +20,8 @@ def nms(dets: mg.Tensor, scores: mg.Tensor, iou_threshold: float) -> mg.Tensor:
     Args:
         dets: (N, 4) boxes x1, y1, x2, y2; scores: (N,).
     """
-    boxes = dets.detach().double().numpy()
-    order = mg.argsort(scores.detach(), descending=True, stable=True).numpy()
+    boxes = dets.detach().double().cpu().numpy()
+    order = mg.argsort(scores.detach(), descending=True, stable=True).cpu().numpy()
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     kept = []
     while order.size:
@@ -32,7 +32,7 @@ def nms(dets: mg.Tensor, scores: mg.Tensor, iou_threshold: float) -> mg.Tensor:
         with np.errstate(invalid="ignore", divide="ignore"):
             overlap = common / (area[best] + area[rest] - common)
         order = rest[~(overlap > iou_threshold)]
-    return mg.tensor(kept, dtype=mg.int64)
+    return mg.tensor(kept, dtype=mg.int64, device=dets.device)
 
 
 def _axis_weights(start: float, length: float, bins: int, samples: int, size: int) -> tuple[int, np.ndarray]:

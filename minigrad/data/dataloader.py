@@ -15,7 +15,7 @@ from .collate import default_collate, default_convert
 from .dataset import Dataset, IterableDataset
 from .fetch import _DatasetKind
 from .pin_memory import pin_memory as pinned
-from .sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler
+from .sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler, device_of
 from .worker import get_worker_info
 
 __all__ = ["DataLoader", "default_collate", "default_convert", "get_worker_info"]
@@ -283,7 +283,7 @@ class _BaseDataLoaderIter:
         self._collate_fn = loader.collate_fn
         self._sampler_iter = iter(self._index_sampler)
         # Drawn with and without workers, so that the same seed gives the same order with both.
-        self._base_seed = int(mg.empty((), dtype=mg.int64).random_(generator=loader.generator).item())
+        self._base_seed = int(mg.empty((), dtype=mg.int64, device=device_of(loader.generator)).random_(generator=loader.generator).item())
         self._persistent_workers = loader.persistent_workers
         self._num_yielded = 0
 

@@ -11,6 +11,8 @@ from typing import Any, Generic, TypeVar
 
 import minigrad as mg
 
+from .sampler import device_of
+
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -198,6 +200,6 @@ def random_split(
         sizes = list(lengths)
     if sum(sizes) != total:
         raise ValueError("Sum of input lengths does not equal the length of the input dataset!")
-    order = mg.randperm(total, generator=generator).tolist()
+    order = mg.randperm(total, generator=generator, device=device_of(generator)).tolist()
     ends = itertools.accumulate(sizes)
     return [Subset(dataset, order[end - size : end]) for end, size in zip(ends, sizes, strict=True)]

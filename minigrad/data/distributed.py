@@ -65,7 +65,7 @@ class DistributedSampler(Sampler[T_co]):
         if self.shuffle:
             generator = mg.Generator()
             generator.manual_seed(self.seed + self.epoch)
-            order = mg.randperm(size, generator=generator).tolist()
+            order = mg.randperm(size, generator=generator, device="cpu").tolist()
         else:
             order = list(range(size))
         if self.drop_last:

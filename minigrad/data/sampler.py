@@ -34,12 +34,17 @@ class SequentialSampler(Sampler[int]):
         return len(self.data_source)
 
 
+def device_of(generator: Any) -> Any:
+    """Where a generator draws; None is the CPU's, whatever the default device: an order is a list of Python numbers in the end."""
+    return "cpu" if generator is None else generator.device
+
+
 def _fresh_generator(generator: Any) -> Any:
     """The given generator, or a new one seeded from the global one: the order then follows `mg.manual_seed`."""
     if generator is not None:
         return generator
     made = mg.Generator()
-    made.manual_seed(int(mg.empty((), dtype=mg.int64).random_().item()))
+    made.manual_seed(int(mg.empty((), dtype=mg.int64, device="cpu").random_().item()))
     return made
 
 
@@ -74,12 +79,12 @@ class RandomSampler(Sampler[int]):
         size = len(self.data_source)
         generator = _fresh_generator(self.generator)
         if self.replacement:
-            yield from mg.randint(0, size, (self.num_samples,), generator=generator).tolist()
+            yield from mg.randint(0, size, (self.num_samples,), generator=generator, device=device_of(generator)).tolist()
             return
         if size == 0:
             return
         for start in range(0, self.num_samples, size):
-            order = mg.randperm(size, generator=generator).tolist()
+            order = mg.randperm(size, generator=generator, device=device_of(generator)).tolist()
             yield from order[: self.num_samples - start]
 
     def __len__(self) -> int:
@@ -94,7 +99,7 @@ class SubsetRandomSampler(Sampler[int]):
         self.generator = generator
 
     def __iter__(self) -> Iterator[int]:
-        for i in mg.randperm(len(self.indices), generator=self.generator).tolist():
+        for i in mg.randperm(len(self.indices), generator=self.generator, device=device_of(self.generator)).tolist():
             yield self.indices[i]
 
     def __len__(self) -> int:
@@ -118,7 +123,7 @@ class WeightedRandomSampler(Sampler[int]):
             raise ValueError(f"num_samples should be a positive integer value, but got num_samples={num_samples}")
         if not isinstance(replacement, bool):
             raise ValueError(f"replacement should be a boolean value, but got replacement={replacement}")
-        self.weights = mg.as_tensor(weights, dtype=mg.float64)
+        self.weights = mg.as_tensor(weights, dtype=mg.float64, device=None if isinstance(weights, mg.Tensor) else device_of(generator))
         if self.weights.dim() != 1:
             raise ValueError(
                 f"weights should be a 1d sequence but given weights have shape {tuple(self.weights.shape)}"

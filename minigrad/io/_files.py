@@ -155,7 +155,7 @@ class Source:
             import numpy as np
 
             return mg.from_numpy(np.frombuffer(self._map, dtype=np.uint8, count=count, offset=position))
-        out = mg.empty(count, dtype=mg.uint8)
+        out = mg.empty(count, dtype=mg.uint8, device="cpu")  # whatever the default device
         self.file.seek(self.start + position)
         view = memoryview(out.numpy()).cast("B") if count else memoryview(bytearray())
         if hasattr(self.file, "readinto"):

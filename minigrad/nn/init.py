@@ -173,7 +173,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: _Generator = None) -
     rows = tensor.shape[0]
     columns = tensor.numel() // rows
     with mg.no_grad():
-        draw = mg.empty((max(rows, columns), min(rows, columns)), dtype=mg.float64).normal_(0, 1, generator=generator)
+        draw = mg.empty((max(rows, columns), min(rows, columns)), dtype=mg.float64, device=tensor.device).normal_(0, 1, generator=generator)
         q, r = mg.linalg.qr(draw)
         q = q * r.diagonal().sign()  # makes the distribution uniform (Mezzadri, math-ph/0609050)
         return tensor.copy_((q if rows >= columns else q.t()).reshape(tensor.shape)).mul_(gain)
@@ -188,7 +188,7 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: _Gene
     with mg.no_grad():
         tensor.normal_(0, std, generator=generator)
         for column in range(columns):
-            tensor[mg.randperm(rows)[:zeros], column] = 0
+            tensor[mg.randperm(rows, device=tensor.device)[:zeros], column] = 0
     return tensor
 
 

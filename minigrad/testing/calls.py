@@ -42,6 +42,9 @@ def tensors(info: Any, sample: Sample, requires_grad: bool = False) -> tuple[lis
         return t
 
     args, kwargs = sample.map(make)
+    names = [a.name for a in info.args[: len(args)]]
+    if "batch_sizes" in names and args[names.index("batch_sizes")] is not None:
+        args[names.index("batch_sizes")] = args[names.index("batch_sizes")].cpu()  # sizes of packed sequences are on the CPU always
     return args, kwargs, leaves
 
 

@@ -15,12 +15,12 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from minigrad import _core
+from minigrad import _core, cuda
 from minigrad.autograd import Function
 from minigrad.autograd import backward as _run_backward
 from minigrad.autograd.graph import saved_tensors_hooks
 from minigrad.autograd.modes import enable_grad, no_grad
-from minigrad.random import get_rng_state, set_rng_state
+from minigrad.random import fork_rng, get_rng_state, set_rng_state
 from minigrad.utils._checkpoint_policy import CheckpointPolicy, SelectiveCheckpointContext, create_selective_checkpoint_contexts
 
 Tensor = _core.Tensor
@@ -101,32 +101,34 @@ def check_backward_validity(inputs: Iterable[Any]) -> None:
 
 
 def get_device_states(*args: Any) -> tuple[list[int], list[Tensor]]:
-    """Generator states of the accelerators among the arguments: none, there is one generator for all devices."""
-    return [], []
+    """Indices of the CUDA devices among the tensors of `args`, and the states of their generators."""
+    devices = sorted({t.get_device() for t in args if isinstance(t, Tensor) and t.is_cuda})
+    return devices, [cuda.get_rng_state(k) for k in devices]
 
 
 def set_device_states(devices: list[int], states: list[Tensor], *, device_type: str | None = None) -> None:
     """Restore what get_device_states gave."""
+    for k, state in zip(devices, states):
+        cuda.set_rng_state(state, k)
 
 
 class _Surroundings:
-    """What the second run must find as the first did: the random generator and autocast."""
+    """What the second run must find as the first did: the generators (CPU's, the arguments' devices') and autocast."""
 
-    def __init__(self, preserve_rng_state: bool) -> None:
-        self.rng = get_rng_state() if preserve_rng_state else None
+    def __init__(self, preserve_rng_state: bool, args: Any) -> None:
+        self.rng = (get_rng_state(), *get_device_states(*args)) if preserve_rng_state else None
         self.autocast = _autocast_state()
 
     @contextlib.contextmanager
     def restored(self) -> Iterator[None]:
-        now = get_rng_state() if self.rng is not None else None
-        if self.rng is not None:
-            set_rng_state(self.rng)
-        try:
-            with self.autocast():
-                yield
-        finally:
-            if now is not None:
-                set_rng_state(now)
+        with contextlib.ExitStack() as stack:
+            if self.rng is not None:
+                host, devices, states = self.rng
+                stack.enter_context(fork_rng(devices))
+                set_rng_state(host)
+                set_device_states(devices, states)
+            stack.enter_context(self.autocast())
+            yield
 
 
 def _autocast_state() -> Callable[[], Any]:
@@ -249,7 +251,7 @@ def _checkpoint_with_hooks(
     function: Callable, args: tuple, kwargs: dict, preserve: bool, context_fn: Callable, check: bool, early_stop: bool
 ) -> Any:
     forward_context, recompute_context = context_fn()
-    surroundings = _Surroundings(preserve)
+    surroundings = _Surroundings(preserve, args)
     if not _core.is_grad_enabled():
         with forward_context:
             return function(*args, **kwargs)
@@ -275,7 +277,7 @@ class CheckpointFunction(Function):
         """Run without recording; keep the inputs."""
         check_backward_validity(args)
         ctx.run_function = run_function
-        ctx.surroundings = _Surroundings(preserve_rng_state)
+        ctx.surroundings = _Surroundings(preserve_rng_state, args)
         ctx.places = [k for k, a in enumerate(args) if isinstance(a, Tensor)]
         ctx.inputs = [None if isinstance(a, Tensor) else a for a in args]
         ctx.save_for_backward(*(args[k] for k in ctx.places))
