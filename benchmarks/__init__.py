@@ -1,1 +1,2 @@
-"""Benchmarks: `python -m benchmarks.cpu` compares ops, models and training steps with PyTorch; docs/benchmarks.md says how to read it."""
+"""Benchmarks: `python -m benchmarks.cpu` compares ops, models and training steps with PyTorch, `benchmarks.cuda` kernels of a GPU with its
+limits; docs/benchmarks.md says how to read them."""

@@ -26,7 +26,7 @@ class ResultsDiffer(Exception):
 
 def array(x: Any) -> np.ndarray:
     """float64 values of a tensor of either library."""
-    return np.asarray(x.detach().double().numpy())
+    return np.asarray(x.detach().cpu().double().numpy())
 
 
 def difference(ours: Any, theirs: Any) -> float:

@@ -80,12 +80,12 @@ def print_row(row: dict[str, Any], also: list[str]) -> None:
     print(line, flush=True)
 
 
-def write_csv(path: str, rows: list[dict[str, Any]]) -> None:
-    """Append the rows, with date, processor and commit; a new file starts with the names."""
+def write_csv(path: str, rows: list[dict[str, Any]], fields: list[str] = FIELDS, **also: str) -> None:
+    """Append the rows, with date, processor, commit and what is named besides; a new file starts with the names of the fields."""
     new = not os.path.exists(path)
-    common = {"date": time.strftime("%Y-%m-%d"), "cpu": machine.cpu_name(), "commit": machine.commit()}
+    common = {"date": time.strftime("%Y-%m-%d"), "cpu": machine.cpu_name(), "commit": machine.commit()} | also
     with open(path, "a", newline="") as f:
-        writer = csv.DictWriter(f, FIELDS, extrasaction="ignore")
+        writer = csv.DictWriter(f, fields, extrasaction="ignore")
         if new:
             writer.writeheader()
         for row in rows:
