@@ -175,26 +175,6 @@ static void meta_stack(const Op& op, const Value* args, MetaResult& r) {
 // --- results of which one region is written
 // ---------------------------------------------------------------------------
 
-// The view arguments follow at args[first]; `base` takes the place of the view's input.
-Tensor region_of(const Op& view, const TensorImpl& base, const Value* args, int first) {
-  Value values[kMaxArgs];
-  values[0] = Value(const_cast<TensorImpl*>(&base));
-  for (size_t k = 1; k < view.args.size(); ++k) values[k] = args[first + int(k) - 1];
-  MetaResult r(view.n_out);
-  view.meta(view, values, r);
-  return alias(base, r.out[0].sizes, r.out[0].strides, r.out[0].offset);
-}
-
-const Op& region_view(const Op& op) {
-  // `_slice_backward` and `slice_scatter` both write the region that `_slice` shows.
-  std::string name =
-      op.name.starts_with('_') ? op.name.substr(1, op.name.rfind('_') - 1) : op.name.substr(0, op.name.rfind('_'));
-  if (name == "slice") name = "_slice";
-  const Op* view = find_op(name);
-  MG_INTERNAL(view != nullptr, "no view op for ", op.name);
-  return *view;
-}
-
 // (g, input_shape: ints, view arguments …): zeros of input_shape with g in the region.
 static void meta_region_backward(const Op&, const Value* args, MetaResult& r) {
   like(*args[0].t, r).sizes = args[1].as_dims();

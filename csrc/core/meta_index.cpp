@@ -117,44 +117,6 @@ static void meta_index_fill(const Op& op, const Value* args, MetaResult& r) {
   like(*args[0].t, r);
 }
 
-IndexPlan plan_index(const Op& op, const TensorImpl& t, const Value& indices) {
-  IndexPlan plan;
-  MG_CHECK(indices.len <= t.dim(), Index, op.name, ": too many indices for tensor of dimension ", t.dim(), ": got ",
-           indices.len);
-  int last = -1;
-  bool split = false;
-  for (int k = 0; k < t.dim(); ++k) {
-    const TensorImpl* index = k < indices.len ? indices.tensors[k] : nullptr;
-    if (index == nullptr) {
-      plan.kept.push_back(k);
-      continue;
-    }
-    MG_CHECK(index->dtype == DType::Int64 || index->dtype == DType::Int32, Index, op.name,
-             ": tensors used as indices must be int64 or int32: got ", index->dtype,
-             ". Bool masks go through x[mask].");
-    if (!broadcast_into(plan.joint, index->sizes)) {
-      std::string shapes;
-      for (int j = 0; j < indices.len; ++j)
-        if (indices.tensors[j]) shapes += str(shapes.empty() ? "" : ", ", indices.tensors[j]->sizes);
-      fail(ErrorKind::Index, op.name, ": shape mismatch: indexing tensors could not be broadcast together with shapes ",
-           shapes);
-    }
-    if (!plan.any)
-      plan.at = plan.kept.size();
-    else
-      split = split || k != last + 1;
-    last = k;
-    plan.any = true;
-  }
-  if (split) plan.at = 0;
-  for (int k = 0; k < plan.kept.size() + 1; ++k) {
-    if (k == plan.at && plan.any)
-      for (int64_t s : plan.joint) plan.result.push_back(s);
-    if (k < plan.kept.size()) plan.result.push_back(t.sizes[int(plan.kept[k])]);
-  }
-  return plan;
-}
-
 // (input, indices: tensors)
 static void meta_index(const Op& op, const Value* args, MetaResult& r) {
   like(*args[0].t, r).sizes = plan_index(op, *args[0].t, args[1]).result;

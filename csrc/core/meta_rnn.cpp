@@ -4,6 +4,7 @@
 
 #include "meta.h"
 #include "reduce_dims.h"
+#include "rnn_steps.h"
 
 namespace mg {
 
@@ -12,12 +13,10 @@ static void check_rnn(const Op& op, const char* what, const Value& v, const Dims
            " of shape ", v.t->sizes, ", expected ", dtype, " of shape ", want);
 }
 
-static int gates_of(const Op& op, std::string_view kind) {
-  if (kind == "lstm") return 4;
-  if (kind == "gru") return 3;
-  MG_CHECK(kind == "rnn_tanh" || kind == "rnn_relu", Value, public_name(op), ": unknown kind: got ", kind,
+static int64_t gates_of(const Op& op, std::string_view kind) {
+  MG_CHECK(rnn_kind(kind) != RnnKind::Tanh || kind == "rnn_tanh", Value, public_name(op), ": unknown kind: got ", kind,
            ", expected lstm, gru, rnn_tanh or rnn_relu");
-  return 1;
+  return rnn_gates(rnn_kind(kind));
 }
 
 // Sizes of packed sequences: positive, never growing, together all rows.

@@ -26,6 +26,12 @@ inline uint64_t reduce_mask(const char* op, const Value& dim, int ndim, bool emp
   return mask & all;  // a 0-d tensor accepts dim 0 and -1: nothing is left to reduce
 }
 
+// Of an op called with (input, dim, …), or (input): every dim.
+inline uint64_t reduce_mask(const Invocation& inv, bool empty_is_all = true) {
+  const Value none;
+  return reduce_mask(public_name(inv.op), inv.op.args.size() > 1 ? inv.args[1] : none, inv.in(0).dim(), empty_is_all);
+}
+
 inline Dims reduced_shape(const Dims& sizes, uint64_t mask, bool keepdim) {
   Dims out;
   for (int d = 0; d < sizes.size(); ++d) {

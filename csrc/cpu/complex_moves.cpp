@@ -1,9 +1,9 @@
 // Ops whose ordinary kernels serve complex tensors too: they move elements by width, or go through the conversion
 // table, or add them with dispatch_any. Also the ops that make complex tensors of real parts.
-#include "../core/op.h"
+#include "../core/complex_parts.h"
+#include "../core/layout.h"
 #include "../core/parallel.h"
 #include "complex_math.h"
-#include "complex_parts.h"
 
 namespace mg::cpu {
 
@@ -87,20 +87,6 @@ static void complex_cpu(Invocation& inv) {
 }
 MG_KERNEL_COMPLEX("_complex", CPU, complex_cpu);
 
-// (input!, mean or from, std or to): both parts are drawn from the same distribution, of half the variance for normal_.
-static void normal_cpu(Invocation& inv) {
-  Tensor out = pairs(inv.out());
-  Arguments args(inv);
-  args.values[0] = Value(out);
-  args.values[2] = Value(inv.f(2) * 0.70710678118654752440);
-  run_real(inv.op, args, &out, out.dtype());
-}
-static void uniform_cpu(Invocation& inv) {
-  Tensor out = pairs(inv.out());
-  Arguments args(inv);
-  args.values[0] = Value(out);
-  run_real(inv.op, args, &out, out.dtype());
-}
 // f(position) into a 1-d output; points are spaced evenly from both ends, so that both are exact.
 template <class F>
 static void generate(Invocation& inv, F f) {
@@ -122,7 +108,7 @@ static void logspace_cpu(Invocation& inv) {
 MG_KERNEL_COMPLEX("_linspace", CPU, linspace_cpu);
 MG_KERNEL_COMPLEX("_logspace", CPU, logspace_cpu);
 
-MG_KERNEL_COMPLEX("normal_", CPU, normal_cpu);
-MG_KERNEL_COMPLEX("uniform_", CPU, uniform_cpu);
+MG_KERNEL_COMPLEX("normal_", CPU, complex_normal);
+MG_KERNEL_COMPLEX("uniform_", CPU, complex_uniform);
 
 }  // namespace mg::cpu

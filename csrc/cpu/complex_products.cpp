@@ -1,9 +1,10 @@
 // Products of complex tensors (matmul family, convolutions): four runs of the op's own real kernel on the parts,
 //   re = a.re b.re - a.im b.im,   im = a.re b.im + a.im b.re,
 // so they get its blocking, threads and vector code. (Gauss's form with three products loses digits to cancellation.)
+#include "../core/complex_parts.h"
+#include "../core/layout.h"
 #include "../core/parallel.h"
 #include "complex_math.h"
-#include "complex_parts.h"
 #include "staged.h"
 
 namespace mg::cpu {

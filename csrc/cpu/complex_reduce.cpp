@@ -5,70 +5,26 @@
 // over lines of the reduced elements.
 #include <cmath>
 
+#include "../core/complex_parts.h"
 #include "../core/parallel.h"
 #include "../core/reduce_dims.h"
 #include "complex_math.h"
-#include "complex_parts.h"
 #include "staged.h"
 
 namespace mg::cpu {
 
 namespace {
 
-uint64_t mask_of(const Invocation& inv, bool empty_is_all = true) {
-  const Value none;
-  return reduce_mask(public_name(inv.op), inv.op.args.size() > 1 ? inv.args[1] : none, inv.in(0).dim(), empty_is_all);
-}
-
-Dims dims_of(uint64_t mask) {
-  Dims dims;
-  for (int d = 0; mask >> d != 0; ++d)
-    if (mask >> d & 1) dims.push_back(d);
-  return dims;
-}
-
-// sum, mean: (input, dim, keepdim, dtype)
-void pairwise_fold(Invocation& inv) {
-  const Tensor x = cast(inv.tensor(0), inv.compute);
-  if (x.dim() == 0) return copy_into(inv.outs[0], x);
-  const Tensor in = pairs(*x);
-  const Dims dims = dims_of(mask_of(inv));
-  Tensor work = empty(inv.out().sizes, inv.compute), out = pairs(*work);
-  Arguments args(inv);
-  args.values[0] = Value(in);
-  args.values[1] = Value(dims);
-  args.values[3] = Value();
-  run_real(inv.op, args, &out, in.dtype());
-  copy_into(inv.outs[0], work);
-}
-
 // var(z) = var(re) + var(im): the same sums over a line of pairs, with each part's own mean.
 template <bool root>
 void spread(Invocation& inv) {
-  static OpRef var_op{"_var"};
-  const Op& op = *var_op;
-  Tensor parts[2];
-  for (int k = 0; k < 2; ++k) {
-    const Tensor in = part(inv.in(0), k);
-    parts[k] = empty(inv.out().sizes, in.dtype());
-    Arguments args(inv);
-    args.values[0] = Value(in);
-    run_real(op, args, &parts[k], in.dtype());
-  }
-  dispatch_float(parts[0].dtype(), [&](auto tag) {
+  const auto [re, im] = variances_of_parts(inv);
+  dispatch_float(re.dtype(), [&, re = re, im = im](auto tag) {
     using T = decltype(tag);
-    T *a = parts[0].ptr<T>(), *b = parts[1].ptr<T>();
-    for (int64_t i = 0; i < parts[0].numel(); ++i) a[i] = root ? std::sqrt(a[i] + b[i]) : a[i] + b[i];
+    T *a = re.ptr<T>(), *b = im.ptr<T>();
+    for (int64_t i = 0; i < re.numel(); ++i) a[i] = root ? std::sqrt(a[i] + b[i]) : a[i] + b[i];
   });
-  copy_into(inv.outs[0], parts[0]);
-}
-
-// any, all, count_nonzero: of the truth of each element.
-void truth(Invocation& inv) {
-  const Tensor bits = to_contiguous(inv.in(0), DType::Bool);
-  Arguments args(inv);
-  args.values[0] = Value(bits);
-  run_real(inv.op, args, inv.outs, DType::Bool);
+  copy_into(inv.outs[0], re);
 }
 
 Tensor moduli(const TensorImpl& t, DType dtype) {
@@ -84,14 +40,7 @@ Tensor moduli(const TensorImpl& t, DType dtype) {
   return out;
 }
 
-// _vector_norm(input, dim, keepdim, dtype, ord)
-void norm(Invocation& inv) {
-  const Tensor x = moduli(inv.in(0), inv.compute);
-  Arguments args(inv);
-  args.values[0] = Value(x);
-  args.values[3] = Value();
-  run_real(inv.op, args, inv.outs, x.dtype());
-}
+void norm(Invocation& inv) { norm_of_magnitudes(inv, moduli(inv.in(0), inv.compute)); }
 
 // The input with the reduced dims last, contiguous: lines of `length` elements, in the order of the output.
 struct Lines {
@@ -144,7 +93,7 @@ Complex<T> log_sum_exp(const Complex<T>* x, int64_t n) {
 
 template <class F>
 void fold_lines(Invocation& inv, F&& f) {
-  const Lines lines(inv.in(0), mask_of(inv), inv.compute);
+  const Lines lines(inv.in(0), reduce_mask(inv), inv.compute);
   const StagedOut out(inv.outs[0], inv.compute);
   dispatch_complex(inv.compute, [&](auto tag) {
     using C = decltype(tag);
@@ -195,14 +144,14 @@ void logcumsumexp(Invocation& inv) {
 
 }  // namespace
 
-MG_KERNEL_COMPLEX("sum", CPU, pairwise_fold);
-MG_KERNEL_COMPLEX("mean", CPU, pairwise_fold);
+MG_KERNEL_COMPLEX("sum", CPU, complex_sum);
+MG_KERNEL_COMPLEX("mean", CPU, complex_sum);
 MG_KERNEL_COMPLEX("_var", CPU, spread<false>);
 MG_KERNEL_COMPLEX("_std", CPU, spread<true>);
-MG_KERNEL_COMPLEX("any", CPU, truth);
-MG_KERNEL_COMPLEX("all", CPU, truth);
-MG_KERNEL_COMPLEX("count_nonzero", CPU, truth);
-MG_KERNEL_COMPLEX("_nonzero", CPU, truth);
+MG_KERNEL_COMPLEX("any", CPU, complex_truth);
+MG_KERNEL_COMPLEX("all", CPU, complex_truth);
+MG_KERNEL_COMPLEX("count_nonzero", CPU, complex_truth);
+MG_KERNEL_COMPLEX("_nonzero", CPU, complex_truth);
 MG_KERNEL_COMPLEX("_vector_norm", CPU, norm);
 MG_KERNEL_COMPLEX("prod", CPU, prod);
 MG_KERNEL_COMPLEX("logsumexp", CPU, logsumexp);

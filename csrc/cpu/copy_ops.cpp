@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "../core/backend_module.h"
+#include "../core/copy_regions.h"
 #include "../core/op.h"
 #include "copy.h"
 #include "rows.h"
@@ -54,64 +55,9 @@ static void full_cpu(Invocation& inv) {
 static void flip_cpu(Invocation& inv) {
   const TensorImpl& in = inv.in(0);
   TensorImpl& out = inv.out();
-  const int64_t item = itemsize(in.dtype);
   if (in.numel == 0) return;
-  Dims strides = in.strides;
-  char* base = in.data();
-  for (int64_t d : inv.ints(1)) {
-    if (in.dim() == 0) break;
-    if (d < 0) d += in.dim();
-    base += (in.sizes[int(d)] - 1) * in.strides[int(d)] * item;
-    strides[int(d)] = -in.strides[int(d)];
-  }
-  LoopPlan plan(in.sizes);  // negative strides are fine here: only tensors have to have positive ones
-  plan.add(out);
-  plan.add(base, in.sizes, strides, item);
-  plan.finish();
+  LoopPlan plan = flip_plan(out, in, inv.ints(1));
   plan_copy(plan, out.dtype, in.dtype);
-}
-
-static Tensor narrow(const TensorImpl& t, int d, int64_t start, int64_t length) {
-  Dims sizes = t.sizes;
-  sizes[d] = length;
-  return alias(t, std::move(sizes), t.strides, t.offset + start * t.strides[d]);
-}
-
-// Splits `in` at the seam of each rolled dim; every corner block is one copy.
-static void roll_block(const TensorImpl& out, const TensorImpl& in, const Dims& dims, const Dims& shifts, int k) {
-  if (k == dims.size()) return strided_copy(out, in);
-  const int d = int(dims[k]);
-  const int64_t size = in.sizes[d], shift = ((shifts[k] % size) + size) % size;
-  roll_block(*narrow(out, d, shift, size - shift), *narrow(in, d, 0, size - shift), dims, shifts, k + 1);
-  if (shift != 0) roll_block(*narrow(out, d, 0, shift), *narrow(in, d, size - shift, shift), dims, shifts, k + 1);
-}
-
-// roll(input, shifts, dims)
-static void roll_cpu(Invocation& inv) {
-  if (inv.out().numel == 0) return;
-  if (inv.in(0).dim() == 0) return strided_copy(inv.out(), inv.in(0));
-  if (inv.args[2].len == 0) {  // over the flattened tensor
-    const int64_t n = inv.in(0).numel;
-    const Tensor in = contiguous(inv.tensor(0));
-    const Tensor out = inv.out().contiguous ? inv.outs[0] : empty(inv.out().sizes, inv.out().dtype);
-    const Dims flat{n}, unit{1};
-    roll_block(*alias(*out, flat, unit, out->offset), *alias(*in, flat, unit, in->offset), Dims{0}, inv.ints(1), 0);
-    if (!out.is(inv.outs[0])) strided_copy(inv.out(), *out);
-    return;
-  }
-  Dims dims, shifts;  // the same dim may be named twice: its shifts add up
-  for (int i = 0; i < inv.args[2].len; ++i) {
-    const int64_t d = inv.args[2].ints[i] < 0 ? inv.args[2].ints[i] + inv.in(0).dim() : inv.args[2].ints[i];
-    const int64_t size = inv.in(0).sizes[int(d)], shift = inv.args[1].ints[i] % size;
-    const auto at = std::find(dims.begin(), dims.end(), d);
-    if (at != dims.end()) {
-      shifts[int(at - dims.begin())] += shift;
-    } else {
-      dims.push_back(d);
-      shifts.push_back(shift);
-    }
-  }
-  roll_block(inv.out(), inv.in(0), dims, shifts, 0);
 }
 
 // tril/triu(input, diagonal): each row is a kept part and a zero part.
@@ -160,7 +106,7 @@ MG_KERNEL("fill_", CPU, fill_cpu);
 MG_KERNEL("zero_", CPU, zero_cpu);
 MG_KERNEL("_full", CPU, full_cpu);
 MG_KERNEL("flip", CPU, flip_cpu);
-MG_KERNEL("roll", CPU, roll_cpu);
+MG_KERNEL("roll", CPU, roll_by_copies);
 MG_KERNEL("tril", CPU, triangle_cpu<true>);
 MG_KERNEL("triu", CPU, triangle_cpu<false>);
 

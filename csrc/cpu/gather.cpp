@@ -12,12 +12,6 @@ namespace mg::cpu {
 
 namespace {
 
-// 0-d tensors take part as 1-d ones.
-Tensor at_least_1d(const TensorImpl& t) {
-  return t.dim() ? Tensor(const_cast<TensorImpl*>(&t)) : alias(t, Dims{1}, Dims{1}, t.offset);
-}
-int wrapped(int64_t dim, const TensorImpl& t) { return int(dim < 0 ? dim + t.dim() : dim); }
-
 template <class W>
 void gather_row(char* dst, int64_t ds, const char* index, int64_t is, const char* src, int64_t ss, int64_t dim_step,
                 int64_t n) {
@@ -119,26 +113,7 @@ struct ScatterPass {
   }
 };
 
-enum class Mode : uint8_t { Assign, Add, Mul, Mean, Max, Min };
-
-Mode mode_of(const Value& v) {
-  const std::string_view s = v.str;
-  return s == "sum"    ? Mode::Add
-         : s == "prod" ? Mode::Mul
-         : s == "mean" ? Mode::Mean
-         : s == "amax" ? Mode::Max
-                       : Mode::Min;
-}
-
-Reduce reduce_of(Mode m) {
-  return m == Mode::Assign ? Reduce::Assign
-         : m == Mode::Mul  ? Reduce::Mul
-         : m == Mode::Max  ? Reduce::Max
-         : m == Mode::Min  ? Reduce::Min
-                           : Reduce::Add;
-}
-
-void scatter_into(Invocation& inv, Mode mode, bool include_self) {
+void scatter_into(Invocation& inv, const ScatterRule& rule) {
   const int d = wrapped(inv.i(1), *at_least_1d(inv.in(0)));
   const Tensor checked = checked_indices(inv.op, inv.in(2), at_least_1d(inv.in(0)).size(d), d, false);
   const Tensor index = at_least_1d(*checked);
@@ -146,8 +121,7 @@ void scatter_into(Invocation& inv, Mode mode, bool include_self) {
   if (inv.outs[0].get() != inv.args[0].t) strided_copy(out, inv.in(0));
   if (index.numel() == 0) return;
   const bool low = out.dtype == DType::Float16 || out.dtype == DType::BFloat16;
-  const bool widen =
-      low && (mode == Mode::Add || mode == Mode::Mul || mode == Mode::Mean);  // round once, not at every addition
+  const bool widen = low && (rule.reduce == Reduce::Add || rule.reduce == Reduce::Mul);  // round once, not at every addition
   const Tensor wide = widen ? to_contiguous(out, DType::Float32) : inv.outs[0];
   const Tensor target = at_least_1d(*wide);
   const Value& v = inv.args[3];
@@ -157,14 +131,14 @@ void scatter_into(Invocation& inv, Mode mode, bool include_self) {
   else
     fill(*(constant = empty(Dims{}, target.dtype())), v);
   const ScatterPass pass{*target, *index, src.get(), constant ? constant->data() : nullptr, d};
-  if (mode != Mode::Assign && !include_self) {
-    const Tensor identity = identity_of(reduce_of(mode), target.dtype());
+  if (rule.reduce != Reduce::Assign && !rule.include_self) {
+    const Tensor identity = identity_of(rule.reduce, target.dtype());
     ScatterPass{*target, *index, nullptr, identity->data(), d}.run(Reduce::Assign);
   }
-  pass.run(reduce_of(mode));
-  if (mode == Mode::Mean) {
+  pass.run(rule.reduce);
+  if (rule.mean) {
     const Tensor counts = empty(target.sizes(), DType::Int64);
-    fill(*counts, 0, include_self ? 1 : 0);
+    fill(*counts, 0, rule.include_self ? 1 : 0);
     const int64_t one = 1;
     ScatterPass{*counts, *index, nullptr, &one, d}.run(Reduce::Add);
     divide_by_counts(*target, *counts);
@@ -173,11 +147,14 @@ void scatter_into(Invocation& inv, Mode mode, bool include_self) {
 }
 
 // _scatter(input, dim, index, src: operand)
-void scatter_cpu(Invocation& inv) { scatter_into(inv, Mode::Assign, true); }
+void scatter_cpu(Invocation& inv) { scatter_into(inv, {}); }
 // scatter_add(input, dim, index, src)
-void scatter_add_cpu(Invocation& inv) { scatter_into(inv, Mode::Add, true); }
+void scatter_add_cpu(Invocation& inv) { scatter_into(inv, {.reduce = Reduce::Add}); }
 // scatter_reduce(input, dim, index, src, reduce, include_self)
-void scatter_reduce_cpu(Invocation& inv) { scatter_into(inv, mode_of(inv.args[4]), inv.b(5)); }
+void scatter_reduce_cpu(Invocation& inv) {
+  const std::string_view how = inv.args[4].str;
+  scatter_into(inv, {.reduce = reduce_named(how), .include_self = inv.b(5), .mean = how == "mean"});
+}
 
 }  // namespace
 

@@ -33,26 +33,6 @@ struct Offsets {
   }
 };
 
-int wrapped(int64_t dim, const TensorImpl& t) { return int(dim < 0 ? dim + std::max(t.dim(), 1) : dim); }
-int64_t size_at(const TensorImpl& t, int d) { return t.dim() ? t.sizes[d] : 1; }
-// Unsigned: the stride of a dim of at most one element may be anything.
-int64_t step_bytes(const TensorImpl& t, int d) { return t.dim() ? int64_t(uint64_t(t.strides[d]) * uint64_t(itemsize(t.dtype))) : 0; }
-
-// All dims of both tensors but d (their sizes agree there).
-LoopPlan plan_without(const TensorImpl& dst, const TensorImpl& src, int d) {
-  Dims sizes = dst.sizes, dst_strides = dst.strides, src_strides = src.strides;
-  if (dst.dim() > 0) {
-    sizes.erase(d);
-    dst_strides.erase(d);
-  }
-  if (src.dim() > 0) src_strides.erase(d);
-  LoopPlan plan(sizes);
-  plan.add(dst.data(), sizes, dst_strides, itemsize(dst.dtype));
-  plan.add(src.data(), sizes, src_strides, itemsize(src.dtype));
-  plan.finish();
-  return plan;
-}
-
 Offsets offsets_along(const Invocation& inv, const TensorImpl& t, int d, const TensorImpl& index) {
   const Tensor at = checked_indices(inv.op, index, size_at(t, d), d, false);
   Offsets offsets(index.numel);
@@ -106,7 +86,7 @@ Tensor slab_counts(const TensorImpl& target, int d, const Tensor& index, bool in
 void index_reduce_cpu(Invocation& inv) {
   const std::string_view how = inv.args[4].str;
   const bool mean = how == "mean", include_self = inv.b(5);
-  const Reduce reduce = mean ? Reduce::Add : how == "prod" ? Reduce::Mul : how == "amax" ? Reduce::Max : Reduce::Min;
+  const Reduce reduce = reduce_named(how);
   const int d = wrapped(inv.i(1), inv.in(0));
   const Tensor index =
       checked_indices(inv.op, inv.in(2), size_at(inv.in(0), d), d, false);  // raises before the first write
@@ -154,44 +134,13 @@ void index_fill_cpu(Invocation& inv) {
 
 // Offsets of x[indices] for every joint position, bounds-checked; negative indices count from the end.
 Offsets advanced_offsets(const Invocation& inv, const TensorImpl& t, const Value& indices, const IndexPlan& plan) {
-  int64_t n = 1;
-  for (int64_t s : plan.joint) n *= s;
-  Offsets offsets(n);
+  Offsets offsets(plan.joint_count());
   for (int k = 0; k < indices.len; ++k) {
     if (indices.tensors[k] == nullptr) continue;
     const Tensor at = checked_indices(inv.op, *indices.tensors[k], t.sizes[k], k, true);
-    const Tensor whole =
-        contiguous(alias(*at, plan.joint, broadcast_strides(at.sizes(), at.strides(), plan.joint), at->offset));
-    offsets.add(whole.ptr<int64_t>(), step_bytes(t, k));
+    offsets.add(joint_index(at, plan).ptr<int64_t>(), step_bytes(t, k));
   }
   return offsets;
-}
-
-// `t` is indexed; `dense` has the result's shape with linear joint dims. Operand 0 is the one that is written.
-LoopPlan advanced_plan(const TensorImpl& t, const TensorImpl& dense, const IndexPlan& plan, bool write_dense) {
-  Dims sizes, indexed, linear;
-  for (int j = 0; j < plan.kept.size(); ++j) {
-    const int d = int(plan.kept[j]), at = j < plan.at ? j : j + plan.joint.size();
-    sizes.push_back(t.sizes[d]);
-    indexed.push_back(t.strides[d]);
-    linear.push_back(dense.strides[at]);
-  }
-  LoopPlan loop(sizes);
-  const int64_t item = itemsize(t.dtype);
-  if (write_dense) loop.add(dense.data(), sizes, linear, item);
-  loop.add(t.data(), sizes, indexed, item);
-  if (!write_dense) loop.add(dense.data(), sizes, linear, item);
-  loop.finish();
-  return loop;
-}
-
-// Bytes from one joint position to the next.
-int64_t joint_step(const TensorImpl& dense, const IndexPlan& plan) {
-  if (plan.joint.empty() || dense.numel <= 1) return 0;
-  int64_t step = 0;  // the fastest joint dim of size > 1; a stretched (stride-0) tensor gives 0
-  for (int j = plan.joint.size() - 1; j >= 0 && step == 0; --j)
-    if (plan.joint[j] > 1) step = dense.strides[plan.at + j];
-  return step * itemsize(dense.dtype);
 }
 
 // index(input, indices)
@@ -212,18 +161,11 @@ void index_put_cpu(Invocation& inv) {
   Offsets offsets = advanced_offsets(inv, inv.in(0), inv.args[1], plan);  // raises before anything is written
   TensorImpl& out = start_from_input(inv);
   Tensor values = inv.tensor(2);
-  int64_t count = 1;
-  for (int64_t s : plan.result) count *= s;
-  if (count == 0) return;
+  if (plan.result_count() == 0) return;
   const bool add = inv.b(3), widen = add && sums_in_float(out.dtype);
   const Tensor target = widen ? to_contiguous(out, DType::Float32) : inv.outs[0];
   if (widen) values = cast(values, DType::Float32);
-  const bool one = values.numel() == 1;
-  Tensor dense =
-      alias(*values, plan.result,
-            one ? Dims(plan.result.size()) : broadcast_strides(values.sizes(), values.strides(), plan.result),
-            values->offset);
-  if (!one) dense = contiguous(dense);
+  const Tensor dense = values_for(values, plan);
   if (!plan.any && !add) return strided_copy(*target, *dense);
   if (target.strides() != inv.in(0).strides || target.dtype() != out.dtype)
     offsets = advanced_offsets(inv, *target, inv.args[1], plan);

@@ -8,11 +8,6 @@
 
 namespace mg::cpu {
 
-static uint64_t mask_of(const Invocation& inv, bool empty_is_all = true) {
-  const Value none;
-  return reduce_mask(public_name(inv.op), inv.op.args.size() > 1 ? inv.args[1] : none, inv.in(0).dim(), empty_is_all);
-}
-
 // Everything of a short contiguous float tensor: one leaf call, the same one the plan would lead to.
 template <class Post>
 static bool fold_small(const TensorImpl& x, const TensorImpl& out, Fold f, double power, Post& post) {
@@ -42,16 +37,16 @@ static void fold_with(const TensorImpl& x, const TensorImpl& out, uint64_t mask,
 
 template <Fold f>
 static void fold_cpu(Invocation& inv) {
-  fold_with(inv.in(0), inv.out(), mask_of(inv), inv.compute, f, 0, [](auto*, int64_t, int64_t) {});
+  fold_with(inv.in(0), inv.out(), reduce_mask(inv), inv.compute, f, 0, [](auto*, int64_t, int64_t) {});
 }
 
 template <Fold f>
 static void truth_cpu(Invocation& inv) {
-  fold_with(inv.in(0), inv.out(), mask_of(inv, false), inv.compute, f, 0, [](auto*, int64_t, int64_t) {});
+  fold_with(inv.in(0), inv.out(), reduce_mask(inv, false), inv.compute, f, 0, [](auto*, int64_t, int64_t) {});
 }
 
 static void mean_cpu(Invocation& inv) {
-  fold_with(inv.in(0), inv.out(), mask_of(inv), inv.compute, Fold::Sum, 0, [](auto* acc, int64_t n, int64_t length) {
+  fold_with(inv.in(0), inv.out(), reduce_mask(inv), inv.compute, Fold::Sum, 0, [](auto* acc, int64_t n, int64_t length) {
     for (int64_t i = 0; i < n; ++i) acc[i] = std::remove_reference_t<decltype(*acc)>(double(acc[i]) / double(length));
   });
 }
@@ -60,7 +55,7 @@ static void mean_cpu(Invocation& inv) {
 // back out.
 template <class T, class Post>
 static void variance(const Invocation& inv, Post post) {
-  const ReducePlan plan(inv.in(0), mask_of(inv), inv.out());
+  const ReducePlan plan(inv.in(0), reduce_mask(inv), inv.out());
   const double n = double(plan.length), freedom = std::max(n - inv.f(3), 0.0);
   reduce<T>(plan, inv.in(0), inv.out(), 0, [&](int64_t, int64_t count, auto&& fold, double* acc) {
     T mean[kReduceTile];
@@ -96,7 +91,7 @@ static void std_cpu(Invocation& inv) {
 // NaN.
 template <class T>
 static void log_sum_exp(const Invocation& inv) {
-  const ReducePlan plan(inv.in(0), mask_of(inv), inv.out());
+  const ReducePlan plan(inv.in(0), reduce_mask(inv), inv.out());
   reduce<T>(plan, inv.in(0), inv.out(), 0, [&](int64_t, int64_t count, auto&& fold, double* acc) {
     T top[kReduceTile];
     fold(Fold::Max, nullptr, acc);
@@ -120,7 +115,7 @@ static void vector_norm_cpu(Invocation& inv) {
                  : ord == INFINITY  ? Fold::AbsMax
                  : ord == -INFINITY ? Fold::AbsMin
                                     : Fold::AbsPowSum;
-  fold_with(inv.in(0), inv.out(), mask_of(inv), inv.compute, f, ord, [&](auto* acc, int64_t n, int64_t) {
+  fold_with(inv.in(0), inv.out(), reduce_mask(inv), inv.compute, f, ord, [&](auto* acc, int64_t n, int64_t) {
     using A = std::remove_reference_t<decltype(*acc)>;
     for (int64_t i = 0; i < n && (f == Fold::SquareSum || f == Fold::AbsPowSum); ++i)
       acc[i] = A(ord == 2 ? std::sqrt(double(acc[i])) : std::pow(double(acc[i]), 1 / ord));

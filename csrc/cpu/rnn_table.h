@@ -6,9 +6,9 @@
 #pragma once
 #include <cstdint>
 
-namespace mg::cpu {
+#include "../core/rnn_steps.h"
 
-enum class RnnKind { Tanh, Relu, Gru, Lstm };
+namespace mg::cpu {
 
 template <class T>
 struct Matrix {  // rows of a row-major matrix

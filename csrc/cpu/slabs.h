@@ -4,11 +4,9 @@
 // indexed tensor and k * step bytes into the dense side; `plan` walks it (operand 0 = destination, operand 1 = source;
 // finished).
 #pragma once
-#include "../core/layout.h"
+#include "../core/index_plan.h"
 
 namespace mg::cpu {
-
-enum class Reduce : uint8_t { Assign, Add, Mul, Max, Min };
 
 // dst[k * step + slab] = src[offsets[k] + slab]
 void slab_gather(LoopPlan plan, const int64_t* offsets, int64_t n, int64_t step, int64_t item);

@@ -1,33 +1,8 @@
-// Operands of the kernels that want contiguous memory in their compute dtype (softmax, norms, losses, scans, sort): a
-// copy is made only where the tensor is not like that already, and results are copied back converted (rounded once).
+// core/staged.h, and the choice of the loop for what was staged.
 #pragma once
-#include "../core/tensor.h"
+#include "../core/staged.h"
 
 namespace mg::cpu {
-
-// float64 computes in double, everything else floating in float.
-constexpr DType float_compute(DType d) { return d == DType::Float64 ? DType::Float64 : DType::Float32; }
-
-inline Tensor staged(const TensorImpl& t, DType dtype) {
-  return t.contiguous && t.dtype == dtype ? Tensor(const_cast<TensorImpl*>(&t)) : to_contiguous(t, dtype);
-}
-
-// A result: write to ptr<T>(), then commit().
-class StagedOut {
- public:
-  StagedOut(const Tensor& out, DType dtype)
-      : out_(out), work_(out->contiguous && out.dtype() == dtype ? out : empty(out.sizes(), dtype)) {}
-  template <class T>
-  T* ptr() const {
-    return work_.ptr<T>();
-  }
-  void commit() const {
-    if (!work_.is(out_)) copy_into(out_, work_);
-  }
-
- private:
-  Tensor out_, work_;
-};
 
 // f(T{}) with T = float or double.
 template <class F>

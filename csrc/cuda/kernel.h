@@ -16,6 +16,7 @@
 // tensors (workspace()): freeing one while its kernel is still queued is safe, for memory is reused in stream order.
 #pragma once
 #include "../core/layout.h"
+#include "../core/staged.h"
 #include "elements.h"
 #include "offsets.h"
 #include "runtime/runtime.h"
@@ -68,39 +69,19 @@ void launch_blocks(void (*kernel)(P...), int64_t blocks, unsigned threads, size_
   launch(kernel, dim3(unsigned(blocks)), dim3(threads), shared_bytes, current_stream(), std::forward<A>(args)...);
 }
 
-// Operands of kernels that want contiguous memory of one dtype, on the device `where` (a number on the CPU comes over).
+// core/staged.h, and on the device `where` (a number on the CPU comes over).
+using mg::staged;
 inline Tensor staged(const TensorImpl& t, DType dtype, Device where) {
-  if (t.device == where) return t.contiguous && t.dtype == dtype ? Tensor(const_cast<TensorImpl*>(&t)) : to_contiguous(t, dtype);
+  if (t.device == where) return staged(t, dtype);
   Tensor copy = empty(t.sizes, dtype, where);
   copy_into(copy, Tensor(const_cast<TensorImpl*>(&t)));
   return copy;
 }
-inline Tensor staged(const TensorImpl& t, DType dtype) { return staged(t, dtype, t.device); }
-
-// A result: write to ptr<T>(), contiguous, then commit(), which converts and spreads it if the output is not like that itself.
-class StagedOut {
- public:
-  StagedOut(const Tensor& out, DType dtype)
-      : out_(out), work_(out->contiguous && out.dtype() == dtype ? out : empty(out.sizes(), dtype, out.device())) {}
-  template <class T>
-  T* ptr() const {
-    return work_.ptr<T>();
-  }
-  void commit() const {
-    if (!work_.is(out_)) copy_into(out_, work_);
-  }
-
- private:
-  Tensor out_, work_;
-};
 
 // Uninitialised device memory for one kernel: keep the tensor until after the launches that use it.
 inline Tensor workspace(int64_t count, DType dtype, Device device) { return empty(Dims{count}, dtype, device); }
 
 // A number: a Python number or a one-element tensor, which may lie on the device (this then waits for it).
 inline double scalar_value(const Value& v) { return v.is_tensor() ? read_double(*v.t) : v.as_double(); }
-
-// float64 computes in double, everything else floating in float (half types are then loaded through convert()).
-constexpr DType float_compute(DType d) { return d == DType::Float64 ? DType::Float64 : DType::Float32; }
 
 }  // namespace mg::cuda

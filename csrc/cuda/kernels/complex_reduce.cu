@@ -2,41 +2,13 @@
 // real kernel on the parts; truth and norms run it on a real tensor made first; products, logsumexp and their scans fold complex numbers.
 #include <math.h>
 
+#include "../../core/complex_parts.h"
 #include "complex_math.h"
-#include "complex_views.h"
 #include "reduce.h"
 #include "scan.h"
 
 namespace mg::cuda {
 namespace {
-
-uint64_t mask_of(const Invocation& inv, bool empty_is_all = true) {
-  const Value none;
-  return reduce_mask(public_name(inv.op), inv.op.args.size() > 1 ? inv.args[1] : none, inv.in(0).dim(), empty_is_all);
-}
-
-Dims dims_of(uint64_t mask) {
-  Dims dims;
-  for (int d = 0; mask >> d != 0; ++d)
-    if (mask >> d & 1) dims.push_back(d);
-  return dims;
-}
-
-// sum, mean: (input, dim, keepdim, dtype)
-void pairwise_fold(Invocation& inv) {
-  const Tensor x = cast(inv.tensor(0), inv.compute);
-  if (x.dim() == 0) return copy_into(inv.outs[0], x);
-  const Tensor in = pairs(*x);
-  const Dims dims = dims_of(mask_of(inv));
-  const Tensor work = empty(inv.out().sizes, inv.compute, x.device());
-  Tensor out = pairs(*work);
-  Arguments args(inv);
-  args.values[0] = Value(in);
-  args.values[1] = Value(dims);
-  args.values[3] = Value();
-  run_real(inv.op, args, &out, in.dtype());
-  copy_into(inv.outs[0], work);
-}
 
 template <class T>
 __global__ void add_parts_kernel(T* a, const T* b, bool root, int64_t n) {
@@ -46,27 +18,11 @@ __global__ void add_parts_kernel(T* a, const T* b, bool root, int64_t n) {
 // var(z) = var(re) + var(im)
 template <bool root>
 void spread(Invocation& inv) {
-  static OpRef var_op{"_var"};
-  Tensor parts[2];
-  for (int k = 0; k < 2; ++k) {
-    const Tensor in = part(inv.in(0), k);
-    parts[k] = empty(inv.out().sizes, in.dtype(), in.device());
-    Arguments args(inv);
-    args.values[0] = Value(in);
-    run_real(*var_op, args, &parts[k], in.dtype());
-  }
+  const auto parts = variances_of_parts(inv);
   const int64_t n = parts[0].numel();
   if (parts[0].dtype() == DType::Float64) launch_items(add_parts_kernel<double>, n, parts[0].ptr<double>(), parts[1].ptr<double>(), root, n);
   else launch_items(add_parts_kernel<float>, n, parts[0].ptr<float>(), parts[1].ptr<float>(), root, n);
   copy_into(inv.outs[0], parts[0]);
-}
-
-// any, all, count_nonzero: of the truth of each element.
-void truth(Invocation& inv) {
-  const Tensor bits = to_contiguous(inv.in(0), DType::Bool);
-  Arguments args(inv);
-  args.values[0] = Value(bits);
-  run_real(inv.op, args, inv.outs, DType::Bool);
 }
 
 template <class Z>
@@ -81,10 +37,7 @@ void norm(Invocation& inv) {
     using Z = decltype(tag);
     launch_items(moduli_kernel<Z>, z.numel(), x.ptr<decltype(Z::re)>(), static_cast<const Z*>(z.ptr<Z>()), z.numel());
   });
-  Arguments args(inv);
-  args.values[0] = Value(x);
-  args.values[3] = Value();
-  run_real(inv.op, args, inv.outs, x.dtype());
+  norm_of_magnitudes(inv, x);
 }
 
 struct Plain {  // complex128 without constructors, as shared memory wants it
@@ -136,7 +89,7 @@ template <template <class> class Rule>
 void fold_lines(Invocation& inv) {
   const Tensor x = cast(inv.tensor(0), inv.compute);
   const StagedOut out(inv.outs[0], inv.compute);
-  const ReducePlan plan(*x, mask_of(inv), inv.out().sizes);
+  const ReducePlan plan(*x, reduce_mask(inv), inv.out().sizes);
   dispatch_complex(inv.compute, [&](auto tag) {
     using S = decltype(tag);
     reduce<complex128, S>(*x, plan, Rule<S>{out.template ptr<S>()});
@@ -180,13 +133,13 @@ void scan_lines_of(Invocation& inv) {
   out.commit();
 }
 
-MG_CUDA_KERNEL_COMPLEX("sum", pairwise_fold);
-MG_CUDA_KERNEL_COMPLEX("mean", pairwise_fold);
+MG_CUDA_KERNEL_COMPLEX("sum", complex_sum);
+MG_CUDA_KERNEL_COMPLEX("mean", complex_sum);
 MG_CUDA_KERNEL_COMPLEX("_var", spread<false>);
 MG_CUDA_KERNEL_COMPLEX("_std", spread<true>);
-MG_CUDA_KERNEL_COMPLEX("any", truth);
-MG_CUDA_KERNEL_COMPLEX("all", truth);
-MG_CUDA_KERNEL_COMPLEX("count_nonzero", truth);
+MG_CUDA_KERNEL_COMPLEX("any", complex_truth);
+MG_CUDA_KERNEL_COMPLEX("all", complex_truth);
+MG_CUDA_KERNEL_COMPLEX("count_nonzero", complex_truth);
 MG_CUDA_KERNEL_COMPLEX("_vector_norm", norm);
 MG_CUDA_KERNEL_COMPLEX("prod", fold_lines<ProductRule>);
 MG_CUDA_KERNEL_COMPLEX("logsumexp", fold_lines<LogSumExpRule>);

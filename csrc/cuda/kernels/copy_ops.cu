@@ -1,5 +1,6 @@
 // Ops that are copies of regions: flip, roll, tril, triu, cat, stack, the gradients of select, slice, diagonal and unfold, _restride,
 // _complex. Each is one or a few strided copies (copy.cu), the adding ones a kernel that gathers per target.
+#include "../../core/complex_parts.h"
 #include "../../core/copy_regions.h"
 #include "../kernel.h"
 #include "copy.h"
@@ -19,71 +20,16 @@ __global__ void move_kernel(D* dst, const D* src, Offsets<2> offsets) {
 void flip_cuda(Invocation& inv) {
   const TensorImpl& in = inv.in(0);
   TensorImpl& out = inv.out();
-  const int64_t item = itemsize(in.dtype);
   if (in.numel == 0) return;
-  Dims strides = in.strides;
-  char* base = in.data();
-  for (int64_t d : inv.ints(1)) {
-    if (in.dim() == 0) break;
-    if (d < 0) d += in.dim();
-    base += (in.sizes[int(d)] - 1) * in.strides[int(d)] * item;
-    strides[int(d)] = -in.strides[int(d)];
-  }
-  LoopPlan plan(in.sizes);  // negative strides are fine here: only tensors have to have positive ones
   const Tensor target = out.dtype == in.dtype ? inv.outs[0] : empty(out.sizes, in.dtype, out.device);
-  plan.add(*target);
-  plan.add(base, in.sizes, strides, item);
-  plan.finish();
-  dispatch_bits(item, [&](auto bits) {
+  const LoopPlan plan = flip_plan(*target, in, inv.ints(1));
+  dispatch_bits(itemsize(in.dtype), [&](auto bits) {
     using B = decltype(bits);
     with_offsets<2>(plan, [&](const Offsets<2>& offsets, char* const* p) {
       launch_items(move_kernel<B>, offsets.count, reinterpret_cast<B*>(p[0]), reinterpret_cast<const B*>(p[1]), offsets);
     });
   });
   if (!target.is(inv.outs[0])) copy_into(inv.outs[0], target);
-}
-
-Tensor narrow(const TensorImpl& t, int d, int64_t start, int64_t length) {
-  Dims sizes = t.sizes;
-  sizes[d] = length;
-  return alias(t, std::move(sizes), t.strides, t.offset + start * t.strides[d]);
-}
-
-// Splits `in` at the seam of each rolled dim; every corner block is one copy.
-void roll_block(const TensorImpl& out, const TensorImpl& in, const Dims& dims, const Dims& shifts, int k) {
-  if (k == dims.size()) return copy_on_device(out, in);
-  const int d = int(dims[k]);
-  const int64_t size = in.sizes[d], shift = ((shifts[k] % size) + size) % size;
-  roll_block(*narrow(out, d, shift, size - shift), *narrow(in, d, 0, size - shift), dims, shifts, k + 1);
-  if (shift != 0) roll_block(*narrow(out, d, 0, shift), *narrow(in, d, size - shift, shift), dims, shifts, k + 1);
-}
-
-// roll(input, shifts, dims)
-void roll_cuda(Invocation& inv) {
-  if (inv.out().numel == 0) return;
-  if (inv.in(0).dim() == 0) return copy_on_device(inv.out(), inv.in(0));
-  if (inv.args[2].len == 0) {  // over the flattened tensor
-    const int64_t n = inv.in(0).numel;
-    const Tensor in = staged(inv.in(0), inv.in(0).dtype);
-    const Tensor work = inv.out().contiguous ? inv.outs[0] : empty(inv.out().sizes, inv.out().dtype, inv.out().device);
-    const Dims flat{n}, unit{1};
-    roll_block(*alias(*work, flat, unit, work->offset), *alias(*in, flat, unit, in->offset), Dims{0}, inv.ints(1), 0);
-    if (!work.is(inv.outs[0])) copy_into(inv.outs[0], work);
-    return;
-  }
-  Dims dims, shifts;  // the same dim may be named twice: its shifts add up
-  for (int i = 0; i < inv.args[2].len; ++i) {
-    const int64_t d = inv.args[2].ints[i] < 0 ? inv.args[2].ints[i] + inv.in(0).dim() : inv.args[2].ints[i];
-    const int64_t size = inv.in(0).sizes[int(d)], shift = inv.args[1].ints[i] % size;
-    const auto at = std::find(dims.begin(), dims.end(), d);
-    if (at != dims.end()) {
-      shifts[int(at - dims.begin())] += shift;
-    } else {
-      dims.push_back(d);
-      shifts.push_back(shift);
-    }
-  }
-  roll_block(inv.out(), inv.in(0), dims, shifts, 0);
 }
 
 // Rows of `cols`, matrices of `rows`; keeps col <= row + diagonal (lower) or col >= row + diagonal.
@@ -108,46 +54,11 @@ void triangle_cuda(Invocation& inv) {
   out.commit();
 }
 
-// cat(tensors, dim): one strided copy per input into its slab of the output.
-void cat_cuda(Invocation& inv) {
-  TensorImpl& out = inv.out();
-  if (out.numel == 0) return;
-  const int d = int(inv.i(1) < 0 ? inv.i(1) + out.dim() : inv.i(1));
-  int64_t start = 0;
-  for (int k = 0; k < inv.args[0].len; ++k) {
-    const TensorImpl& t = *inv.args[0].tensors[k];
-    if (skipped_by_cat(t)) continue;
-    copy_on_device(*alias(out, t.sizes, out.strides, out.offset + start * out.strides[d]), t);
-    start += t.sizes[d];
-  }
-}
-
-// stack(tensors, dim)
-void stack_cuda(Invocation& inv) {
-  TensorImpl& out = inv.out();
-  if (out.numel == 0) return;
-  const int d = int(inv.i(1) < 0 ? inv.i(1) + out.dim() : inv.i(1));
-  Dims strides = out.strides;
-  strides.erase(d);
-  for (int k = 0; k < inv.args[0].len; ++k) {
-    const TensorImpl& t = *inv.args[0].tensors[k];
-    copy_on_device(*alias(out, t.sizes, strides, out.offset + k * out.strides[d]), t);
-  }
-}
-
 // (g, input_shape, view arguments …)
 void region_backward_cuda(Invocation& inv) {
+  const Tensor region = region_of_gradient(inv, region_view(inv.op), inv.out());
   fill(inv.out(), Value(0));
-  const Tensor region = region_of(region_view(inv.op), inv.out(), inv.args, 2);
-  MG_CHECK(region.sizes() == inv.in(0).sizes, Runtime, inv.op.name, ": gradient of shape ", inv.in(0).sizes,
-           " does not fit the region ", region.sizes());
   copy_on_device(*region, inv.in(0));
-}
-
-// (input, src, view arguments …)
-void region_scatter_cuda(Invocation& inv) {
-  copy_on_device(inv.out(), inv.in(0));
-  copy_on_device(*region_of(region_view(inv.op), inv.out(), inv.args, 2), inv.in(1));
 }
 
 // --- adding into memory that overlaps itself
@@ -219,17 +130,7 @@ void add_into(const Tensor& storage, const Dims& strides, int64_t offset, const 
 void restride_cuda(Invocation& inv) {
   const TensorImpl& g = inv.in(0);
   const Dims from = inv.ints(1), size = inv.ints(3), stride = inv.ints(4);
-  int64_t length = 1;
-  auto reach = [&](const Dims& sizes, const Dims& strides, int64_t last) {
-    for (int i = 0; i < sizes.size(); ++i) {
-      if (sizes[i] == 0) return;
-      last += (sizes[i] - 1) * strides[i];
-    }
-    length = std::max(length, last + 1);
-  };
-  reach(g.sizes, from, inv.i(2));
-  reach(size, stride, inv.i(5));
-  const Tensor storage = workspace(length, g.dtype, g.device);
+  const Tensor storage = workspace(restride_length(inv), g.dtype, g.device);
   fill(*storage, Value(0));
   add_into(storage, from, inv.i(2), g);
   copy_on_device(inv.out(), *alias(*storage, size, stride, inv.i(5)));
@@ -239,9 +140,7 @@ void restride_cuda(Invocation& inv) {
 void unfold_backward_cuda(Invocation& inv) {
   static OpRef unfold{"unfold"};
   const Tensor work = empty(inv.out().sizes, inv.out().dtype, inv.out().device);
-  const Tensor region = region_of(*unfold, *work, inv.args, 2);
-  MG_CHECK(region.sizes() == inv.in(0).sizes, Runtime, inv.op.name, ": got a gradient of shape ", inv.in(0).sizes, " for windows of shape ",
-           region.sizes());
+  const Tensor region = region_of_gradient(inv, *unfold, *work);
   fill(*work, Value(0));
   const Tensor g = staged(inv.in(0), work.dtype());
   add_into(alias(*work, Dims{work.numel()}, Dims{1}, 0), region->strides, region->offset, *g);
@@ -251,32 +150,27 @@ void unfold_backward_cuda(Invocation& inv) {
 // _complex(real, imag)
 void complex_cuda(Invocation& inv) {
   const TensorImpl& out = inv.out();
-  const DType real = to_real(out.dtype);
   for (int k = 0; k < 2; ++k) {
     const Tensor t = staged(inv.in(k), inv.in(k).dtype, out.device);
     const Tensor spread = alias(*t, out.sizes, broadcast_strides(t.sizes(), t.strides(), out.sizes), t->offset);
-    Dims strides = out.strides;
-    for (int d = 0; d < strides.size(); ++d) strides[d] *= 2;
-    Tensor part = alias(out, out.sizes, strides, out.offset * 2 + k);
-    part->dtype = real;
-    copy_on_device(*part, *spread);
+    copy_on_device(*part(out, k), *spread);
   }
 }
 MG_CUDA_KERNEL_COMPLEX("_complex", complex_cuda);
 
 MG_CUDA_KERNEL("flip", flip_cuda);
-MG_CUDA_KERNEL("roll", roll_cuda);
+MG_CUDA_KERNEL("roll", roll_by_copies);
 MG_CUDA_KERNEL("tril", triangle_cuda<true>);
 MG_CUDA_KERNEL("triu", triangle_cuda<false>);
-MG_CUDA_KERNEL("cat", cat_cuda);
-MG_CUDA_KERNEL("stack", stack_cuda);
+MG_CUDA_KERNEL("cat", cat_by_copies);
+MG_CUDA_KERNEL("stack", stack_by_copies);
 MG_CUDA_KERNEL("_select_backward", region_backward_cuda);
 MG_CUDA_KERNEL("_slice_backward", region_backward_cuda);
 MG_CUDA_KERNEL("_narrow_backward", region_backward_cuda);
 MG_CUDA_KERNEL("_diagonal_backward", region_backward_cuda);
-MG_CUDA_KERNEL("select_scatter", region_scatter_cuda);
-MG_CUDA_KERNEL("slice_scatter", region_scatter_cuda);
-MG_CUDA_KERNEL("diagonal_scatter", region_scatter_cuda);
+MG_CUDA_KERNEL("select_scatter", scatter_region);
+MG_CUDA_KERNEL("slice_scatter", scatter_region);
+MG_CUDA_KERNEL("diagonal_scatter", scatter_region);
 MG_CUDA_KERNEL("_restride", restride_cuda);
 MG_CUDA_KERNEL("_unfold_backward", unfold_backward_cuda);
 MG_CUDA_KERNEL_COMPLEX("flip", nullptr);

@@ -7,10 +7,6 @@
 namespace mg::cuda {
 namespace {
 
-// 0-d tensors take part as 1-d ones.
-Tensor at_least_1d(const TensorImpl& t) { return t.dim() ? Tensor(const_cast<TensorImpl*>(&t)) : alias(t, Dims{1}, Dims{1}, t.offset); }
-int wrapped(int64_t dim, const TensorImpl& t) { return int(dim < 0 ? dim + t.dim() : dim); }
-
 template <class B>
 __global__ void gather_kernel(char* out, const char* index, const char* in, Offsets<3> offsets, int64_t size, int64_t step, FaultNote note) {
   MG_GRID_LOOP(i, offsets.count) {
@@ -151,8 +147,7 @@ void scatter_add_cuda(Invocation& inv) { scatter_into(inv, {.reduce = Reduce::Ad
 // scatter_reduce(input, dim, index, src, reduce, include_self)
 void scatter_reduce_cuda(Invocation& inv) {
   const std::string_view how = inv.args[4].str;
-  const Reduce reduce = how == "prod" ? Reduce::Mul : how == "amax" ? Reduce::Max : how == "amin" ? Reduce::Min : Reduce::Add;
-  scatter_into(inv, {.reduce = reduce, .include_self = inv.b(5), .mean = how == "mean"});
+  scatter_into(inv, {.reduce = reduce_named(how), .include_self = inv.b(5), .mean = how == "mean"});
 }
 
 MG_CUDA_KERNEL("gather", gather_cuda);

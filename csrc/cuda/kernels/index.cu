@@ -1,5 +1,4 @@
 // index_select, index_add, index_copy, index_fill, _index_reduce, advanced indexing and embedding: keys per index, then slabs.h.
-#include "../../core/index_plan.h"
 #include "copy.h"
 #include "slabs.h"
 
@@ -10,26 +9,6 @@ namespace {
 TensorImpl& start_from_input(Invocation& inv) {
   if (inv.outs[0].get() != inv.args[0].t) copy_on_device(inv.out(), inv.in(0));
   return inv.out();
-}
-
-int wrapped(int64_t dim, const TensorImpl& t) { return int(dim < 0 ? dim + std::max(t.dim(), 1) : dim); }
-int64_t size_at(const TensorImpl& t, int d) { return t.dim() ? t.sizes[d] : 1; }
-// Unsigned: the stride of a dim of at most one element may be anything.
-int64_t step_bytes(const TensorImpl& t, int d) { return t.dim() ? int64_t(uint64_t(t.strides[d]) * uint64_t(itemsize(t.dtype))) : 0; }
-
-// All dims of both tensors but d (their sizes agree there).
-LoopPlan plan_without(const TensorImpl& dst, const TensorImpl& src, int d) {
-  Dims sizes = dst.sizes, dst_strides = dst.strides, src_strides = src.strides;
-  if (dst.dim() > 0) {
-    sizes.erase(d);
-    dst_strides.erase(d);
-  }
-  if (src.dim() > 0) src_strides.erase(d);
-  LoopPlan plan(sizes);
-  plan.add(dst.data(), sizes, dst_strides, itemsize(dst.dtype));
-  plan.add(src.data(), sizes, src_strides, itemsize(src.dtype));
-  plan.finish();
-  return plan;
 }
 
 Tensor keys_along(const Invocation& inv, const TensorImpl& t, int d, const TensorImpl& index) {
@@ -61,8 +40,7 @@ void index_copy_cuda(Invocation& inv) { index_source(inv, {}); }
 // _index_reduce(input, dim, index, source, reduce, include_self)
 void index_reduce_cuda(Invocation& inv) {
   const std::string_view how = inv.args[4].str;
-  const Reduce reduce = how == "mean" ? Reduce::Add : how == "prod" ? Reduce::Mul : how == "amax" ? Reduce::Max : Reduce::Min;
-  index_source(inv, {.reduce = reduce, .include_self = inv.b(5), .mean = how == "mean"});
+  index_source(inv, {.reduce = reduce_named(how), .include_self = inv.b(5), .mean = how == "mean"});
 }
 
 // index_fill(input, dim, index, value)
@@ -79,43 +57,13 @@ void index_fill_cuda(Invocation& inv) {
 
 // Keys of x[indices] for every joint position; negative indices count from the end.
 Tensor advanced_keys(const Invocation& inv, const TensorImpl& t, const Value& indices, const IndexPlan& plan) {
-  int64_t n = 1;
-  for (int64_t s : plan.joint) n *= s;
-  const Tensor keys = new_keys(n, t.device);
+  const Tensor keys = new_keys(plan.joint_count(), t.device);
   for (int k = 0; k < indices.len; ++k) {
     if (indices.tensors[k] == nullptr) continue;
     const Tensor at = staged(*indices.tensors[k], DType::Int64, t.device);
-    const Tensor whole = contiguous(alias(*at, plan.joint, broadcast_strides(at.sizes(), at.strides(), plan.joint), at->offset));
-    add_index(inv.op, keys, whole, t.sizes[k], step_bytes(t, k), true);
+    add_index(inv.op, keys, joint_index(at, plan), t.sizes[k], step_bytes(t, k), true);
   }
   return keys;
-}
-
-// `t` is indexed; `dense` has the result's shape with linear joint dims. Operand 0 is the one that is written.
-LoopPlan advanced_plan(const TensorImpl& t, const TensorImpl& dense, const IndexPlan& plan, bool write_dense) {
-  Dims sizes, indexed, linear;
-  for (int j = 0; j < plan.kept.size(); ++j) {
-    const int d = int(plan.kept[j]), at = j < plan.at ? j : j + plan.joint.size();
-    sizes.push_back(t.sizes[d]);
-    indexed.push_back(t.strides[d]);
-    linear.push_back(dense.strides[at]);
-  }
-  LoopPlan loop(sizes);
-  const int64_t item = itemsize(t.dtype);
-  if (write_dense) loop.add(dense.data(), sizes, linear, item);
-  loop.add(t.data(), sizes, indexed, item);
-  if (!write_dense) loop.add(dense.data(), sizes, linear, item);
-  loop.finish();
-  return loop;
-}
-
-// Bytes from one joint position to the next.
-int64_t joint_step(const TensorImpl& dense, const IndexPlan& plan) {
-  if (plan.joint.empty() || dense.numel <= 1) return 0;
-  int64_t step = 0;  // the fastest joint dim of size > 1; a stretched (stride-0) tensor gives 0
-  for (int j = plan.joint.size() - 1; j >= 0 && step == 0; --j)
-    if (plan.joint[j] > 1) step = dense.strides[plan.at + j];
-  return step * itemsize(dense.dtype);
 }
 
 // index(input, indices)
@@ -134,17 +82,12 @@ void index_cuda(Invocation& inv) {
 void index_put_cuda(Invocation& inv) {
   const IndexPlan plan = plan_index(inv.op, inv.in(0), inv.args[1]);
   TensorImpl& out = start_from_input(inv);
-  int64_t count = 1;
-  for (int64_t s : plan.result) count *= s;
   const bool add = inv.b(3);
   const Tensor keys = advanced_keys(inv, out, inv.args[1], plan);
-  if (count == 0) return;
+  if (plan.result_count() == 0) return;
   Tensor values = staged(inv.in(2), inv.in(2).dtype, out.device);
   if (values.dtype() != out.dtype) values = cast(values, out.dtype);
-  const bool one = values.numel() == 1;
-  Tensor dense = alias(*values, plan.result, one ? Dims(plan.result.size()) : broadcast_strides(values.sizes(), values.strides(), plan.result),
-                       values->offset);
-  if (!one) dense = contiguous(dense);
+  const Tensor dense = values_for(values, plan);
   if (!plan.any && !add) return copy_on_device(out, *dense);
   slab_scatter(advanced_plan(out, *dense, plan, false), keys, joint_step(*dense, plan), out.dtype, {.reduce = add ? Reduce::Add : Reduce::Assign});
 }

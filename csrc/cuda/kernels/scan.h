@@ -13,19 +13,6 @@ namespace mg::cuda {
 
 constexpr int kItems = 4;
 
-template <class A>
-__device__ A shuffle_up(A a, unsigned distance) {
-  union Words {
-    A a;
-    unsigned w[sizeof(A) / 4];
-    __device__ Words() {}
-  } words;
-  words.a = a;
-#pragma unroll
-  for (unsigned& w : words.w) w = __shfl_up_sync(kFullMask, w, distance);
-  return words.a;
-}
-
 // What comes before this thread's value in its block, and the block's total.
 template <class R>
 __device__ typename R::A before_in_block(typename R::A own, typename R::A& total) {

@@ -5,18 +5,11 @@
 // finished). Several indices of one slab are taken in the order of k, so results are those of the CPU and the same in every run: the keys
 // are sorted (stable), and the thread at the start of a run of equal keys goes through it.
 #pragma once
+#include "../../core/index_plan.h"
 #include "../kernel.h"
 #include "faults.h"
 
 namespace mg::cuda {
-
-enum class Reduce : int32_t { Assign, Add, Mul, Max, Min };
-struct ScatterRule {
-  Reduce reduce = Reduce::Assign;
-  bool include_self = true;  // false: what the target held does not count, where anything is written
-  bool mean = false;         // divided by the number of values (integers round down)
-  double scale = 1;          // Add: of the source
-};
 
 // int64[n] of zeros, and += index * stride for one index tensor; -1 from an index out of range on, which is noted as a fault.
 Tensor new_keys(int64_t n, Device device);

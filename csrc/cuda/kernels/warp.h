@@ -1,6 +1,7 @@
 // Threads of a warp and of a block together: values passed between lanes, merges in fixed order, and packs of neighbouring elements.
 #pragma once
 #include <math.h>  // exp(float) and the like at global scope, as nvcc has them
+#include <string.h>
 
 #include "../kernel.h"
 
@@ -15,32 +16,29 @@ struct alignas(sizeof(T) * V) Pack {
 template <class T>
 inline constexpr int kVector = int(16 / sizeof(T));
 
-// Any trivially copyable value, word by word.
+// shuffle(word) for each word of a trivially copyable value. Copied, not read through a union, which nvcc keeps in local memory.
+template <class A, class Shuffle>
+__device__ A each_word(A a, Shuffle shuffle) {
+  static_assert(sizeof(A) % 4 == 0);
+  unsigned words[sizeof(A) / 4];
+  memcpy(words, &a, sizeof(A));
+#pragma unroll
+  for (unsigned& w : words) w = shuffle(w);
+  memcpy(&a, words, sizeof(A));
+  return a;
+}
+// The value that another lane of the warp holds: `distance` lanes above or below, or a given one.
 template <class A>
 __device__ A shuffle_down(A a, unsigned distance) {
-  static_assert(sizeof(A) % 4 == 0);
-  union Words {
-    A a;
-    unsigned w[sizeof(A) / 4];
-    __device__ Words() {}
-  } words;
-  words.a = a;
-#pragma unroll
-  for (unsigned& w : words.w) w = __shfl_down_sync(kFullMask, w, distance);
-  return words.a;
+  return each_word(a, [=](unsigned w) { return __shfl_down_sync(kFullMask, w, distance); });
+}
+template <class A>
+__device__ A shuffle_up(A a, unsigned distance) {
+  return each_word(a, [=](unsigned w) { return __shfl_up_sync(kFullMask, w, distance); });
 }
 template <class A>
 __device__ A shuffle_from(A a, int lane) {
-  static_assert(sizeof(A) % 4 == 0);
-  union Words {
-    A a;
-    unsigned w[sizeof(A) / 4];
-    __device__ Words() {}
-  } words;
-  words.a = a;
-#pragma unroll
-  for (unsigned& w : words.w) w = __shfl_sync(kFullMask, w, lane);
-  return words.a;
+  return each_word(a, [=](unsigned w) { return __shfl_sync(kFullMask, w, lane); });
 }
 
 // The merge of all lanes of a warp, right in lane 0. The order is fixed: results have the same bits in every run.
