@@ -221,6 +221,12 @@ def _torch_hidden() -> Iterator[None]:
         sys.meta_path.remove(_NoTorch)
 
 
+@functools.cache
+def install_once() -> None:
+    """install(), the first time."""
+    install()
+
+
 def install() -> None:
     """Make minigrad's driver Triton's active one, so that kernel[grid](...) takes minigrad tensors."""
     from triton.runtime import driver

@@ -121,9 +121,13 @@ def _open_device_memory(name: str, tensors: list[Any]) -> Iterator[None]:
         backend.sim_leave(name, [t.data_ptr() for t in tensors])
 
 
-def run(kernel: Any, grid: tuple[int, ...], args: tuple, constants: dict[str, Any]) -> None:
+def _as_memory(value: Any) -> Any:
+    return Memory(value) if hasattr(value, "data_ptr") else value
+
+
+def run(kernel: Any, grid: Any, args: tuple, named: dict[str, Any]) -> None:
     """All programs of `kernel`, one after the other."""
     patch()
-    tensors = [a for a in args if hasattr(a, "data_ptr")]
+    tensors = [a for a in (*args, *named.values()) if hasattr(a, "data_ptr")]
     with _open_device_memory(kernel.__name__, tensors), np.errstate(all="ignore"):
-        kernel[grid](*(Memory(a) if hasattr(a, "data_ptr") else a for a in args), **constants)
+        kernel[grid](*map(_as_memory, args), **{name: _as_memory(value) for name, value in named.items()})

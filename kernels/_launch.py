@@ -100,6 +100,24 @@ def launch(kernel: Any, grid: Sequence[int], *args: Any, **named: Any) -> None:
     _interpret.run(kernel, entry.grid, args, named)
 
 
+class Wrapped:
+    """A Triton kernel from elsewhere, started its own way on minigrad tensors: wrapped[grid](x, y, n, BLOCK=128)."""
+
+    def __init__(self, kernel: Any) -> None:
+        self.kernel = kernel
+
+    def __getitem__(self, grid: Any) -> Callable[..., Any]:
+        """The call that starts it; `grid` may be a function of the constants, as in Triton."""
+        if interpreting():
+            from minigrad.kernels import _interpret
+
+            return lambda *args, **named: _interpret.run(self.kernel, grid, args, named)
+        from minigrad.kernels import _driver
+
+        _driver.install_once()
+        return self.kernel[grid]
+
+
 def tuned(key: tuple, candidates: Sequence[dict[str, Any]], run: Callable[[dict[str, Any]], None]) -> None:
     """run(c) with the fastest of `candidates` for `key`: measured at the key's first use on a GPU and remembered on disk (_autotune.py).
 

@@ -31,14 +31,16 @@ class CustomOpDef:
         if fn is not None:
             functools.update_wrapper(self, fn)
 
-    def _kernel(self) -> Callable:
-        for key in ("CompositeImplicitAutograd", "cpu", "default", "CompositeExplicitAutograd"):
+    def _kernel(self, device: str = "cpu") -> Callable:
+        if device == "meta" and self._fake is not None:
+            return self._fake
+        for key in ("CompositeImplicitAutograd", device, "default", "CompositeExplicitAutograd"):
             if key in self.kernels:
                 return self.kernels[key]
-        raise NotImplementedError(f"{self._qualname}: no kernel for cpu; has {', '.join(self.kernels) or 'none'}")
+        raise NotImplementedError(f"{self._qualname}: no kernel for {device}; has {', '.join(self.kernels) or 'none'}")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        kernel = self._kernel()
+        kernel = self._kernel(_device_of((*args, *kwargs.values())))
         wants = _core.is_grad_enabled() and any(
             isinstance(a, _core.Tensor) and a.requires_grad for a in (*args, *kwargs.values())
         )
@@ -105,6 +107,12 @@ class CustomOpDef:
         return f"<CustomOpDef({self._qualname})>"
 
 
+def _device_of(values: tuple) -> str:
+    """The device type of the first tensor, also in lists; that of any CUDA tensor comes first."""
+    found = [t.device.type for v in values for t in (v if isinstance(v, (list, tuple)) else (v,)) if isinstance(t, _core.Tensor)]
+    return "cuda" if "cuda" in found else found[0] if found else "cpu"
+
+
 def custom_op(name: str, fn: Callable | None = None, /, *, mutates_args: Any, device_types: Any = None, schema: str | None = None,
               tags: Any = None) -> Any:  # fmt: skip
     """Decorator: the function becomes the op `namespace::name`.
@@ -116,7 +124,10 @@ def custom_op(name: str, fn: Callable | None = None, /, *, mutates_args: Any, de
         raise ValueError(f"custom_op: got name {name!r}, expected 'namespace::name'")
 
     def make(function: Callable) -> CustomOpDef:
-        definition = _ops[name] = CustomOpDef(name, function, schema, mutates_args)
+        definition = _ops[name] = CustomOpDef(name, None if device_types else function, schema, mutates_args)
+        if device_types:
+            functools.update_wrapper(definition, function)
+            definition.register_kernel(device_types, function)
         return definition
 
     return make if fn is None else make(fn)
@@ -128,8 +139,10 @@ def triton_op(name: str, fn: Callable | None = None, /, *, mutates_args: Any = (
 
 
 def wrap_triton(triton_kernel: Any, /) -> Any:
-    """The kernel itself."""
-    return triton_kernel
+    """The kernel, ready for `wrapped[grid](tensor, n, BLOCK=128)` on minigrad tensors (docs/kernels.md)."""
+    from minigrad.kernels._launch import Wrapped
+
+    return Wrapped(triton_kernel)
 
 
 def _get(op: Any, lib: Any = None) -> CustomOpDef:

@@ -2,8 +2,9 @@
 
     python -m minigrad.kernels.lab softmax [--op NAME] [--case N] [--dtype float32] [--arch 90] [--html FILE] [--steps]
 
-Runs the case in Triton's interpreter, forward and backward, and tells for each launch what each source line loads and stores, which lanes are
-idle, whether neighbouring lanes touch neighbouring bytes, and what looks wrong: addresses out of bounds, programs that write one address.
+Runs the case in Triton's interpreter, forward and backward, and tells for each launch what each source line loads and stores, which
+lanes are idle, whether neighbouring lanes touch neighbouring bytes, and what looks wrong: addresses out of bounds, programs that write
+one address.
 Then compiles the same case and puts TTIR, TTGIR, PTX and SASS beside the Python lines, with registers, spills and shared memory, and places
 the benchmark case on the roofline of an H200. As text here, and with --html as one page that needs nothing else.
 """
@@ -35,8 +36,9 @@ def roofline(op: Any, arch: int) -> str:
     by_memory, by_flops = moved / bandwidth * 1e6, flops / peak * 1e6
     bound = "memory" if by_memory >= by_flops else "arithmetic"
     return (
-        f"{entry} {entry.dtypes[-1]}: {moved / 1e6:.1f} MB, {flops / 1e9:.2f} GFLOP, {flops / moved:.1f} flop/byte (ridge {peak / bandwidth:.0f}); "
-        f"{name} needs at least {max(by_memory, by_flops):.0f} µs, bound by {bound} (data sheet, not measured)"
+        f"{entry} {entry.dtypes[-1]}: {moved / 1e6:.1f} MB, {flops / 1e9:.2f} GFLOP, {flops / moved:.1f} flop/byte "
+        f"(ridge {peak / bandwidth:.0f}); {name} needs at least {max(by_memory, by_flops):.0f} µs, bound by {bound} "
+        "(data sheet, not measured)"
     )
 
 
@@ -88,7 +90,8 @@ def compiled(file: str, op: str, case: str, arch: int) -> list[dict[str, Any]]:
 def show_code(variant: dict[str, Any]) -> None:
     """A variant's resources, and how many instructions each source line became."""
     source = pathlib.Path(variant["file"]).read_text().splitlines()
-    print(f"\n{variant['variant']}\n  sm_{variant['arch']}: {variant['registers']} registers, {variant['spills']} spills, {variant['shared']} B shared, "
+    print(f"\n{variant['variant']}")
+    print(f"  sm_{variant['arch']}: {variant['registers']} registers, {variant['spills']} spills, {variant['shared']} B shared, "
           f"{variant['warps']} warps, tensor cores: {variant['tensor_core'] or 'none'}, {variant['vector_loads']} 16-byte loads")
     counts: dict[int, dict[str, int]] = {}
     for stage, lines in variant["listings"].items():

@@ -1,5 +1,5 @@
-"""The lab's page: one HTML file without anything from elsewhere. Source on the left, the chosen stage on the right; pointing at a line lights up
-what it became, and the other way round.
+"""The lab's page: one HTML file without anything from elsewhere. Source on the left, the chosen stage on the right; pointing at a line
+lights up what it became, and the other way round.
 """
 
 from __future__ import annotations
@@ -62,13 +62,14 @@ def _variant(variant: dict[str, Any]) -> str:
     cells = "".join(f"<td>{html.escape(str(variant[n]))}</td>" for n in names)
     tabs = "".join(f'<button data-stage="{s}" class="{"on" if s == "sass" else ""}">{s}</button>' for s in variant["listings"])
     stages = "".join(
-        f'<div class="stage code" data-stage="{s}" {"" if s == "sass" else "hidden"}>{_code(lines)}</div>' for s, lines in variant["listings"].items()
+        f'<div class="stage code" data-stage="{s}" {"" if s == "sass" else "hidden"}>{_code(lines)}</div>'
+        for s, lines in variant["listings"].items()
     )
     wrong = "".join(f'<p class="wrong">{html.escape(p)}</p>' for p in variant["problems"])
     return (
         f"<h2>{html.escape(variant['variant'])}</h2><table><tr>{head}</tr><tr>{cells}</tr></table>{wrong}"
-        f'<div><div class="tabs">{tabs}</div><div class="panes"><div class="pane"><div class="source code">{_code(_source(variant), True)}</div></div>'
-        f'<div class="pane">{stages}</div></div></div>'
+        f'<div><div class="tabs">{tabs}</div><div class="panes"><div class="pane"><div class="source code">'
+        f'{_code(_source(variant), True)}</div></div><div class="pane">{stages}</div></div></div>'
     )
 
 

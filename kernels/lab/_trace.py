@@ -173,8 +173,9 @@ def _races(run: Run) -> Iterator[str]:
         group = [a for a in run.accesses if a.kind == kind and a.addresses.size]
         if not group:
             return (np.zeros(0, np.uint64),) * 3
-        return (np.concatenate([a.addresses for a in group]), np.concatenate([np.full(a.addresses.size, numbers[a.program]) for a in group]),
-                np.concatenate([np.full(a.addresses.size, a.line) for a in group]))  # fmt: skip
+        owners = [np.full(a.addresses.size, numbers[a.program]) for a in group]
+        lines = [np.full(a.addresses.size, a.line) for a in group]
+        return np.concatenate([a.addresses for a in group]), np.concatenate(owners), np.concatenate(lines)
 
     stores, store_programs, store_lines = gather("store")
     if not stores.size:
@@ -185,7 +186,8 @@ def _races(run: Run) -> Iterator[str]:
     if twice.size:
         k = int(twice[0])
         first, second = programs[int(store_programs[k])], programs[int(store_programs[k + 1])]
-        yield f"race? line {store_lines[k]}: programs {first} and {second} both store to {_where(run, stores[k])} ({twice.size} addresses)"
+        where = f"{_where(run, stores[k])} ({twice.size} addresses)"
+        yield f"race? line {store_lines[k]}: programs {first} and {second} both store to {where}"
     for kind in ("load", "atomic"):
         addresses, owners, lines = gather(kind)
         at = np.searchsorted(stores, addresses)
@@ -195,7 +197,8 @@ def _races(run: Run) -> Iterator[str]:
         if hit.any():
             k = int(np.flatnonzero(hit)[0])
             reader, writer = programs[int(owners[k])], programs[int(store_programs[at[k]])]
-            yield f"race? line {lines[k]}: program {reader}: {kind} of {_where(run, addresses[k])}, which program {writer} stores to"
+            where = _where(run, addresses[k])
+            yield f"race? line {lines[k]}: program {reader}: {kind} of {where}, which program {writer} stores to"
 
 
 def _where(run: Run, address: Any) -> str:

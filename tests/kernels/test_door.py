@@ -122,3 +122,30 @@ def test_unknown_names_are_told():
         kernels.op("f(x) -> y", backward=lambda g, z: g)(lambda x: x)
     with pytest.raises(AttributeError, match="no attribute 'no_such_kernel'"):
         _ = kernels.no_such_kernel
+
+
+def test_library_ops_run_the_kernel_of_their_device():
+    from minigrad import library
+
+    @library.triton_op("doors::scaled", mutates_args=())
+    def scaled_op(x: mg.Tensor, factor: float) -> mg.Tensor:
+        y = mg.empty_like(x)
+        grid = lambda meta: (cdiv(x.numel(), meta["BLOCK"]),)
+        library.wrap_triton(scale_kernel)[grid](y, x, factor, n=x.numel(), SLOPPY=False, BLOCK=16)
+        return y
+
+    scaled_op.register_autograd(lambda ctx, g: (scaled_op(g, 3.0), None))
+    x = mg.randn(5, 7, requires_grad=True)
+    y = mg.ops.doors.scaled(x, 3.0)
+    y.sum().backward()
+    assert mg.allclose(y, 3 * x) and (x.grad == 3).all()
+
+    @library.custom_op("doors::where", mutates_args=(), device_types="cuda")
+    def where(x):
+        return "cuda"
+
+    with pytest.raises(NotImplementedError, match="no kernel for cpu"):
+        where(x)
+    where.register_kernel("cpu")(lambda x: "cpu")
+    where.register_fake(lambda x: "fake")
+    assert where(x) == "cpu" and where([x]) == "cpu" and where(mg.empty(2, device="meta")) == "fake"

@@ -1,4 +1,4 @@
-"""Ops of the registry on CUDA tensors run their Triton kernel (kernels/_overrides.py), here in the interpreter on the simulated device's memory;
+"""Ops of the registry on CUDA tensors run their Triton kernel (kernels/_overrides.py), here in the interpreter on the simulated device;
 values and gradients are those of the CPU, and what a kernel is not made for is left to the plain one.
 """
 
