@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -137,6 +138,37 @@ def _cross_entropy_backward(
     one = lse.new_ones(()).expand(lse.shape).contiguous()
     values = dict(logits=x, target=target, ignore_index=ignore, label_smoothing=smoothing)
     return (_kernel("cross_entropy").cross_entropy.gradients([g], values, (None, lse.float().contiguous(), one))["logits"],)
+
+
+def _attention_takes(q: Any, k: Any, v: Any, mask: Any, dropout: float) -> bool:
+    shapes = q.dim() == k.dim() == 4 and v.shape == k.shape and q.shape[0] == k.shape[0] and q.shape[3] == k.shape[3]
+    plain = mask is None and dropout == 0 and q.dtype == k.dtype == v.dtype
+    return shapes and plain and q.shape[3] <= 256 and _fits(q, k, v) and k.numel() > 0
+
+
+_LN2 = math.log(2)  # the kernel's logsumexp is of base 2
+
+
+@_override("_attention")
+def _attention(q: Any, k: Any, v: Any, mask: Any, dropout: float, causal: bool, scale: float, gqa: bool, generator: Any) -> Any:
+    if not _attention_takes(q, k, v, mask, dropout):
+        return None
+    out, lse = _kernel("attention").attention.compute(
+        dict(q=q, k=k, v=v, bias=None, slopes=None, causal=causal, offset=0, window=None, scale=scale)
+    )
+    return out, lse.mul_(_LN2), lse  # the last, the dropout's random stream, is empty
+
+
+@_override("_attention_backward")
+def _attention_backward(
+    g: Any, q: Any, k: Any, v: Any, mask: Any, out: Any, lse: Any, rng: Any, dropout: float, causal: bool, scale: float, gqa: bool
+) -> Any:
+    if not _attention_takes(q, k, v, mask, dropout):
+        return None
+    values = dict(q=q, k=k, v=v, bias=None, slopes=None, causal=causal, offset=0, window=None, scale=scale)
+    out = out if out.stride(-1) == 1 else out.contiguous()
+    found = _kernel("attention").attention.gradients([g], values, (out, lse / _LN2))
+    return found["q"], found["k"], found["v"]
 
 
 def _deliver(outs: tuple, results: tuple) -> None:

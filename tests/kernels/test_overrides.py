@@ -43,6 +43,15 @@ RUNS = {  # op, function of (tensors on a device), tensors, whether a Triton ker
     "cross_entropy_smooth": (
         lambda x: F.cross_entropy(x, TARGET.to(x.device), reduction="none", label_smoothing=0.1), [rows(6, 33)], True
     ),
+    "attention": (F.scaled_dot_product_attention, [rows(2, 3, 7, 20), rows(2, 3, 9, 20, seed=1), rows(2, 3, 9, 20, seed=2)], True),
+    "attention_causal_gqa": (
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True),
+        [rows(1, 4, 9, 16), rows(1, 2, 9, 16, seed=1), rows(1, 2, 9, 16, seed=2)], True,
+    ),
+    "attention_masked": (
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, (mg.arange(9, device=q.device) < 7).expand(7, 9)),
+        [rows(2, 3, 7, 20), rows(2, 3, 9, 20, seed=1), rows(2, 3, 9, 20, seed=2)], False,
+    ),
     "cross_entropy_weighted": (lambda x, w: F.cross_entropy(x, TARGET.to(x.device), w.detach().exp()), [rows(6, 33), rows(33)], False),
 }  # fmt: skip
 
