@@ -18,11 +18,17 @@ import minigrad as mg
 HERE = Path(__file__).parent
 _LIST = HERE / "not_by_device.txt"
 _WITHOUT_KERNEL = HERE / "cuda" / "without_kernel.txt"
+_simulated = False
 
 
 def device_type(library: Any = mg) -> str:
     """The type of the default device; "cpu" for another library, which is the reference."""
     return mg.get_default_device().type if library is mg else "cpu"
+
+
+def fewer(count: int, few: int) -> int:
+    """`count`, but `few` on the simulated device, where every launch costs microseconds and every thread nanoseconds."""
+    return few if _simulated else count
 
 
 def without_device() -> str:
@@ -68,8 +74,10 @@ def _called_by_library() -> bool:
     return name.startswith("minigrad.") and not name.startswith("minigrad.testing")
 
 
-def open_numpy_doors() -> None:
+def prepare() -> None:
     """from_numpy, numpy() and np.asarray copy between the host and the default device, from now on."""
+    global _simulated
+    _simulated = mg.cuda.is_simulated()
     from_numpy, numpy, array = mg.from_numpy, mg.Tensor.numpy, mg.Tensor.__array__
 
     def on_device(ndarray: Any) -> mg.Tensor:

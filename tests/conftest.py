@@ -39,7 +39,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         reason = by_device.without_device()
         if reason:
             pytest.exit(f"--device cuda: there is none, and MINIGRAD_CUDASIM=1 is not set or minigrad was built without it: {reason}", 4)
-        by_device.open_numpy_doors()
+        by_device.prepare()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -30,7 +30,7 @@ CREATE: list[Any] = [
     lambda m: m.linspace(0, 1, 0), lambda m: m.asarray([[1, 2], [3, 4]]), lambda m: m.asarray(2.5), lambda m: m.asarray(True),
     lambda m: m.asarray([], dtype=m.float32), lambda m: m.meshgrid(m.arange(3), m.arange(2))[0],
     lambda m: m.meshgrid(m.arange(3), m.arange(2), indexing="ij")[1], lambda m: m.tril(m.ones((3, 4)), k=1),
-    lambda m: m.broadcast_arrays(m.ones((3, 1)), m.zeros((1, 2)))[1], lambda m: m.empty_like(m.ones((2, 3))) * 0,
+    lambda m: m.broadcast_arrays(m.ones((3, 1)), m.zeros((1, 2)))[1], lambda m: m.zeros_like(m.empty_like(m.ones((2, 3)))),
 ]  # fmt: skip
 
 

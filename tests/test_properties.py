@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from by_device import fewer
 
 import minigrad as mg
 from minigrad.autograd._gradcheck import gradcheck
@@ -21,8 +22,8 @@ from hypothesis import strategies as st  # noqa: E402
 from hypothesis.extra import numpy as hnp  # noqa: E402
 
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
-FEW = settings(max_examples=60)
-MANY = settings(max_examples=150)
+FEW = settings(max_examples=fewer(60, 15))
+MANY = settings(max_examples=fewer(150, 30))
 
 
 def grid(shape: tuple[int, ...], start: float = 0.0) -> np.ndarray:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from by_device import fewer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,7 +61,7 @@ def test_airy_against_scipy():
     assert_close(run(S.airy_ai, x), want, 1e-12, np.where(x < 0, 1e-14 * (1 + np.abs(x)), 0))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=fewer(200, 33), deadline=None)
 @given(st.floats(1e-300, 1 - 1e-15))
 def test_ndtri_inverts_ndtr(p):
     x = float(S.ndtri(mg.tensor(p, dtype=mg.float64)))
@@ -73,7 +74,7 @@ def test_ndtri_ends():
     assert np.array_equal(got, [-np.inf, np.inf, np.nan, np.nan, np.nan, 0.0], equal_nan=True)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=fewer(300, 50), deadline=None)
 @given(st.floats(1e-6, 1e5), st.floats(1e-8, 1e5))
 def test_incomplete_gamma_functions_add_up_and_agree(a, x):
     p, q = (float(f(mg.tensor(a, dtype=mg.float64), mg.tensor(x, dtype=mg.float64))) for f in (mg.igamma, mg.igammac))
@@ -113,7 +114,7 @@ def test_zeta_far_left_is_quick():
     assert run(S.zeta, [1e30, 1e30, 1e6, 1e30], [5.0, 1.0, 7.0, 0.5]).tolist() == [0.0, 1.0, 0.0, math.inf]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=fewer(100, 16), deadline=None)
 @given(st.integers(0, 60), st.floats(-1, 1))
 def test_chebyshev_polynomials_on_the_interval(n, x):
     theta = math.acos(x)

@@ -70,6 +70,8 @@ void check_fits(std::string_view op, const Value& number, DType dtype, bool halv
   if (number.kind == Kind::Float) good = fits(number.f, dtype, halves);
   else if (number.kind == Kind::Int) good = fits(number.i, dtype, halves);
   else if (number.kind == Kind::Complex) good = fits(number.z->re, dtype, halves) && fits(number.z->im, dtype, halves);
+  MG_CHECK(number.kind != Kind::Complex || is_complex(dtype) || number.z->im == 0, Runtime, op, ": value cannot be converted to type ", dtype,
+           " without overflow: it has the imaginary part ", number.z->im);
   if (good) [[likely]] return;
   const auto refuse = [&](auto shown) {
     fail(ErrorKind::Runtime, op, ": value cannot be converted to type ", dtype, " without overflow: got ", shown);
