@@ -1,6 +1,6 @@
-// Kernels written in Python: a function becomes an op's kernel for a device, in front of the one that is there. It is called behind meta and
-// allocation like every kernel, so shapes, errors, versions, gradients and deterministic results are the op's. minigrad.kernels puts its Triton
-// kernels in this way (kernels/_overrides.py).
+// Kernels written in Python: a function becomes an op's kernel for a device, in front of the one that is there. It is
+// called behind meta and allocation like every kernel, so shapes, errors, versions, gradients and deterministic results
+// are the op's. minigrad.kernels puts its Triton kernels in this way (kernels/_overrides.py).
 #include "../autograd/node.h"
 #include "../core/backend_module.h"
 #include "../core/kernel.h"
@@ -48,7 +48,8 @@ bool run_python(const PythonKernel& kernel, Invocation& inv) {
 void python_kernel(Invocation& inv) {
   const PythonKernel& kernel = table().at({&inv.op, inv.outs[0].device().type});
   if (run_python(kernel, inv)) return;
-  MG_CHECK(kernel.otherwise != nullptr, NotImplemented, inv.op.name, ": the kernel in Python refused these arguments and there is no other");
+  MG_CHECK(kernel.otherwise != nullptr, NotImplemented, inv.op.name,
+           ": the kernel in Python refused these arguments and there is no other");
   kernel.otherwise(inv);
 }
 

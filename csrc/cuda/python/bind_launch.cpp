@@ -1,6 +1,7 @@
-// Starting Triton kernels from Python. A cached launch is one call of `start` (kernels/_driver.py): it looks at the arguments as Triton's
-// specialiser would (types, divisibility by 16, ones), finds the variant compiled for them, packs the parameters and starts it on the current
-// stream; about a microsecond, where Triton's own way takes fifty to a hundred. What is not compiled yet goes to Python once.
+// Starting Triton kernels from Python. A cached launch is one call of `start` (kernels/_driver.py): it looks at the
+// arguments as Triton's specialiser would (types, divisibility by 16, ones), finds the variant compiled for them, packs
+// the parameters and starts it on the current stream; about a microsecond, where Triton's own way takes fifty to a
+// hundred. What is not compiled yet goes to Python once.
 #include <pybind11/stl.h>
 
 #include <cstdlib>
@@ -25,8 +26,8 @@ struct Variant {
   LaunchShape shape;
   std::vector<int> arguments;  // which run-time argument each parameter is; -1: one of Triton's two scratch pointers
   std::vector<int> widths;
-  std::vector<char> kinds;     // 'p' pointer, 'i' integer, 'f' fp32, 'd' fp64
-  size_t global_scratch = 0;   // bytes a program, allocated for each launch
+  std::vector<char> kinds;    // 'p' pointer, 'i' integer, 'f' fp32, 'd' fp64
+  size_t global_scratch = 0;  // bytes a program, allocated for each launch
 };
 
 // The variants of one kernel with one set of constants: by what the run-time arguments look like.
@@ -72,12 +73,15 @@ struct Arguments {
       slots[k].d = PyFloat_AS_DOUBLE(o);
       signature.push_back('f');
     } else {
-      fail(ErrorKind::Type, "launch: argument ", k, " is a ", Py_TYPE(o)->tp_name, "; kernels take tensors, ints, floats, bools and None");
+      fail(ErrorKind::Type, "launch: argument ", k, " is a ", Py_TYPE(o)->tp_name,
+           "; kernels take tensors, ints, floats, bools and None");
     }
   }
   void look_at(TensorImpl& t, int k) {
-    MG_CHECK(t.device.type == DeviceType::CUDA, Runtime, "launch: argument ", k, " is on ", t.device, ", kernels need CUDA tensors. Try x.cuda().");
-    MG_CHECK(device < 0 || device == t.device.index, Runtime, "launch: arguments on cuda:", device, " and on ", t.device);
+    MG_CHECK(t.device.type == DeviceType::CUDA, Runtime, "launch: argument ", k, " is on ", t.device,
+             ", kernels need CUDA tensors. Try x.cuda().");
+    MG_CHECK(device < 0 || device == t.device.index, Runtime, "launch: arguments on cuda:", device, " and on ",
+             t.device);
     device = t.device.index;
     slots[k].u = reinterpret_cast<uint64_t>(t.data());
     signature.push_back(slots[k].u % 16 == 0 ? 'P' : 'p');
@@ -124,7 +128,8 @@ void start_variant(const Variant& v, Arguments& a, const LaunchShape& shape) {
   void* parameters[kMaxParameters];
   void* scratch = nullptr;
   if (v.global_scratch != 0)
-    scratch = device_memory(a.device).allocate(v.global_scratch * shape.grid[0] * shape.grid[1] * shape.grid[2] * size_t(shape.ctas));
+    scratch = device_memory(a.device).allocate(v.global_scratch * shape.grid[0] * shape.grid[1] * shape.grid[2] *
+                                               size_t(shape.ctas));
   const int n = int(v.arguments.size());
   bool first_scratch = true;
   for (int k = 0; k < n; ++k) {
@@ -141,7 +146,8 @@ void start_variant(const Variant& v, Arguments& a, const LaunchShape& shape) {
   if (scratch != nullptr) device_memory(a.device).free(scratch);  // in stream order
 }
 
-// start(family, grid, args, compile): compile(args) is called once for each new kind of arguments and returns a variant as a dict.
+// start(family, grid, args, compile): compile(args) is called once for each new kind of arguments and returns a variant
+// as a dict.
 void start(Family& family, const py::tuple& grid, const py::tuple& args, const py::object& compile) {
   Arguments a(args.ptr(), family);
   MG_CHECK(a.device >= 0, Runtime, "launch: no argument is a tensor");
@@ -168,8 +174,8 @@ void start(Family& family, const py::tuple& grid, const py::tuple& args, const p
 }
 
 // For Triton's own way of launching, kernel[grid](...): parameters given as (bytes of each).
-void launch_packed(uintptr_t function, const py::tuple& grid, int warps, int ctas, int shared, bool pdl, bool cooperative, uintptr_t stream,
-                   const py::list& packed) {
+void launch_packed(uintptr_t function, const py::tuple& grid, int warps, int ctas, int shared, bool pdl,
+                   bool cooperative, uintptr_t stream, const py::list& packed) {
   LaunchShape shape{{}, warps, ctas, shared, pdl, cooperative};
   for (size_t k = 0; k < 3; ++k) shape.grid[k] = grid[k].cast<unsigned>();
   std::vector<std::string> bytes;
@@ -177,8 +183,8 @@ void launch_packed(uintptr_t function, const py::tuple& grid, int warps, int cta
   std::vector<void*> parameters;
   std::vector<int> widths;
   for (std::string& b : bytes) parameters.push_back(b.data()), widths.push_back(int(b.size()));
-  launch_binary(reinterpret_cast<void*>(function), shape, reinterpret_cast<cudaStream_t>(stream), parameters.data(), widths.data(),
-                int(parameters.size()));
+  launch_binary(reinterpret_cast<void*>(function), shape, reinterpret_cast<cudaStream_t>(stream), parameters.data(),
+                widths.data(), int(parameters.size()));
 }
 
 }  // namespace
@@ -187,7 +193,8 @@ void bind_launch(py::module_& m) {
   m.def("load_binary", [](const std::string& code, const std::string& name, int shared, int device) {
     const DeviceGuard guard(device);
     const Binary b = load_binary(code.data(), code.size(), name, shared);
-    return py::make_tuple(reinterpret_cast<uintptr_t>(b.module), reinterpret_cast<uintptr_t>(b.function), b.registers, b.local_bytes / 4, b.max_threads);
+    return py::make_tuple(reinterpret_cast<uintptr_t>(b.module), reinterpret_cast<uintptr_t>(b.function), b.registers,
+                          b.local_bytes / 4, b.max_threads);
   });
   m.def("unload_binary", [](uintptr_t module) { unload_binary(reinterpret_cast<void*>(module)); });
   m.def("launch_packed", &launch_packed);

@@ -39,7 +39,8 @@ struct Driver {
   template <class F>
   static void load(void* lib, const char* name, F& to) {
     to = reinterpret_cast<F>(dlsym(lib, name));
-    MG_CHECK(to != nullptr, Runtime, "Triton kernels: the driver has no ", name, ". Try a newer NVIDIA driver (CUDA 12 or later).");
+    MG_CHECK(to != nullptr, Runtime, "Triton kernels: the driver has no ", name,
+             ". Try a newer NVIDIA driver (CUDA 12 or later).");
   }
 };
 const Driver& driver() {
@@ -83,8 +84,9 @@ Binary load_binary(const void* code, size_t, const std::string& name, int shared
     MG_DRIVER(get_attribute(&fixed, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, function));
     cudaDeviceProp properties;
     MG_CUDA(cudaGetDeviceProperties(&properties, current_device()));
-    MG_CHECK(size_t(shared) + size_t(fixed) <= properties.sharedMemPerBlockOptin, Runtime, name, ": needs ", shared + fixed,
-             " bytes of shared memory, this device has ", properties.sharedMemPerBlockOptin, ". Try smaller blocks or fewer stages.");
+    MG_CHECK(size_t(shared) + size_t(fixed) <= properties.sharedMemPerBlockOptin, Runtime, name, ": needs ",
+             shared + fixed, " bytes of shared memory, this device has ", properties.sharedMemPerBlockOptin,
+             ". Try smaller blocks or fewer stages.");
     MG_DRIVER(set_attribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, shared));
   }
   b.module = module;
@@ -139,8 +141,12 @@ NotedLaunch noted;
 }  // namespace
 
 Binary load_binary(const void* code, size_t nbytes, const std::string& name, int shared) {
-  MG_CHECK(nbytes > 4 && std::string_view(static_cast<const char*>(code), 4) == "\x7f" "ELF", Runtime, name, ": not a cubin");
-  MG_CHECK(shared <= 227 << 10, Runtime, name, ": needs ", shared, " bytes of shared memory, this device has ", 227 << 10);
+  MG_CHECK(nbytes > 4 && std::string_view(static_cast<const char*>(code), 4) ==
+                             "\x7f"
+                             "ELF",
+           Runtime, name, ": not a cubin");
+  MG_CHECK(shared <= 227 << 10, Runtime, name, ": needs ", shared, " bytes of shared memory, this device has ",
+           227 << 10);
   Binary b;
   b.module = b.function = new Loaded{name};
   b.max_threads = 1024;
@@ -149,13 +155,15 @@ Binary load_binary(const void* code, size_t nbytes, const std::string& name, int
 
 void unload_binary(void* module) { delete static_cast<Loaded*>(module); }
 
-void launch_binary(void* function, const LaunchShape& shape, cudaStream_t stream, void** parameters, const int* widths, int count) {
-  MG_CHECK(shape.grid[0] >= 1 && shape.grid[1] - 1 < 65535 && shape.grid[2] - 1 < 65535 && shape.grid[0] < (1u << 31), Value,
-           "launch: impossible grid (", shape.grid[0], ", ", shape.grid[1], ", ", shape.grid[2], ")");
+void launch_binary(void* function, const LaunchShape& shape, cudaStream_t stream, void** parameters, const int* widths,
+                   int count) {
+  MG_CHECK(shape.grid[0] >= 1 && shape.grid[1] - 1 < 65535 && shape.grid[2] - 1 < 65535 && shape.grid[0] < (1u << 31),
+           Value, "launch: impossible grid (", shape.grid[0], ", ", shape.grid[1], ", ", shape.grid[2], ")");
   auto* loaded = static_cast<Loaded*>(function);
   ++loaded->launches;
   noted = {loaded->name, shape, reinterpret_cast<uintptr_t>(stream), {}};
-  for (int k = 0; k < count; ++k) noted.parameters.emplace_back(static_cast<const char*>(parameters[k]), size_t(widths[k]));
+  for (int k = 0; k < count; ++k)
+    noted.parameters.emplace_back(static_cast<const char*>(parameters[k]), size_t(widths[k]));
 }
 
 const NotedLaunch& last_launch() { return noted; }

@@ -1,6 +1,7 @@
-// Machine code made outside of this module (Triton's cubins): loading it and starting its kernels through the driver API, which is looked up in
-// the driver's library when first needed. The simulator cannot run it: there, what a launch would hand over is checked against the parameters of
-// the code and noted, for the tests of the launcher (docs/kernels.md).
+// Machine code made outside of this module (Triton's cubins): loading it and starting its kernels through the driver
+// API, which is looked up in the driver's library when first needed. The simulator cannot run it: there, what a launch
+// would hand over is checked against the parameters of the code and noted, for the tests of the launcher
+// (docs/kernels.md).
 #pragma once
 #include <string>
 #include <vector>
@@ -24,7 +25,8 @@ struct LaunchShape {
   bool pdl = false, cooperative = false;
 };
 // parameters[k] points to widths[k] bytes.
-void launch_binary(void* function, const LaunchShape& shape, cudaStream_t stream, void** parameters, const int* widths, int count);
+void launch_binary(void* function, const LaunchShape& shape, cudaStream_t stream, void** parameters, const int* widths,
+                   int count);
 
 #ifdef MINIGRAD_CUDASIM
 struct NotedLaunch {

@@ -1,5 +1,6 @@
-// Kernels that are host code: Triton's interpreter works on device memory by address (kernels/_interpret.py). Between the two calls this thread
-// may touch device memory; leaving looks at the fences of the allocations that hold `addresses`, as after every operation of the device.
+// Kernels that are host code: Triton's interpreter works on device memory by address (kernels/_interpret.py). Between
+// the two calls this thread may touch device memory; leaving looks at the fences of the allocations that hold
+// `addresses`, as after every operation of the device.
 #pragma once
 #include <string>
 #include <vector>
