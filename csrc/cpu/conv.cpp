@@ -75,7 +75,8 @@ const T* data_or_null(const Tensor& t) {
 int spatial(const Tensor& weight) { return weight.dim() - 2; }
 Triple kernel_of(const Tensor& w) { return Triple(Dims(std::span(w.sizes()).subspan(2)), spatial(w), 1); }
 
-// Float images that lie as (N, H, W, C) without gaps: Winograd's kernels and products of 1x1 read and write them as they are.
+// Float images that lie as (N, H, W, C) without gaps: Winograd's kernels and products of 1x1 read and write them as
+// they are.
 bool channels_last(const TensorImpl& t) {
   if (t.dtype != DType::Float32 || t.dim() != 4 || !is_channels_last(t.sizes, t.strides)) return false;
   const Dims& n = t.sizes;
@@ -137,7 +138,8 @@ bool product_channels_last(const Invocation& inv, const ConvShape& s, bool trans
 bool weight_product_channels_last(const Invocation& inv, const ConvShape& s) {
   const Tensor &dw = inv.outs[0], &x = inv.tensor(0), &g = inv.tensor(1);
   if (!is_product(inv, s, 2, x, g) || !dw->contiguous) return false;
-  gemm<float, float>(s.O, s.C, s.N * s.pixels(), {g.ptr<float>(), 1, s.O}, {x.ptr<float>(), s.C, 1}, dw.ptr<float>(), s.C);
+  gemm<float, float>(s.O, s.C, s.N * s.pixels(), {g.ptr<float>(), 1, s.O}, {x.ptr<float>(), s.C, 1}, dw.ptr<float>(),
+                     s.C);
   return true;
 }
 
@@ -149,13 +151,39 @@ Tensor pixel_image(const Tensor& t) {
   return image;
 }
 bool suits_pixels(const Invocation& inv, const ConvShape& s, int tensors, const Tensor& image) {
-  return channels_last(*image) && inv.tensor(0).dtype() == DType::Float32 && pixels_suit(s) && !shares_storage(inv, tensors);
+  return channels_last(*image) && inv.tensor(0).dtype() == DType::Float32 && pixels_suit(s) &&
+         !shares_storage(inv, tensors);
 }
 bool conv_pixels(const Invocation& inv, const ConvShape& s, bool transposed) {
   const Tensor &y = inv.outs[0], &w = inv.tensor(1);
   if (!suits_pixels(inv, s, 3, y) || w.dtype() != DType::Float32) return false;
   const Tensor x = pixel_image(inv.tensor(0)), bias = inv.has(2) ? staged(inv.in(2), DType::Float32) : Tensor();
   (transposed ? pixels_data : pixels_forward)(s, x.ptr<float>(), w, data_or_null<float>(bias), y.ptr<float>());
+  return true;
+}
+// Images of planes that are faster turned into pixels and back: products whose patches would be read in short or
+// dilated pieces, or scattered.
+bool planes_pay(const ConvShape& s, bool transposed) {
+  if (s.C < 16 || s.O < 16 || !pixels_suit(s)) return false;
+  if (s.G > 1) return s.kernel() > 1 && s.OW <= 16;
+  if (s.kernel() == 1) return !transposed && s.SW > 1 && s.OW <= 8;
+  return !(transposed ? winograd_data_suits(s) : winograd_suits(s));
+}
+bool conv_turned(const Invocation& inv, const ConvShape& s, bool transposed) {
+  const Tensor& y = inv.outs[0];
+  if (!y->contiguous || y.dtype() != DType::Float32 || !planes_pay(s, transposed)) return false;
+  const Dims big{s.N, s.C, s.H, s.W}, small{s.N, s.O, s.OH, s.OW};
+  const Dims &from = transposed ? small : big, &to = transposed ? big : small;
+  const auto as_image = [](const Tensor& t, const Dims& sizes) {
+    return alias(*t, sizes, contiguous_strides(sizes), t->offset);
+  };
+  const Tensor x = pixel_image(as_image(staged(inv.in(0), DType::Float32), from));
+  const Tensor weight = staged(inv.in(1), DType::Float32),
+               bias = inv.has(2) ? staged(inv.in(2), DType::Float32) : Tensor();
+  const Tensor w = as_image(weight, {s.O, s.Cg(), s.KH, s.KW});
+  const Tensor out = empty_strided(to, channels_last_strides(to), DType::Float32);
+  (transposed ? pixels_data : pixels_forward)(s, x.ptr<float>(), w, data_or_null<float>(bias), out.ptr<float>());
+  copy_into(as_image(y, to), out);
   return true;
 }
 bool weight_pixels(const Invocation& inv, const ConvShape& s) {
@@ -172,6 +200,7 @@ void conv_cpu(Invocation& inv) {
   const Windows w(inv.ints(3), inv.ints(4), inv.ints(5), dims);
   const ConvShape s = shape_of(inv.in(0).sizes, inv.out().sizes, kernel_of(weight), w, dims, inv.i(6));
   if (conv_channels_last(inv, s, false) || product_channels_last(inv, s, false) || conv_pixels(inv, s, false)) return;
+  if (conv_turned(inv, s, false)) return;
   with_layout(inv, 3, [&]<class T>(T, Tensor* in, const Tensor& out) {
     conv_forward<T>(s, in[0].ptr<T>(), in[1].ptr<T>(), data_or_null<T>(in[2]), out.ptr<T>());
   });
@@ -184,6 +213,7 @@ void conv_transpose_cpu(Invocation& inv) {
   const Windows w(inv.ints(3), inv.ints(4), inv.ints(7), dims);
   const ConvShape s = shape_of(inv.out().sizes, inv.in(0).sizes, kernel_of(weight), w, dims, inv.i(6));
   if (conv_channels_last(inv, s, true) || product_channels_last(inv, s, true) || conv_pixels(inv, s, true)) return;
+  if (conv_turned(inv, s, true)) return;
   with_layout(inv, 3, [&]<class T>(T, Tensor* in, const Tensor& out) {
     conv_data<T>(s, in[0].ptr<T>(), in[1].ptr<T>(), data_or_null<T>(in[2]), out.ptr<T>());
   });
