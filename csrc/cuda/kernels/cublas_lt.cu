@@ -2,7 +2,6 @@
 // documentation, "Using the cuBLASLt API"). A row-major product is the column-major product of the transposes: D^T = B^T A^T.
 #include "cublas_lt.h"
 
-#ifndef MINIGRAD_CUDASIM
 #include <dlfcn.h>
 
 #include <array>
@@ -29,11 +28,13 @@ struct Heuristic {
   float waves;
   int reserved[4];
 };
+enum DataType { kFloat32 = 0, kFloat64 = 1, kFloat16 = 2, kBFloat16 = 14 };  // cudaDataType
 enum ComputeType { kCompute32F = 68, kCompute64F = 70 };
 enum DescAttribute { kTransA = 3, kTransB = 4, kEpilogue = 7, kBiasPointer = 8, kBiasType = 26 };
 enum LayoutAttribute { kBatchCount = 5, kBatchOffset = 6 };
-enum PreferenceAttribute { kMaxWorkspace = 1, kAlignA = 5, kAlignB = 6, kAlignC = 7, kAlignD = 8 };
-constexpr uint32_t kEpilogueBias = 4, kAlignment = 16;
+enum PreferenceAttribute { kMaxWorkspace = 1, kAlignA = 5 };  // alignments of B, C and D follow
+constexpr uint32_t kEpilogueBias = 4;
+constexpr uintptr_t kAlignment = 16;  // more is of no use to the library
 constexpr uint64_t kWorkspace = 32 << 20;
 
 struct Library {
@@ -54,8 +55,8 @@ struct Library {
 
   Library() {
     const char* wish = std::getenv("MINIGRAD_CUBLASLT");
-    if (wish != nullptr && std::strcmp(wish, "0") == 0) return;
-    void* lib = open();
+    if (wish == nullptr ? simulated : std::strcmp(wish, "0") == 0) return;
+    void* lib = wish != nullptr ? dlopen(wish, RTLD_NOW | RTLD_LOCAL) : open();
     if (lib == nullptr) return;
     ready = load(lib, "cublasLtCreate", create) && load(lib, "cublasLtMatmulDescCreate", desc_create) &&
             load(lib, "cublasLtMatmulDescDestroy", desc_destroy) && load(lib, "cublasLtMatmulDescSetAttribute", desc_set) &&
@@ -102,10 +103,10 @@ using Key = std::array<int64_t, 24>;
 
 int data_type(DType d) {
   switch (d) {
-    case DType::Float16: return CUDA_R_16F;
-    case DType::BFloat16: return CUDA_R_16BF;
-    case DType::Float64: return CUDA_R_64F;
-    default: return CUDA_R_32F;
+    case DType::Float16: return kFloat16;
+    case DType::BFloat16: return kBFloat16;
+    case DType::Float64: return kFloat64;
+    default: return kFloat32;
   }
 }
 
@@ -119,8 +120,10 @@ Side side(const LtMatrix& x, int64_t rows, int64_t cols) {
   if ((x.rs == 1 || rows == 1) && (x.cs >= rows || cols == 1)) return {true, false, std::max(x.cs, rows)};
   return {false, false, 0};
 }
-bool aligned(const LtMatrix& x, const Side& s, int64_t item) {
-  return reinterpret_cast<uintptr_t>(x.data) % kAlignment == 0 && s.ld * item % kAlignment == 0 && x.bs * item % kAlignment == 0;
+// Bytes to which all of a matrix's columns (the library's) are aligned: the lowest bit of their distances and of the first one's address.
+uint32_t alignment(const LtMatrix& x, const Side& s, int64_t item) {
+  const uintptr_t bits = reinterpret_cast<uintptr_t>(x.data) | uintptr_t(s.ld * item) | uintptr_t(x.bs * item) | kAlignment;
+  return uint32_t(bits & (~bits + 1));
 }
 
 Layout make_layout(const Library& lib, int type, int64_t rows, int64_t cols, int64_t ld, int64_t batch, int64_t offset, bool& ok) {
@@ -135,6 +138,7 @@ Layout make_layout(const Library& lib, int type, int64_t rows, int64_t cols, int
 struct Sides {
   Side a, b, out, add;
   bool bias;  // `add` is one row for all: the epilogue adds it
+  uint32_t alignments[4] = {};  // of the library's A, B, C and D
 };
 
 Handle handle_of_device(const Library& lib) {
@@ -150,7 +154,7 @@ Plan make_plan(const Library& lib, const LtProduct& p, const Sides& s) {
   if (plan.handle == nullptr) return plan;
   const int type = data_type(p.dtype);
   const bool wide = p.dtype == DType::Float64;
-  bool ok = lib.desc_create(&plan.desc, wide ? kCompute64F : kCompute32F, wide ? CUDA_R_64F : CUDA_R_32F) == 0;
+  bool ok = lib.desc_create(&plan.desc, wide ? kCompute64F : kCompute32F, wide ? kFloat64 : kFloat32) == 0;
   if (!ok) return plan;
   const int32_t first = s.b.plain ? 0 : 1, second = s.a.plain ? 0 : 1;  // the library's A is our b
   ok = lib.desc_set(plan.desc, kTransA, &first, sizeof first) == 0 && lib.desc_set(plan.desc, kTransB, &second, sizeof second) == 0;
@@ -166,8 +170,7 @@ Plan make_plan(const Library& lib, const LtProduct& p, const Sides& s) {
   plan.c = make_layout(lib, type, p.n, p.m, adds ? s.add.ld : s.out.ld, p.batch, adds ? p.add.bs : p.out.bs, ok);
   Preference preference = nullptr;
   ok = ok && lib.preference_create(&preference) == 0 && lib.preference_set(preference, kMaxWorkspace, &kWorkspace, sizeof kWorkspace) == 0;
-  for (const int attribute : {kAlignA, kAlignB, kAlignC, kAlignD})
-    ok = ok && lib.preference_set(preference, attribute, &kAlignment, sizeof kAlignment) == 0;
+  for (int k = 0; k < 4; ++k) ok = ok && lib.preference_set(preference, kAlignA + k, &s.alignments[k], sizeof(uint32_t)) == 0;
   int found = 0;
   plan.usable = ok && lib.heuristic(plan.handle, plan.desc, plan.a, plan.b, plan.c, plan.d, preference, 1, &plan.best, &found) == 0 && found > 0 &&
                 plan.best.state == 0;
@@ -184,17 +187,19 @@ bool lt_product(const LtProduct& p) {
   const int64_t item = itemsize(p.dtype);
   Sides s{side(p.a, p.m, p.k), side(p.b, p.k, p.n), side(p.out, p.m, p.n), {}, false};
   if (!s.a.fits || !s.b.fits || !s.out.fits || !s.out.plain) return false;
-  if (!aligned(p.a, s.a, item) || !aligned(p.b, s.b, item) || !aligned(p.out, s.out, item)) return false;
   if (p.add.data != nullptr) {
     s.bias = p.beta == 1 && p.add.rs == 0 && p.add.bs == 0 && (p.add.cs == 1 || p.n == 1) && p.dtype != DType::Float64;
     s.add = side(p.add, p.m, p.n);
-    const bool matrix = p.add.rs != 0 && s.add.fits && s.add.plain && aligned(p.add, s.add, item);
-    if (!s.bias && !matrix) return false;
+    if (!s.bias && (p.add.rs == 0 || !s.add.fits || !s.add.plain)) return false;
     if (s.bias && reinterpret_cast<uintptr_t>(p.add.data) % kAlignment != 0) return false;
   }
-  const int64_t device = current_device();
+  const bool adds = p.add.data != nullptr && !s.bias;
+  s.alignments[0] = alignment(p.b, s.b, item), s.alignments[1] = alignment(p.a, s.a, item), s.alignments[3] = alignment(p.out, s.out, item);
+  s.alignments[2] = adds ? alignment(p.add, s.add, item) : s.alignments[3];
+  const uint32_t* al = s.alignments;
+  const int64_t device = current_device(), aligned = al[0] | al[1] << 8 | al[2] << 16 | int64_t(al[3]) << 24;
   const Key key{device,    int64_t(p.dtype), p.m,    p.n,      p.k,        p.batch,  s.a.plain, s.a.ld,   p.a.bs,   s.b.plain,
-                s.b.ld,    p.b.bs,           s.out.ld, p.out.bs, p.add.data == nullptr ? 0 : s.bias ? 1 : 2,    s.add.ld,  p.add.bs, 0};
+                s.b.ld,    p.b.bs,           s.out.ld, p.out.bs, p.add.data == nullptr ? 0 : s.bias ? 1 : 2,    s.add.ld,  p.add.bs, aligned};
   static std::mutex mutex;
   static std::map<Key, Plan> plans;
   const std::lock_guard lock(mutex);  // also while launching: a plan's bias pointer belongs to one call
@@ -206,7 +211,6 @@ bool lt_product(const LtProduct& p) {
   if (s.bias && lib.desc_set(plan.desc, kBiasPointer, &bias, sizeof bias) != 0) return false;
   Tensor room;
   if (plan.best.workspace > 0) room = workspace(int64_t(plan.best.workspace), DType::UInt8, Device{DeviceType::CUDA, int8_t(device)});
-  const bool adds = p.add.data != nullptr && !s.bias;
   const double alpha64 = p.alpha, beta64 = adds ? p.beta : 0;
   const float alpha32 = float(alpha64), beta32 = float(beta64);
   const bool wide = p.dtype == DType::Float64;
@@ -216,4 +220,3 @@ bool lt_product(const LtProduct& p) {
 }
 
 }  // namespace mg::cuda
-#endif

@@ -1,5 +1,6 @@
 // Matrix products by cuBLASLt, where that library is found at run time: the fast way of matmul.cu on a GPU, never needed. It is not linked;
-// cublas_lt.cu declares the few functions it calls. MINIGRAD_CUBLASLT=0 turns it off, and there is none on the simulator.
+// cublas_lt.cu declares the few functions it calls. MINIGRAD_CUBLASLT=0 turns it off, MINIGRAD_CUBLASLT=path names the library; the simulator
+// takes a named one only (tests/cuda/fake_cublas_lt.c).
 #pragma once
 #include "../kernel.h"
 
@@ -18,11 +19,7 @@ struct LtProduct {
   double alpha, beta;
 };
 
-#ifdef MINIGRAD_CUDASIM
-inline bool lt_product(const LtProduct&) { return false; }
-#else
 // False: not done, because the library is missing or has nothing for this problem.
 bool lt_product(const LtProduct& p);
-#endif
 
 }  // namespace mg::cuda
