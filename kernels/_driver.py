@@ -51,6 +51,8 @@ def target_of(device: Any = None) -> Target:
 
 def _compile(kernel: Any, constants: dict[str, Any], options: dict[str, Any], args: tuple) -> dict[str, Any]:
     """One variant, compiled and loaded, as bind_launch.cpp wants it."""
+    if backend.is_capturing():  # loading code is not allowed then
+        raise RuntimeError(f"{kernel.fn.__name__}: first launch with these arguments inside a graph's capture. Run the step once before it")
     variant = specialise(kernel, args, constants, options)
     device = next(a for a in args if hasattr(a, "data_ptr")).device.index
     compiled = variant.compile(target_of(device).arch)

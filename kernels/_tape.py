@@ -6,6 +6,7 @@ from typing import Any
 
 import minigrad as mg
 from minigrad.autograd import Function
+from minigrad.autograd.function import once_differentiable
 
 
 class _Call(Function):
@@ -27,6 +28,7 @@ class _Call(Function):
         return visible[0] if op.visible == 1 else tuple(visible)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Any) -> tuple:
         op = ctx.op
         if op.backward is None:

@@ -155,6 +155,22 @@ def check_autotune_cache() -> None:
             os.environ.pop("MINIGRAD_CACHE")
 
 
+def check_first_launch_in_a_capture() -> None:
+    y = device_tensor()
+    graph = mg.cuda.CUDAGraph()
+    try:
+        with mg.cuda.graph(graph):
+            launch(steady, (1,), y, 3, BLOCK=32)
+    except RuntimeError as error:
+        assert "Run the step once before" in str(error), error
+    else:
+        raise AssertionError("code was loaded in a capture")
+    launch(steady, (1,), y, 3, BLOCK=32)
+    with mg.cuda.graph(mg.cuda.CUDAGraph()):
+        y.add_(1.0)
+        launch(steady, (1,), y, 3, BLOCK=32)
+
+
 def check_no_torch() -> None:
     assert "torch" not in sys.modules
 

@@ -149,3 +149,11 @@ def test_library_ops_run_the_kernel_of_their_device():
     where.register_kernel("cpu")(lambda x: "cpu")
     where.register_fake(lambda x: "fake")
     assert where(x) == "cpu" and where([x]) == "cpu" and where(mg.empty(2, device="meta")) == "fake"
+
+
+def test_second_derivatives_are_refused():
+    op = declare("scaled_once", lambda g, factor: scaled(g, factor))
+    x = mg.randn(4, requires_grad=True)
+    (g,) = mg.autograd.grad(op(x, 2.0).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        g.sum().backward()
