@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from by_device import fewer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,6 +46,18 @@ def test_every_length_against_numpy(n, dtype):
             check(getattr(mg.fft, name)(mg.from_numpy(x)), getattr(np.fft, name)(x.astype("f8")), TOL[dtype])
         for name in ("irfft", "hfft"):
             check(getattr(mg.fft, name)(mg.from_numpy(half), n), getattr(np.fft, name)(half.astype("c16"), n), TOL[dtype])
+
+
+@pytest.mark.parametrize("n", [257 * 255, 2 * 257 * 255, 67 * 64])
+def test_only_the_large_prime_factor_pays_for_the_convolution(n):
+    """Bluestein's convolution of the whole length loses 2.9e-7 of 65535 points; PyTorch 2.6e-7."""
+    x = signal(n, dtype="float32")
+    wide = x.astype("c16")
+    for got, want in (
+        (mg.fft.fft(mg.tensor(x)), np.fft.fft(wide)),
+        (mg.fft.irfft(mg.tensor(x[: n // 2 + 1]), n), np.fft.irfft(wide[: n // 2 + 1], n)),
+    ):
+        assert np.linalg.norm(got.numpy() - want) <= 2.6e-7 * np.linalg.norm(want)
 
 
 @pytest.mark.parametrize("norm", [None, "backward", "ortho", "forward"])
@@ -88,7 +101,7 @@ def test_empty_batches_integers_and_default_dtype():
 
 
 # --- laws ---------------------------------------------------------------------------------------------------------------
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=fewer(60, 10), deadline=None)
 @given(st.integers(1, 300), st.integers(1, 4))
 def test_parseval_round_trip_and_shift(n, rows):
     x = mg.from_numpy(signal(rows, n))
@@ -105,7 +118,7 @@ def test_parseval_round_trip_and_shift(n, rows):
     assert float((mg.fft.hfft(mg.fft.ihfft(real), n) - real).abs().max()) < 1e-13
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=fewer(30, 10), deadline=None)
 @given(st.integers(1, 200))
 def test_convolution_theorem(n):
     a, b = RNG.normal(size=n), RNG.normal(size=n)
@@ -200,7 +213,7 @@ def test_frequencies_and_shifts():
     assert (mg.fft.ifftshift(mg.fft.fftshift(x)) == x).all() and mg.fft.fftfreq(0).shape == (0,)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=fewer(40, 10), deadline=None)
 @given(st.integers(2, 24), st.integers(1, 12), st.integers(0, 30), st.booleans(), st.booleans())
 def test_istft_inverts_stft(n_fft, hop, more, normalized, batch):
     hop = min(hop, max(1, n_fft // 2))

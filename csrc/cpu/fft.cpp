@@ -157,18 +157,18 @@ void run_pass(Pass<T> p, const TensorImpl& src, const TensorImpl& dst, int dim) 
   // leave the cache. Lines across memory are worse one by one, each touching every cache line of its neighbours: eight
   // at a time until 16 times the length.
   const bool across = src.strides[dim] != 1 || dst.strides[dim] != 1;
-  const bool single = length >= kSingleFrom && (lines < kMaxLanes / 2 || length * 4 > (across ? 16 * block : block));
+  const int64_t rows = fft_rows(length);
+  const bool single = length >= kSingleFrom && (lines < kMaxLanes / 2 || rows * 4 > (across ? 16 * block : block));
   p.plan = fft_plan<T>(length, single);
-  const int64_t lanes = single || p.plan->kind != FftPlan<T>::Kind::Direct
-                            ? 1
-                            : std::clamp<int64_t>(block / length, across ? kMaxLanes / 2 : 1, kMaxLanes);
+  const int64_t lanes =
+      single ? 1 : std::clamp<int64_t>(block / rows, across ? kMaxLanes / 2 : 1, kMaxLanes);
   const int64_t tiles = (lines - 1) / lanes + 1;
   // Complex tensors are counted in pairs; blocks have room for the n/2 + 1 rows of a half spectrum.
   const int64_t in_unit = is_complex(src.dtype) ? 2 : 1, out_unit = is_complex(dst.dtype) ? 2 : 1,
                 room = (length + 1) * lanes;
   const Lines<const T> in = {src.ptr<T>(), src.strides[dim] * in_unit, nullptr};
   const Lines<T> out = {dst.ptr<T>(), dst.strides[dim] * out_unit, nullptr};
-  parallel_for(0, tiles, std::max<int64_t>(1, 16384 / (length * lanes)), [&](int64_t begin, int64_t end) {
+  parallel_for(0, tiles, std::max<int64_t>(1, 16384 / (rows * lanes)), [&](int64_t begin, int64_t end) {
     int64_t from[kMaxLanes], to[kMaxLanes];
     const Tensor memory = empty({4 * room}, dtype_of<T>());
     T* m = memory.ptr<T>();

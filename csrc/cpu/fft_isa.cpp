@@ -140,12 +140,24 @@ bool stages(const FftStage<T>* stage, int64_t count, int64_t lanes, T* a_re, T* 
 }
 
 template <class T>
-void multiply(T* re, T* im, const T* f_re, const T* f_im, int64_t n) {
+void multiply(T* re, T* im, const T* f_re, const T* f_im, int64_t n, int64_t lanes) {
+  if (lanes == 1) {
 #pragma GCC ivdep
-  for (int64_t i = 0; i < n; ++i) {
-    const T a = re[i], b = im[i];
-    re[i] = a * f_re[i] - b * f_im[i];
-    im[i] = a * f_im[i] + b * f_re[i];
+    for (int64_t i = 0; i < n; ++i) {
+      const T a = re[i], b = im[i];
+      re[i] = a * f_re[i] - b * f_im[i];
+      im[i] = a * f_im[i] + b * f_re[i];
+    }
+    return;
+  }
+  for (int64_t i = 0; i < n; ++i, re += lanes, im += lanes) {
+    const T c = f_re[i], d = f_im[i];
+#pragma GCC ivdep
+    for (int64_t l = 0; l < lanes; ++l) {
+      const T a = re[l], b = im[l];
+      re[l] = a * c - b * d;
+      im[l] = a * d + b * c;
+    }
   }
 }
 

@@ -43,6 +43,7 @@ namespace {
 constexpr double kPi = 3.14159265358979323846;
 constexpr int64_t kSplitFrom = 128;                    // shorter single signals run the passes with one lane
 constexpr int64_t kTile = 16;                          // columns or rows of a split transform handled together
+constexpr int64_t kConvolvedRows = 8192;               // of Bluestein's blocks inside Split: a tile of them fits L2
 constexpr int64_t kCachedElements = int64_t(1) << 23;  // of all plans together; older ones are dropped
 
 struct Root {
@@ -133,11 +134,16 @@ int64_t smooth_at_least(int64_t n) {
   return best;
 }
 
+bool is_smooth(int64_t n) {
+  const std::vector<int64_t> factors = factors_of(n);
+  return factors.empty() || factors.back() <= kFftMaxRadix;
+}
+
 template <class T>
-void plan_bluestein(FftPlan<T>& plan) {
-  const int64_t n = plan.n, m = smooth_at_least(2 * n - 1);
+void plan_bluestein(FftPlan<T>& plan, bool single) {
+  const int64_t n = plan.n, m = fft_rows(n);
   plan.kind = FftPlan<T>::Kind::Bluestein;
-  plan.first = fft_plan<T>(m, true);
+  plan.first = fft_plan<T>(m, single);
   plan.table.assign(size_t(2 * n + 2 * m), T(0));
   T *chirp = plan.table.data(), *kernel = chirp + 2 * n;
   std::vector<T> work(size_t(2 * m));
@@ -158,19 +164,18 @@ template <class T>
 std::shared_ptr<const FftPlan<T>> make_plan(int64_t n, bool single) {
   auto plan = std::make_shared<FftPlan<T>>();
   plan->n = n;
-  const std::vector<int64_t> factors = factors_of(n);
-  if (!factors.empty() && factors.back() > kFftMaxRadix) {
-    plan_bluestein(*plan);
-    return plan;
-  }
+  const bool smooth = is_smooth(n);
   int64_t n1 = 1;
   if (single && n >= kSplitFrom)
     for (int64_t d = 2; d * d <= n; ++d)
       if (n % d == 0) n1 = d;
-  if (n1 >= 8)
+  const bool split = n1 >= 8 && (smooth || std::max(fft_rows(n1), fft_rows(n / n1)) <= kConvolvedRows);
+  if (split)
     plan_split(*plan, n1);
+  else if (smooth)
+    plan_direct(*plan, factors_of(n));
   else
-    plan_direct(*plan, factors);
+    plan_bluestein(*plan, single);
   return plan;
 }
 
@@ -228,6 +233,29 @@ struct Scratch {  // two blocks of n elements
   }
 };
 
+// X_k = c_k sum_j (x_j c_j) conj(c_{k-j}), c_k = exp(-pi i k^2 / n): a cyclic convolution of length m >= 2n - 1.
+template <class T>
+FftBlock<T> run_bluestein(const FftPlan<T>& plan, FftBlock<T> x, int64_t lanes) {
+  const int64_t n = plan.n, m = plan.first->n, used = n * lanes, all = m * lanes;
+  const T *chirp = plan.table.data(), *kernel = chirp + 2 * n;
+  const Scratch<T> s(all);
+  const auto multiply = fft_fns<T>().multiply;
+  multiply(x.re, x.im, chirp, chirp + n, n, lanes);
+  std::copy_n(x.re, used, s.a.re);
+  std::copy_n(x.im, used, s.a.im);
+  std::fill(s.a.re + used, s.a.re + all, T(0));
+  std::fill(s.a.im + used, s.a.im + all, T(0));
+  FftBlock<T> r = fft_transform(*plan.first, s.a, s.b, lanes);
+  multiply(r.re, r.im, kernel, kernel + m, m, lanes);
+  const FftBlock<T> other = r.re == s.a.re ? s.b : s.a;
+  // the inverse: exchange re and im before and after
+  r = fft_transform<T>(*plan.first, {r.im, r.re}, {other.im, other.re}, lanes);
+  std::copy_n(r.im, used, x.re);
+  std::copy_n(r.re, used, x.im);
+  multiply(x.re, x.im, chirp, chirp + n, n, lanes);
+  return x;
+}
+
 // f(first column, number of columns, scratch) for all tiles, in parallel.
 template <class T, class F>
 void tiles(int64_t columns, int64_t length, F f) {
@@ -246,7 +274,7 @@ void split_columns(const FftPlan<T>& plan, FftBlock<T> x, FftBlock<T> y) {
       std::copy_n(x.re + j * n2 + first, lanes, s.a.re + j * lanes);
       std::copy_n(x.im + j * n2 + first, lanes, s.a.im + j * lanes);
     }
-    const FftBlock<T> r = run_direct(*plan.first, s.a, s.b, lanes);
+    const FftBlock<T> r = fft_transform(*plan.first, s.a, s.b, lanes);
     for (int64_t k = 0; k < n1; ++k) {
       const int64_t e = k * first;  // w^(k (first + l)) = w^(k first) times the table's w^(k l)
       const T *lo = &plan.low[size_t(2 * (e & mask))], *hi = &plan.high[size_t(2 * (e >> plan.shift))];
@@ -268,7 +296,7 @@ void split_rows(const FftPlan<T>& plan, FftBlock<T> x, FftBlock<T> y) {
   tiles<T>(n1, n2, [&](int64_t first, int64_t lanes, const Scratch<T>& s) {
     fft_fns<T>().transpose(s.a.re, x.re + first * n2, n2, n2, lanes);
     fft_fns<T>().transpose(s.a.im, x.im + first * n2, n2, n2, lanes);
-    const FftBlock<T> r = run_direct(*plan.second, s.a, s.b, lanes);
+    const FftBlock<T> r = fft_transform(*plan.second, s.a, s.b, lanes);
     for (int64_t k = 0; k < n2; ++k) {
       std::copy_n(r.re + k * lanes, lanes, y.re + k * n1 + first);
       std::copy_n(r.im + k * lanes, lanes, y.im + k * n1 + first);
@@ -276,30 +304,9 @@ void split_rows(const FftPlan<T>& plan, FftBlock<T> x, FftBlock<T> y) {
   });
 }
 
-// X_k = c_k sum_j (x_j c_j) conj(c_{k-j}), c_k = exp(-pi i k^2 / n): a cyclic convolution of length m >= 2n - 1.
-template <class T>
-FftBlock<T> run_bluestein(const FftPlan<T>& plan, FftBlock<T> x) {
-  const int64_t n = plan.n, m = plan.first->n;
-  const T *chirp = plan.table.data(), *kernel = chirp + 2 * n;
-  const Scratch<T> s(m);
-  const auto multiply = fft_fns<T>().multiply;
-  multiply(x.re, x.im, chirp, chirp + n, n);
-  std::copy_n(x.re, n, s.a.re);
-  std::copy_n(x.im, n, s.a.im);
-  std::fill(s.a.re + n, s.a.re + m, T(0));
-  std::fill(s.a.im + n, s.a.im + m, T(0));
-  FftBlock<T> r = fft_transform(*plan.first, s.a, s.b, 1);
-  multiply(r.re, r.im, kernel, kernel + m, m);
-  const FftBlock<T> other = r.re == s.a.re ? s.b : s.a;
-  // the inverse: exchange re and im before and after
-  r = fft_transform<T>(*plan.first, {r.im, r.re}, {other.im, other.re}, 1);
-  std::copy_n(r.im, n, x.re);
-  std::copy_n(r.re, n, x.im);
-  multiply(x.re, x.im, chirp, chirp + n, n);
-  return x;
-}
-
 }  // namespace
+
+int64_t fft_rows(int64_t n) { return is_smooth(n) ? n : smooth_at_least(2 * n - 1); }
 
 template <class T>
 std::shared_ptr<const FftPlan<T>> fft_plan(int64_t n, bool single) {
@@ -323,7 +330,7 @@ FftBlock<T> fft_transform(const FftPlan<T>& plan, FftBlock<T> x, FftBlock<T> wor
     case FftPlan<T>::Kind::Direct:
       return run_direct(plan, x, work, lanes);
     case FftPlan<T>::Kind::Bluestein:
-      return run_bluestein(plan, x);
+      return run_bluestein(plan, x, lanes);
     default:
       split_columns(plan, x, work);
       split_rows(plan, work, x);

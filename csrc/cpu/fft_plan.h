@@ -3,9 +3,10 @@
 // exchanges re and im at both ends.
 //
 //   Direct     Stockham passes over a block of signals that fits the cache
+//   Bluestein  lengths with a prime factor above kFftMaxRadix: a convolution with a chirp, of a smooth length
+//              m >= 2n - 1, which costs two transforms and as many digits
 //   Split      one long signal as an n1 x n2 matrix: columns, twiddles, rows (Bailey's four-step), each a batch of
-//   Direct ones Bluestein  lengths with a prime factor above kFftMaxRadix: a convolution with a chirp, of a smooth
-//   length >= 2n - 1
+//              Direct or Bluestein ones; so only the part of a length that needs it pays for the convolution
 #pragma once
 #include <memory>
 #include <vector>
@@ -35,11 +36,14 @@ struct FftBlock {
   T *re, *im;  // [n][lanes]
 };
 
-// `single`: for one signal at a time (Split where that pays); otherwise Direct unless the length needs Bluestein.
+// `single`: for one signal at a time (Split where that pays); otherwise Direct, or Bluestein over a Direct one.
 template <class T>
 std::shared_ptr<const FftPlan<T>> fft_plan(int64_t n, bool single);
 
-// Transforms `x`; `work` is as large. Returns the one that holds the result. lanes must be 1 for Split and Bluestein.
+// Rows of the longest block that a batch of transforms of length n works in: n, or what Bluestein's convolution needs.
+int64_t fft_rows(int64_t n);
+
+// Transforms `x`; `work` is as large. Returns the one that holds the result. lanes must be 1 for plans made for `single` signals.
 template <class T>
 FftBlock<T> fft_transform(const FftPlan<T>& plan, FftBlock<T> x, FftBlock<T> work, int64_t lanes);
 

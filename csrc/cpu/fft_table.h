@@ -23,8 +23,8 @@ template <class T>
 struct FftFns {
   // Runs the passes forth and back between a and b. True if the result is in b.
   bool (*stages)(const FftStage<T>* stage, int64_t count, int64_t lanes, T* a_re, T* a_im, T* b_re, T* b_im);
-  // (re, im) *= (f_re, f_im), element by element.
-  void (*multiply)(T* re, T* im, const T* f_re, const T* f_im, int64_t n);
+  // (re, im) *= (f_re, f_im), row by row: n factors for rows of `lanes`.
+  void (*multiply)(T* re, T* im, const T* f_re, const T* f_im, int64_t n, int64_t lanes);
 
   // Between memory of any strides and blocks (fft_move_isa.cpp). Pair j of line l lies at data[offset[l] + j * step]
   // and data[... + second]: interleaved complex numbers have second = 1, neighbouring reals the distance of neighbours.
