@@ -14,7 +14,7 @@ import os
 import pkgutil
 from typing import Any
 
-__all__ = ["available", "names", "op"]
+__all__ = ["Binary", "available", "names", "op"]
 
 
 def names() -> list[str]:
@@ -39,6 +39,10 @@ def __getattr__(name: str) -> Any:
         from minigrad.kernels._harness import op
 
         return op
+    if name == "Binary":
+        from minigrad.kernels._binary import Binary
+
+        return Binary
     if name.startswith("_") or importlib.util.find_spec(f"{__name__}.{name}") is None:
         raise AttributeError(f"module 'minigrad.kernels' has no attribute {name!r}; kernels: {', '.join(names())}")
     return importlib.import_module(f"{__name__}.{name}")

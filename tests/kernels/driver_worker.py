@@ -171,6 +171,31 @@ def check_first_launch_in_a_capture() -> None:
         launch(steady, (1,), y, 3, BLOCK=32)
 
 
+def check_binaries_from_elsewhere() -> None:
+    from minigrad import kernels
+    from minigrad.kernels._specialize import specialise
+
+    x, y = device_tensor(), device_tensor()
+    compiled = specialise(steady, (y, 5), {"BLOCK": 64}, {}).compile(90)
+    for code in (compiled.asm["cubin"], compiled.asm["ptx"].encode()):
+        binary = kernels.Binary(code, "steady", "p i p p", shared=60000)
+        binary((3, 2), 4, y, 5, x, None)
+        got = backend.sim_last_launch()
+        assert got["grid"] == (3, 2, 1) and got["warps"] == 4 and got["shared"] == 60000
+        assert numbers(got, "QiQQ") == [y.data_ptr(), 5, x.data_ptr(), 0]
+    for arguments, text in (((y, 5, x), "got 3"), ((mg.zeros(2), 5, x, None), "expected CUDA tensors")):
+        try:
+            binary((1,), 1, *arguments)
+        except (TypeError, RuntimeError) as error:
+            assert text in str(error), error
+        else:
+            raise AssertionError(text)
+    try:
+        kernels.Binary(b"hello", "steady", "p")((1,), 1, y)
+    except RuntimeError as error:
+        assert "neither a cubin nor PTX" in str(error)
+
+
 def check_no_torch() -> None:
     assert "torch" not in sys.modules
 

@@ -132,7 +132,7 @@ void launch_binary(void* function, const LaunchShape& shape, cudaStream_t stream
 #else
 
 namespace {
-// A cubin is an ELF file; nothing of it is looked at here but that it is one.
+// Nothing of the code is looked at here but that it is some.
 struct Loaded {
   std::string name;
   size_t launches = 0;
@@ -141,10 +141,8 @@ NotedLaunch noted;
 }  // namespace
 
 Binary load_binary(const void* code, size_t nbytes, const std::string& name, int shared) {
-  MG_CHECK(nbytes > 4 && std::string_view(static_cast<const char*>(code), 4) ==
-                             "\x7f"
-                             "ELF",
-           Runtime, name, ": not a cubin");
+  const std::string_view text(static_cast<const char*>(code), nbytes);
+  MG_CHECK(text.starts_with("\177ELF") || text.find(".entry") != text.npos, Runtime, name, ": neither a cubin nor PTX");
   MG_CHECK(shared <= 227 << 10, Runtime, name, ": needs ", shared, " bytes of shared memory, this device has ",
            227 << 10);
   Binary b;
