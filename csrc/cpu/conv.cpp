@@ -188,7 +188,10 @@ bool conv_turned(const Invocation& inv, const ConvShape& s, bool transposed) {
 }
 bool weight_pixels(const Invocation& inv, const ConvShape& s) {
   const Tensor &x = inv.tensor(0), &g = inv.tensor(1), &dw = inv.outs[0];
-  if (!suits_pixels(inv, s, 2, channels_last(*x) ? x : g) || dw.dtype() != DType::Float32) return false;
+  const bool turned =
+      deals_out(s) && x.dim() == 4 && pixels_suit(s) && x.dtype() == DType::Float32 && s.C >= 16 && s.O >= 16;
+  if (!turned && !suits_pixels(inv, s, 2, channels_last(*x) ? x : g)) return false;
+  if (dw.dtype() != DType::Float32 || shares_storage(inv, 2)) return false;
   pixels_weight(s, pixel_image(x).ptr<float>(), pixel_image(g).ptr<float>(), dw);
   return true;
 }

@@ -208,6 +208,7 @@ bool pixels_suit(const ConvShape& s) {
 
 void pixels_forward(const ConvShape& s, const float* x, const Tensor& w, const float* bias, float* y) {
   if (is_depthwise(s)) return pixels_depthwise_forward(s, x, w, bias, y);
+  if (pixels_dilated(s, x, w, bias, y, false)) return;
   const Tensor weight = packable(s, w);
   const Dims& st = weight.strides();
   const float* p = weight.ptr<float>();
@@ -218,6 +219,7 @@ void pixels_forward(const ConvShape& s, const float* x, const Tensor& w, const f
 
 void pixels_data(const ConvShape& s, const float* dy, const Tensor& w, const float* bias, float* dx) {
   if (is_depthwise(s)) return pixels_depthwise_data(s, dy, w, bias, dx);
+  if (pixels_dilated(s, dy, w, bias, dx, true)) return;
   const Tensor weight = packable(s, w);
   const Dims& st = weight.strides();
   const float* p = weight.ptr<float>();

@@ -5,6 +5,7 @@
 //   dense     (conv_pixels.cpp, conv_pixels_weight.cpp)  per row of pixels and row of taps a product whose operand is
 //             the image itself: the taps of a kernel's row lie next to each other, KW * C elements, and pixels SW * C
 //             apart. Only columns are padded; rows of taps outside of the image are left out.
+//   dilated   (conv_pixels_dilated.cpp)  3x3 kernels: the phases of the dilation as images of their own, by Winograd
 // The gradient of the input (the transposed convolution) is, for every phase of the stride, the same with some of the
 // taps: no product is computed for nothing, nothing is scattered.
 #pragma once
@@ -22,6 +23,12 @@ bool pixels_suit(const ConvShape& s);
 void pixels_forward(const ConvShape& s, const float* x, const Tensor& w, const float* bias, float* y);
 void pixels_data(const ConvShape& s, const float* dy, const Tensor& w, const float* bias, float* dx);
 void pixels_weight(const ConvShape& s, const float* x, const float* dy, const Tensor& dw);
+
+// Dilated 3x3 kernels by Winograd's. False, with any values written, where the shape does not suit or a result is not
+// finite.
+bool pixels_dilated(const ConvShape& s, const float* x, const Tensor& w, const float* bias, float* y, bool transposed);
+bool pixels_dilated_weight(const ConvShape& s, const float* x, const float* dy, const Tensor& dw);
+bool deals_out(const ConvShape& s);  // they may suit
 
 void pixels_depthwise_forward(const ConvShape& s, const float* x, const Tensor& w, const float* bias, float* y);
 void pixels_depthwise_data(const ConvShape& s, const float* dy, const Tensor& w, const float* bias, float* dx);

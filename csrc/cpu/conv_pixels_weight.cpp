@@ -105,6 +105,7 @@ struct PixelWeight {
 
 void pixels_weight(const ConvShape& s, const float* x, const float* dy, const Tensor& dw) {
   if (is_depthwise(s)) return pixels_depthwise_weight(s, x, dy, dw);
+  if (pixels_dilated_weight(s, x, dy, dw)) return;
   const int64_t width = std::max(s.seen_w(), s.PW + s.W);
   Tensor padded;
   const float* source = x;
