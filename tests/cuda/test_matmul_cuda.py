@@ -35,6 +35,34 @@ def test_extreme_shapes(sizes: tuple[int, int, int]) -> None:
     agree(lambda put: put(array(m, k), mg.float32) @ put(array(k, n), mg.float32), 1e-5)
 
 
+@pytest.mark.parametrize("dtype", [mg.float32, mg.float64, mg.bfloat16, mg.int32, mg.uint8, mg.complex64], ids=str)
+@pytest.mark.parametrize("sizes", [(9, 40), (37, 300), (3, 9000), (1, 20000), (70, 1500)], ids=str)
+def test_vectors(sizes: tuple[int, int], dtype: Any) -> None:
+    """Every way of gemv.h: across and down, by warps, blocks and slices."""
+
+    def compute(put: Any) -> list[mg.Tensor]:
+        a, x = put(array(*sizes, dtype=dtype), dtype), put(array(sizes[1], dtype=dtype), dtype)
+        down = put(array(*sizes[::-1], dtype=dtype), dtype)
+        return [a @ x, down.mT @ x, x @ down, x @ a.mT, a @ x.flip(0), x[::2] @ down[::2, ::3], a[:, 1::2] @ x[1::2], x.dot(x.flip(0))]
+
+    agree(compute, {mg.float32: 1e-5, mg.complex64: 1e-5}.get(dtype))
+
+
+def test_vectors_in_batches_and_sums() -> None:
+    def compute(put: Any) -> list[mg.Tensor]:
+        cube, rows, w = put(array(3, 11, 90), mg.float32), put(array(3, 1, 90), mg.float32), put(array(40, 90), mg.float32)
+        bias, y = put(array(40), mg.float32), put(array(11), mg.float32)
+        return [
+            cube @ rows.mT,
+            rows @ cube.mT,
+            mg.nn.functional.linear(rows[0], w, bias),
+            mg.addmv(y, cube[1], rows[2, 0], beta=-0.5, alpha=3.0),
+            mg.baddbmm(put(array(3, 1, 11), mg.float32), rows, cube.mT, beta=2.0),
+            mg.addmm(y[:, None], cube[0], rows[1].mT)[:, 0],
+        ]
+
+    agree(compute, 1e-5)
+
 
 def test_the_large_tile() -> None:
     agree(lambda put: put(array(64, 129, 3), mg.float32) @ put(array(3, 20), mg.float32))  # middle tiles

@@ -1,11 +1,13 @@
 // The matrix-product ops: matmul, mm, bmm, mv, dot, addmm, addmv, baddbmm, linear and _int_mm, of real and complex tensors. Turns tensors
-// into gemm() problems (gemm.h): operands are read where they lie, whatever their strides, batches and broadcasts.
+// into gemm() problems (gemm.h), or gemv() ones (gemv.h) where there is a vector: operands are read where they lie, whatever their strides,
+// batches and broadcasts.
 //
 // Legend: a (..., M, K) @ b (..., K, N) -> out (..., M, N). Meta: ../../core/meta_matmul.cpp.
 #include "matmul.h"
 
 #include "cublas_lt.h"
 #include "gemm.h"
+#include "gemv.h"
 
 namespace mg::cuda {
 namespace {
@@ -78,14 +80,17 @@ void run(const Matrix& a, const Matrix& b, const TensorImpl& out, const Addend& 
   plan.finish();
   with_offsets<4>(plan, [&](const Offsets<4>& offsets, char* const* base) {
     if constexpr (std::is_same_v<S, T> && (is_low_precision<T> || std::is_floating_point_v<T>))
-      if (fast_product<T>(a, b, step, add_step, offsets, base, d)) return;
+      if (std::min(a.rows, b.cols) > 1 && fast_product<T>(a, b, step, add_step, offsets, base, d)) return;
     StridedResult<T, Acc> result{};
     result.out = reinterpret_cast<T*>(base[0]);
     result.rs = step.row, result.cs = step.column;
     result.add = d.t == nullptr ? nullptr : reinterpret_cast<const T*>(base[3]);
     result.ars = add_step.row, result.acs = add_step.column;
     result.alpha = d.template factor<Acc>(d.alpha), result.beta = d.template factor<Acc>(d.beta);
-    gemm<Acc>(a.rows, b.cols, a.cols, offsets.count, a.operand<S>(base[1]), b.operand<SB>(base[2]), result, offsets, out.device);
+    const StridedOperand<S> left = a.operand<S>(base[1]);
+    const StridedOperand<SB> right = b.operand<SB>(base[2]);
+    if (gemv<Acc>(a.rows, b.cols, a.cols, offsets.count, left, right, result, offsets, out.device)) return;
+    gemm<Acc>(a.rows, b.cols, a.cols, offsets.count, left, right, result, offsets, out.device);
   });
 }
 
