@@ -8,12 +8,10 @@ elsewhere; install() activates it. Read next: _specialize.py (what a variant is)
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import re
 import struct
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import triton
@@ -22,7 +20,7 @@ from triton.backends.driver import DriverBase
 
 from minigrad.cuda._door import backend
 from minigrad.kernels._launch import OPTIONS, Target
-from minigrad.kernels._specialize import SCRATCH, WIDTHS, parameter_widths, specialise
+from minigrad.kernels._specialize import SCRATCH, WIDTHS, parameter_widths, specialise, start_specialiser
 
 _families: dict[tuple, tuple[Any, Callable]] = {}
 _VERSIONS = ((3, 6), (3, 10))  # from, and below: the way parameters are passed is Triton's internal matter
@@ -204,25 +202,6 @@ class MinigradDriver(DriverBase):
         cache.zero_()
 
 
-class _NoTorch:
-    """An importer that has no torch."""
-
-    @staticmethod
-    def find_spec(name: str, path: Any = None, target: Any = None) -> None:
-        if name == "torch":
-            raise ModuleNotFoundError("No module named 'torch'", name="torch")
-
-
-@contextlib.contextmanager
-def _torch_hidden() -> Iterator[None]:
-    """Inside, torch cannot be imported; one that is already there stays."""
-    sys.meta_path.insert(0, _NoTorch)
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(_NoTorch)
-
-
 @functools.cache
 def install_once() -> None:
     """install(), the first time."""
@@ -233,9 +212,5 @@ def install() -> None:
     """Make minigrad's driver Triton's active one, so that kernel[grid](...) takes minigrad tensors."""
     from triton.runtime import driver
 
-    with _torch_hidden():  # 3.6.0's specialiser imports torch, if it finds it, when it is first used: here
-        from triton._C.libtriton import native_specialize_impl
-        from triton.backends.compiler import BaseBackend
-
-        native_specialize_impl(BaseBackend, 0, False, True, True)
+    start_specialiser()
     driver.set_active(MinigradDriver())

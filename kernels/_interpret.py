@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.kernels._specialize import start_specialiser
+
 
 class Memory:
     """What the interpreter asks of a tensor: it loads and stores by address, and copies nothing."""
@@ -63,6 +65,7 @@ def _rounded(values: np.ndarray) -> np.ndarray:
 @functools.cache
 def patch() -> None:
     """Gives the interpreter's builder bfloat16 arithmetic. Once."""
+    start_specialiser()
     import triton.language as tl
     from triton.runtime.interpreter import InterpreterBuilder, TensorHandle, _get_np_dtype
 

@@ -8,8 +8,12 @@ become constants; ints are i32 where they fit, else i64; floats are fp32; `do_no
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import re
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 POINTEES = {"float32": "fp32", "float64": "fp64", "float16": "fp16", "bfloat16": "bf16", "bool": "i1", "int8": "i8", "int16": "i16",
@@ -133,3 +137,32 @@ def parameter_widths(ptx: str) -> list[int]:
         array = re.search(r"\[(\d+)\]", line)
         widths.append(_PTX_WIDTHS[found[1]] * (int(array[1]) if array else 1))
     return widths
+
+
+class _NoTorch:
+    """An importer that has no torch."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> None:
+        if name == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+
+@contextlib.contextmanager
+def _torch_hidden() -> Iterator[None]:
+    """Inside, torch cannot be imported; one that is already there stays."""
+    sys.meta_path.insert(0, _NoTorch)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(_NoTorch)
+
+
+@functools.cache
+def start_specialiser() -> None:
+    """Triton's own specialiser, used by its interpreter and by kernel[grid](...), imports torch when first used (3.6.0): here, in vain."""
+    with _torch_hidden():
+        from triton._C.libtriton import native_specialize_impl
+        from triton.backends.compiler import BaseBackend
+
+        native_specialize_impl(BaseBackend, 0, False, True, True)
