@@ -3,8 +3,9 @@
 //   using A                                   accumulator: 4-byte words, trivially copyable
 //   A identity()
 //   void add(A&, const C* x, int n, int64_t at)   n <= 8 elements of the line, numbers at … at + n
-//   static A merge(A, A)
+//   A merge(A, A)
 //   void write(int64_t k, A)                  the result of output number k
+//   static constexpr int kUnroll              optional: packs per thread at a time
 //
 // The input is read once: length * outputs * itemsize bytes, plus pieces * outputs partial results where lines are cut.
 #pragma once
@@ -34,23 +35,39 @@ __device__ typename Rule::A fold_serial(const char* base, const ReducePlan& plan
   return a;
 }
 
+template <class C, class S, int V, class Rule>
+__device__ void fold_pack(typename Rule::A& a, const char* p, const Rule& rule, int64_t r) {
+  C x[V];
+  if constexpr (V == 1) {
+    x[0] = convert<C>(*reinterpret_cast<const S*>(p));
+  } else {
+    const Pack<S, V> pack = *reinterpret_cast<const Pack<S, V>*>(p);
+#pragma unroll
+    for (int k = 0; k < V; ++k) x[k] = convert<C>(pack.v[k]);
+  }
+  rule.add(a, x, V, r);
+}
+
+// How many packs a thread has on their way. Rules that compute much per pack say kUnroll = 1: the code is smaller, and others hide their waits.
+template <class Rule>
+constexpr int unroll_of() {
+  if constexpr (requires { Rule::kUnroll; }) return Rule::kUnroll;
+  else return 4;
+}
+
 // The share of one of `width` threads.
 template <class C, class S, int V, class Rule>
 __device__ typename Rule::A fold_shared(const char* base, const ReducePlan& plan, const Rule& rule, int64_t r0, int64_t r1, int lane,
                                         int width) {
   typename Rule::A a = rule.identity();
-#pragma unroll 4
-  for (int64_t r = r0 + int64_t(lane) * V; r < r1; r += int64_t(width) * V) {
-    const char* p = base + (plan.nr == 1 ? r * plan.rin[0] : plan.folded_offset(r));
-    C x[V];
-    if constexpr (V == 1) {
-      x[0] = convert<C>(*reinterpret_cast<const S*>(p));
-    } else {
-      const Pack<S, V> pack = *reinterpret_cast<const Pack<S, V>*>(p);
-#pragma unroll
-      for (int k = 0; k < V; ++k) x[k] = convert<C>(pack.v[k]);
-    }
-    rule.add(a, x, V, r);
+  [[maybe_unused]] constexpr int kUnroll = unroll_of<Rule>();  // g++ knows no #pragma unroll
+  int64_t r = r0 + int64_t(lane) * V;
+  if (plan.nr == 1) {
+#pragma unroll kUnroll
+    for (; r < r1; r += int64_t(width) * V) fold_pack<C, S, V>(a, base + r * plan.rin[0], rule, r);
+  } else {  // not unrolled: its divisions are most of the code
+#pragma unroll 1
+    for (; r < r1; r += int64_t(width) * V) fold_pack<C, S, V>(a, base + plan.folded_offset(r), rule, r);
   }
   return a;
 }
@@ -71,21 +88,16 @@ __global__ void reduce_serial_kernel(const char* x, ReducePlan plan, Rule rule, 
   }
 }
 
+// A team per output (and piece): a warp each, or, where blocks have one row, the block.
 template <class C, class S, int V, class Rule>
-__global__ void reduce_warp_kernel(const char* x, ReducePlan plan, Rule rule) {
-  const int64_t k = int64_t(blockIdx.x) * blockDim.y + threadIdx.y;
-  if (k >= plan.outputs) return;  // whole warps
-  typename Rule::A a = fold_shared<C, S, V>(x + plan.input_offset(k), plan, rule, 0, plan.length, int(threadIdx.x), 32);
-  a = warp_reduce(a, Rule::merge);
-  if (threadIdx.x == 0) rule.write(plan.output_index(k), a);
-}
-
-template <class C, class S, int V, class Rule>
-__global__ void reduce_block_kernel(const char* x, ReducePlan plan, Rule rule, typename Rule::A* partials) {
-  const int64_t k = blockIdx.x / plan.pieces, piece = blockIdx.x % plan.pieces;
+__global__ void reduce_team_kernel(const char* x, ReducePlan plan, Rule rule, typename Rule::A* partials) {
+  const int64_t item = int64_t(blockIdx.x) * blockDim.y + threadIdx.y;
+  if (item >= plan.outputs * plan.pieces) return;  // whole warps
+  const int64_t k = plan.pieces == 1 ? item : item / plan.pieces, piece = item - k * plan.pieces;
   const int64_t r0 = piece * plan.piece, r1 = r0 + plan.piece < plan.length ? r0 + plan.piece : plan.length;
   typename Rule::A a = fold_shared<C, S, V>(x + plan.input_offset(k), plan, rule, r0, r1, int(threadIdx.x), int(blockDim.x));
-  a = block_reduce(a, Rule::merge);
+  const auto merge = [&rule](typename Rule::A one, typename Rule::A other) { return rule.merge(one, other); };
+  a = blockDim.x == 32 ? warp_reduce(a, merge) : block_reduce(a, merge);
   if (threadIdx.x == 0) finish(plan, rule, partials, k, piece, a);
 }
 
@@ -94,8 +106,8 @@ __global__ void reduce_pieces_kernel(ReducePlan plan, Rule rule, const typename 
   const int64_t k = int64_t(blockIdx.x) * blockDim.y + threadIdx.y;
   if (k >= plan.outputs) return;
   typename Rule::A a = rule.identity();
-  for (int64_t p = threadIdx.x; p < plan.pieces; p += 32) a = Rule::merge(a, partials[p * plan.outputs + k]);
-  a = warp_reduce(a, Rule::merge);
+  for (int64_t p = threadIdx.x; p < plan.pieces; p += 32) a = rule.merge(a, partials[p * plan.outputs + k]);
+  a = warp_reduce(a, [&rule](typename Rule::A one, typename Rule::A other) { return rule.merge(one, other); });
   if (threadIdx.x == 0) rule.write(plan.output_index(k), a);
 }
 
@@ -129,12 +141,10 @@ void reduce(const TensorImpl& in, ReducePlan plan, const Rule& rule) {
   const dim3 warp_blocks(unsigned((plan.outputs + warps.y - 1) / warps.y));
   if (way == ReduceWay::Serial) {
     launch_items(reduce_serial_kernel<C, S, Rule>, plan.outputs * plan.pieces, x, plan, rule, partials);
-  } else if (way == ReduceWay::Warp) {
-    const auto kernel = packs ? reduce_warp_kernel<C, S, V, Rule> : reduce_warp_kernel<C, S, 1, Rule>;
-    launch(kernel, warp_blocks, warps, 0, current_stream(), x, plan, rule);
   } else {
-    const auto kernel = packs ? reduce_block_kernel<C, S, V, Rule> : reduce_block_kernel<C, S, 1, Rule>;
-    launch_blocks(kernel, plan.outputs * plan.pieces, threads_for_row(plan.piece / 8), 0, x, plan, rule, partials);
+    const auto kernel = packs ? reduce_team_kernel<C, S, V, Rule> : reduce_team_kernel<C, S, 1, Rule>;
+    if (way == ReduceWay::Warp) launch(kernel, warp_blocks, warps, 0, current_stream(), x, plan, rule, partials);
+    else launch_blocks(kernel, plan.outputs * plan.pieces, threads_for_row(plan.piece / 8), 0, x, plan, rule, partials);
   }
   if (plan.pieces > 1) launch(reduce_pieces_kernel<Rule>, warp_blocks, warps, 0, current_stream(), plan, rule, static_cast<const A*>(partials));
 }
