@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from by_device import device_type
 
 import minigrad as mg
 import minigrad.nn.attention as attention
@@ -26,7 +27,7 @@ def close(a, b, tol=1e-5):
 def run(lib, flex, score_mod=None, mask_mod=None, shared=None, **options):
     """Outputs, and for minigrad gradients too (PyTorch's has none on the CPU): to compare with `reference`."""
     tensors = [lib.tensor(a, requires_grad=lib is mg) for a in qkv(4 if shared else 2, shared=shared)]
-    mask = flex.create_block_mask(mask_mod, 2, tensors[0].shape[1], 5, 7, device="cpu", BLOCK_SIZE=4) if mask_mod else None
+    mask = flex.create_block_mask(mask_mod, 2, tensors[0].shape[1], 5, 7, device=device_type(lib), BLOCK_SIZE=4) if mask_mod else None
     out = flex.flex_attention(*tensors, score_mod=score_mod, block_mask=mask, enable_gqa=shared is not None, return_lse=True, **options)
     if lib is torch:
         return [*out, *reference(score_mod, mask_mod, shared, **options)]
@@ -108,7 +109,7 @@ def test_block_mask_object():
     def mod(b, h, q, k):
         return q >= k
 
-    ours = mflex.create_block_mask(mod, None, None, 300, 256, device="cpu")
+    ours = mflex.create_block_mask(mod, None, None, 300, 256, device=device_type())
     theirs = tflex.create_block_mask(mod, None, None, 300, 256, device="cpu")
     assert ours.shape == theirs.shape and ours.sparsity() == theirs.sparsity() and repr(ours) == repr(theirs).replace("torch.", "minigrad.")
     assert str(ours) == str(theirs) and ours.BLOCK_SIZE == theirs.BLOCK_SIZE and ours.numel() == theirs.numel()

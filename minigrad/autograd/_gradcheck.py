@@ -165,8 +165,8 @@ def _count(t: Tensor) -> int:
 def _from_floats(values: list[float], like: Tensor) -> Tensor:
     """The inverse of _floats."""
     if not like.is_complex():
-        return mg.tensor(values, dtype=like.dtype).reshape(like.shape)
-    return mg.view_as_complex(mg.tensor(values, dtype=like.dtype.to_real()).reshape((*like.shape, 2)))
+        return mg.tensor(values, dtype=like.dtype, device=like.device).reshape(like.shape)
+    return mg.view_as_complex(mg.tensor(values, dtype=like.dtype.to_real(), device=like.device).reshape((*like.shape, 2)))
 
 
 def _random_like(y: Tensor, seed: int, non_contiguous: bool = False) -> Tensor:

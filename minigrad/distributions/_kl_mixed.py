@@ -64,7 +64,7 @@ def _infinite(p: Any, q: Any) -> mg.Tensor:
     parameters = {Exponential: "rate", Gamma: "concentration", Beta: "concentration1", ContinuousBernoulli: "probs", Pareto: "scale",
                   Poisson: "rate"}  # fmt: skip
     name = next((parameters[kind] for kind in type(p).__mro__ if kind in parameters), "loc")
-    return _infinite_like(getattr(p, name) + mg.zeros(q.batch_shape, dtype=getattr(p, name).dtype))
+    return _infinite_like(getattr(p, name) + getattr(p, name).new_zeros(q.batch_shape))
 
 
 @closed_form((Beta, Exponential), (ContinuousBernoulli, Exponential), (Gamma, Exponential), (Pareto, Exponential))

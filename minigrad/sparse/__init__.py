@@ -110,7 +110,7 @@ def spdiags(diagonals: Tensor, offsets: Tensor, shape: tuple[int, int], layout: 
     diagonals, offsets = mg.atleast_2d(diagonals), mg.atleast_1d(offsets)
     if offsets.unique().numel() != offsets.numel():
         raise RuntimeError("Offset tensor contains duplicate values")
-    columns = mg.arange(diagonals.shape[1]).unsqueeze(0).expand(diagonals.shape)
+    columns = mg.arange(diagonals.shape[1], device=diagonals.device).unsqueeze(0).expand(diagonals.shape)
     rows = columns - offsets.unsqueeze(1)
     inside = (rows >= 0) & (rows < shape[0]) & (columns < shape[1])
     made = make(sparse_coo, (mg.stack([rows[inside], columns[inside]]),), diagonals[inside], shape, False)

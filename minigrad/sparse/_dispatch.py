@@ -97,9 +97,9 @@ def times_sparse(a: SparseTensor, b: SparseTensor) -> SparseTensor:
     (ia, va), rows = coo_parts(a), to_layout(b, sparse_csr)
     pointers, columns = rows._indices_
     start, count = pointers[:-1].index_select(0, ia[1]), pointers.diff().index_select(0, ia[1])
-    which = mg.arange(ia.shape[1]).repeat_interleave(count)  # entry of a that each product takes
+    which = mg.arange(ia.shape[1], device=ia.device).repeat_interleave(count)  # entry of a that each product takes
     first = count.cumsum(0) - count
-    other = start.index_select(0, which) + mg.arange(which.shape[0]) - first.index_select(0, which)
+    other = start.index_select(0, which) + mg.arange(which.shape[0], device=which.device) - first.index_select(0, which)
     values = va.index_select(0, which) * rows._vals.index_select(0, other)
     indices = mg.stack([ia[0].index_select(0, which), columns.index_select(0, other)])
     out = coalesce(make(sparse_coo, (indices,), values, (a.shape[0], b.shape[1]), False))
@@ -316,7 +316,8 @@ def permute(x: SparseTensor, dims: Any) -> SparseTensor:
         raise RuntimeError("permute: dimensions with indices and dense dimensions cannot change places. Try x.to_dense().")
     values = x._vals.permute(0, *[d - lead + 1 for d in dims[lead:]])
     kept = dims[:lead] == list(range(lead))
-    return make(sparse_coo, (x._indices_[0].index_select(0, mg.tensor(dims[:lead])),), values, sizes, x._coalesced and kept)
+    lines = x._indices_[0].index_select(0, mg.tensor(dims[:lead], device=values.device))
+    return make(sparse_coo, (lines,), values, sizes, x._coalesced and kept)
 
 
 @rule("unsqueeze")
@@ -338,7 +339,7 @@ def cat(tensors: list, dim: int = 0) -> SparseTensor:
     dim, start, parts = dim % tensors[0].dim(), 0, []
     for x in tensors:
         indices, values = coo_parts(x)
-        shift = mg.zeros((indices.shape[0], 1), dtype=mg.int64)
+        shift = mg.zeros((indices.shape[0], 1), dtype=mg.int64, device=indices.device)
         shift[dim] = start
         parts.append((indices + shift, values))
         start += x.shape[dim]
@@ -356,9 +357,10 @@ def index_select(x: SparseTensor, dim: int, index: Tensor) -> SparseTensor:
     pointers = plain_to_compressed(indices[dim].index_select(0, order), x.shape[dim])
     index = mg.where(index < 0, index + x.shape[dim], index)
     start, count = pointers[:-1].index_select(0, index), pointers.diff().index_select(0, index)
-    which = mg.arange(index.shape[0]).repeat_interleave(count)
+    which = mg.arange(index.shape[0], device=index.device).repeat_interleave(count)
     first = count.cumsum(0) - count
-    entry = order.index_select(0, start.index_select(0, which) + mg.arange(which.shape[0]) - first.index_select(0, which))
+    place = mg.arange(which.shape[0], device=which.device) - first.index_select(0, which)
+    entry = order.index_select(0, start.index_select(0, which) + place)
     picked = indices.index_select(1, entry)
     picked[dim] = which
     sizes = [*x.shape[:dim], index.shape[0], *x.shape[dim + 1 :]]
@@ -371,7 +373,7 @@ def select(x: SparseTensor, dim: int, index: int) -> Tensor:
     dim = dim % x.dim()
     if not -x.shape[dim] <= index < x.shape[dim]:
         raise IndexError(f"select(): index {index} out of range for tensor of size {tuple(x.shape)} at dimension {dim}")
-    one = index_select(x, dim, mg.tensor([index % x.shape[dim]]))
+    one = index_select(x, dim, mg.tensor([index % x.shape[dim]], device=x.device))
     from minigrad.sparse._sums import sum_
 
     return sum_(one, dim) if one.dim() > 1 else one._vals.sum(0)

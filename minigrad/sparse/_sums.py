@@ -32,7 +32,8 @@ def sum_(x: SparseTensor, dim: Any = None, keepdim: bool = False, dtype: Any = N
     if not left:
         return values.sum(0)
     sizes = [n for d, n in enumerate(x.shape) if d not in gone]
-    return coalesce(make(sparse_coo, (indices.index_select(0, mg.tensor(left)),), values, sizes, False))
+    lines = indices.index_select(0, mg.tensor(left, device=indices.device))
+    return coalesce(make(sparse_coo, (lines,), values, sizes, False))
 
 
 @rule("_vector_norm")

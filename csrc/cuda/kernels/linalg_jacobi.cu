@@ -56,6 +56,8 @@ __device__ bool rotate(W* x, W* y, int64_t length, int64_t width) {
   if constexpr (block) g = block_reduce(g, AddGrams{});
   else g = shuffle_from(warp_reduce(g, AddGrams{}), 0);
   const double size = hypot(g.re, g.im);
+  // A column that the others span shrinks by 1e16 a sweep, its direction mere rounding: it ends here, before 1 / size overflows.
+  if (fmin(g.x, g.y) < 1e-200) return false;
   if (!(size > 2.2e-16 * (4 + sqrt(double(length))) * sqrt(g.x) * sqrt(g.y))) return false;
   const double zeta = (g.y - g.x) / (2 * size), t = copysign(1.0, zeta) / (fabs(zeta) + hypot(1.0, zeta));
   const double c = 1 / sqrt(1 + t * t), s = c * t;

@@ -135,7 +135,7 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
 def _places(lengths: Tensor, steps: int, batch_first: bool) -> tuple[Tensor, Tensor]:
     """(flat index of each packed step in the padded batch, batch_sizes); lengths (B,) in decreasing order."""
     batch = lengths.shape[0]
-    there = mg.arange(steps).unsqueeze(1) < lengths.unsqueeze(0)  # (steps, batch)
+    there = mg.arange(steps, device=lengths.device).unsqueeze(1) < lengths.unsqueeze(0)  # (steps, batch)
     flat = there.reshape(-1).nonzero().squeeze(1)
     if batch_first:
         flat = flat.remainder(batch) * steps + flat.div(batch, rounding_mode="floor")
@@ -218,7 +218,7 @@ def pad_packed_sequence(
         )
     steps = longest if total_length is None else total_length
     batch = int(batch_sizes[0])
-    lengths = (batch_sizes.unsqueeze(1) > mg.arange(batch).unsqueeze(0)).sum(0)
+    lengths = (batch_sizes.unsqueeze(1) > mg.arange(batch, device=batch_sizes.device).unsqueeze(0)).sum(0)
     places, _ = _places(lengths, steps, batch_first)
     padded = data.new_full((batch * steps, *data.shape[1:]), padding_value).index_copy(0, places.to(data.device), data)
     padded = padded.reshape((batch, steps) + data.shape[1:] if batch_first else (steps, batch) + data.shape[1:])
@@ -281,7 +281,7 @@ def unpad_sequence(padded_sequences: Tensor, lengths: Tensor, batch_first: bool 
 
 def pack_sequence(sequences: list[Tensor], enforce_sorted: bool = True) -> PackedSequence:
     """Pack a list of sequences (L, *); in decreasing order of length unless `enforce_sorted` is False."""
-    lengths = mg.as_tensor([sequence.shape[0] for sequence in sequences])
+    lengths = mg.as_tensor([sequence.shape[0] for sequence in sequences], device="cpu")
     return pack_padded_sequence(pad_sequence(sequences), lengths, enforce_sorted=enforce_sorted)
 
 
