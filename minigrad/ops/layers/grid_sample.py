@@ -90,10 +90,11 @@ def _grid_sample_plain(input: Any, grid: Any, mode: int, padding: int, align_cor
 def _grid_sample_grads(
     g: Any, input: Any, grid: Any, mode: int, padding_mode: int, align_corners: bool, needs: tuple[bool, ...]
 ) -> tuple[Any, Any]:
+    wanted = mg.is_grad_enabled()  # a graph of the gradient: not where the short form is only not at hand (the meta device)
     with mg.enable_grad():
         x, points = (t if t.requires_grad else mg.op.fresh_variable(t) for t in (input, grid))
         out = _grid_sample_plain(x, points, mode, padding_mode, align_corners)
-        dx, dpoints = mg.autograd.grad(out, (x, points), g, create_graph=True, allow_unused=True)
+        dx, dpoints = mg.autograd.grad(out, (x, points), g, create_graph=wanted, allow_unused=True)
     if dpoints is None:  # nearest: the taps do not move with the grid
         dpoints = mg.zeros_like(grid)
     return dx if needs[0] else None, dpoints if needs[1] else None
