@@ -235,6 +235,56 @@ def test_gradients_of_decompositions() -> None:
     agree(compute, 1e-10)
 
 
-def test_a_missing_kernel_names_the_remedy() -> None:
-    with pytest.raises(NotImplementedError, match="no cuda kernel for complex64"):
-        mg.linalg.eig(mg.ones(3, 3, device="cuda"))
+def special(name: str, dtype: Any) -> Any:
+    """A matrix that QR steps could stumble over."""
+    a = matrices(6, 6, dtype=dtype)
+    return {
+        "hermitian": a + a.conj().T,
+        "upper": np.triu(a),
+        "lower": np.tril(a),
+        "zero": a * 0,
+        "identity": np.eye(6),
+        "cycle": np.roll(np.eye(6), 1, 0),  # unmoved by unshifted steps
+        "tiny": a * 1e-30,
+        "block": np.kron(np.eye(3), [[0.0, 1.0], [-1.0, 0.0]]),
+    }[name]
+
+
+SPECIAL = ["hermitian", "upper", "lower", "zero", "identity", "cycle", "tiny", "block"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("case", [(1, 1), (2, 5, 5), (30, 30), (0, 0), (2, 0, 0), *SPECIAL], ids=str)
+def test_eigenvalues_of_general_matrices(case: Any, dtype: Any) -> None:
+    host = mg.tensor(special(case, dtype) if isinstance(case, str) else matrices(*case, dtype=dtype)).to(dtype)
+    values, vectors = mg.linalg.eig(host.to("cuda"))
+    assert values.device.type == "cuda" and values.dtype == vectors.dtype == mg.linalg.eig(host).eigenvalues.dtype
+    scale = max(float(host.abs().max()), 1e-300) if host.numel() else 1.0
+    a, v, w = (t.cpu().to(mg.complex128).numpy() for t in (host, vectors, values))
+    bound = limit(dtype) * 10 * max(host.shape[-1], 1)
+    assert np.abs(a @ v - v * w[..., None, :]).max(initial=0) <= bound * scale
+    assert np.abs(np.linalg.norm(v, axis=-2) - 1).max(initial=0) <= bound
+    assert np.array_equal(mg.linalg.eigvals(host.to("cuda")).cpu().numpy(), values.cpu().numpy())
+    for found, expected in zip(w.reshape(-1, host.shape[-1] or 1), mg.linalg.eigvals(host).numpy().reshape(-1, host.shape[-1] or 1)):
+        rest = list(expected)
+        for z in found:  # each the nearest of those that are left
+            nearest = int(np.argmin(np.abs(np.array(rest) - z)))
+            assert abs(rest.pop(nearest) - z) <= 100 * bound * scale
+
+
+def test_eigenvalues_real_where_they_are() -> None:
+    a = matrices(7, 7)
+    values, vectors = mg.linalg.eig(mg.tensor(a + a.T).to("cuda"))
+    assert not values.cpu().numpy().imag.any() and not vectors.cpu().numpy().imag.any()
+    with pytest.raises(mg.linalg.LinAlgError, match="infs or NaNs"):
+        mg.linalg.eig(mg.full((3, 3), float("inf"), device="cuda"))
+
+
+def test_gradient_of_eigenvalues() -> None:
+    def compute(put: Any) -> list[mg.Tensor]:
+        a = put(matrices(4, 4), mg.float64, True)
+        values, vectors = mg.linalg.eig(a)
+        powers = vectors @ mg.diag_embed(values * values) @ mg.linalg.inv(vectors)  # of no order and phase
+        return gradients([(values * values).sum().real, powers.real], [a])
+
+    agree(compute, 1e-10)

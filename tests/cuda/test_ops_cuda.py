@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from op_cases import CHECKS, NoKernel, listed, run_case
 
-import minigrad as mg  # noqa: F401  fills the registry
+import minigrad as mg
 from minigrad.op import registry
 from minigrad.testing.calls import Skip
 
@@ -27,6 +27,12 @@ def test_op(op: str, check: str) -> None:
             raise
         pytest.skip(f"listed in without_kernel.txt: {missing}")
     assert not known, f"{op}-{check} runs now: take it out of without_kernel.txt (tests/cuda/shrink.py {op})"
+
+
+def test_every_op_of_the_cpu_has_a_kernel() -> None:
+    mg.empty(0, device="cuda")  # loads the backend
+    kernels = {op: mg._core.op_kernels(op) for op, info in registry.items() if not info.composite}
+    assert not [op for op, devices in sorted(kernels.items()) if "cpu" in devices and "cuda" not in devices]
 
 
 def test_the_list_names_ops() -> None:
