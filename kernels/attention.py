@@ -182,11 +182,13 @@ def attention(q, k, v, bias=None, slopes=None, causal=False, offset=0, window=No
 
 
 def _packed(q, k, v, starts, longest, causal, window, scale):
-    marks = full((len(starts),), 0, mg.int32, q.device)
-    marks.copy_(mg.tensor(starts, dtype=mg.int32))
+    marks = starts
+    if not isinstance(starts, mg.Tensor):
+        marks = full((len(starts),), 0, mg.int32, q.device)
+        marks.copy_(mg.tensor(starts, dtype=mg.int32))
     views = (x.movedim(0, 1).unsqueeze(0) for x in (q, k, v))
     sizes = (longest, longest)
-    return Problem(*views, None, None, causal, 0, window, scale, (marks, marks), len(starts) - 1, sizes)
+    return Problem(*views, None, None, causal, 0, window, scale, (marks, marks), marks.shape[0] - 1, sizes)
 
 
 def packed_backward(g, q, k, v, starts, longest, causal, window, scale, o, lse):
@@ -220,7 +222,7 @@ def packed_reference(q, k, v, starts, longest, causal=False, window=None, scale=
 def attention_packed(q, k, v, starts, longest, causal=False, window=None, scale=None):
     """Attention within each of several sequences of different lengths, packed without padding: q (T, H, D), k and v (T, G, D).
 
-    starts: the first row of each sequence and, last, T. longest: the length of the longest."""
+    starts: the first row of each sequence and, last, T: int32 on the device, or numbers. longest: the length of the longest."""
     o = empty(q.shape, q.dtype, q.device)
     _, lse = _packed(q, k, v, starts, longest, causal, window, scale).forward(o.movedim(0, 1).unsqueeze(0))
     return o, lse
