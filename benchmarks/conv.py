@@ -1,6 +1,7 @@
-"""Convolution layers, forward and forward + backward, against torch eager on the same NCHW tensors.
+"""Convolution layers, forward and forward + backward, against torch eager on the same tensors: NCHW, or channels_last (2-d layers).
 
-    python benchmarks/conv.py [--group cifar|imagenet|depthwise|other|pool] [--only TEXT] [--threads 1,2] [--seconds 0.4] [--csv FILE]
+    python benchmarks/conv.py [--group cifar|imagenet|depthwise|other|pool] [--only TEXT] [--threads 1,2] [--seconds 0.4] [--channels-last]
+                              [--csv FILE]
 
 Rounds are interleaved (ours, torch, ours, …) and medians reported. Ratio = torch's time / ours, larger is better, with quartiles
 over the rounds. GFLOP/s counts 2 * multiply-adds of the definition (forward + backward: three times the forward's, twice where the
@@ -83,6 +84,8 @@ GROUPS = {
         Layer("1-d 16x64x512 k5", (16, 64, 512), (128, 64, 5), {"padding": 2}, "conv1d"),
         Layer("3-d 2x16x16x32x32 k3", (2, 16, 16, 32, 32), (32, 16, 3, 3, 3), {"padding": 1}, "conv3d"),
         Layer("transposed 4x128x14x14 k4s2", (4, 128, 14, 14), (128, 64, 4, 4), {"stride": 2, "padding": 1}, "conv_transpose2d"),
+        Layer("transposed 4x128x28x28 k2s2", (4, 128, 28, 28), (128, 64, 2, 2), {"stride": 2}, "conv_transpose2d"),
+        Layer("5x5 8x32x28x28 -> 64", (8, 32, 28, 28), (64, 32, 5, 5), {"padding": 2}),
         Layer("transposed 1-d 8x64x256 k4s2", (8, 64, 256), (64, 32, 4), {"stride": 2, "padding": 1}, "conv_transpose1d"),
     ],
     "pool": [
@@ -103,9 +106,13 @@ def flops(layer: Layer, out_shape: tuple[int, ...]) -> int:
     return 2 * math.prod(pixels) * math.prod(layer.w[1:])
 
 
-def calls(m: Any, layer: Layer, data: dict[str, np.ndarray]) -> tuple[Callable[[], Any], Callable[[], Any], Callable[[], list[Any]]]:
-    """(forward, forward + backward, results) of one library."""
+def calls(
+    m: Any, layer: Layer, data: dict[str, np.ndarray], last: bool
+) -> tuple[Callable[[], Any], Callable[[], Any], Callable[[], list[Any]]]:
+    """(forward, forward + backward, results) of one library; `last`: images and weight in channels_last."""
     tensors = {name: m.tensor(value) for name, value in data.items()}
+    if last:
+        tensors = {name: t.contiguous(memory_format=m.channels_last) for name, t in tensors.items()}
     g = tensors.pop("g")
     plain = list(tensors.values())
     leaves = [t.clone().requires_grad_(not (layer.first and name == "x")) for name, t in tensors.items()]
@@ -164,7 +171,7 @@ def check(layer: Layer, ours: list[Any], theirs: list[Any]) -> None:
             raise SystemExit(f"{layer.name}: results differ by {error:.2g} of the largest element")
 
 
-def bench(layer: Layer, threads: int, seconds: float, peak: float) -> list[dict[str, Any]]:
+def bench(layer: Layer, threads: int, seconds: float, peak: float, last: bool) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
     data = {"x": rng.standard_normal(layer.x, np.float32)}
     if layer.w:
@@ -172,7 +179,7 @@ def bench(layer: Layer, threads: int, seconds: float, peak: float) -> list[dict[
     shape = tuple(getattr(mg.nn.functional, layer.op)(*(mg.tensor(v) for v in data.values()), **layer.options).shape)
     data["g"] = rng.standard_normal(shape, np.float32)
     libraries = {"minigrad": mg} | ({"torch": torch} if torch is not None else {})
-    sides = {name: calls(m, layer, data) for name, m in libraries.items()}
+    sides = {name: calls(m, layer, data, last) for name, m in libraries.items()}
     if torch is not None:
         check(layer, sides["minigrad"][2](), [t.detach() for t in sides["torch"][2]()])
     rows = []
@@ -180,7 +187,7 @@ def bench(layer: Layer, threads: int, seconds: float, peak: float) -> list[dict[
         times = measured({name: fns[k] for name, fns in sides.items()}, seconds)
         ours = statistics.median(times["minigrad"])
         work = flops(layer, shape) * (1 if k == 0 else 2 if layer.first else 3)
-        row = {"layer": layer.name, "what": what, "threads": threads, "minigrad_s": ours}
+        row = {"layer": layer.name + " channels_last" * last, "what": what, "threads": threads, "minigrad_s": ours}
         row |= {"gflops": work / ours / 1e9, "of_gemm": work / ours / 1e9 / peak}
         if torch is not None:
             q = sorted(t / o for o, t in zip(times["minigrad"], times["torch"], strict=True))
@@ -191,7 +198,7 @@ def bench(layer: Layer, threads: int, seconds: float, peak: float) -> list[dict[
 
 
 def line(row: dict[str, Any]) -> str:
-    text = f"{row['layer']:40}{row['what']:>8}{row['threads']:3}{row['minigrad_s'] * 1e3:10.3f}{row['gflops']:8.1f}{row['of_gemm']:6.0%}"
+    text = f"{row['layer']:54}{row['what']:>8}{row['threads']:3}{row['minigrad_s'] * 1e3:10.3f}{row['gflops']:8.1f}{row['of_gemm']:6.0%}"
     if "ratio" in row:
         text += f"{row['torch_s'] * 1e3:10.3f}{row['ratio']:8.2f} [{row['ratio_q1']:.2f}, {row['ratio_q3']:.2f}]"
     return text
@@ -204,17 +211,20 @@ def main() -> None:
     parser.add_argument("--only", default="", help="layers whose name has this text")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--seconds", type=float, default=0.4, help="per layer and direction")
+    parser.add_argument("--channels-last", action="store_true", help="the 2-d convolutions in channels_last")
     parser.add_argument("--csv", help="append the rows to this file")
     args = parser.parse_args()
     layers = [layer for group, list_ in GROUPS.items() if args.group in (None, group) for layer in list_ if args.only in layer.name]
+    if args.channels_last:
+        layers = [layer for layer in layers if len(layer.w) == 4]
     rows = []
-    print(f"{'layer':40}{'what':>8}{'thr':>3}{'ours ms':>10}{'GFLOP/s':>8}{'%gemm':>6}{'torch ms':>10}{'ratio':>8} [quartiles]")
+    print(f"{'layer':54}{'what':>8}{'thr':>3}{'ours ms':>10}{'GFLOP/s':>8}{'%gemm':>6}{'torch ms':>10}{'ratio':>8} [quartiles]")
     for threads in map(int, args.threads.split(",")):
         for m in filter(None, (mg, torch)):
             m.set_num_threads(threads)
         peak = gemm_rate()
         for layer in layers:
-            for row in bench(layer, threads, args.seconds, peak):
+            for row in bench(layer, threads, args.seconds, peak, args.channels_last):
                 print(line(row), flush=True)
                 rows.append(row)
     for threads in sorted({row["threads"] for row in rows}):
