@@ -14,12 +14,22 @@ namespace mg {
 using StepRow = std::array<TensorImpl*, 2 + kRuleColumns>;
 using TensorSpan = std::span<TensorImpl* const>;
 
+// Counters on the device ("capturable"): the constants of a step are worked out there, so that no number of them is frozen into a captured
+// graph. One-element tensors of one dtype, float32 or float64, which the kernel advances.
+struct DeviceCounters {
+  TensorSpan steps, products;  // products: NAdam's running ones, else empty
+  const TensorImpl* lr;        // a number on the device in place of the one in the options, or null
+};
+
 struct ManyTensorKernels {
   bool half_types;  // float16 and bfloat16 too, computed in float32
   // steps[k] belongs to rows[k].
   void (*sgd)(std::span<const StepRow> rows, std::span<const SgdStep> steps);
   void (*adam)(std::span<const StepRow> rows, std::span<const AdamStep> steps);
   void (*rule)(Rule rule, std::span<const StepRow> rows, std::span<const RuleStep> steps);
+  // The same with counters on the device; null where there are none. `options`: of prepare_rule.
+  void (*counted_adam)(std::span<const StepRow> rows, const AdamStep& options, const DeviceCounters& counters);
+  void (*counted_rule)(Rule rule, std::span<const StepRow> rows, std::span<const double> options, const DeviceCounters& counters);
   // Tensors of one dtype. norm: into a 0-d `out` of that dtype, the 2-norm or the largest magnitude.
   void (*norm)(TensorSpan tensors, bool maximum, const TensorImpl& out);
   void (*scale)(TensorSpan tensors, const TensorImpl& factor);  // a number on the same device

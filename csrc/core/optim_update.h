@@ -48,7 +48,7 @@ struct AdamUpdate {  // exp_avg, exp_avg_sq, max_exp_avg_sq?
   }
 };
 
-// The constants c[] of the rules are made in optim_rules.cpp and named here, in the same order.
+// The constants c[] of the rules are made in optim_rules.h and named here, in the same order.
 template <class C>
 struct RuleConstants {
   C sign, decay, shrink, c[6];

@@ -60,7 +60,7 @@ void unscale(TensorSpan tensors, const TensorImpl& factor, const TensorImpl& fou
   if (!unscale_all(all_of(tensors), read_double(factor))) *found.ptr<float>() = 1.0f;
 }
 
-constexpr ManyTensorKernels kernels{false, sgd, adam, rule, norm, scale, clamp, unscale};
+constexpr ManyTensorKernels kernels{false, sgd, adam, rule, nullptr, nullptr, norm, scale, clamp, unscale};
 [[maybe_unused]] const bool registered = (many_tensor_kernels(DeviceType::CPU) = &kernels, true);
 
 }  // namespace

@@ -91,6 +91,27 @@ bool is_counter(PyObject* o) {  // PyTorch's state["step"]: one number, float32 
   const TensorImpl& t = *impl_of(o);
   return t.numel == 1 && !t.dataless && t.device.type == DeviceType::CPU && (t.dtype == DType::Float32 || t.dtype == DType::Float64);
 }
+// Such tensors on the device of the parameters, all of one dtype: a step that a graph may hold.
+bool are_device_counters(PyObject* list, Py_ssize_t n, const TensorImpl& p) {
+  if (n == 0 || !is_list(list, n) || p.device.type == DeviceType::CPU || many_tensor_kernels(p.device.type)->counted_adam == nullptr) return false;
+  for (Py_ssize_t k = 0; k < n; ++k) {
+    PyObject* o = PySequence_Fast_GET_ITEM(list, k);
+    if (!is_tensor(o)) return false;
+    const TensorImpl &t = *impl_of(o), &first = *impl_of(PySequence_Fast_GET_ITEM(list, 0));
+    if (t.numel != 1 || t.dataless || !(t.device == p.device) || t.dtype != first.dtype) return false;
+    if (t.dtype != DType::Float32 && t.dtype != DType::Float64) return false;
+  }
+  return true;
+}
+std::vector<TensorImpl*> all_of(const Column& column, Py_ssize_t n) {
+  std::vector<TensorImpl*> all;
+  for (Py_ssize_t k = 0; k < n; ++k) all.push_back(column[k]);
+  return all;
+}
+// A learning rate that is a tensor on the parameters' device, else null.
+const TensorImpl* device_rate(const py::object& lr, const TensorImpl& p) {
+  return is_tensor(lr.ptr()) && impl_of(lr.ptr())->device == p.device ? impl_of(lr.ptr()) : nullptr;
+}
 bool are_counters(PyObject* list, Py_ssize_t n) {
   if (!is_list(list, n)) return false;
   for (Py_ssize_t k = 0; k < n; ++k)
@@ -109,15 +130,16 @@ double advance(TensorImpl* step) {
   return t;
 }
 
-// `steps`: list of one-element tensors, advanced here.
+// `steps`: list of one-element tensors, advanced here; on the parameters' device (capturable), `device_lr` may be a tensor there too.
 bool adam_step(py::object params, py::object grads, py::object exp_avgs, py::object exp_avg_sqs, py::object max_exp_avg_sqs,
                py::object steps, double lr, double beta1, double beta2, double eps, double weight_decay, bool amsgrad,
-               bool decoupled, bool maximize) {
+               bool decoupled, bool maximize, py::object device_lr) {
   const bool with_max = amsgrad && PySequence_Check(max_exp_avg_sqs.ptr());
   if (!suitable(params.ptr(), {{grads.ptr(), false}, {exp_avgs.ptr(), false}, {exp_avg_sqs.ptr(), false}})) return false;
   const Py_ssize_t n = PySequence_Fast_GET_SIZE(params.ptr());
   if (amsgrad && !(with_max && is_list(max_exp_avg_sqs.ptr(), n))) return false;
-  if (!are_counters(steps.ptr(), n)) return false;
+  const bool counted = n > 0 && are_device_counters(steps.ptr(), n, *Column{params.ptr()}[0]);
+  if (!counted && !are_counters(steps.ptr(), n)) return false;
   Column P{params.ptr()}, G{grads.ptr()}, M{exp_avgs.ptr()}, V{exp_avg_sqs.ptr()}, X{max_exp_avg_sqs.ptr()}, S{steps.ptr()};
   for (Py_ssize_t k = 0; amsgrad && k < n; ++k)
     if (!fits(max_exp_avg_sqs.ptr(), P[k], k, false)) return false;
@@ -126,21 +148,31 @@ bool adam_step(py::object params, py::object grads, py::object exp_avgs, py::obj
   std::vector<AdamStep> constants;
   double last = -1;
   for (Py_ssize_t k = 0; k < n; ++k) {
+    rows.push_back({P[k], G[k], M[k], V[k], amsgrad ? X[k] : nullptr});
+    for (size_t c : {0, 2, 3, 4}) written(rows.back()[c]);
+    if (counted) {
+      written(S[k]);
+      continue;
+    }
     const double t = advance(S[k]);
     if (t != last) constants.push_back({lr, beta1, beta2, eps, weight_decay, amsgrad, decoupled, maximize, 1 - std::pow(beta1, t), std::sqrt(1 - std::pow(beta2, t))});
     else constants.push_back(constants.back());
     last = t;
-    rows.push_back({P[k], G[k], M[k], V[k], amsgrad ? X[k] : nullptr});
-    for (size_t c : {0, 2, 3, 4}) written(rows.back()[c]);
   }
-  kernels_of(P).adam(rows, constants);
+  if (!counted) {
+    kernels_of(P).adam(rows, constants);
+    return true;
+  }
+  const std::vector<TensorImpl*> counters = all_of(S, n);
+  kernels_of(P).counted_adam(rows, {lr, beta1, beta2, eps, weight_decay, amsgrad, decoupled, maximize, 0, 0},
+                             {counters, {}, device_rate(device_lr, *P[0])});
   return true;
 }
 
 // One of optim_rules.h for all parameters of a group. `columns`: lists of state tensors, None where an optional one is absent.
 // `products`: NAdam's running products, else empty.
 bool rule_step(std::string_view name, py::object params, py::object grads, py::list columns, py::object steps,
-               py::list option_list, py::object products) {
+               py::list option_list, py::object products, py::object device_lr) {
   int r = 0;
   while (r < kRules && rule_info[r].name != name) ++r;
   MG_CHECK(r < kRules, Value, "rule_step: no rule named ", name);
@@ -152,7 +184,9 @@ bool rule_step(std::string_view name, py::object params, py::object grads, py::l
   if (!suitable(params.ptr(), {{grads.ptr(), false}})) return false;
   const Py_ssize_t n = PySequence_Fast_GET_SIZE(params.ptr());
   const bool with_products = Rule(r) == Rule::NAdam;
-  if (!are_counters(steps.ptr(), n) || (with_products && !are_counters(products.ptr(), n))) return false;
+  auto counters_are = [&](auto&& fit) { return fit(steps.ptr()) && (!with_products || fit(products.ptr())); };
+  const bool counted = counters_are([&](PyObject* list) { return n > 0 && are_device_counters(list, n, *Column{params.ptr()}[0]); });
+  if (!counted && !counters_are([&](PyObject* list) { return are_counters(list, n); })) return false;
   Column P{params.ptr()}, G{grads.ptr()}, S{steps.ptr()}, products_at{products.ptr()};
   RuleStep s;
   double product = 1;
@@ -167,16 +201,26 @@ bool rule_step(std::string_view name, py::object params, py::object grads, py::l
   std::vector<StepRow> rows;
   std::vector<RuleStep> constants;
   for (Py_ssize_t k = 0; k < n; ++k) {
-    product = with_products ? number(products_at[k]) : 1;
-    prepare_rule(Rule(r), advance(S[k]), options.data(), &product, s);
-    if (with_products) set_number(products_at[k], product);
-    constants.push_back(s);
+    if (counted) {
+      written(S[k]);
+      if (with_products) written(products_at[k]);
+    } else {
+      product = with_products ? number(products_at[k]) : 1;
+      prepare_rule(Rule(r), advance(S[k]), options.data(), &product, s);
+      if (with_products) set_number(products_at[k], product);
+      constants.push_back(s);
+    }
     rows.push_back({P[k], G[k]});
     for (int c = 0; c < info.n_columns; ++c)
       if (needed >> c & 1) rows.back()[size_t(c) + 2] = Column{columns[size_t(c)].ptr()}[k];
     for (size_t c : {0, 2, 3, 4}) written(rows.back()[c]);
   }
-  kernels_of(P).rule(Rule(r), rows, constants);
+  if (!counted) {
+    kernels_of(P).rule(Rule(r), rows, constants);
+    return true;
+  }
+  const std::vector<TensorImpl*> counters = all_of(S, n), running = with_products ? all_of(products_at, n) : std::vector<TensorImpl*>();
+  kernels_of(P).counted_rule(Rule(r), rows, options, {counters, running, device_rate(device_lr, *P[0])});
   return true;
 }
 

@@ -70,9 +70,18 @@ def real(x: Any) -> Any:
     return mg.view_as_real(x) if isinstance(x, Tensor) and x.is_complex() else x
 
 
-def new_step(value: float = 0.0) -> Tensor:
-    """A 0-d tensor for state["step"]."""
-    return mg.tensor(value, dtype=_get_scalar_dtype())
+def new_step(value: float = 0.0, param: Tensor | None = None, group: dict[str, Any] | None = None) -> Tensor:
+    """A 0-d tensor for state["step"]: on the parameter's device in groups that are capturable, else on the CPU."""
+    on_device = group is not None and group.get("capturable")
+    return mg.full((), value, dtype=_get_scalar_dtype(), device=param.device if on_device else "cpu")
+
+
+def rate_of(group: dict[str, Any]) -> tuple[float, Tensor | None]:
+    """(lr, None), or (0, lr) in a capturable group whose learning rate is a tensor on the device: nobody waits for its value."""
+    lr = group["lr"]
+    if group.get("capturable") and isinstance(lr, Tensor) and lr.device.type != "cpu":
+        return 0.0, lr
+    return float(lr), None
 
 
 def kept(x: Tensor, group: dict[str, Any]) -> Tensor:
@@ -108,12 +117,24 @@ class PerParameter(Optimizer):
         for group in self.param_groups:
             check_group(group, self._capturable_what, self._xla)
             active = [param for param in group["params"] if param.grad is not None]
+            if active and active[0].is_cuda and mg.cuda.is_current_stream_capturing():
+                self._check_captured(active, group)
             self._start_state(active, group)
             if active and not self._one_call(active, group):  # the core declines sparse gradients too
                 self._refuse_sparse(active)
                 for param in active:
                     self._step_one(param, group)
         return loss
+
+    def _check_captured(self, active: list[Tensor], group: dict[str, Any]) -> None:
+        name = type(self).__name__
+        if not group.get("capturable"):
+            raise RuntimeError(
+                f"Attempting CUDA graph capture of step() for an instance of {name} but param_groups' capturable is False: every replay "
+                f"would be the same step. Try {name}(..., capturable=True)."
+            )
+        if not all(self.state[param] for param in active):
+            raise RuntimeError(f"{name}.step: the first step makes the state, and so would every replay. Try a step before the capture.")
 
     def _start_state(self, active: list[Tensor], group: dict[str, Any]) -> None:
         fresh = [param for param in active if not self.state[param]]
@@ -137,7 +158,9 @@ class PerParameter(Optimizer):
         grads = [param.grad for param in active]
         steps = [own["step"] for own in state]
         products = [own["mu_product"] for own in state] if self._rule == "nadam" else []
-        return mg._core.rule_step(self._rule, active, grads, columns, steps, self._options(group), products)
+        number, on_device = rate_of(group)
+        options = self._options({**group, "lr": number})
+        return mg._core.rule_step(self._rule, active, grads, columns, steps, options, products, on_device)
 
     def _options(self, group: dict[str, Any]) -> list[float]:
         """The numbers of the rule, in the order that bind_optim.cpp documents."""

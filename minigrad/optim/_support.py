@@ -23,7 +23,7 @@ GlobalOptimizerPostHook = Callable[[Any, Args, Kwargs], None]
 _params_doc = "params: tensors, (name, tensor) pairs, or dicts with \"params\" and the options of that group."
 _foreach_doc = "foreach: True or None steps a group in one call where the core has it; False takes the formulas one tensor at a time."
 _fused_doc = "fused: True asks for the one-call step; every parameter must then be a floating tensor."
-_capturable_doc = "capturable: for steps inside captured graphs of an accelerator; True is refused on the CPU."
+_capturable_doc = "capturable: for steps inside captured CUDA graphs, whose counters then are on the device; True is refused on the CPU."
 _differentiable_doc = "differentiable: let autograd record the step instead of running it under no_grad."
 _maximize_doc = "maximize: go up instead of down."
 

@@ -61,7 +61,7 @@ class Adadelta(PerParameter):
         )
 
     def _begin(self, own: dict[str, Any], param: Tensor, group: dict[str, Any]) -> None:
-        own["step"] = new_step()
+        own["step"] = new_step(0.0, param, group)
         own["square_avg"] = mg.zeros_like(param)
         own["acc_delta"] = mg.zeros_like(param)
 

@@ -7,7 +7,7 @@ from typing import Any
 import minigrad as mg
 from minigrad._core import adam_step
 
-from ._per_parameter import PerParameter, check_betas, check_eps, check_fused, check_lr, kept, new_step
+from ._per_parameter import PerParameter, check_betas, check_eps, check_fused, check_lr, kept, new_step, rate_of
 from .optimizer import ParamsT, _device_dtype_check_for_fused, _get_value, check_range, wants_reference
 
 Tensor = mg.Tensor
@@ -25,7 +25,8 @@ class Adam(PerParameter):
         amsgrad: divide by the largest v so far.
         foreach: False selects the plain formulas; otherwise one fused call steps the whole group.
         maximize: go up instead of down.
-        capturable: accepted; has no effect on the CPU.
+        capturable: keep the step counter on the device, so that captured CUDA graphs count on; lr may be a tensor there. Refused on the
+            CPU.
         differentiable: record the step by autograd.
         fused: True selects the fused call.
         decoupled_weight_decay: decay as AdamW does.
@@ -95,7 +96,7 @@ class Adam(PerParameter):
     def _begin(self, own: dict[str, Any], param: Tensor, group: dict[str, Any]) -> None:
         if group["fused"]:
             _device_dtype_check_for_fused(param)
-        own["step"] = new_step()
+        own["step"] = new_step(0.0, param, group)
         own["exp_avg"] = mg.zeros_like(param)
         own["exp_avg_sq"] = mg.zeros_like(param)
         if group["amsgrad"]:
@@ -129,6 +130,7 @@ class Adam(PerParameter):
         if wants_reference(group):
             return False
         state = [self.state[param] for param in active]
+        lr, device_lr = rate_of(group)
         beta1, beta2 = group["betas"]
         amsgrad = group["amsgrad"]
         return adam_step(
@@ -138,7 +140,7 @@ class Adam(PerParameter):
             [own["exp_avg_sq"] for own in state],
             [own["max_exp_avg_sq"] for own in state] if amsgrad else [],
             [own["step"] for own in state],
-            float(group["lr"]),
+            lr,
             float(beta1),
             float(beta2),
             group["eps"],
@@ -146,6 +148,7 @@ class Adam(PerParameter):
             amsgrad,
             group["decoupled_weight_decay"],
             group["maximize"],
+            device_lr,
         )
 
     def _update(self, param: Tensor, grad: Tensor, own: dict[str, Any], group: dict[str, Any]) -> None:

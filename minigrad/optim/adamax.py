@@ -59,7 +59,7 @@ class Adamax(PerParameter):
         )
 
     def _begin(self, own: dict[str, Any], param: Tensor, group: dict[str, Any]) -> None:
-        own["step"] = new_step()
+        own["step"] = new_step(0.0, param, group)
         own["exp_avg"] = mg.zeros_like(param)
         own["exp_inf"] = mg.zeros_like(param)
 

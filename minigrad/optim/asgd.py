@@ -67,22 +67,29 @@ class ASGD(PerParameter):
                     own[name] = new_step(float(own[name]))
 
     def _begin(self, own: dict[str, Any], param: Tensor, group: dict[str, Any]) -> None:
-        own["step"] = new_step()
-        own["eta"] = new_step(float(group["lr"]))
-        own["mu"] = new_step(1.0)
+        own["step"] = new_step(0.0, param, group)
+        own["eta"] = new_step(float(group["lr"]), param, group)
+        own["mu"] = new_step(1.0, param, group)
         own["ax"] = mg.zeros_like(param)
 
     def _update(self, param: Tensor, grad: Tensor, own: dict[str, Any], group: dict[str, Any]) -> None:
-        eta, mu, mean = float(own["eta"]), float(own["mu"]), own["ax"]
+        capturable = group["capturable"]
+        read = (lambda x: x) if capturable else float  # capturable: numbers that stay on the device
+        eta, mu, mean = read(own["eta"]), read(own["mu"]), own["ax"]
         own["step"] += 1
         if group["weight_decay"] != 0:
             grad = grad + param * group["weight_decay"]
         param.mul_(1 - group["lambd"] * eta)
         param.sub_(grad * eta)
-        if mu == 1:
+        if not capturable and mu == 1:
             mean.copy_(param)
         else:
             mean.add_((param - mean) * mu)
-        t, lr = float(own["step"]), float(group["lr"])
-        own["eta"].fill_(lr / (1 + group["lambd"] * lr * t) ** group["alpha"])
-        own["mu"].fill_(1 / max(1, t - group["t0"]))
+        t, lr = read(own["step"]), read(group["lr"])
+        eta = lr / (1 + group["lambd"] * lr * t) ** group["alpha"]
+        if capturable:
+            own["eta"].copy_(eta)
+            own["mu"].copy_(1 / (t - group["t0"]).clamp(min=1))
+        else:
+            own["eta"].fill_(eta)
+            own["mu"].fill_(1 / max(1, t - group["t0"]))

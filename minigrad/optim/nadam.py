@@ -76,8 +76,8 @@ class NAdam(PerParameter):
                 own["mu_product"] = new_step(float(own["mu_product"]))
 
     def _begin(self, own: dict[str, Any], param: Tensor, group: dict[str, Any]) -> None:
-        own["step"] = new_step()
-        own["mu_product"] = new_step(1.0)
+        own["step"] = new_step(0.0, param, group)
+        own["mu_product"] = new_step(1.0, param, group)
         own["exp_avg"] = mg.zeros_like(param)
         own["exp_avg_sq"] = mg.zeros_like(param)
 

@@ -182,7 +182,7 @@ class Optimizer:
         """A mark that profilers look for."""
 
     def _cuda_graph_capture_health_check(self) -> None:
-        """Nothing to check: steps are not captured in graphs."""
+        """Nothing to check here: step() of an optimizer that is not capturable raises while a graph is captured."""
 
     _accelerator_graph_capture_health_check = _cuda_graph_capture_health_check
 

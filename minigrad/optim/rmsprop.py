@@ -65,7 +65,7 @@ class RMSprop(PerParameter):
         )
 
     def _begin(self, own: dict[str, Any], param: Tensor, group: dict[str, Any]) -> None:
-        own["step"] = new_step()
+        own["step"] = new_step(0.0, param, group)
         own["square_avg"] = mg.zeros_like(param)
         if group["momentum"] > 0:
             own["momentum_buffer"] = mg.zeros_like(param)

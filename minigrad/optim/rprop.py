@@ -56,7 +56,7 @@ class Rprop(PerParameter):
 
     def _begin(self, own: dict[str, Any], param: Tensor, group: dict[str, Any]) -> None:
         first = float(group["lr"])
-        own["step"] = new_step()
+        own["step"] = new_step(0.0, param, group)
         own["prev"] = mg.zeros_like(param)
         own["step_size"] = mg.full_like(param, complex(first, first) if param.is_complex() else first)
 

@@ -64,7 +64,7 @@ def test_the_device_steps_in_one_call() -> None:
     optimizer.step()
     state = optimizer.state[p]
     rows = [[p], [p.grad], [state["exp_avg"]], [state["exp_avg_sq"]]]
-    assert mg._core.adam_step(*rows, None, [state["step"]], 0.1, 0.9, 0.99, 1e-8, 0.0, False, False, False)
+    assert mg._core.adam_step(*rows, None, [state["step"]], 0.1, 0.9, 0.99, 1e-8, 0.0, False, False, False, None)
     mixed = [p, mg.ones(3).requires_grad_()]
     assert not mg._core.sgd_step(mixed, mixed, [None, None], 0.1, 0.0, 0.0, 0.0, False, False)
 

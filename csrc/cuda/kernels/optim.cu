@@ -3,6 +3,7 @@
 // laid end to end. Bytes per element: sgd 3 items (5 with momentum), adam 7 (9 with amsgrad), the rules 5 to 9, norm 1, the others 2;
 // each element is read and written once.
 #include "../../core/many_tensors.h"
+#include "../../core/optim_rules.h"
 #include "../../core/optim_update.h"
 #include "../runtime/streams.h"
 #include "groups.h"
@@ -58,11 +59,13 @@ struct HasColumn {
   __device__ bool operator()(int k) const { return at[2 + k] != nullptr; }
 };
 
-// update(p, g, s, has) of core/optim_update.h for every element; columns that are null are neither read nor written.
+// update(p, g, s, has) of core/optim_update.h for every element; columns that are null are neither read nor written. `table`: an update for
+// each row, or null: `common` for all.
 template <class T, int V, class Update>
-__global__ void step_kernel(Batch batch, Update update) {
+__global__ void step_kernel(Batch batch, Update common, const Update* table) {
   using C = compute_t<T>;
   const Share share(batch);
+  const Update update = table == nullptr ? common : table[share.row];
   void* const* at = batch.at[share.row];
   auto packs = [&](auto width) {
     constexpr int W = decltype(width)::value;
@@ -107,10 +110,10 @@ __global__ void step_kernel(Batch batch, Update update) {
 // --- launches -----------------------------------------------------------------------------------------------------------------------
 
 template <class T, class Update>
-void launch_batch(const Batch& batch, const Update& update) {
+void launch_batch(const Batch& batch, const Update& update, const Update* table = nullptr) {
   if (batch.pieces() == 0) return;
   const auto kernel = batch.aligned ? step_kernel<T, kVector<T>, Update> : step_kernel<T, 1, Update>;
-  launch_blocks(kernel, batch.pieces(), batch.threads(), 0, batch, update);
+  launch_blocks(kernel, batch.pieces(), batch.threads(), 0, batch, update, table);
   check(cudaGetLastError(), "optimizer step");
 }
 
@@ -144,16 +147,126 @@ template <Rule r>
 void rule_as(std::span<const StepRow> rows, std::span<const RuleStep> steps) {
   each_batch(rows, steps, [](auto c, const RuleStep& s) { return RuleUpdate<r, decltype(c)>(s); });
 }
-void rule(Rule r, std::span<const StepRow> rows, std::span<const RuleStep> steps) {
+template <class F>
+void with_rule(Rule r, F f) {
   switch (r) {
-    case Rule::Rmsprop: return rule_as<Rule::Rmsprop>(rows, steps);
-    case Rule::Adagrad: return rule_as<Rule::Adagrad>(rows, steps);
-    case Rule::Adadelta: return rule_as<Rule::Adadelta>(rows, steps);
-    case Rule::Adamax: return rule_as<Rule::Adamax>(rows, steps);
-    case Rule::NAdam: return rule_as<Rule::NAdam>(rows, steps);
-    case Rule::RAdam: return rule_as<Rule::RAdam>(rows, steps);
-    case Rule::Rprop: return rule_as<Rule::Rprop>(rows, steps);
+    case Rule::Rmsprop: return f(std::integral_constant<Rule, Rule::Rmsprop>{});
+    case Rule::Adagrad: return f(std::integral_constant<Rule, Rule::Adagrad>{});
+    case Rule::Adadelta: return f(std::integral_constant<Rule, Rule::Adadelta>{});
+    case Rule::Adamax: return f(std::integral_constant<Rule, Rule::Adamax>{});
+    case Rule::NAdam: return f(std::integral_constant<Rule, Rule::NAdam>{});
+    case Rule::RAdam: return f(std::integral_constant<Rule, Rule::RAdam>{});
+    case Rule::Rprop: return f(std::integral_constant<Rule, Rule::Rprop>{});
   }
+}
+void rule(Rule r, std::span<const StepRow> rows, std::span<const RuleStep> steps) {
+  with_rule(r, [&](auto rule) { rule_as<decltype(rule)::value>(rows, steps); });
+}
+
+// --- counters on the device -------------------------------------------------------------------------------------------------------
+
+struct Counters {  // of a batch's rows
+  int count = 0;
+  bool wide, wide_product;  // float64
+  void *step[kMost], *product[kMost];
+  const double* lr;
+};
+__device__ double read_number(const void* at, bool wide) { return wide ? *static_cast<const double*>(at) : *static_cast<const float*>(at); }
+__device__ void write_number(void* at, bool wide, double value) {
+  if (wide) *static_cast<double*>(at) = value;
+  else *static_cast<float*>(at) = float(value);
+}
+
+template <class C>
+struct PrepareAdam {
+  using Step = AdamStep;
+  using Update = AdamUpdate<C>;
+  AdamStep options;
+  __device__ Update operator()(double t, const double* lr, double*) const {
+    AdamStep s = options;
+    if (lr != nullptr) s.lr = *lr;
+    prepare_adam(s, t);
+    return Update(s);
+  }
+};
+template <Rule rule, class C>
+struct PrepareRule {
+  using Step = RuleStep;
+  using Update = RuleUpdate<rule, C>;
+  double options[kRuleOptions];
+  __device__ Update operator()(double t, const double* lr, double* product) const {
+    double o[kRuleOptions];
+    for (int k = 0; k < kRuleOptions; ++k) o[k] = options[k];
+    if (lr != nullptr) o[0] = *lr;
+    RuleStep s;
+    prepare_rule(rule, t, o, product, s);
+    return Update(s);
+  }
+};
+
+// A thread per row: counts the step and puts the row's update in the table.
+template <class Prepare>
+__global__ void prepare_kernel(typename Prepare::Update* table, Counters counters, Prepare prepare) {
+  const int k = int(threadIdx.x);
+  if (k >= counters.count) return;
+  const double t = read_number(counters.step[k], counters.wide) + 1;
+  double product = counters.product[k] == nullptr ? 1 : read_number(counters.product[k], counters.wide_product);
+  table[k] = prepare(t, counters.lr, &product);
+  write_number(counters.step[k], counters.wide, t);
+  if (counters.product[k] != nullptr) write_number(counters.product[k], counters.wide_product, product);
+}
+
+// make(C{}) gives the Prepare.
+template <class Make>
+void each_counted_batch(std::span<const StepRow> rows, const DeviceCounters& given, Make make) {
+  const Device device = rows[0][0]->device;
+  const DeviceGuard guard(device.index);
+  const Tensor lr = given.lr == nullptr ? Tensor() : staged(*given.lr, DType::Float64);
+  auto used = [](const TensorImpl* t) {
+    if (t != nullptr && several_streams()) note_use(*t);
+  };
+  used(given.lr);
+  for (size_t k = 0; k < rows.size();) {
+    Batch batch;
+    Counters counters;
+    counters.wide = given.steps[0]->dtype == DType::Float64;
+    counters.wide_product = !given.products.empty() && given.products[0]->dtype == DType::Float64;
+    counters.lr = lr.defined() ? lr.ptr<double>() : nullptr;
+    const size_t first = k;
+    for (; k < rows.size() && rows[k][0]->dtype == rows[first][0]->dtype && batch.add(rows[k].data(), kColumns); ++k) {
+      TensorImpl *const step = given.steps[k], *const product = given.products.empty() ? nullptr : given.products[k];
+      counters.step[counters.count] = step->data();
+      counters.product[counters.count++] = product == nullptr ? nullptr : product->data();
+      for (const TensorImpl* t : rows[k]) used(t);
+      used(step), used(product);
+    }
+    dispatch_floating(rows[first][0]->dtype, [&](auto tag) {
+      using T = decltype(tag);
+      auto prepare = make(compute_t<T>{});
+      using Prepare = decltype(prepare);
+      using Update = typename Prepare::Update;
+      const Tensor room = workspace(counters.count * int64_t(sizeof(Update)), DType::UInt8, device);
+      Update* const table = reinterpret_cast<Update*>(room.ptr<char>());
+      launch_blocks(prepare_kernel<Prepare>, 1, threads_for_row(counters.count), 0, table, counters, prepare);
+      launch_batch<T>(batch, Update(typename Prepare::Step{}), table);
+    });
+  }
+  check(cudaGetLastError(), "optimizer step");
+}
+
+void counted_adam(std::span<const StepRow> rows, const AdamStep& options, const DeviceCounters& counters) {
+  each_counted_batch(rows, counters, [&](auto c) { return PrepareAdam<decltype(c)>{options}; });
+}
+template <Rule r>
+void counted_rule_as(std::span<const StepRow> rows, std::span<const double> options, const DeviceCounters& counters) {
+  each_counted_batch(rows, counters, [&](auto c) {
+    PrepareRule<r, decltype(c)> prepare{};
+    std::copy(options.begin(), options.end(), prepare.options);
+    return prepare;
+  });
+}
+void counted_rule(Rule r, std::span<const StepRow> rows, std::span<const double> options, const DeviceCounters& counters) {
+  with_rule(r, [&](auto rule) { counted_rule_as<decltype(rule)::value>(rows, options, counters); });
 }
 
 // --- gradients: norm, scale, clamp, unscale -----------------------------------------------------------------------------------------
@@ -269,7 +382,7 @@ void unscale(TensorSpan tensors, const TensorImpl& factor, const TensorImpl& fou
   update_all(tensors, [&](auto c) { return Unscale<decltype(c)>{number.ptr<double>(), found.ptr<float>()}; });
 }
 
-constexpr ManyTensorKernels kernels{true, sgd, adam, rule, norm, scale, clamp, unscale};
+constexpr ManyTensorKernels kernels{true, sgd, adam, rule, counted_adam, counted_rule, norm, scale, clamp, unscale};
 [[maybe_unused]] const bool registered = (many_tensor_kernels(DeviceType::CUDA) = &kernels, true);
 
 }  // namespace
