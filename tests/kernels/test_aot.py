@@ -5,12 +5,14 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
 import pytest
 
 from minigrad import kernels
+from minigrad.kernels._specialize import parameter_widths
 
 
 def _compile(name: str, environment: dict[str, str]) -> subprocess.CompletedProcess:
@@ -32,3 +34,19 @@ def test_configurations(name, compiled):
     done = compiled[name].result()
     assert done.returncode == 0, done.stderr[-4000:]
     assert json.loads(done.stdout.splitlines()[-1]), "no configuration was compiled"
+
+
+def test_mistakes_are_named(compiling):
+    done = _compile(str(pathlib.Path(__file__).with_name("aot_faults.py")), compiling)
+    assert done.returncode == 1, done.stderr
+    facts = [f for f in json.loads(done.stdout.splitlines()[-1]) if f["arch"] == 90]
+    problems = {f["op"]: " ".join(f["problems"]) for f in facts}
+    assert "register spills" in problems["crowded"], done.stderr
+    assert "bytes of shared memory" in problems["greedy"], done.stderr
+    assert problems["fine"] == "" and any("HGMMA" in f["tensor_core"] for f in facts if f["op"] == "fine")
+
+
+def test_parameters_of_ptx():
+    ptx = """.visible .entry f(\n\t.param .u64 .ptr .global .align 1 f_param_0,\n\t.param .u32 f_param_1,\n\t.param .f32 f_param_2,
+\t.param .u8 f_param_3,\n\t.param .align 64 .b8 f_param_4[128]\n)\n.reqntid 128\n{"""
+    assert parameter_widths(ptx) == [8, 4, 4, 1, 128]
