@@ -113,6 +113,22 @@ def _rms_norm_backward(g: Any, x: Any, rstd: Any, weight: Any, ndim: int) -> Any
     return found["x"], found["weight"]
 
 
+@_override("_group_norm")
+def _group_norm(x: Any, weight: Any, bias: Any, groups: int, eps: float) -> Any:
+    if not _fits(x, weight, bias):
+        return None
+    return _kernel("group_norm").group_norm.compute(dict(x=x, groups=groups, weight=weight, bias=bias, eps=eps))
+
+
+@_override("_group_norm_backward")
+def _group_norm_backward(g: Any, x: Any, mean: Any, rstd: Any, weight: Any, groups: int) -> Any:
+    if not _fits(g, x, weight) or weight is None:
+        return None
+    values = dict(x=x, groups=groups, weight=weight, bias=weight, eps=0.0)
+    found = _kernel("group_norm").group_norm.gradients([g], values, (None, mean.reshape(-1), rstd.reshape(-1)))
+    return found["x"], found["weight"], found["bias"]
+
+
 def _cross_entropy_takes(x: Any, target: Any, weight: Any) -> bool:
     return weight is None and x.dim() == 2 and _fits(x) and target.dim() == 1
 

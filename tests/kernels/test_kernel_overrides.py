@@ -38,6 +38,8 @@ RUNS = {  # op, function of (tensors on a device), tensors, whether a Triton ker
     "layer_norm_two_dims": (lambda x, w, b: F.layer_norm(x, (3, 11), w, b), [rows(6, 3, 11), rows(3, 11), rows(3, 11, seed=1)], True),
     "layer_norm_plain": (lambda x: F.layer_norm(x, (33,)), [rows(6, 33)], True),
     "rms_norm": (lambda x, w: F.rms_norm(x, (33,), w), [rows(6, 33), rows(33)], True),
+    "group_norm": (lambda x, w, b: F.group_norm(x, 2, w, b), [rows(2, 4, 3, 5), rows(4), rows(4, seed=1)], True),
+    "group_norm_plain": (lambda x: F.group_norm(x, 4), [rows(2, 4, 7)], True),
     "cross_entropy": (lambda x: F.cross_entropy(x, TARGET.to(x.device)), [rows(6, 33)], True),
     "cross_entropy_sum": (lambda x: F.cross_entropy(x, TARGET.to(x.device), reduction="sum"), [rows(6, 33)], True),
     "cross_entropy_smooth": (
