@@ -1,6 +1,6 @@
 """Value and gradient checks that follow from a kernel's declaration (KernelOp): every case in every dtype against float64.
 
-    TRITON_INTERPRET=1 python -m minigrad.kernels._checks softmax [part of a case's name]    # or a file's path; on a GPU unset
+    TRITON_INTERPRET=1 python -m minigrad.kernels._checks [FILE [part of a case's name]]    # name or path; all files; on a GPU unset
 
 What each check looks at: the results and gradients are at most twice as wrong (case.tolerance) as the naive form of the same
 precision, plus one rounding; nothing outside of the buffers was read (NaN) or written (guard zones); inputs are as they were; torch was
@@ -252,7 +252,14 @@ def run_file(ops: list[KernelOp]) -> None:
     raise SystemExit(code)
 
 
+def main(arguments: list[str]) -> int:
+    """The command; the number of failures."""
+    if arguments:
+        return run_all(load(arguments[0]), *arguments[1:2])
+    from minigrad import kernels
+
+    return run_all([op for name in kernels.names() for op in load(name)])
+
+
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        raise SystemExit(__doc__)
-    raise SystemExit(bool(run_all(load(sys.argv[1]), *sys.argv[2:3])))
+    raise SystemExit(bool(main(sys.argv[1:])))
