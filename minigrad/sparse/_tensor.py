@@ -202,7 +202,7 @@ class SparseTensor(Tensor):
     def type(self, dtype: Any = None, non_blocking: bool = False) -> Any:
         """`x.type()` names the type, `x.type(dtype)` converts."""
         if dtype is None:
-            return self._vals.type().replace("minigrad.", "minigrad.sparse.")
+            return ".sparse.".join(self._vals.type().rsplit(".", 1))
         return self.to(dtype=getattr(mg, dtype.split(".")[-1]) if isinstance(dtype, str) else dtype)
 
     def numpy(self, *, force: bool = False) -> Any:

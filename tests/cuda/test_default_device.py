@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,3 +85,25 @@ def test_forked_generators() -> None:
     assert mg.rand(3).tolist() != expected[0]
     with pytest.raises(RuntimeError, match="no devices of type"), mg.random.fork_rng(device_type="tpu"):
         pass
+
+
+def test_threads_have_default_devices_of_their_own() -> None:
+    def work(seed: int) -> list[float]:
+        x = mg.rand(33, 17, device="cuda", generator=mg.Generator("cuda").manual_seed(seed)).requires_grad_()
+        (x @ x.mT).softmax(1).square().sum().backward()
+        return x.grad.sum(0).tolist()
+
+    expected = [work(k) for k in range(3)]
+    found: list[list[list[float]]] = [[], [], []]
+    places = []
+
+    def call(k: int) -> None:
+        places.append(mg.ones(1).device.type)
+        found[k] += [work(k) for _ in range(4)]
+
+    threads = [threading.Thread(target=call, args=(k,)) for k in range(3)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert found == [[e] * 4 for e in expected] and places == ["cpu"] * 3

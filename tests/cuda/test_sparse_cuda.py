@@ -37,6 +37,7 @@ def test_same_as_on_the_cpu(name: str) -> None:
         assert result.device.type == where
         found.append((result.to_dense() if result.layout is not mg.strided else result).tolist())
     assert found[0] == found[1]
+    assert mg.tensor(DENSE, device="cuda").to_sparse().type() == "minigrad.cuda.sparse.FloatTensor"
 
 
 def test_packed_sequences_and_gradcheck() -> None:
