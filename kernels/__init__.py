@@ -9,9 +9,11 @@ from which checks and a benchmark follow.
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 import pkgutil
+import re
 from typing import Any
 
 __all__ = ["Binary", "available", "names", "op"]
@@ -23,15 +25,26 @@ def names() -> list[str]:
     return sorted(n for n in found if not n.startswith("_") and n != "lab")  # lab: a tool
 
 
+_VERSIONS = ((3, 6), (3, 10))  # of Triton: from, and below. How kernels get their parameters is its internal matter
+
+
+def _has_triton() -> bool:
+    try:
+        version = importlib.metadata.version("triton")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return _VERSIONS[0] <= tuple(int(n) for n in re.findall(r"\d+", version)[:2]) < _VERSIONS[1]
+
+
 def available() -> bool:
-    """Whether Triton kernels can run here: triton is installed, and there is a GPU or TRITON_INTERPRET=1."""
-    if importlib.util.find_spec("triton") is None:
+    """Whether Triton kernels can run here: Triton 3.6 to 3.9 is installed, and there is an sm_80 or later, or TRITON_INTERPRET=1."""
+    if not _has_triton():
         return False
     if os.environ.get("TRITON_INTERPRET") == "1":
         return True
     from minigrad.cuda._door import backend
 
-    return backend is not None and not backend.is_simulated()
+    return backend is not None and not backend.is_simulated() and backend.device_properties(backend.current_device())["major"] >= 8
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,6 @@ elsewhere; install() activates it. Read next: _specialize.py (what a variant is)
 from __future__ import annotations
 
 import functools
-import re
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -19,16 +18,15 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
 
 from minigrad.cuda._door import backend
+from minigrad.kernels import _has_triton
 from minigrad.kernels._launch import OPTIONS, Target
 from minigrad.kernels._specialize import SCRATCH, WIDTHS, parameter_widths, specialise, start_specialiser
 
 _families: dict[tuple, tuple[Any, Callable]] = {}
-_VERSIONS = ((3, 6), (3, 10))  # from, and below: the way parameters are passed is Triton's internal matter
 
 
 def _check_version() -> None:
-    version = tuple(int(n) for n in re.findall(r"\d+", triton.__version__)[:2])
-    if not _VERSIONS[0] <= version < _VERSIONS[1]:
+    if not _has_triton():
         raise ImportError(f"minigrad.kernels: got Triton {triton.__version__}, expected 3.6 to 3.9. Try pip install 'triton>=3.6,<3.10'")
 
 

@@ -157,3 +157,9 @@ def test_second_derivatives_are_refused():
     (g,) = mg.autograd.grad(op(x, 2.0).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         g.sum().backward()
+
+
+@pytest.mark.parametrize(("version", "usable"), [("3.5.1", False), ("3.6.0", True), ("3.9.0", True), ("3.10.0", False), ("4.0", False)])
+def test_which_tritons_are_used(version, usable, monkeypatch):
+    monkeypatch.setattr("importlib.metadata.version", lambda name: version)
+    assert kernels.available() == usable
