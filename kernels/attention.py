@@ -207,6 +207,10 @@ def packed_reference(q, k, v, starts, longest, causal=False, window=None, scale=
     return mg.cat(parts)
 
 
+PACKED = case(q=rand(8192, 32, 128), k=rand(8192, 8, 128), v=rand(8192, 8, 128), starts=[0, 4096, 8192], longest=4096, causal=True,
+              dtypes=("bfloat16",))  # fmt: skip
+
+
 @op(
     "attention_packed(q, k, v, starts, longest, causal, window, scale) -> o, _lse",
     backward=packed_backward,
@@ -215,8 +219,10 @@ def packed_reference(q, k, v, starts, longest, causal=False, window=None, scale=
         case(q=rand(90, 2, 16), k=rand(90, 1, 16), v=rand(90, 1, 16), starts=[0, 7, 7, 90], longest=83, causal=True),
         case(q=rand(40, 1, 24), k=rand(40, 1, 24), v=rand(40, 1, 24), starts=[0, 33, 40], longest=33),
     ],
-    aot=[case(q=rand(8192, 32, 128), k=rand(8192, 8, 128), v=rand(8192, 8, 128), starts=[0, 4096, 8192], longest=4096, causal=True,
-              dtypes=("bfloat16",))],  # fmt: skip
+    aot=[PACKED],
+    bench=[PACKED],
+    flops=lambda q, starts, **_: sum(2 * q.shape[1] * q.shape[2] * (b - a) ** 2 for a, b in zip(starts[:-1], starts[1:])),
+    bytes=lambda q, k, **_: 2 * (q.numel() + k.numel()) * q.itemsize,
     tensor_cores=True,
 )
 def attention_packed(q, k, v, starts, longest, causal=False, window=None, scale=None):
