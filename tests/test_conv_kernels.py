@@ -57,6 +57,11 @@ OTHER = [
     (2, 8, (61,), 20, 4, 2, 1, 1, 1),
     (1, 8, (6, 8, 20), 12, 3, 1, 1, 1, 1),
     (1, 8, (6, 9, 20), 12, 3, 2, 1, 1, 1),
+    (2, 16, (5, 8, 12), 20, 3, 1, 1, 1, 1),
+    (1, 20, (7, 10, 9), 33, 3, 1, (0, 1, 1), 1, 1),
+    (1, 16, (9, 8, 8), 16, 3, (2, 1, 1), (1, 1, 1), 1, (2, 1, 1)),
+    (1, 16, (4, 12, 12), 16, (2, 3, 3), 1, (1, 1, 1), 1, 1),
+    (1, 16, (6, 12, 12), 16, 3, 2, 1, 1, 1),
     (40, 70, (3, 3), 70, 3, 2, 1, 1, 1),
     (3, 20, (9, 7), 33, 1, 1, 0, 1, 1),
 ]
@@ -108,12 +113,13 @@ def test_against_float64(case, restored_threads):
         assert a.tobytes() == b.tobytes()
 
 
-@pytest.mark.parametrize("case", [WINOGRAD[1], WINOGRAD[12], DEPTHWISE[1], OTHER[1]], ids=str)
+@pytest.mark.parametrize("case", [WINOGRAD[1], WINOGRAD[12], DEPTHWISE[1], OTHER[1], OTHER[9]], ids=str)
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 2e38])
 def test_non_finite_values_stay_where_the_definition_puts_them(case, value):
     for which in range(2):
         data = arrays(case)
-        data[which].flat[data[which].size // 18 * 9 + 4] = value  # of the weight a middle tap, which never meets padding
+        taps = 9 if len(case[2]) == 2 else 27  # of the weight a middle tap, which never meets padding
+        data[which].flat[data[which].size // (2 * taps) * taps + taps // 2] = value
         ours, theirs = results(mg, mg.float32, case, data), results(torch, torch.float32, case, data)
         for a, t in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(np.isnan(a), np.isnan(t))

@@ -169,6 +169,21 @@ bool planes_pay(const ConvShape& s, bool transposed) {
   if (s.kernel() == 1) return !transposed && s.SW > 1 && s.OW <= 8;
   return !(transposed ? winograd_data_suits(s) : winograd_suits(s));
 }
+bool conv_volume(const Invocation& inv, const ConvShape& s, bool transposed) {
+  const Tensor &y = inv.outs[0], &x = inv.tensor(0), &w = inv.tensor(1);
+  if (x.dtype() != DType::Float32 || w.dtype() != DType::Float32 || !y->contiguous || shares_storage(inv, 3))
+    return false;
+  if (w.dim() != 5 || !volume_suits(s, transposed)) return false;
+  const Tensor bias = inv.has(2) ? staged(inv.in(2), DType::Float32) : Tensor();
+  return volume_convolved(s, x, w, data_or_null<float>(bias), y, transposed);
+}
+bool weight_volume(const Invocation& inv, const ConvShape& s) {
+  const Tensor &x = inv.tensor(0), &g = inv.tensor(1), &dw = inv.outs[0];
+  if (x.dtype() != DType::Float32 || dw.dtype() != DType::Float32 || dw.dim() != 5 || shares_storage(inv, 2))
+    return false;
+  return volume_suits(s, false) && volume_weight(s, x, g, dw);
+}
+
 bool conv_turned(const Invocation& inv, const ConvShape& s, bool transposed) {
   const Tensor& y = inv.outs[0];
   if (!y->contiguous || y.dtype() != DType::Float32 || !planes_pay(s, transposed)) return false;
@@ -203,7 +218,7 @@ void conv_cpu(Invocation& inv) {
   const Windows w(inv.ints(3), inv.ints(4), inv.ints(5), dims);
   const ConvShape s = shape_of(inv.in(0).sizes, inv.out().sizes, kernel_of(weight), w, dims, inv.i(6));
   if (conv_channels_last(inv, s, false) || product_channels_last(inv, s, false) || conv_pixels(inv, s, false)) return;
-  if (conv_turned(inv, s, false)) return;
+  if (conv_turned(inv, s, false) || conv_volume(inv, s, false)) return;
   with_layout(inv, 3, [&]<class T>(T, Tensor* in, const Tensor& out) {
     conv_forward<T>(s, in[0].ptr<T>(), in[1].ptr<T>(), data_or_null<T>(in[2]), out.ptr<T>());
   });
@@ -216,7 +231,7 @@ void conv_transpose_cpu(Invocation& inv) {
   const Windows w(inv.ints(3), inv.ints(4), inv.ints(7), dims);
   const ConvShape s = shape_of(inv.out().sizes, inv.in(0).sizes, kernel_of(weight), w, dims, inv.i(6));
   if (conv_channels_last(inv, s, true) || product_channels_last(inv, s, true) || conv_pixels(inv, s, true)) return;
-  if (conv_turned(inv, s, true)) return;
+  if (conv_turned(inv, s, true) || conv_volume(inv, s, true)) return;
   with_layout(inv, 3, [&]<class T>(T, Tensor* in, const Tensor& out) {
     conv_data<T>(s, in[0].ptr<T>(), in[1].ptr<T>(), data_or_null<T>(in[2]), out.ptr<T>());
   });
@@ -229,6 +244,7 @@ void conv_weight_grad_cpu(Invocation& inv) {
   const Windows w(inv.ints(3), inv.ints(4), inv.ints(5), dims);
   const ConvShape s = shape_of(inv.in(0).sizes, inv.in(1).sizes, kernel_of(result), w, dims, inv.i(6));
   if (weight_channels_last(inv, s) || weight_product_channels_last(inv, s) || weight_pixels(inv, s)) return;
+  if (weight_volume(inv, s)) return;
   with_layout(inv, 2, [&]<class T>(T, Tensor* in, const Tensor& out) {
     conv_weight<T>(s, in[0].ptr<T>(), in[1].ptr<T>(), out.ptr<T>());
   });

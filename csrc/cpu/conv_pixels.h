@@ -6,6 +6,7 @@
 //             the image itself: the taps of a kernel's row lie next to each other, KW * C elements, and pixels SW * C
 //             apart. Only columns are padded; rows of taps outside of the image are left out.
 //   dilated   (conv_pixels_dilated.cpp)  3x3 kernels: the phases of the dilation as images of their own, by Winograd
+//   volumes   (conv_volume.cpp)  slices of 3x3 kernels as channels of images, for Winograd as well
 // The gradient of the input (the transposed convolution) is, for every phase of the stride, the same with some of the
 // taps: no product is computed for nothing, nothing is scattered.
 #pragma once
@@ -33,6 +34,13 @@ bool deals_out(const ConvShape& s);  // they may suit
 void pixels_depthwise_forward(const ConvShape& s, const float* x, const Tensor& w, const float* bias, float* y);
 void pixels_depthwise_data(const ConvShape& s, const float* dy, const Tensor& w, const float* bias, float* dx);
 void pixels_depthwise_weight(const ConvShape& s, const float* x, const float* dy, const Tensor& dw);
+
+// Volumes with 3x3 kernels in their planes, contiguous results (conv_volume.cpp). The last two return false, with any
+// values written, where a result is not finite.
+bool volume_suits(const ConvShape& s, bool transposed);
+bool volume_convolved(const ConvShape& s, const Tensor& x, const Tensor& w, const float* bias, const Tensor& y,
+                      bool transposed);
+bool volume_weight(const ConvShape& s, const Tensor& x, const Tensor& dy, const Tensor& dw);
 
 // Copies of `rows` rows of `columns` pixels, each with `left` zeros in front and as many behind as make `width`.
 Tensor padded_rows(int64_t rows, int64_t columns, int64_t channels, int64_t left, int64_t width, const float* source);
