@@ -56,6 +56,19 @@ def test_against_float64(dtype: str, layouts: str) -> None:
         assert_close(a @ b, a, b)
 
 
+@pytest.mark.parametrize("m, n, k", [(198, 330, 198), (209, 209, 313), (256, 256, 256), (100, 100, 2000), (3, 200, 250), (1, 500, 250)])
+def test_error_is_no_worse_than_pytorchs(m: int, n: int, k: int) -> None:
+    torch = pytest.importorskip("torch")
+    errors = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        a, b = (rng.standard_normal(shape).astype("float32") for shape in ((m, k), (k, n)))
+        exact = a.astype("float64") @ b
+        errors.append([np.linalg.norm((x.tensor(a) @ x.tensor(b)).numpy() - exact) for x in (mg, torch)])
+    ours, theirs = np.median(errors, axis=0)
+    assert ours <= 1.1 * theirs
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16", "int8"])
 def test_same_bits_for_any_number_of_threads(dtype: str) -> None:
     rng = np.random.default_rng(2)

@@ -191,6 +191,23 @@ def test_error_of_float32_is_no_worse_than_pytorchs(mode):
     assert max(errors[0]) < 2 * max(errors[1]) + 1e-6, errors
 
 
+def test_one_sequence_loses_no_more_than_pytorch():
+    """The product of all inputs and the state's product of a single row are sums of short chains."""
+    errors = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        w = [rng.uniform(-1 / 16, 1 / 16, shape).astype("float32") for shape in ((256, 256), (256, 256), (256,), (256,))]
+        x, h = (rng.uniform(-1, 1, (steps, 1, 256)).astype("float32") for steps in (16, 1))
+        results = []
+        for M, kind in ((mg, mg.float32), (torch, torch.float32), (torch, torch.float64)):
+            layer = M.nn.RNN(256, 256, dtype=kind)
+            layer.load_state_dict(dict(zip(layer.state_dict(), (M.tensor(v, dtype=kind) for v in w))))
+            results.append(layer(M.tensor(x, dtype=kind), M.tensor(h, dtype=kind))[0].detach().numpy())
+        errors.append([np.linalg.norm(r - results[2]) for r in results[:2]])
+    ours, theirs = np.median(errors, axis=0)
+    assert ours <= 1.1 * theirs
+
+
 def test_nan_and_inf_stay_in_their_sequence():
     layer = mg.nn.LSTM(3, 4)
     x = mg.zeros(4, 3, 3)

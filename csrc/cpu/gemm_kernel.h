@@ -5,99 +5,15 @@
 // broadcast; 4x3 of 16 on AVX2). Dot products: gemm_dots.h.
 // Read next: gemm_pack.h, gemm_isa.cpp.
 #pragma once
-#include "../simd/vec.h"
-#include "gemm_table.h"
+#include "gemm_tile.h"
 
 namespace mg::cpu::MG_ISA_NS {
 
-using simd::MG_ISA_NS::Vec;
-
-#if defined(__AVX512F__)
-constexpr int kMr = 8, kNv = 3, kVectorRegisters = 32;
-#elif defined(__AVX2__)
-constexpr int kMr = 4, kNv = 3, kVectorRegisters = 16;
-#else
-constexpr int kMr = 4, kNv = 2, kVectorRegisters = 16;
-#endif
-
 constexpr int kAhead = 16;  // rows of B that are asked for in advance
-// Sums longer than this are added up in parts, or their rounding errors would exceed those of other libraries; moving a
-// tile's sums to memory and back once per part takes about a hundredth of the time.
-constexpr int64_t kChain = 192;
-
-// What a tile needs beyond k: A with its strides, B with its row stride, C, and how many lanes of the last vector are
-// real.
-template <class T>
-struct TileArgs {
-  const T* a;
-  int64_t a_rs, a_cs;
-  const T* b;
-  int64_t ldb;
-  T* copy;  // Tile::Copying*: the panel that B is copied to
-  const T* next;  // Tile::PackedAhead
-  int64_t next_ld;
-  T* c;
-  int64_t ldc;
-  int last;      // lanes of the last vector, 1..Vec<T>::size
-  const T* add;  // where the addend of this tile starts, or null
-  int64_t add_rs, add_cs;
-  T alpha, beta;
-};
-
-template <class T>
-MG_INL void set_tile_c(TileArgs<T>& t, T* c, int64_t ldc, const Epilogue<T>& e, int64_t i, int64_t j) {
-  t.c = c + i * ldc + j;
-  t.ldc = ldc;
-  t.add = e.add == nullptr ? nullptr : e.add + i * e.add_rs + j * e.add_cs;
-  t.add_rs = e.add_rs;
-  t.add_cs = e.add_cs;
-  t.alpha = e.alpha;
-  t.beta = e.beta;
-}
-
-template <class T>
-MG_INL Vec<T> times_plus(Vec<T> a, Vec<T> b, Vec<T> c) {
-  if constexpr (std::is_floating_point_v<T>)
-    return fma(a, b, c);
-  else
-    return a * b + c;
-}
-
-enum class Addend { None, Rows, Column };
-
-template <Addend Kind, class T, int MR, int NV>
-MG_INL void write_rows(const Vec<T> (&acc)[MR][NV], const TileArgs<T>& t) {
-  constexpr int W = Vec<T>::size;
-  const Vec<T> alpha(t.alpha), beta(t.beta);
-  const bool full = t.last == W;
-  const int64_t ldc = t.ldc, add_rs = t.add_rs;
-  T* c = t.c;
-  const T* d = t.add;
-#pragma GCC unroll 8
-  for (int i = 0; i < MR; ++i, c += ldc, d += add_rs) {
-#pragma GCC unroll 4
-    for (int j = 0; j < NV; ++j) {
-      Vec<T> v = acc[i][j] * alpha;
-      if constexpr (Kind == Addend::Column) v = times_plus(beta, Vec<T>(*d), v);
-      if (j + 1 < NV || full) {
-        if constexpr (Kind == Addend::Rows) v = times_plus(beta, Vec<T>::load(d + j * W), v);
-        v.store(c + j * W);
-      } else {
-        if constexpr (Kind == Addend::Rows) v = times_plus(beta, Vec<T>::load(d + j * W, t.last), v);
-        v.store(c + j * W, t.last);
-      }
-    }
-  }
-}
-template <class T, int MR, int NV>
-MG_INL void write_tile(const Vec<T> (&acc)[MR][NV], const TileArgs<T>& t) {
-  if (t.add == nullptr)
-    write_rows<Addend::None>(acc, t);
-  else if (t.add_cs != 0)
-    write_rows<Addend::Rows>(acc, t);
-  else
-    write_rows<Addend::Column>(acc, t);
-}
+// Sums longer than this are added up in equal parts, or their rounding errors would exceed those of other libraries;
+// moving a tile's sums to memory and back once per part takes about a hundredth of the time. Without fused operations the
+// products are rounded too.
+constexpr int64_t kChain = simd::MG_ISA_NS::kHasFma ? 128 : 64;
 
 // Packed: A is a panel [k][kMr] (strides known to the compiler), B one [k][ldb]. Copying: so is A, but B is read where it
 // lies and written to `copy` as a packed panel, for the tiles of the rows below: the copy hides behind the
@@ -110,26 +26,20 @@ constexpr bool whole_only(Tile kind) {  // exists for kMr rows alone
   return kind == Tile::PackedAhead || kind == Tile::Copying || kind == Tile::CopyingFar;
 }
 
-template <class T, int MR, int NV>
-MG_INL void add_tiles(Vec<T> (&acc)[MR][NV], const Vec<T> (&other)[MR][NV]) {
-#pragma GCC unroll 8
-  for (int i = 0; i < MR; ++i)
-#pragma GCC unroll 4
-    for (int j = 0; j < NV; ++j) acc[i][j] = acc[i][j] + other[i][j];
-}
+// One row or two keep few sums, each of which would wait for its last addition: they take turns at several, which
+// shortens the chains too. Depends on MR alone: threads meet the same rows in the same tiles.
+constexpr int turns_of(int rows) { return rows == 1 ? 4 : rows == 2 ? 2 : 1; }
 
 template <class T, int MR, int NV, Tile Kind>
 void tile(int64_t k, const TileArgs<T>& t) {
   constexpr bool packed_a = Kind == Tile::Packed || whole_only(Kind);
   constexpr bool copying = Kind == Tile::Copying || Kind == Tile::CopyingFar;
   constexpr bool far = Kind == Tile::CopyingFar || Kind == Tile::DirectFar;
-  constexpr int W = Vec<T>::size;
+  constexpr int W = Vec<T>::size, U = turns_of(MR);
   static_assert(Kind != Tile::Partial || NV == 1);
-  Vec<T> acc[MR][NV];
-#pragma GCC unroll 8
-  for (int i = 0; i < MR; ++i)
+  Vec<T> acc[U][MR][NV], total[MR][NV];
 #pragma GCC unroll 4
-    for (int j = 0; j < NV; ++j) acc[i][j] = Vec<T>(T(0));
+  for (int u = 0; u < U; ++u) clear_tile(acc[u]);
   if (Kind == Tile::Packed && t.add != nullptr)  // far away when k is cut into blocks: ask for it before the loop
 #pragma GCC unroll 8
     for (int i = 0; i < MR; ++i)
@@ -139,38 +49,50 @@ void tile(int64_t k, const TileArgs<T>& t) {
   T* copy = t.copy;
   const bool cut = Kind == Tile::Partial || (copying && t.last != W);
   const int64_t rs = packed_a ? 1 : t.a_rs, cs = packed_a ? kMr : t.a_cs, ldb = t.ldb;
-  Vec<T> total[MR][NV];
   int64_t p = 0;
-  for (int64_t end = kChain;; end += kChain) {
-    for (const int64_t stop = end < k ? end : k; p < stop; ++p, a += cs, b += ldb) {
-      Vec<T> row[NV];
+  const auto step = [&](Vec<T>(&sums)[MR][NV]) __attribute__((always_inline)) {
+    Vec<T> row[NV];
 #pragma GCC unroll 4
-      for (int j = 0; j < NV; ++j)
-        row[j] = cut && j + 1 == NV ? Vec<T>::load(b + j * W, t.last) : Vec<T>::load(b + j * W);
-      if constexpr (far)
+    for (int j = 0; j < NV; ++j)
+      row[j] = cut && j + 1 == NV ? Vec<T>::load(b + j * W, t.last) : Vec<T>::load(b + j * W);
+    if constexpr (far)
 #pragma GCC unroll 4
-        for (int j = 0; j < NV; ++j) __builtin_prefetch(b + kAhead * ldb + j * W);
-      if constexpr (Kind == Tile::PackedAhead) __builtin_prefetch(t.next + p * t.next_ld, 0, 2);
-      if constexpr (copying) {
+      for (int j = 0; j < NV; ++j) __builtin_prefetch(b + kAhead * ldb + j * W);
+    if constexpr (Kind == Tile::PackedAhead) __builtin_prefetch(t.next + p * t.next_ld, 0, 2);
+    if constexpr (copying) {
 #pragma GCC unroll 4
-        for (int j = 0; j < NV; ++j) row[j].store(copy + j * W);
-        copy += NV * W;
-      }
-#pragma GCC unroll 8
-      for (int i = 0; i < MR; ++i) {
-        const Vec<T> x(a[i * rs]);
-#pragma GCC unroll 4
-        for (int j = 0; j < NV; ++j) acc[i][j] = fma(x, row[j], acc[i][j]);
-      }
+      for (int j = 0; j < NV; ++j) row[j].store(copy + j * W);
+      copy += NV * W;
     }
-    if (end != kChain) add_tiles(acc, total);
+#pragma GCC unroll 8
+    for (int i = 0; i < MR; ++i) {
+      const Vec<T> x(a[i * rs]);
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; ++j) sums[i][j] = fma(x, row[j], sums[i][j]);
+    }
+    ++p, a += cs, b += ldb;
+  };
+  const int64_t parts = (k + kChain - 1) / kChain, part = parts <= 1 ? k : (k + parts - 1) / parts;
+  bool more = false;  // `total` has earlier parts
+  for (int64_t end = part;; end += part) {
+    const int64_t stop = end < k ? end : k;
+    if constexpr (U > 1)
+      for (; p + U <= stop;)
+#pragma GCC unroll 4
+        for (int u = 0; u < U; ++u) step(acc[u]);
+    for (; p < stop;) step(acc[0]);
+#pragma GCC unroll 4
+    for (int u = 1; u < U; ++u) add_tiles(acc[0], acc[u]), clear_tile(acc[u]);
+    if (more) add_tiles(acc[0], total);
     if (end >= k) break;
+    more = true;
 #pragma GCC unroll 8
     for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 4
-      for (int j = 0; j < NV; ++j) total[i][j] = acc[i][j], acc[i][j] = Vec<T>(T(0));
+      for (int j = 0; j < NV; ++j) total[i][j] = acc[0][i][j];
+    clear_tile(acc[0]);
   }
-  write_tile<T, MR, NV>(acc, t);
+  write_tile<T, MR, NV>(acc[0], t);
 }
 
 template <class T>
