@@ -137,30 +137,6 @@ MG_HD T floor_divide(T a, T b) {
   return select(b == T(0), a / b, r);
 }
 
-// x tanh(log(1 + e^x)) = x n / (n + 2), n = e^x (e^x + 2); beyond 40 the quotient is 1.
-template <class T>
-MG_HD T mish(T x) {
-  const T e = exp(minimum(x, T(40))), n = e * (e + T(2));
-  return x * (n / (n + T(2)));
-}
-// gelu_tanh(x) = x/2 (1 + tanh(u/2)) = x sigmoid(u), u = 2 sqrt(2/pi) (x + 0.044715 x^3): no cancellation for negative
-// x
-template <class T>
-MG_HD T gelu_tanh_argument(T x) {
-  return x * (T(1.59576912160573071176) + T(0.07135481627260025) * x * x);
-}
-// Derivative of x Phi(x).
-template <class T>
-MG_HD T gelu_slope(T x) {
-  return normal_cdf(x) + x * exp(T(-0.5) * x * x) * T(0.39894228040143267794);
-}
-template <class T>
-MG_HD T gelu_tanh_slope(T x, T s) {
-  return s + x * s * (T(1) - s) * (T(1.59576912160573071176) + T(3 * 0.07135481627260025) * x * x);
-}
-template <class T>
-MG_HD T silu_slope(T x, T s) {
-  return s * (T(1) + x * (T(1) - s));
-}
-
 }  // namespace mg::scalar
+
+#include "scalar_activation.h"  // silu, mish, gelu and their slopes

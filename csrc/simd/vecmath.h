@@ -4,7 +4,7 @@
 // Every function is correct for infinities, NaN, zeros, subnormals and overflow. Largest error in ulp, measured against
 // long double by tests/cpp/test_vecmath.cpp on each instruction set (float / double):
 //   exp 1.0/1.0  exp2 1.0/1.05  expm1 1.5/1.9  log 0.8/0.8  log2 1.8/lib  log10 1.7/lib  log1p 1.4/1.2
-//   sigmoid 1.8/2.2  tanh 1.4/2.5                      (10M points per function)
+//   sigmoid 1.8/2.2  tanh 1.4/2.5  silu 1.9/2.7         (10M points per function)
 // ("lib": lane by lane through the C library). The rest is in vecmath_more.h (sin, erf, pow …).
 #pragma once
 #include "vec.h"
@@ -132,17 +132,16 @@ MG_INL Vec<T> expm1(Vec<T> x) {
   return select(abs(x) < Vec<T>(Constants<T>::identity), x, y + y);  // halves of subnormals lose a digit
 }
 
-// n / (1 + e) for 0 <= e <= 1 and n = 1 or e. What rounding 1 + e loses would count as much as the other errors together:
-// the residual is taken from 1 and e instead. One correction makes 2^-28 of the 2^-14 of rcp14.
+// n / (1 + e) for 0 <= e <= 1. What rounding 1 + e loses would count as much as the other errors together: the residual
+// is taken from 1 and e instead. One correction makes 2^-28 of the 2^-14 of rcp14.
 MG_INL Vec<float> over_one_plus(Vec<float> n, Vec<float> e) {
   const Vec<float> sum = Vec<float>(1.0f) + e;
 #if defined(__AVX512F__)
   const Vec<float> r(Vec<float>::V(_mm512_maskz_rcp14_ps(__mmask16(-1), __m512(sum.v)))), q = n * r;
-  return fma(fma(-e, q, n - q), r, q);
 #else
-  const Vec<float> q = n / sum;
-  return fma(-q, e - (sum - Vec<float>(1.0f)), q);
+  const Vec<float> r = Vec<float>(1.0f) / sum, q = n * r;
 #endif
+  return fma(fma(-e, q, n - q), r, q);
 }
 MG_INL Vec<double> over_one_plus(Vec<double> n, Vec<double> e) { return n / (Vec<double>(1.0) + e); }
 
@@ -152,6 +151,32 @@ MG_INL Vec<T> sigmoid(Vec<T> x) {
   const Vec<T> one = T(1), e = exp_bounded(at_least(-abs(x), Vec<T>(Constants<T>::exp_min)));
   return over_one_plus(select(x < Vec<T>(T(0)), e, one), e);
 }
+
+// e^x = 2^n (1 + q): a factor is best multiplied in before the power of 2.
+struct ExpParts {
+  Vec<float> n, q;
+};
+MG_INL ExpParts exp_parts(Vec<float> n, Vec<float> r) { return {n, fma(r * r, poly(r, Constants<float>::exp), r)}; }
+// x * 2^n for -290 <= n <= 0; from -278 on the result is 0, even for the largest x.
+MG_INL Vec<float> scale_down(Vec<float> x, Vec<float> n) {
+#if defined(__AVX512F__)
+  return scale(x, n);
+#else
+  return scale(x, at_least(n, Vec<float>(-254.0f)));  // pow2i(-127) is 0
+#endif
+}
+// x / (1 + e^-u) for x of u's sign, from e^-|u|: nothing cancels, and no factor of a negative x's result becomes subnormal
+// before the result does.
+MG_INL Vec<float> times_sigmoid(Vec<float> x, ExpParts p) {
+  const Vec<float> e = scale_down(p.q + Vec<float>(1.0f), p.n), tail = scale_down(fma(x, p.q, x), p.n);
+  const Vec<float> y = over_one_plus(select(x < Vec<float>(0.0f), tail, x), e);
+  return select(x == Vec<float>(__builtin_inff()), x, y);
+}
+MG_INL Vec<float> silu(Vec<float> x) {
+  const auto [n, r] = reduce_exp(at_least(-abs(x), Vec<float>(-200.4f)));  // r < 0: x (1 + q) cannot overflow
+  return times_sigmoid(x, exp_parts(n, r));
+}
+MG_INL Vec<double> silu(Vec<double> x) { return x * sigmoid(x); }
 
 MG_INL Vec<float> tanh(Vec<float> x) {  // odd polynomial below 0.6, 1 - 2 / (e^(2|x|) + 1) above
   using V = Vec<float>;

@@ -1,4 +1,4 @@
-// erf, erfc, the normal distribution and the slope of gelu; included by vecmath_special.h only.
+// erf, erfc, the normal distribution, gelu and its slope; included by vecmath_special.h only.
 #pragma once
 #include "vecmath_more.h"
 
@@ -40,11 +40,13 @@ MG_INL Vec<float> product_error(Vec<float> a, Vec<float> b, Vec<float> s) {
 // The same in double, for a correctly rounded float.
 MG_INL Vec<double> erfc_float_accuracy(Vec<double> x) {
   using V = Vec<double>;
-  const double erf_c[8] = {0.12837916709546301,    -0.3761263890170831,     0.11283791598774309,    -0.026866157171001395,
-                           0.005223853829020109,  -0.00085421277922718354, 0.00011882137405507142, -1.2362148747250527e-5};
-  const double tail_c[11] = {1.2769783812660078,     -0.09276382640440282,    -0.16603034729705224,  0.16405124144211344,
-                             -0.05422142865952137,   -0.0080326199099085724,  0.008736968341667914,  0.001254270610690348,
-                             -0.0015157471298636789, -0.00037035048595905377, 0.00029072026220824723};
+  const double erf_c[8] = {0.12837916709546301,    -0.3761263890170831,   0.11283791598774309,
+                           -0.026866157171001395,  0.005223853829020109,  -0.00085421277922718354,
+                           0.00011882137405507142, -1.2362148747250527e-5};
+  const double tail_c[11] = {1.2769783812660078,      -0.09276382640440282,  -0.16603034729705224,
+                             0.16405124144211344,     -0.05422142865952137,  -0.0080326199099085724,
+                             0.008736968341667914,    0.001254270610690348,  -0.0015157471298636789,
+                             -0.00037035048595905377, 0.00029072026220824723};
   const V v = clamp_finite(x, -10.4, 10.4), a = abs(v), s = a * a, one = 1.0, two = 2.0;
   const V tail = exp(-s) * poly((a - two) / (a + two), tail_c) / fma(a, two, one);
   const V middle = one - fma(v, poly(s, erf_c), v);
@@ -75,5 +77,29 @@ MG_INL Vec<float> gelu_slope(Vec<float> x) {
   const NormalParts n = normal_parts(x);
   return fma(n.x * n.bell, Vec<float>(0.39894228040143267794f), n.cdf);
 }
+
+// x Phi(x); the form and its polynomials are in scalar_math.h.
+MG_INL Vec<float> gelu(Vec<float> x) {
+  using V = Vec<float>;
+  using K = Constants<float>;
+  const V a = abs(x), v = at_most(a, V(scalar::kGeluFar)), h = v * V(0.5f), s = v * h, half = x * V(0.5f);
+  const V n = rint(s * V(-K::log2e)), r = -fma(n, V(K::ln2_hi), s) - fma(n, V(K::ln2_lo), product_error(v, h, s));
+  const V t = rough_div(v - V(1.5f), v + V(1.5f)), slope = scalar::gelu_ratio_slope(t), g0 = scalar::kGeluRatio;
+  const V g = fma(t, slope, g0), rest = fma(t, slope, g0 - g);  // what rounding G lost
+  // G e^r, e^r = 1 + r + ..., the largest part added last
+  const V tail = scale(g + fma(g, r, fma(g, r * r * poly(r, K::exp), rest)), nan_to_zero(n));
+  return select(a < V(scalar::kGeluNear), scalar::gelu_near(x), (half + abs(half)) - tail);  // NaN for -inf, as x * 0
+}
+MG_INL Vec<double> gelu(Vec<double> x) { return x * normal_cdf(x); }
+
+MG_INL Vec<float> gelu_tanh(Vec<float> x) {
+  using V = Vec<float>;
+  const auto [u, error] = scalar::gelu_tanh_cubic(at_least(-abs(x), V(-13.6f)));
+  // times 2 sqrt(2 / pi), and reduced by ln 2: u = n ln2 / (2 sqrt(2 / pi)) + r
+  const V n = rint(u * V(2.3022082f)), r = fma(n, V(-0x1.bcccp-2f), u), k = 0x1.988454p+0f;
+  const V small = fma(r, V(-0x1.857936p-25f), fma(n, V(0x1.ab581ap-18f), error) * k);
+  return times_sigmoid(x, exp_parts(nan_to_zero(n), fma(r, k, small)));
+}
+MG_INL Vec<double> gelu_tanh(Vec<double> x) { return x * sigmoid(scalar::gelu_tanh_argument(x)); }
 
 }  // namespace mg::simd::MG_ISA_NS

@@ -76,6 +76,25 @@ MG_INL Vec<double> pow_float_accuracy(Vec<double> a, Vec<double> b) {
   return select((y == V(0.0f)) | (x == one), one, r);
 }
 
+// x tanh(log(1 + e^x)), the form of scalar_math.h: in double nothing of it is subnormal while the result is not.
+inline Vec<float> mish(Vec<float> x) {
+  return in_double(x, [](Vec<double> v) {
+    using V = Vec<double>;
+    const double exp_c[7] = {0.49999999999734106071,    0.16666666755015022182,   0.041666666956861608385,
+                             0.0083332887976045439537,  0.0013888808990423029999, 0.00019905073659154130744,
+                             0.000024882661254401842383};
+    const V t = clamp_finite(v, -800.0, 40.0), n = rint(t * V(1.4426950408889634)),
+            r = fma(n, V(-0.693147180559945309417), t);
+    const V e = scale(fma(r * r, poly(r, exp_c), r) + V(1.0), nan_to_zero(n)), m = e * (e + V(2.0));
+    return v * (m * rough_div(V(1.0), m + V(2.0)));
+  });
+}
+inline Vec<double> mish(Vec<double> x) {
+  using V = Vec<double>;
+  const V e = exp(minimum(x, V(40.0))), n = e * (e + V(2.0));
+  return x * (n / (n + V(2.0)));
+}
+
 // Inverse of erf: x * f(w), w = -log(1 - x^2), by Chebyshev fits of f (to 2^-55) in w up to 6.25, in sqrt(w) up to 4
 // and beyond (the split of Giles, "Approximating the erfinv function", 2011; the coefficients are ours, from mpmath).
 [[gnu::noinline]] inline Vec<double> erfinv(Vec<double> x) {

@@ -14,13 +14,14 @@ struct Bound {
   const char* name;
   double f32;
 };
-const Bound bounds[] = {{"exp", 2},        {"exp2", 2},       {"expm1", 2},        {"log", 2},      {"log2", 2},
-                        {"log10", 2},      {"log1p", 2},      {"sin", 2},          {"cos", 2},      {"tan", 1},
-                        {"asin", 1},       {"acos", 1},       {"atan", 1},         {"sinh", 1},     {"cosh", 1},
-                        {"tanh", 2},       {"asinh", 1},      {"acosh", 1},        {"atanh", 1},    {"sigmoid", 2},
-                        {"erf", 2},        {"erfc", 1},       {"erfinv", 1},       {"lgamma", 1},   {"digamma", 1},
-                        {"sqrt", 0.5},     {"rsqrt", 1.5},    {"reciprocal", 0.5}, {"gelu_erf", 4.6}, {"silu", 3},
-                        {"logsigmoid", 3}, {"round_even", 0}, {"floor", 0},        {"ceil", 0},     {"trunc", 0}};
+const Bound bounds[] = {{"exp", 2},        {"exp2", 2},        {"expm1", 2},        {"log", 2},        {"log2", 2},
+                        {"log10", 2},      {"log1p", 2},       {"sin", 2},          {"cos", 2},        {"tan", 1},
+                        {"asin", 1},       {"acos", 1},        {"atan", 1},         {"sinh", 1},       {"cosh", 1},
+                        {"tanh", 2},       {"asinh", 1},       {"acosh", 1},        {"atanh", 1},      {"sigmoid", 2},
+                        {"erf", 2},        {"erfc", 1},        {"erfinv", 1},       {"lgamma", 1},     {"digamma", 1},
+                        {"sqrt", 0.5},     {"rsqrt", 1.5},     {"reciprocal", 0.5}, {"gelu_erf", 2.1}, {"silu", 2.2},
+                        {"logsigmoid", 3}, {"gelu_tanh", 2.4}, {"mish", 0.6},       {"round_even", 0}, {"floor", 0},
+                        {"ceil", 0},       {"trunc", 0}};
 
 const Reference& reference_of(const char* name) {
   for (const Reference& r : references)
