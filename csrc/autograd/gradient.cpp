@@ -28,8 +28,8 @@ void add_in_place(const Tensor& target, const Tensor& grad) {
 }
 
 bool may_add_to(const Tensor& t) {
-  return !thread_state.grad_mode && !handlers_exist() && t.use_count() == 1 && t->storage.use_count() == 1 && t->contiguous &&
-         t->storage->release == nullptr;
+  if (thread_state.grad_mode || t.use_count() != 1 || !t->contiguous || t->storage->release != nullptr) return false;
+  return handlers_exist() ? is_traced(*t) && t->storage.use_count() == 2 : t->storage.use_count() == 1;  // the tracer keeps every storage
 }
 
 // The parts of a split tensor each bring a gradient that is zero outside of their region. The first one makes the tensor of full size;
@@ -40,7 +40,7 @@ bool add_into_region(Node& part, const Tensor& gradient) {
   auto* node = dynamic_cast<OpNode*>(&part);
   if (node == nullptr || std::none_of(std::begin(regions), std::end(regions), [&](OpRef& r) { return node->op == &*r; })) return false;
   const Tensor& g = node->buffer[0];
-  if (!g.defined() || g.dtype() != gradient.dtype() || g->dataless) return false;
+  if (!g.defined() || g.dtype() != gradient.dtype() || (g->dataless && !is_traced(*g))) return false;
   ValueArray args;
   std::construct_at(&args.values[0], gradient);
   for (int k = 1; k < node->op->n_args; ++k) std::construct_at(&args.values[k], node->args[k].value);
@@ -77,7 +77,11 @@ Tensor fit_gradient(Tensor grad, const OutputInfo& want, const Node& producer) {
 }
 
 static bool has_nan(const Tensor& t) {
-  if (!t.defined() || t->dataless || !is_inexact(t.dtype()) || t.device().type != DeviceType::CPU) return false;
+  if (!t.defined() || t->dataless || !is_inexact(t.dtype()) || t.device().type == DeviceType::Meta) return false;
+  if (t.device().type != DeviceType::CPU) {
+    static OpRef isnan_op{"isnan"}, any_op{"any"};
+    return read_int(*invoke(any_op, invoke(isnan_op, t))) != 0;
+  }
   Tensor wide = to_contiguous(*t, DType::Complex128);
   const complex128* v = wide.ptr<complex128>();
   return std::any_of(v, v + wide.numel(), [](complex128 x) { return x.re != x.re || x.im != x.im; });

@@ -21,6 +21,11 @@ Standin::~Standin() = default;  // the handler lives, and is counted, as long as
 
 Standin* standin_of(const TensorImpl& t) { return t.dataless ? t.autograd->standin.get() : nullptr; }
 
+bool is_traced(const TensorImpl& t) {
+  const Standin* s = standin_of(t);
+  return s != nullptr && s->handler->is_tracer && s->handler.get() == active_handler;
+}
+
 static void attach(TensorImpl& t, Ref<Handler> h, const Tensor& inner, bool batched) {
   meta_of(t).standin = std::make_unique<Standin>(std::move(h), inner, batched);
   t.dataless = true;

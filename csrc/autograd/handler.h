@@ -49,6 +49,7 @@ struct HandlerGuard {
 };
 
 Standin* standin_of(const TensorImpl& t);                                // null for ordinary tensors
+bool is_traced(const TensorImpl& t);                                     // stands for a value of the graph being made in this thread
 Tensor make_standin(Ref<Handler> h, const Tensor& inner, bool batched);  // without history
 Tensor make_placeholder(Ref<Handler> h, const OutSpec& spec, int64_t id);  // no inner tensor; storage without bytes, with a version
 void attach_standin(TensorImpl& t, Ref<Handler> h, int64_t id);             // an ordinary tensor turns data-less, its elements hidden

@@ -17,6 +17,13 @@ bool Graph::writes(const GraphCall& call, int value) const {
   return values[size_t(target.ids[0])].storage == storage;
 }
 
+Graph renumbered(Graph graph) {
+  for (GraphValue& v : graph.values) v.maker = -1;
+  for (size_t at = 0; at < graph.calls.size(); ++at)
+    for (int id : graph.calls[at].outs) graph.values[size_t(id)].maker = int(at);
+  return graph;
+}
+
 namespace {
 
 const char* short_name(DType d) {

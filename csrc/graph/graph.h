@@ -57,6 +57,8 @@ struct Graph {
   bool writes(const GraphCall& call, int value) const;  // in place, into the value's storage
 };
 
+/// The graph with every value's `maker` set anew from its calls.
+Graph renumbered(Graph graph);
 /// Text of one call: `%7: f32[4, 3] = relu(%6)`.
 std::string to_string(const Graph& graph, const GraphCall& call);
 std::string to_string(const Graph& graph);

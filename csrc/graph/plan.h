@@ -12,10 +12,14 @@ class Plan {
   const Graph& graph() const { return graph_; }
 
  private:
-  Graph graph_;
+  void plan_reuse();
   void give_gradients(const std::vector<GraphGradient>& gradients, std::vector<Tensor>& slots) const;
-  std::vector<bool> owned_by_one_leaf_;       // values that may become a leaf's .grad as they are
+
+  Graph graph_;
+  std::vector<bool> given_;                   // values that become some leaf's .grad
+  std::vector<bool> owned_by_one_leaf_;       // of these, those that may do so without a copy
   std::vector<std::vector<int>> dead_after_;  // per call: values that nobody needs any more
+  std::vector<int> writes_into_;              // per call: the dying value whose memory its result takes, or -1
 };
 
 }  // namespace mg

@@ -33,10 +33,8 @@ std::pair<Graph, Graph> split(const Graph& joint, size_t forward_calls, size_t r
     for (const GraphArg& a : call.args)
       for (int id : a.ids) need(id);
   for (int id : backward.outputs) need(id);
-  for (GraphValue& v : backward.values)
-    if (v.maker >= 0) v.maker = size_t(v.maker) >= forward_calls ? v.maker - int(forward_calls) : -1;
   backward.inputs.insert(backward.inputs.end(), seeds.begin(), seeds.end());
-  return {std::move(forward), std::move(backward)};
+  return {renumbered(std::move(forward)), renumbered(std::move(backward))};
 }
 
 }  // namespace mg

@@ -2,6 +2,7 @@
 #include <pybind11/functional.h>
 #include <pybind11/stl.h>
 
+#include "../graph/passes.h"
 #include "../graph/plan.h"
 #include "../graph/split.h"
 #include "../graph/trace.h"
@@ -84,9 +85,10 @@ void bind_trace(py::module_& m) {
       .def_property_readonly("calls", &describe)
       .def_property_readonly("inputs", [](const Graph& g) { return g.inputs; })
       .def_property_readonly("outputs", [](const Graph& g) { return g.outputs; })
+      .def("optimized", [](const Graph& g) { return optimize(g); })
       .def("split", [](const Graph& g, size_t calls, size_t results, size_t cotangents) { return split(g, calls, results, cotangents); })
       .def_property_readonly("n_values", [](const Graph& g) { return g.values.size(); });
-  py::class_<Plan>(m, "Plan", "A graph made ready to run.").def(py::init<Graph>()).def("run", &Plan::run);
+  py::class_<Plan, std::shared_ptr<Plan>>(m, "Plan", "A graph made ready to run.").def(py::init<Graph>()).def("run", &Plan::run);
   py::class_<Trace>(m, "Trace", "A function being traced.")
       .def(py::init(&make_trace))
       .def("enter", &enter)

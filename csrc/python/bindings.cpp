@@ -28,6 +28,7 @@ PYBIND11_MODULE(_core, m) {
   bind_clip(m);
   bind_func(m);
   bind_trace(m);
+  bind_form(m);
   bind_autocast(m);
   bind_profile(m);
   bind_system(m);

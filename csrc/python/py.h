@@ -111,6 +111,7 @@ void bind_registry(py::module_& m);
 void bind_optim(py::module_& m);
 void bind_func(py::module_& m);
 void bind_trace(py::module_& m);
+void bind_form(py::module_& m);
 void bind_system(py::module_& m);
 void bind_linalg(py::module_& m);
 void install_module_base(PyObject* module);

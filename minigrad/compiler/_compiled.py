@@ -1,8 +1,8 @@
 """`mg.compile`: a function traced once per kind of arguments, and run as a plan from then on.
 
-A call looks for an entry whose key fits (shapes, dtypes, layout and gradient needs of tensors, the values of everything else, the modes
-that are switched on) and whose checks hold (nothing that the function reaches was replaced or switched). Otherwise the function is traced
-anew. What cannot be traced runs eagerly, with the reason kept for `explain`; fullgraph=True makes that an error.
+A call looks for an entry whose form fits (csrc/python/bind_form.cpp: shapes, dtypes, layout and gradient needs of tensors, the values of
+everything else, the modes that are switched on, and nothing that the function reaches replaced or switched). Otherwise the function is
+traced anew. What cannot be traced runs eagerly, with the reason kept for `explain`; fullgraph=True makes that an error.
 """
 
 from __future__ import annotations
@@ -14,12 +14,9 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import minigrad as mg
 from minigrad import _core
-from minigrad._core import Tensor
-from minigrad.func._tree import flatten
 
-from ._entry import Entry, GaveUp
+from ._entry import MISS, Entry, GaveUp
 
 _LIMIT = 8  # compiled forms of one function; torch's recompile_limit
 
@@ -36,36 +33,21 @@ def is_compiling() -> bool:
     return _now.tracing
 
 
-def _leaf_key(leaf: Any) -> Any:
-    if isinstance(leaf, Tensor):
-        return (leaf.dtype, leaf.device, tuple(leaf.shape), leaf.stride(), leaf.requires_grad, leaf.is_leaf)
-    if leaf is None or isinstance(leaf, (bool, int, float, complex, str, bytes)):
-        return (type(leaf), leaf)
-    return (type(leaf), id(leaf))  # the entry keeps it alive
-
-
-def _modes() -> tuple:
-    return (
-        mg.is_grad_enabled(), mg.is_inference_mode_enabled(), mg.get_default_dtype(), mg.is_autocast_enabled("cpu"),
-        mg.get_autocast_dtype("cpu"), mg.are_deterministic_algorithms_enabled(),
-    )  # fmt: skip
-
-
 class CompiledFunction:
     """A compiled function: call it like the function.
 
     Attributes:
-        fn: the function itself. entries: the compiled forms by key. reasons: why something ran eagerly, newest last.
+        fn: the function itself. entries: the compiled forms, newest first. reasons: why something ran eagerly, newest last.
     """
 
     def __init__(self, fn: Callable[..., Any], fullgraph: bool = False, limit: int | None = None) -> None:
         functools.update_wrapper(self, fn, updated=())
         self.fn, self.fullgraph, self.limit = fn, fullgraph, limit or _LIMIT
-        self.entries: dict[Any, list[Entry]] = {}
+        self.entries: list[Entry] = []
         self.reasons: list[str] = []
         self.traces: list[float] = []  # seconds each
-        self._hopeless: set[Any] = set()
-        self._kept: list[Any] = []
+        self._hopeless: list[Any] = []  # forms of calls that cannot be traced
+        self._warned = False
 
     def __get__(self, owner: Any, kind: Any = None) -> Any:  # a decorated method
         return self if owner is None else functools.partial(self, owner)
@@ -73,39 +55,37 @@ class CompiledFunction:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if _now.tracing or _core.vmap_depth():  # inside of another compiled function, or of a transform
             return self.fn(*args, **kwargs)
-        leaves, spec = flatten((args, kwargs))
-        key = (repr(spec), tuple(map(_leaf_key, leaves)), _same(leaves), _modes())
-        for entry in reversed(self.entries.get(key, ())):
-            if entry.holds():
-                return entry.run(leaves)
-        entry = self._compile(key, args, kwargs, leaves)
-        return self.fn(*args, **kwargs) if entry is None else entry.run(leaves)
+        for entry in self.entries:
+            result = entry.run(args, kwargs)
+            if result is not MISS:
+                return result
+        entry = self._compile(args, kwargs)
+        return self.fn(*args, **kwargs) if entry is None else entry.run(args, kwargs)
 
-    def _compile(self, key: Any, args: tuple, kwargs: dict, leaves: list[Any]) -> Entry | None:
-        if key in self._hopeless:
+    def _compile(self, args: tuple, kwargs: dict) -> Entry | None:
+        if any(form.inputs(args, kwargs) is not None for form in self._hopeless):
             return None
-        forms = sum(map(len, self.entries.values()))
-        if forms >= self.limit:
-            self._hopeless.add(key)
-            self._note(f"{forms} compiled forms are the limit")
-            warnings.warn(f"compile: {self._name()} reached its limit of {self.limit} compiled forms and runs eagerly for other arguments."
-                          " compile.explain() says what changes from call to call.", stacklevel=3)  # fmt: skip
+        if len(self.entries) >= self.limit:
+            self._note(f"{self.limit} compiled forms are the limit")
+            if not self._warned:
+                self._warned = True
+                warnings.warn(f"compile: {self._name()} has {self.limit} compiled forms, the limit, and runs eagerly for other arguments. "
+                              "minigrad.compiler.explain() shows the forms.", stacklevel=3)  # fmt: skip
             return None
         start = time.perf_counter()
         _now.tracing = True
         try:
-            entry = Entry(self.fn, args, kwargs, leaves)
+            entry = Entry(self.fn, args, kwargs)
         except GaveUp as reason:
             self._note(str(reason))
-            self._hopeless.add(key)
             if self.fullgraph:
                 raise RuntimeError(f"compile: fullgraph=True, but {self._name()} cannot be captured whole: {reason}") from reason.__cause__
+            self._hopeless.append(_core.Form(args, kwargs))
             return None
         finally:
             _now.tracing = False
         self.traces.append(time.perf_counter() - start)
-        self._kept += [leaf for leaf in leaves if not isinstance(leaf, Tensor)]
-        self.entries.setdefault(key, []).append(entry)
+        self.entries.insert(0, entry)
         return entry
 
     def _note(self, reason: str) -> None:
@@ -116,17 +96,11 @@ class CompiledFunction:
         return getattr(self.fn, "__qualname__", type(self.fn).__name__)
 
 
-def _same(leaves: list[Any]) -> tuple:
-    """Which tensors are one and the same: the position of each one's first appearance."""
-    first: dict[int, int] = {}
-    return tuple(first.setdefault(id(leaf), k) for k, leaf in enumerate(leaves) if isinstance(leaf, Tensor))
-
-
 class Explanation:
     """What the compiler made of a function: its graphs, what ran eagerly and why."""
 
     def __init__(self, compiled: CompiledFunction) -> None:
-        self.entries = [entry for entries in compiled.entries.values() for entry in entries]
+        self.entries = list(reversed(compiled.entries))
         self.graphs = [entry.graph for entry in self.entries]
         self.reasons = list(compiled.reasons)
         self.seconds = list(compiled.traces)

@@ -10,7 +10,7 @@ import minigrad as mg
 from minigrad import _core
 from minigrad._core import Tensor
 from minigrad.autograd import Function
-from minigrad.func._tree import flatten, unflatten
+from minigrad.func._tree import LEAF, flatten, unflatten
 
 from ._roots import Roots
 
@@ -19,6 +19,7 @@ class GaveUp(Exception):
     """The function cannot be traced; the text says why."""
 
 
+MISS = object()
 UNPREDICTABLE = [info.name for info in mg.op.registry.values() if "size depends" in str(info.info.get("no_meta_reason", ""))]
 
 
@@ -31,15 +32,17 @@ class Entry:
         graph, backward_graph: what the plans run, for printing.
     """
 
-    def __init__(self, function: Callable[..., Any], args: tuple, kwargs: dict, leaves: list[Any]) -> None:
+    def __init__(self, function: Callable[..., Any], args: tuple, kwargs: dict) -> None:
         self.backward: Any = None
         self.backward_graph: Any = None
+        self.form = _core.Form(args, kwargs)
+        leaves, spec = flatten((args, kwargs))
+        tree = leaves
         roots = Roots(function, leaves)
         had = {id(t): t.grad is not None for t in roots.tensors if t.requires_grad and t.is_leaf}
         trace = _core.Trace(UNPREDICTABLE)
         inside = {id(t): trace.input(t) for t in leaves if isinstance(t, Tensor) and t.requires_grad and not t.is_leaf}
         self._arguments = [t for t in leaves if isinstance(t, Tensor)]
-        tree, spec = flatten((args, kwargs))
         args, kwargs = unflatten([inside.get(id(t), t) for t in tree], spec)
         with _Recorded(trace, roots):
             trace.enter()
@@ -50,7 +53,7 @@ class Entry:
             finally:
                 trace.abandon()
         order = list(inside)
-        del inside, args, kwargs, tree
+        del inside, args, kwargs, leaves, tree
         _nothing_escaped(trace)
         self._bind(trace, roots, had, order)
 
@@ -82,58 +85,61 @@ class Entry:
         for k in self._tensor_at:
             self._leaves[k] = None
         if wanted:
-            self.graph, self.backward_graph = graph.split(here, len(outputs), len(wanted))
+            self.graph, self.backward_graph = (part.optimized() for part in graph.split(here, len(outputs), len(wanted)))
             self.backward = _core.Plan(self.backward_graph)
         else:
-            self.graph = graph
+            self.graph = graph.optimized()
         self.plan = _core.Plan(self.graph)
+        self._single = self._spec is LEAF and len(outputs) == 1
         inputs = {value: k for k, value in enumerate(self.graph.inputs)}
         self._handed_on = [(k, inputs[v]) for k, v in enumerate(self.graph.outputs[: len(outputs)]) if v in inputs]
 
     def _bind(self, trace: Any, roots: Roots, had: dict[int, bool], inside: list[int]) -> None:
         """Say where each input of the plan comes from: an argument, or a tensor that is kept, and what of it must still hold."""
-        number = {id(t): k for k, t in enumerate(self._arguments)}
+        number = {id(t): k for k, t in reversed(list(enumerate(self._arguments)))}
         shadows = iter([number[k] for k in inside])
         owners = [(t, t.grad) for t in roots.tensors if t.is_leaf and t.grad is not None]  # holds the gradients' Python objects
         by_grad = {id(grad): t for t, grad in owners}
-        self._sources: list[tuple[str, Any]] = []
-        self._checks: list[Callable[[], bool]] = []
         touched = trace.gradient_leaves
         for position, tensor in enumerate(trace.met):
             if tensor is None:  # made by trace.input(): an argument with a history, then the cotangents
                 shadow = next(shadows, None)
                 if shadow is not None:
-                    self._sources.append(("argument", shadow))
+                    self.form.from_argument(shadow)
                 continue
             if id(tensor) in number:
-                self._sources.append(("argument", number[id(tensor)]))
+                self.form.from_argument(number[id(tensor)])
             elif id(tensor) in by_grad and by_grad[id(tensor)] is not tensor:
-                self._sources.append(("grad", by_grad[id(tensor)]))
-                self._checks.append(lambda leaf=by_grad[id(tensor)]: leaf.grad is not None)
+                self.form.from_gradient(by_grad[id(tensor)])
             else:
-                self._sources.append(("kept", tensor))
-                if (check := roots.still(tensor)) is not None:
-                    self._checks.append(check)
+                self.form.from_tensor(tensor)
+                if id(tensor) in roots.places:
+                    self.form.keep_place(*roots.places[id(tensor)], tensor)
             if position in touched and not had.get(id(tensor), True) and tensor.is_leaf:
-                self._checks.append(lambda t=tensor: t.grad is None)
+                self.form.keep_gradient(tensor, False)
         for module in roots.modules:
-            self._checks += _module_checks(module)
-        self._roots = roots  # alive as long as the entry
+            for inner in module.modules():
+                self.form.keep_attribute(inner, "training", inner.training)
+                if inner._modules:
+                    self.form.keep_entries(inner._modules)
+        self.form.set_plan(self.plan)
 
-    def holds(self) -> bool:
-        """Whether nothing that was found at the trace has changed since."""
-        return all(check() for check in self._checks)
-
-    def run(self, leaves: list[Any]) -> Any:
-        """The function's result for these leaves of its arguments."""
-        arguments = [t for t in leaves if isinstance(t, Tensor)]
-        inputs = [arguments[v] if kind == "argument" else v if kind == "kept" else v.grad for kind, v in self._sources]
-        if self.backward is None:
-            outputs = self.plan.run(inputs)
-        else:
-            outputs = list(_Compiled.apply(self, *inputs))
+    def run(self, args: tuple, kwargs: dict) -> Any:
+        """The function's result for these arguments; `MISS` when it was not compiled for them or something has changed since."""
+        if self.backward is None and not self._handed_on:
+            outputs = self.form.run(args, kwargs)
+            if outputs is None:
+                return MISS
+            return outputs[0] if self._single else self._result(outputs)
+        inputs = self.form.inputs(args, kwargs)
+        if inputs is None:
+            return MISS
+        outputs = list(_Compiled.apply(self, *inputs)) if self.backward is not None else self.plan.run(inputs)
         for k, source in self._handed_on:
             outputs[k] = inputs[source]
+        return self._result(outputs)
+
+    def _result(self, outputs: list[Tensor]) -> Any:
         result = list(self._leaves)
         for k, t in zip(self._tensor_at, outputs):
             result[k] = t
@@ -175,16 +181,6 @@ def _nothing_escaped(trace: Any) -> None:
         gc.collect()  # a cycle may hold what nobody can reach
     if trace.escaped:
         raise GaveUp("a tensor that the function makes is kept outside of it, by an attribute, a list or a closure. Try returning it")
-
-
-def _module_checks(module: Any) -> list[Callable[[], bool]]:
-    inner = list(module.modules())
-    modes = [(m, m.training) for m in inner]
-    tables = [(m._modules, tuple(m._modules.values())) for m in inner if m._modules]
-    return [
-        lambda: all(m.training is mode for m, mode in modes),
-        lambda: all(tuple(table.values()) == parts for table, parts in tables),
-    ]
 
 
 class _Recorded:

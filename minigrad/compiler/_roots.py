@@ -101,20 +101,6 @@ class Roots:
             if name in space:
                 self._visit(space[name], space, name, depth)
 
-    def still(self, tensor: Tensor) -> Callable[[], bool] | None:
-        """A check that the place where `tensor` was found still holds it; None where it has no place (the trace keeps it)."""
-        if id(tensor) not in self.places:
-            return None
-        holder, key = self.places[id(tensor)]
-
-        def check() -> bool:
-            try:
-                return holder[key] is tensor
-            except (KeyError, IndexError, ValueError):
-                return False
-
-        return check
-
 
 class _Cell:
     """A closure cell read like a dict."""
