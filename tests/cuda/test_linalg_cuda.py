@@ -127,9 +127,23 @@ def test_orthogonal_factors(shape: tuple[int, ...], dtype: Any) -> None:
             assert near(values, mg.linalg.eigvalsh(host + host.mH), dtype)
 
 
+@pytest.mark.parametrize("dtype", [mg.float64, mg.complex128], ids=str)
+def test_few_large_matrices_take_the_whole_device(dtype: Any) -> None:
+    def compute(put: Any) -> list[mg.Tensor]:
+        a = put(matrices(2, 193, 200, dtype=dtype), dtype)
+        square = a[..., :193]
+        definite = square @ square.mH + 193 * mg.eye(193, dtype=dtype, device=a.device)
+        broken = definite.clone()
+        broken[1, 150, 150] = -1
+        factors = [*mg.linalg.lu_factor(a), *mg.linalg.qr(a), *mg.geqrf(a.mH), mg.linalg.cholesky(definite)]
+        return [*factors, mg.linalg.cholesky_ex(broken)[1], mg.linalg.lu_factor_ex(square * 0)[2]]
+
+    agree(compute, 1e-11)
+
+
 def test_many_columns_go_by_rounds() -> None:
     """More than fit one block's rotations: a launch for each round of pairs."""
-    a = mg.tensor(matrices(99, 97)).to("cuda")
+    a = mg.tensor(matrices(2, 27, 23)).to("cuda")
     u, s, vh = mg.linalg.svd(a, full_matrices=False)
     assert near((u * s.unsqueeze(-2)) @ vh, a, mg.float64) and orthonormal(u) and orthonormal(vh.mH)
     assert near(s, mg.linalg.svdvals(a.cpu()), mg.float64)

@@ -1,5 +1,5 @@
 // What the linear algebra kernels (linalg_*.cu) share. Everything is computed in double or complex128, row-major, one block of threads a
-// matrix or one thread a vector: plain kernels, for many small systems. Decompositions are in linalg_decompose.h.
+// matrix (of a few large ones: the device a column) or one thread a vector. Decompositions are in linalg_decompose.h.
 #pragma once
 #include "../kernel.h"
 
@@ -109,6 +109,9 @@ void dispatch_working(DType d, F&& f) {
   if (is_complex(d)) return f(complex128{});
   f(double{});
 }
+
+// Whether a factorization is worth launches for each column, so that all multiprocessors take part: one block would be alone with it.
+inline bool by_whole_device(int64_t elements, int64_t matrices) { return elements >= 192 * 192 && matrices < 16; }
 
 // A contiguous copy in the working type, broadcast to `sizes`; kernels overwrite it.
 inline Tensor working_copy(const TensorImpl& t, const Dims& sizes) {

@@ -1,67 +1,114 @@
 // LU with partial pivoting, Cholesky, and what follows from them directly: determinants and the permutation behind LU's pivots. One block of
-// threads a matrix (linalg.h). info is LAPACK's, checked in Python. Meta: ../../core/meta_linalg.cpp.
+// threads a matrix (linalg.h); of a few large ones, the whole device a column. info is LAPACK's, checked in Python. Meta: ../../core/meta_linalg.cpp.
 #include "linalg.h"
 
 namespace mg::cuda {
 namespace {
 
-// In place. info: 1 + the first column without a pivot.
+// Column k's largest number comes to the diagonal, and what is below is divided by it. info: 1 + the first column without a pivot.
+template <class W>
+__device__ void pivot_column(W* a, int32_t* pivots, int32_t* info, int64_t k, int64_t m, int64_t n) {
+  const int64_t pivot = largest_of(a + k, k, m, n);
+  for (int64_t j = threadIdx.x; j < n && pivot != k; j += blockDim.x) {
+    const W swap = a[k * n + j];
+    a[k * n + j] = a[pivot * n + j];
+    a[pivot * n + j] = swap;
+  }
+  __syncthreads();
+  const W top = a[k * n + k];
+  for (int64_t i = k + 1 + threadIdx.x; i < m && !is_zero(top); i += blockDim.x) a[i * n + k] = quotient_of(a[i * n + k], top);
+  if (threadIdx.x != 0) return;
+  pivots[k] = int32_t(pivot + 1);
+  if (k == 0) *info = 0;
+  if (is_zero(top) && *info == 0) *info = int32_t(k + 1);
+}
+// What column and row k take from element e of the (m - k - 1) x (n - k - 1) rest.
+template <class W>
+MG_DEVICE void take_product(W* a, int64_t e, int64_t k, int64_t n) {
+  const int64_t width = n - k - 1, i = k + 1 + e / width, j = k + 1 + e % width;
+  subtract_product(a[i * n + j], a[i * n + k], a[k * n + j]);
+}
+
+// In place, one block a matrix.
 template <class W>
 __global__ void lu_kernel(W* matrices, int32_t* pivots, int32_t* info, int64_t m, int64_t n) {
   const int64_t steps = m < n ? m : n;
   W* a = matrices + blockIdx.x * m * n;
-  int32_t failed = 0;
+  if (threadIdx.x == 0) info[blockIdx.x] = 0;
   for (int64_t k = 0; k < steps; ++k) {
-    const int64_t pivot = largest_of(a + k, k, m, n);
-    if (threadIdx.x == 0) pivots[blockIdx.x * steps + k] = int32_t(pivot + 1);
-    for (int64_t j = threadIdx.x; j < n && pivot != k; j += blockDim.x) {
-      const W swap = a[k * n + j];
-      a[k * n + j] = a[pivot * n + j];
-      a[pivot * n + j] = swap;
-    }
+    pivot_column(a, pivots + blockIdx.x * steps, info + blockIdx.x, k, m, n);
     __syncthreads();
-    const W top = a[k * n + k];
-    if (is_zero(top)) {
-      if (failed == 0) failed = int32_t(k + 1);
-    } else {
-      for (int64_t i = k + 1 + threadIdx.x; i < m; i += blockDim.x) a[i * n + k] = quotient_of(a[i * n + k], top);
-    }
-    __syncthreads();
-    const int64_t width = n - k - 1, count = (m - k - 1) * width;
-    for (int64_t e = threadIdx.x; e < count; e += blockDim.x) {
-      const int64_t i = k + 1 + e / width, j = k + 1 + e % width;
-      subtract_product(a[i * n + j], a[i * n + k], a[k * n + j]);
-    }
+    for (int64_t e = threadIdx.x, count = (m - k - 1) * (n - k - 1); e < count; e += blockDim.x) take_product(a, e, k, n);
     __syncthreads();
   }
-  if (threadIdx.x == 0) info[blockIdx.x] = failed;
+}
+// The same by the whole device, two launches a column.
+template <class W>
+__global__ void lu_column_kernel(W* matrices, int32_t* pivots, int32_t* info, int64_t k, int64_t m, int64_t n) {
+  pivot_column(matrices + blockIdx.x * m * n, pivots + blockIdx.x * (m < n ? m : n), info + blockIdx.x, k, m, n);
+}
+template <class W>
+__global__ void lu_rest_kernel(W* matrices, int64_t k, int64_t m, int64_t n, int64_t count) {
+  const int64_t each = (m - k - 1) * (n - k - 1);
+  MG_GRID_LOOP(e, count) take_product(matrices + e / each * m * n, e % each, k, n);
 }
 
-// The lower triangle of a becomes L, the rest zero. info: 1 + the first column whose pivot is not positive and finite.
+// Column k of L in place. info: 1 + the first column whose pivot is not positive and finite; from there on nothing is done.
+template <class W>
+__device__ bool root_column(W* a, int32_t* info, int64_t k, int64_t n) {
+  const double d = real_of(a[k * n + k]);
+  const bool before = k > 0 && *info != 0, failed = before || !(d > 0) || d > std::numeric_limits<double>::max();
+  __syncthreads();  // all have read both
+  if (threadIdx.x == 0 && !before) *info = failed ? int32_t(k + 1) : 0;
+  if (failed) return false;
+  const double root = sqrt(d);
+  for (int64_t i = k + threadIdx.x; i < n; i += blockDim.x) a[i * n + k] = i == k ? convert<W>(root) : quotient_of(a[i * n + k], convert<W>(root));
+  return true;
+}
+template <class W>
+MG_DEVICE void take_square(W* a, int64_t e, int64_t k, int64_t n) {
+  const int64_t width = n - k - 1, i = k + 1 + e / width, j = k + 1 + e % width;
+  if (j <= i) subtract_product(a[i * n + j], a[i * n + k], conj_of(a[j * n + k]));
+}
+
+// The lower triangle becomes L; above the diagonal stays what was there.
 template <class W>
 __global__ void cholesky_kernel(W* matrices, int32_t* info, int64_t n) {
   W* a = matrices + blockIdx.x * n * n;
-  int32_t failed = 0;
+  if (threadIdx.x == 0) info[blockIdx.x] = 0;
   for (int64_t k = 0; k < n; ++k) {
-    const double d = real_of(a[k * n + k]);
+    if (!root_column(a, info + blockIdx.x, k, n)) break;
     __syncthreads();
-    if (!(d > 0) || d > std::numeric_limits<double>::max()) {
-      failed = int32_t(k + 1);
-      break;
-    }
-    const double root = sqrt(d);
-    for (int64_t i = k + threadIdx.x; i < n; i += blockDim.x) a[i * n + k] = i == k ? convert<W>(root) : quotient_of(a[i * n + k], convert<W>(root));
-    __syncthreads();
-    const int64_t width = n - k - 1;
-    for (int64_t e = threadIdx.x; e < width * width; e += blockDim.x) {
-      const int64_t i = k + 1 + e / width, j = k + 1 + e % width;
-      if (j <= i) subtract_product(a[i * n + j], a[i * n + k], conj_of(a[j * n + k]));
-    }
+    for (int64_t e = threadIdx.x, width = n - k - 1; e < width * width; e += blockDim.x) take_square(a, e, k, n);
     __syncthreads();
   }
-  for (int64_t e = threadIdx.x; e < n * n; e += blockDim.x)
-    if (e % n > e / n) a[e] = W{};
-  if (threadIdx.x == 0) info[blockIdx.x] = failed;
+}
+template <class W>
+__global__ void cholesky_column_kernel(W* matrices, int32_t* info, int64_t k, int64_t n) {
+  root_column(matrices + blockIdx.x * n * n, info + blockIdx.x, k, n);
+}
+template <class W>
+__global__ void cholesky_rest_kernel(W* matrices, const int32_t* info, int64_t k, int64_t n, int64_t count) {
+  const int64_t each = (n - k - 1) * (n - k - 1);
+  MG_GRID_LOOP(e, count) if (info[e / each] == 0) take_square(matrices + e / each * n * n, e % each, k, n);
+}
+template <class W>
+__global__ void lower_kernel(W* a, int64_t n, int64_t count) {
+  MG_GRID_LOOP(e, count) if (e % n > e / n % n) a[e] = W{};
+}
+template <class W>
+void factor_cholesky(const Tensor& a, const Tensor& info) {
+  const int64_t n = a.size(-1), count = matrices(a.sizes());
+  if (!by_whole_device(n * n, count)) {
+    launch_blocks(cholesky_kernel<W>, count, threads_for_matrix(n), 0, a.ptr<W>(), info.ptr<int32_t>(), n);
+  } else {
+    for (int64_t k = 0; k < n; ++k) {
+      const int64_t rest = (n - k - 1) * (n - k - 1) * count;
+      launch_blocks(cholesky_column_kernel<W>, count, kMostThreads, 0, a.ptr<W>(), info.ptr<int32_t>(), k, n);
+      launch_items(cholesky_rest_kernel<W>, rest, a.ptr<W>(), static_cast<const int32_t*>(info.ptr<int32_t>()), k, n, rest);
+    }
+  }
+  launch_items(lower_kernel<W>, a.numel(), a.ptr<W>(), n, a.numel());
 }
 
 // Conjugate transposes of square matrices, from one memory to another.
@@ -129,13 +176,13 @@ void lu_factor_cuda(Invocation& inv) {
 void cholesky_cuda(Invocation& inv) {
   const TensorImpl& in = inv.in(0);
   const bool upper = inv.b(1);
-  const int64_t n = in.sizes.back(), count = matrices(in.sizes);
+  const int64_t n = in.sizes.back();
   const Tensor given = working_copy(in), info = empty(batch_dims(in.sizes), DType::Int32, in.device);
   const Tensor turned = upper ? empty(in.sizes, given.dtype(), in.device) : given;
   dispatch_working(in.dtype, [&](auto tag) {
     using W = decltype(tag);
     if (upper) launch_items(adjoint_kernel<W>, given.numel(), static_cast<const W*>(given.ptr<W>()), turned.ptr<W>(), n, given.numel());
-    launch_blocks(cholesky_kernel<W>, count, threads_for_matrix(n), 0, turned.ptr<W>(), info.ptr<int32_t>(), n);
+    factor_cholesky<W>(turned, info);
     if (upper) launch_items(adjoint_kernel<W>, given.numel(), static_cast<const W*>(turned.ptr<W>()), given.ptr<W>(), n, given.numel());
   });
   copy_into(inv.outs[0], given);
@@ -193,8 +240,15 @@ LuFactors lu_factors(const TensorImpl& a) {
   LuFactors f{working_copy(a), empty(vectors, DType::Int32, a.device), empty(batch, DType::Int32, a.device)};
   dispatch_working(a.dtype, [&](auto tag) {
     using W = decltype(tag);
-    launch_blocks(lu_kernel<W>, matrices(a.sizes), threads_for_matrix(std::max(m, n)), 0, f.lu.ptr<W>(), f.pivots.ptr<int32_t>(),
-                  f.info.ptr<int32_t>(), m, n);
+    const int64_t count = matrices(a.sizes);
+    W* const lu = f.lu.ptr<W>();
+    int32_t *const pivots = f.pivots.ptr<int32_t>(), *const info = f.info.ptr<int32_t>();
+    if (!by_whole_device(m * n, count)) return launch_blocks(lu_kernel<W>, count, threads_for_matrix(std::max(m, n)), 0, lu, pivots, info, m, n);
+    for (int64_t k = 0; k < std::min(m, n); ++k) {
+      const int64_t rest = (m - k - 1) * (n - k - 1) * count;
+      launch_blocks(lu_column_kernel<W>, count, kMostThreads, 0, lu, pivots, info, k, m, n);
+      launch_items(lu_rest_kernel<W>, rest, lu, k, m, n, rest);
+    }
   });
   return f;
 }

@@ -12,7 +12,7 @@ namespace mg::cuda {
 namespace {
 
 constexpr int kSweeps = 40;       // 6 to 12 are usual
-constexpr int64_t kOneBlock = 96;  // more columns than that: a launch per round, a block per pair
+constexpr int64_t kOneBlock = simulated ? 20 : 96;  // more columns than that: a launch per round, a block per pair
 
 struct Sum {
   template <class T>

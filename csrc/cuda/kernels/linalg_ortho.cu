@@ -1,7 +1,8 @@
-// QR by Householder's reflectors, as LAPACK leaves them (same signs), and products with them. The factorization takes one block a matrix, a
-// product one thread a vector: it needs no other. Meta: ../../core/meta_linalg.cpp.
+// QR by Householder's reflectors, as LAPACK leaves them (same signs), and products with them. The factorization takes one block a matrix (of
+// a few large ones, the device a column), a product one thread a vector: it needs no other. Meta: ../../core/meta_linalg.cpp.
 //
 // Legend: A (*, m, n), k = min(m, n), tau (*, k).
+#include "gemm_operands.h"
 #include "linalg_decompose.h"
 #include "warp.h"
 
@@ -31,37 +32,72 @@ struct MergeNorms {
   }
 };
 
-// One matrix in place. Column by column: the reflector that turns it onto the diagonal, applied (adjoint) to the columns on its right.
+// The reflector that turns column k onto the diagonal, in place.
+template <class W>
+__device__ void reflect_column(W* a, W* tau, int64_t k, int64_t m, int64_t n) {
+  Norm below{0, 0};
+  for (int64_t i = k + 1 + threadIdx.x; i < m; i += blockDim.x) below.add(a[i * n + k]);
+  below = block_reduce(below, MergeNorms{});
+  const W alpha = a[k * n + k];
+  const bool plain = below.scale == 0 && below.sum == 0 && imaginary_of(alpha) == 0;
+  const double beta = -copysign(hypot(modulus_of(alpha), below.scale * sqrt(below.sum)), real_of(alpha));
+  W factor = convert<W>(beta), divisor = alpha;
+  subtract_product(factor, alpha, convert<W>(1.0));
+  subtract_product(divisor, convert<W>(beta), convert<W>(1.0));
+  __syncthreads();  // all have read the diagonal
+  if (threadIdx.x == 0) tau[k] = plain ? W{} : scaled(1 / beta, factor);
+  if (plain) return;
+  for (int64_t i = k + 1 + threadIdx.x; i < m; i += blockDim.x) a[i * n + k] = quotient_of(a[i * n + k], divisor);
+  if (threadIdx.x == 0) a[k * n + k] = convert<W>(beta);
+}
+// Column j turned by reflector k (adjoint).
+template <class W>
+MG_DEVICE void turn_column(W* a, W tau, int64_t k, int64_t j, int64_t m, int64_t n) {
+  W dot = a[k * n + j];
+  for (int64_t i = k + 1; i < m; ++i) add_product(dot, conj_of(a[i * n + k]), a[i * n + j]);
+  dot = product_of(conj_of(tau), dot);
+  subtract_product(a[k * n + j], dot, convert<W>(1.0));
+  for (int64_t i = k + 1; i < m; ++i) subtract_product(a[i * n + j], a[i * n + k], dot);
+}
+
+// One block a matrix.
 template <class W>
 __global__ void reflectors_kernel(W* matrices, W* taus, int64_t m, int64_t n) {
   const int64_t steps = m < n ? m : n;
-  W* a = matrices + blockIdx.x * m * n;
+  W *a = matrices + blockIdx.x * m * n, *tau = taus + blockIdx.x * steps;
   for (int64_t k = 0; k < steps; ++k) {
-    Norm below{0, 0};
-    for (int64_t i = k + 1 + threadIdx.x; i < m; i += blockDim.x) below.add(a[i * n + k]);
-    below = block_reduce(below, MergeNorms{});
-    const W alpha = a[k * n + k];
-    const bool plain = below.scale == 0 && below.sum == 0 && imaginary_of(alpha) == 0;
-    const double beta = -copysign(hypot(modulus_of(alpha), below.scale * sqrt(below.sum)), real_of(alpha));
-    W tau = convert<W>(beta), divisor = alpha;
-    subtract_product(tau, alpha, convert<W>(1.0));
-    subtract_product(divisor, convert<W>(beta), convert<W>(1.0));
-    tau = plain ? W{} : scaled(1 / beta, tau);
-    __syncthreads();  // all have read the diagonal
-    if (threadIdx.x == 0) taus[blockIdx.x * steps + k] = tau;
-    if (plain) continue;
-    for (int64_t i = k + 1 + threadIdx.x; i < m; i += blockDim.x) a[i * n + k] = quotient_of(a[i * n + k], divisor);
-    if (threadIdx.x == 0) a[k * n + k] = convert<W>(beta);
+    reflect_column(a, tau, k, m, n);
     __syncthreads();
-    for (int64_t j = k + 1 + threadIdx.x; j < n; j += blockDim.x) {
-      W dot = a[k * n + j];
-      for (int64_t i = k + 1; i < m; ++i) add_product(dot, conj_of(a[i * n + k]), a[i * n + j]);
-      dot = product_of(conj_of(tau), dot);
-      subtract_product(a[k * n + j], dot, convert<W>(1.0));
-      for (int64_t i = k + 1; i < m; ++i) subtract_product(a[i * n + j], a[i * n + k], dot);
-    }
+    for (int64_t j = k + 1 + threadIdx.x; j < n; j += blockDim.x) turn_column(a, tau[k], k, j, m, n);
     __syncthreads();
   }
+}
+// The same by the whole device, two launches a column: 32 columns a block, whose rows of threads share their sums.
+template <class W>
+__global__ void reflect_column_kernel(W* matrices, W* taus, int64_t k, int64_t m, int64_t n) {
+  reflect_column(matrices + blockIdx.x * m * n, taus + blockIdx.x * (m < n ? m : n), k, m, n);
+}
+constexpr int kRowsOfThreads = 8;
+template <class W>
+__global__ void turn_rest_kernel(W* matrices, const W* taus, int64_t k, int64_t m, int64_t n) {
+  using Slot = typename Bare<W>::type;
+  MG_SHARED(Slot, parts, [kRowsOfThreads][32]);
+  W* a = matrices + blockIdx.y * m * n;
+  const W tau = taus[blockIdx.y * (m < n ? m : n) + k];
+  const int64_t j = k + 1 + int64_t(blockIdx.x) * 32 + threadIdx.x;
+  W dot{};
+  if (j < n) {
+    if (threadIdx.y == 0) dot = a[k * n + j];
+    for (int64_t i = k + 1 + threadIdx.y; i < m; i += kRowsOfThreads) add_product(dot, conj_of(a[i * n + k]), a[i * n + j]);
+  }
+  parts[threadIdx.y][threadIdx.x] = dot;
+  __syncthreads();
+  if (j >= n) return;
+  dot = parts[0][threadIdx.x];
+  for (int y = 1; y < kRowsOfThreads; ++y) dot = sum_of(dot, W(parts[y][threadIdx.x]));
+  dot = product_of(conj_of(tau), dot);
+  if (threadIdx.y == 0) subtract_product(a[k * n + j], dot, convert<W>(1.0));
+  for (int64_t i = k + 1 + threadIdx.y; i < m; i += kRowsOfThreads) subtract_product(a[i * n + j], a[i * n + k], dot);
 }
 
 struct Reflection {
@@ -154,7 +190,15 @@ Tensor reflectors_of(const Tensor& a) {
   if (tau.numel() == 0) return tau;
   dispatch_working(a.dtype(), [&](auto tag) {
     using W = decltype(tag);
-    launch_blocks(reflectors_kernel<W>, matrices(a.sizes()), threads_for_row(std::max(m, n)), 0, a.ptr<W>(), tau.ptr<W>(), m, n);
+    const int64_t count = matrices(a.sizes());
+    W *const data = a.ptr<W>(), *const factors = tau.ptr<W>();
+    if (!by_whole_device(m * n, count)) return launch_blocks(reflectors_kernel<W>, count, threads_for_row(std::max(m, n)), 0, data, factors, m, n);
+    for (int64_t k = 0; k < std::min(m, n); ++k) {
+      launch_blocks(reflect_column_kernel<W>, count, threads_for_row(m - k), 0, data, factors, k, m, n);
+      if (k + 1 == n) break;
+      launch(turn_rest_kernel<W>, dim3(unsigned((n - k + 30) / 32), unsigned(count)), dim3(32, kRowsOfThreads), 0, current_stream(), data,
+             static_cast<const W*>(factors), k, m, n);
+    }
   });
   return tau;
 }
