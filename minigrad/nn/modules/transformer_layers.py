@@ -38,10 +38,17 @@ class _Layer(Module):
 
     __constants__ = ["norm_first"]
 
-    def _make_norms_and_dropouts(self, count: int, d_model: int, dropout: float, norm: dict[str, Any]) -> None:
-        for i in range(1, count + 1):
-            setattr(self, f"norm{i}", LayerNorm(d_model, **norm))
-        for i in range(1, count + 1):
+    def _make_rest(
+        self, norms: int, d_model: int, dim_feedforward: int, dropout: float, norm_first: bool, eps: float, bias: bool, made: dict[str, Any]
+    ) -> None:
+        """Everything behind the attention, in PyTorch's order."""
+        self.linear1 = Linear(d_model, dim_feedforward, bias=bias, **made)
+        self.dropout = Dropout(dropout)
+        self.linear2 = Linear(dim_feedforward, d_model, bias=bias, **made)
+        self.norm_first = norm_first
+        for i in range(1, norms + 1):
+            setattr(self, f"norm{i}", LayerNorm(d_model, eps=eps, bias=bias, **made))
+        for i in range(1, norms + 1):
             setattr(self, f"dropout{i}", Dropout(dropout))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -89,11 +96,7 @@ class TransformerEncoderLayer(_Layer):
         made = {"device": device, "dtype": dtype}
         super().__init__()
         self.self_attn = MultiheadAttention(d_model, nhead, dropout=dropout, bias=bias, batch_first=batch_first, **made)
-        self.linear1 = Linear(d_model, dim_feedforward, bias=bias, **made)
-        self.dropout = Dropout(dropout)
-        self.linear2 = Linear(dim_feedforward, d_model, bias=bias, **made)
-        self.norm_first = norm_first
-        self._make_norms_and_dropouts(2, d_model, dropout, {"eps": layer_norm_eps, "bias": bias, **made})
+        self._make_rest(2, d_model, dim_feedforward, dropout, norm_first, layer_norm_eps, bias, made)
         if isinstance(activation, str):
             activation = _get_activation_fn(activation)
         is_relu = activation == F.relu or type(activation).__name__ == "ReLU"
@@ -168,11 +171,7 @@ class TransformerDecoderLayer(_Layer):
         super().__init__()
         self.self_attn = MultiheadAttention(d_model, nhead, **attention)
         self.multihead_attn = MultiheadAttention(d_model, nhead, **attention)
-        self.linear1 = Linear(d_model, dim_feedforward, bias=bias, **made)
-        self.dropout = Dropout(dropout)
-        self.linear2 = Linear(dim_feedforward, d_model, bias=bias, **made)
-        self.norm_first = norm_first
-        self._make_norms_and_dropouts(3, d_model, dropout, {"eps": layer_norm_eps, "bias": bias, **made})
+        self._make_rest(3, d_model, dim_feedforward, dropout, norm_first, layer_norm_eps, bias, made)
         self.activation = _get_activation_fn(activation) if isinstance(activation, str) else activation
 
     def forward(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import minigrad as mg
@@ -72,54 +73,47 @@ op(
     ref=lambda input, k, dim, largest, sorted: tuple(_np().take(a, range(k), dim) if a.ndim else a for a in _np_sort(input, dim, largest)),
     doc="The k largest or smallest elements, in order; the kernel of `topk`.",
 )
-op(
+
+
+def _rank_op(schema: str, rank: Callable[..., int], samples: Callable, text: str, **more: Any) -> None:
+    """Picks one element of a dim by its rank (1 is the smallest)."""
+    op(
+        schema,
+        meta="reduce_rank",
+        namespace=None,
+        nondiff=("indices",),
+        dinput=lambda g, input_shape, indices, dim, keepdim: _select_grad(g, input_shape, indices, dim, keepdim),
+        samples=samples,
+        ref=lambda input, dim, keepdim, *k: _np_pick(input, dim, keepdim, rank(input, dim, *k)),
+        doc=text,
+        **more,
+    )
+
+
+def _along(s: Any) -> list[Any]:
+    return [s(s.t(7, distinct=True), 0, False), s(s.t(3, 4, distinct=True), 1, True), s(s.t(), 0, False)]
+
+
+def _middle(input: Any, dim: int) -> int:
+    return (input.shape[dim] + 1) // 2 if input.ndim else 1
+
+
+_rank_op(
     "_kth(input, dim: int, keepdim: bool, k: int) -> values, indices",
-    meta="reduce_rank",
-    namespace=None,
-    nondiff=("indices",),
-    dinput=lambda g, input_shape, indices, dim, keepdim: _select_grad(g, input_shape, indices, dim, keepdim),
-    samples=lambda s: [
-        s(s.t(7, distinct=True), 0, False, 3),
-        s(s.t(3, 5, distinct=True), 1, True, 5),
-        s(s.t(), 0, False, 1),
-    ],
-    ref=lambda input, dim, keepdim, k: _np_pick(input, dim, keepdim, k),
-    doc="The k-th smallest element; the kernel of `kthvalue`.",
+    lambda input, dim, k: k,
+    lambda s: [s(s.t(7, distinct=True), 0, False, 3), s(s.t(3, 5, distinct=True), 1, True, 5), s(s.t(), 0, False, 1)],
+    "The k-th smallest element; the kernel of `kthvalue`.",
 )
-op(
-    "_median(input, dim: int, keepdim: bool) -> values, indices",
-    meta="reduce_rank",
-    namespace=None,
-    nondiff=("indices",),
-    dinput=lambda g, input_shape, indices, dim, keepdim: _select_grad(g, input_shape, indices, dim, keepdim),
-    samples=lambda s: [s(s.t(7, distinct=True), 0, False), s(s.t(3, 4, distinct=True), 1, True), s(s.t(), 0, False)],
-    ref=lambda input, dim, keepdim: _np_pick(input, dim, keepdim, (input.shape[dim] + 1) // 2 if input.ndim else 1),
-    doc="The lower median; the kernel of `median`.",
+_rank_op("_median(input, dim: int, keepdim: bool) -> values, indices", _middle, _along, "The lower median; the kernel of `median`.")
+_rank_op(
+    "_nanmedian(input, dim: int, keepdim: bool) -> values, indices", _middle, _along, "The lower median of what is not NaN; the kernel of `nanmedian`."
 )
-op(
-    "_nanmedian(input, dim: int, keepdim: bool) -> values, indices",
-    meta="reduce_rank",
-    namespace=None,
-    nondiff=("indices",),
-    dinput=lambda g, input_shape, indices, dim, keepdim: _select_grad(g, input_shape, indices, dim, keepdim),
-    samples=lambda s: [s(s.t(7, distinct=True), 0, False), s(s.t(3, 4, distinct=True), 1, True), s(s.t(), 0, False)],
-    ref=lambda input, dim, keepdim: _np_pick(input, dim, keepdim, (input.shape[dim] + 1) // 2 if input.ndim else 1),
-    doc="The lower median of what is not NaN; the kernel of `nanmedian`.",
-)
-op(
+_rank_op(
     "_mode(input, dim: int, keepdim: bool) -> values, indices",
-    meta="reduce_rank",
-    namespace=None,
-    nondiff=("indices",),
-    dtypes=(
-        "float64",
-        "float32",
-        "int64",
-    ),  # few distinct values in the others: which of equal elements is named is free
-    dinput=lambda g, input_shape, indices, dim, keepdim: _select_grad(g, input_shape, indices, dim, keepdim),
-    samples=lambda s: [s(s.t(7, distinct=True), 0, False), s(s.t(3, 4, distinct=True), 1, True), s(s.t(), 0, False)],
-    ref=lambda input, dim, keepdim: _np_pick(input, dim, keepdim, 1),
-    doc="The most frequent element; the kernel of `mode`.",
+    lambda input, dim: 1,  # the samples' elements are distinct: the smallest one
+    _along,
+    "The most frequent element; the kernel of `mode`.",
+    dtypes=("float64", "float32", "int64"),  # few distinct values in the others: which of equal elements is named is free
 )
 op(
     "_searchsorted(sorted_sequence, input, sorter?, out_int32: bool, right: bool) -> out",
