@@ -30,8 +30,50 @@ class Container(Module):
             self.add_module(name, module)
 
 
+class _Numbered(Module):
+    """What Sequential and ModuleList share: modules in order, known by number from either end."""
 
-class Sequential(Module):
+    def _key_at(self, index: Any) -> str:
+        size = len(self)
+        index = operator.index(index)
+        if not -size <= index < size:
+            raise IndexError(f"index {index} is out of range")
+        return next(itertools.islice(self._modules, index % size, None))
+
+    def _renumber(self, modules: Iterable[Module]) -> None:
+        self.__dict__["_modules"] = {str(i): module for i, module in enumerate(modules)}
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        setattr(self, self._key_at(index), module)
+
+    def __delitem__(self, index: Any) -> None:
+        keys = list(self._modules)[index] if isinstance(index, slice) else [self._key_at(index)]
+        for key in keys:
+            delattr(self, key)
+        self._renumber(list(self._modules.values()))
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._modules.values())
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if not name.isdigit()]
+
+    def append(self, module: Module) -> _Numbered:
+        """Add `module` at the end."""
+        self.add_module(str(len(self)), module)
+        return self
+
+    def pop(self, key: Any) -> Module:
+        """Take out and return the module at `key`."""
+        module = self[key]
+        del self[key]
+        return module
+
+
+class Sequential(_Numbered):
     """Calls its modules one after the other.
 
     Args:
@@ -57,35 +99,10 @@ class Sequential(Module):
             input = module(input)
         return input
 
-    def _key_at(self, index: Any) -> str:
-        size = len(self)
-        index = operator.index(index)
-        if not -size <= index < size:
-            raise IndexError(f"index {index} is out of range")
-        return next(itertools.islice(self._modules, index % size, None))
-
-    def _renumber(self, modules: Iterable[Module]) -> None:
-        self.__dict__["_modules"] = {str(i): module for i, module in enumerate(modules)}
-
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return type(self)(OrderedDict(list(self._modules.items())[index]))
         return self._modules[self._key_at(index)]
-
-    def __setitem__(self, index: int, module: Module) -> None:
-        setattr(self, self._key_at(index), module)
-
-    def __delitem__(self, index: Any) -> None:
-        keys = list(self._modules)[index] if isinstance(index, slice) else [self._key_at(index)]
-        for key in keys:
-            delattr(self, key)
-        self._renumber(list(self._modules.values()))
-
-    def __len__(self) -> int:
-        return len(self._modules)
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self._modules.values())
 
     def __add__(self, other: Sequential) -> Sequential:
         if not isinstance(other, Sequential):
@@ -114,14 +131,6 @@ class Sequential(Module):
         self._renumber(list(self * count))
         return self
 
-    def __dir__(self) -> list[str]:
-        return [name for name in super().__dir__() if not name.isdigit()]
-
-    def append(self, module: Module) -> Sequential:
-        """Add `module` at the end."""
-        self.add_module(str(len(self)), module)
-        return self
-
     def insert(self, index: int, module: Module) -> Sequential:
         """Put `module` before position `index`."""
         if not isinstance(module, Module):
@@ -140,14 +149,8 @@ class Sequential(Module):
             self.append(module)
         return self
 
-    def pop(self, key: Any) -> Module:
-        """Take out and return the module at `key`."""
-        module = self[key]
-        del self[key]
-        return module
 
-
-class ModuleList(Module):
+class ModuleList(_Numbered):
     """A list of modules; has no `forward` of its own.
 
     Example:
@@ -160,35 +163,10 @@ class ModuleList(Module):
         if modules is not None:
             self.extend(modules)
 
-    def _key_at(self, index: Any) -> str:
-        index = operator.index(index)
-        size = len(self)
-        if not -size <= index < size:
-            raise IndexError(f"index {index} is out of range")
-        return str(index % size)
-
-    def _renumber(self, modules: Iterable[Module]) -> None:
-        self.__dict__["_modules"] = {str(i): module for i, module in enumerate(modules)}
-
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return type(self)(list(self._modules.values())[index])
         return self._modules[self._key_at(index)]
-
-    def __setitem__(self, index: int, module: Module) -> None:
-        setattr(self, self._key_at(index), module)
-
-    def __delitem__(self, index: Any) -> None:
-        keys = list(self._modules)[index] if isinstance(index, slice) else [self._key_at(index)]
-        for key in keys:
-            delattr(self, key)
-        self._renumber(list(self._modules.values()))
-
-    def __len__(self) -> int:
-        return len(self._modules)
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self._modules.values())
 
     def __iadd__(self, modules: Iterable[Module]) -> ModuleList:
         return self.extend(modules)
@@ -212,14 +190,6 @@ class ModuleList(Module):
             position += count
         return self._get_name() + "(\n  " + "\n  ".join(lines) + "\n)"
 
-    def __dir__(self) -> list[str]:
-        return [name for name in super().__dir__() if not name.isdigit()]
-
-    def append(self, module: Module) -> ModuleList:
-        """Add `module` at the end."""
-        self.add_module(str(len(self)), module)
-        return self
-
     def insert(self, index: int, module: Module) -> None:
         """Put `module` before position `index`."""
         modules = list(self)
@@ -235,12 +205,6 @@ class ModuleList(Module):
         for module in modules:
             self.append(module)
         return self
-
-    def pop(self, key: Any) -> Module:
-        """Take out and return the module at `key`."""
-        module = self[key]
-        del self[key]
-        return module
 
 
 class ModuleDict(Module):
