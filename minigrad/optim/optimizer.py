@@ -331,8 +331,8 @@ class Optimizer:
     def _process_value_according_to_param_policy(
         param: Tensor, value: Tensor, param_id: int, param_groups: list[dict[Any, Any]], key: Any = None
     ) -> Tensor:
-        """A copy of loaded state that fits `param`: its device, its dtype where that is floating; "step" keeps its own."""
-        if key == "step":
+        """A copy of loaded state that fits `param`: its device, its dtype where that is floating; counters keep their own."""
+        if key in ("step", "mu_product"):
             group = next((group for group in param_groups if param_id in group["params"]), {})
             if group.get("capturable") or group.get("fused"):
                 return value.detach().to(device=param.device, dtype=mg.float32, copy=True)
