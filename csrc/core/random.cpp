@@ -8,7 +8,16 @@
 
 namespace mg {
 
+namespace {
+
+// In place of the seed, in states taken during a capture: they are good for that capture alone.
+uint64_t mark_of(const RandomCapture* capture) { return ~reinterpret_cast<uintptr_t>(capture); }
+
+}  // namespace
+
 void Generator::manual_seed(uint64_t seed) {
+  MG_CHECK(capture() == nullptr, Runtime, "manual_seed: not allowed while a graph is being captured: every replay goes on from where the generator is then. "
+           "Try seeding before the capture or before a replay.");
   seed_.store(seed, std::memory_order_relaxed);
   offset_.store(0, std::memory_order_relaxed);
 }
@@ -21,7 +30,8 @@ uint64_t Generator::seed() {
 
 Generator::State Generator::get_state() const {
   State state{};
-  const uint64_t words[2] = {initial_seed(), offset()};
+  const RandomCapture* const relative = capture();
+  const uint64_t words[2] = {relative ? mark_of(relative) : initial_seed(), relative ? relative->taken : offset()};
   for (size_t i = 0; i < kStateBytes; ++i) state[i] = uint8_t(words[i / 8] >> (8 * (i % 8)));
   return state;
 }
@@ -31,6 +41,12 @@ void Generator::set_state(std::span<const uint8_t> state) {
            " bytes, expected ", kStateBytes, ". Try a state from get_state().");
   uint64_t words[2] = {0, 0};
   for (size_t i = 0; i < kStateBytes; ++i) words[i / 8] |= uint64_t(state[i]) << (8 * (i % 8));
+  if (RandomCapture* const relative = capture()) {
+    MG_CHECK(words[0] == mark_of(relative), Runtime,
+             "set_state: while a graph is being captured, expected a state that was taken during the same capture");
+    relative->taken = words[1];
+    return;
+  }
   seed_.store(words[0], std::memory_order_relaxed);
   offset_.store(words[1], std::memory_order_relaxed);
 }

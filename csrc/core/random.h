@@ -20,6 +20,19 @@ struct PhiloxRange {
   uint64_t counter;
 };
 
+/// What a generator gives out while a graph of a device is captured: places relative to the position that the stream has when the graph is
+/// replayed. The recorder (csrc/cuda/runtime/graphs.h) moves the generator on by `most` blocks per replay.
+struct RandomCapture {
+  uint64_t taken = 0, most = 0;  // blocks; `taken` can go back (set_state), as checkpoints do that draw the same numbers twice
+
+  uint64_t take(uint64_t n_numbers) {
+    const uint64_t at = taken;
+    taken += n_numbers / 4 + (n_numbers % 4 != 0);
+    most = most < taken ? taken : most;
+    return at;
+  }
+};
+
 struct Generator {
   static constexpr uint64_t kDefaultSeed =
       67280421310721;  // PyTorch's, so that torch.Generator().initial_seed() agrees
@@ -46,6 +59,10 @@ struct Generator {
             offset_.fetch_add(n_numbers / 4 + (n_numbers % 4 != 0), std::memory_order_relaxed)};
   }
 
+  /// The capture under way, or nullptr. Meanwhile get_state and set_state are about its places, and seeding raises.
+  RandomCapture* capture() const { return capture_.load(std::memory_order_relaxed); }
+  void set_capture(RandomCapture* capture) { capture_.store(capture, std::memory_order_relaxed); }
+
   /// Seed and offset, little-endian. set_state raises for any other length than kStateBytes.
   State get_state() const;
   void set_state(std::span<const uint8_t> state);
@@ -54,6 +71,7 @@ struct Generator {
   Device device_;
   std::atomic<uint64_t> seed_;
   std::atomic<uint64_t> offset_{0};
+  std::atomic<RandomCapture*> capture_{nullptr};
 };
 
 /// The generator that ops on `device` use when none is given. Lives for ever. Seeded from the operating system until

@@ -15,9 +15,9 @@ from minigrad.cuda._door import backend as _backend
 if _backend is None:
     _parts = (_absent,)
 else:
-    from minigrad.cuda import _device, _graphs, _memory, _streams
+    from minigrad.cuda import _device, _graphed, _graphs, _memory, _streams
 
-    _parts = (_absent, _device, _streams, _memory, _graphs)  # later ones win
+    _parts = (_absent, _device, _streams, _memory, _graphs, _graphed)  # later ones win
 _HIDDEN = ("annotations", "contextlib", "Any", "nothing", "refusing", "Callable", "Iterator", "importlib")
 __all__ = []
 for _part in _parts:

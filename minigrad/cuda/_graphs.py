@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
 from typing import Any
 
 from minigrad.cuda import _memory, _streams
 from minigrad.cuda._device import synchronize
 from minigrad.cuda._door import backend
 
-__all__ = ["CUDAGraph", "graph", "graph_pool_handle", "make_graphed_callables"]
+__all__ = ["CUDAGraph", "graph", "graph_pool_handle"]
 
 
 class CUDAGraph:
@@ -22,6 +21,12 @@ class CUDAGraph:
 
     def __init__(self, keep_graph: bool = False) -> None:
         self._graph = backend.Graph()
+        self._generators: list[Any] = []  # kept alive
+
+    def register_generator_state(self, generator: Any) -> None:
+        """Let the capture draw from `generator`: every replay then goes on in its stream. The device's default generator needs no word."""
+        self._graph.add_generator(generator)
+        self._generators.append(generator)
 
     def capture_begin(self, pool: Any = None, capture_error_mode: str = "global") -> None:
         """Record what the current stream (not the default one) is given from now on.
@@ -57,8 +62,8 @@ def graph_pool_handle() -> tuple[int, int]:
 class graph:  # noqa: N801  torch's name
     """`with cuda.graph(g):` records the body into g, on a stream of its own.
 
-    Inside, nothing may wait for the device (item(), cpu(), synchronize()): such calls raise. Random numbers are those of the capture at
-    every replay.
+    Inside, nothing may wait for the device (item(), cpu(), synchronize()): such calls raise. Random numbers are new ones at every replay:
+    the generator goes on from where it is then.
 
     Args:
         cuda_graph: the CUDAGraph that records.
@@ -95,54 +100,3 @@ class graph:  # noqa: N801  torch's name
                 raise
         finally:
             self.stream_ctx.__exit__()
-
-
-def make_graphed_callables(
-    callables: Any, sample_args: Any, num_warmup_iters: int = 3, allow_unused_input: bool = False, pool: Any = None
-) -> Any:
-    """A function of tensors (or a tuple of them) as one that replays a graph of its forward pass, without gradients.
-
-    Args:
-        callables: function or module, or a tuple of them.
-        sample_args: its arguments, or a tuple of such tuples; shapes and dtypes are fixed by them.
-        num_warmup_iters: runs before the capture.
-        allow_unused_input: accepted, changes nothing.
-        pool: memory to share with other graphs.
-
-    Raises:
-        RuntimeError: an argument or parameter requires grad; capture forward, backward and step in one `graph` instead.
-    """
-    if isinstance(callables, tuple):
-        pool = pool or graph_pool_handle()
-        return tuple(make_graphed_callables(f, a, num_warmup_iters, pool=pool) for f, a in zip(callables, sample_args))
-    return _graphed(callables, tuple(sample_args), num_warmup_iters, pool)
-
-
-def _graphed(function: Callable, samples: tuple, warmup: int, pool: Any) -> Callable:
-    from minigrad import is_grad_enabled
-
-    held = [*samples, *(function.parameters() if hasattr(function, "parameters") else ())]
-    if is_grad_enabled() and any(t.requires_grad for t in held):
-        raise RuntimeError(
-            "make_graphed_callables: expected no argument or parameter that requires grad. Try capturing forward, backward and step in "
-            "one minigrad.cuda.graph, or no_grad()."
-        )
-    inputs = tuple(t.clone() for t in samples)
-    side = _streams.Stream()
-    side.wait_stream(_streams.current_stream())
-    with _streams.stream(side):
-        for _ in range(warmup):
-            function(*inputs)
-    _streams.current_stream().wait_stream(side)
-    recorded = CUDAGraph()
-    with graph(recorded, pool=pool):
-        outputs = function(*inputs)
-
-    def replay(*args: Any) -> Any:
-        for mine, given in zip(inputs, args):
-            if mine is not given:
-                mine.copy_(given)
-        recorded.replay()
-        return tuple(t.detach() for t in outputs) if isinstance(outputs, tuple) else outputs.detach()
-
-    return replay

@@ -7,11 +7,11 @@ from typing import Any
 from minigrad.cuda._door import backend, index_of
 
 __all__ = [
-    "caching_allocator_alloc", "caching_allocator_delete", "empty_cache", "get_per_process_memory_fraction", "max_memory_allocated",
-    "max_memory_cached", "max_memory_reserved", "mem_get_info", "memory_allocated", "memory_cached", "memory_holders", "memory_reserved",
-    "memory_snapshot", "memory_stats", "memory_stats_as_nested_dict", "memory_summary", "reset_accumulated_memory_stats",
-    "reset_max_memory_allocated", "reset_max_memory_cached", "reset_peak_memory_stats", "set_memory_limit",
-    "set_per_process_memory_fraction",
+    "caching_allocator_alloc", "caching_allocator_delete", "empty_cache", "get_per_process_memory_fraction",
+    "max_memory_allocated", "max_memory_cached", "max_memory_reserved", "mem_get_info", "memory_allocated", "memory_by_module",
+    "memory_cached", "memory_holders", "memory_reserved", "memory_snapshot", "memory_stats", "memory_stats_as_nested_dict",
+    "memory_summary", "reset_accumulated_memory_stats", "reset_max_memory_allocated", "reset_max_memory_cached",
+    "reset_peak_memory_stats", "set_memory_limit", "set_per_process_memory_fraction",
 ]  # fmt: skip
 
 
@@ -60,6 +60,47 @@ def memory_stats_as_nested_dict(device: Any = None) -> dict[str, Any]:
 def memory_holders(device: Any = None) -> list[tuple[str, int, int]]:
     """Who holds the memory: (name of the op that made the tensors, bytes, number of tensors), largest first."""
     return backend.memory_holders(index_of(device))
+
+
+class memory_by_module:  # noqa: N801  used like torch's lower-case contexts
+    """`with cuda.memory_by_module(model):` memory made in the forward passes of `model` is tagged by module path and op.
+
+    The report of an out-of-memory error, `memory_holders` and `memory_snapshot` then say "layers.3.attention: softmax" and not "softmax".
+    Hooks of the modules keep the path, so nothing is slower outside of the context. Memory made in backward is tagged by the op alone.
+
+    Args:
+        model: a module.
+        name: put before the paths, for several models.
+    """
+
+    def __init__(self, model: Any, name: str = "") -> None:
+        self.model, self.name = model, name
+        self._paths: list[str] = []
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> memory_by_module:
+        for path, module in self.model.named_modules(prefix=self.name):
+            self._handles.append(module.register_forward_pre_hook(self._entering(path or type(module).__name__), prepend=True))
+            self._handles.append(module.register_forward_hook(self._leaving, always_call=True))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._paths.clear()
+        backend.set_memory_owner("")
+
+    def _entering(self, path: str) -> Any:
+        def enter(module: Any, args: Any) -> None:
+            self._paths.append(path)
+            backend.set_memory_owner(path)
+
+        return enter
+
+    def _leaving(self, module: Any, args: Any, output: Any) -> None:
+        self._paths.pop()
+        backend.set_memory_owner(self._paths[-1] if self._paths else "")
 
 
 def memory_snapshot(mempool_id: Any = None) -> list[dict[str, Any]]:

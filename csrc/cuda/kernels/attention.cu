@@ -121,10 +121,6 @@ void run(const Invocation& inv, const Operands& t, const Prepared& p, const floa
   });
 }
 
-__global__ void note_stream_kernel(int64_t* state, int64_t step, int64_t seed, int64_t counter) {
-  if (threadIdx.x == 0 && blockIdx.x == 0) state[0] = seed, state[step] = counter;
-}
-
 // _attention(query, key, value, attn_mask?, dropout_p, is_causal, scale, enable_gqa, generator) -> out, logsumexp, rng
 void attention_cuda(Invocation& inv) {
   const Operands t{inv.in(0), inv.in(1), inv.in(2), inv.has(3) ? &inv.in(3) : nullptr};
@@ -134,9 +130,9 @@ void attention_cuda(Invocation& inv) {
     const int64_t heads = inv.out(1).numel / std::max<int64_t>(t.q.sizes[t.q.dim() - 2], 1), queries = t.q.sizes[t.q.dim() - 2];
     const uint64_t numbers = uint64_t(heads) * uint64_t(t.k.sizes[t.k.dim() - 2]) *
                              uint64_t((queries + kPadQueries - 1) / kPadQueries * kPadQueries);
-    const PhiloxRange range = (inv.has(8) ? *inv.args[8].generator : default_generator(inv.out().device)).reserve(numbers);
+    const RandomRange range = reserve(generator_of(inv, 8), numbers);
     const StagedOut state(inv.outs[2], DType::Int64);
-    launch_items(note_stream_kernel, 1, state.ptr<int64_t>(), int64_t(1), int64_t(range.seed), int64_t(range.counter));
+    write_range(state.ptr<int64_t>(), range);
     state.commit();
     rng = contiguous(inv.outs[2]);
   }

@@ -5,8 +5,7 @@
 // key head. D: E and V padded to a power of two. A block of threads has 8 threads for each 2 rows of a B x B block of scores; a thread owns
 // columns tx, tx + 8, … of its rows. Operands are read where they lie. Every sum has one order, whatever the device.
 #pragma once
-#include "../../core/random.h"
-#include "../kernel.h"
+#include "random.h"
 
 namespace mg::cuda {
 

@@ -1,8 +1,11 @@
 // strided_copy on one device (any two dtypes and layouts), fill, and the ops that are nothing else.
 #include "copy.h"
 
+#include <cstring>
+
 #include "../../core/backend_module.h"
 #include "../kernel.h"
+#include "../runtime/graphs.h"
 
 namespace mg::cuda {
 namespace {
@@ -23,6 +26,14 @@ __global__ void fill_kernel(D* dst, D value, Offsets<1> offsets) {
     offsets.get(i, at);
     *byte_at(dst, at[0]) = value;
   }
+}
+
+struct Parcel {  // as much as fits the arguments of a launch on all devices
+  static constexpr int kWords = 960;
+  uint32_t words[kWords];
+};
+__global__ void unpack_kernel(uint32_t* dst, Parcel parcel, int64_t words) {
+  MG_GRID_LOOP(i, words) dst[i] = parcel.words[i];
 }
 
 template <class D, class S>
@@ -96,6 +107,23 @@ void fill(const TensorImpl& dst, const Value& number) {
       launch_items(fill_kernel<D>, offsets.count, reinterpret_cast<D*>(base[0]), value, offsets);
     });
   });
+}
+
+Tensor uploaded(const void* data, int64_t count, DType dtype, Device device) {
+  const int64_t bytes = count * itemsize(dtype), words = (bytes + 3) / 4;
+  if (bytes > 16 * int64_t(sizeof(Parcel)) && !capturing()) {  // more launches than the wait costs
+    const Tensor here = workspace(count, dtype, Device{});
+    std::memcpy(here->data(), data, size_t(bytes));
+    return staged(*here, dtype, device);
+  }
+  const Tensor room = workspace(words * 4 / itemsize(dtype), dtype, device);
+  for (int64_t at = 0; at < words; at += Parcel::kWords) {
+    Parcel parcel;
+    std::memcpy(parcel.words, static_cast<const char*>(data) + at * 4, size_t(std::min<int64_t>(bytes - at * 4, sizeof parcel)));
+    const int64_t now = std::min<int64_t>(words - at, Parcel::kWords);
+    launch_items(unpack_kernel, now, room.ptr<uint32_t>() + at, parcel, now);
+  }
+  return room;
 }
 
 MG_CUDA_KERNEL("clone", copy_cuda);

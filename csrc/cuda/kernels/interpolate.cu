@@ -1,10 +1,9 @@
 // Resampling along one dim: the host works out the table of taps (../../core/resample_taps.h: every device chooses equal positions), the
 // device adds them up, one thread per element; the adjoint walks the same table the other way. Meta: ../../core/meta_interpolate.cpp.
-#include <cstring>
-
 #include "../../core/reduce_dims.h"
 #include "../../core/resample_taps.h"
 #include "../kernel.h"
+#include "copy.h"
 
 namespace mg::cuda {
 namespace {
@@ -33,9 +32,7 @@ __global__ void nearest_kernel(const int64_t* index, const U* x, U* y, int64_t i
 
 template <class V>
 Tensor on_device(const std::vector<V>& values, DType dtype, Device device) {
-  const Tensor here = empty({int64_t(values.size())}, dtype);
-  if (!values.empty()) std::memcpy(here->data(), values.data(), values.size() * sizeof(V));
-  return staged(*here, dtype, device);
+  return uploaded(values.data(), int64_t(values.size()), dtype, device);
 }
 
 template <class T>

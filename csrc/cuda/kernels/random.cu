@@ -2,15 +2,22 @@
 // alone: a thread takes one Philox block, which is four numbers of 32 bits or two of 64.
 #include "random.h"
 
-#include "complex_views.h"
+#include "../../core/complex_parts.h"
+#include "../runtime/graphs.h"
 #include "copy.h"
 
 namespace mg::cuda {
 namespace {
 
+__global__ void write_range_kernel(int64_t* at, RandomRange drawn) {
+  const PhiloxRange range = drawn.now();
+  at[0] = int64_t(range.seed), at[1] = int64_t(range.counter);
+}
+
 // f(block, number of the first element, values): the values of 4 (32-bit) or 2 (64-bit) neighbouring elements.
 template <class T, class W, int each, class F>
-__global__ void draw_kernel(T* out, int64_t n, PhiloxRange range, F f) {
+__global__ void draw_kernel(T* out, int64_t n, RandomRange drawn, F f) {
+  const PhiloxRange range = drawn.now();
   MG_GRID_LOOP(b, (n + each - 1) / each) {
     W values[each];
     f(philox(range.seed, range.counter + uint64_t(b)), b * each, values);
@@ -20,7 +27,7 @@ __global__ void draw_kernel(T* out, int64_t n, PhiloxRange range, F f) {
 }
 
 template <class W, int each, class F>
-void draw(const Tensor& out, PhiloxRange range, const F& f) {
+void draw(const Tensor& out, const RandomRange& range, const F& f) {
   if (out.numel() == 0) return;
   const StagedOut work(out, out.dtype());
   dispatch_real(out.dtype(), [&](auto tag) {
@@ -30,7 +37,7 @@ void draw(const Tensor& out, PhiloxRange range, const F& f) {
   work.commit();
 }
 template <class W, int each, class F>
-void draw_floats(const Tensor& out, PhiloxRange range, const F& f) {
+void draw_floats(const Tensor& out, const RandomRange& range, const F& f) {
   if (out.numel() == 0) return;
   const StagedOut work(out, out.dtype());
   dispatch_floating(out.dtype(), [&](auto tag) {
@@ -149,8 +156,8 @@ struct Bernoulli {
 };
 
 bool wide(const Invocation& inv) { return inv.out().dtype == DType::Float64; }
-PhiloxRange reserve(const Invocation& inv, int generator, int words) {
-  return generator_of(inv, generator).reserve(uint64_t(inv.out().numel) * uint64_t(words));
+RandomRange reserve(const Invocation& inv, int generator, int words) {
+  return cuda::reserve(generator_of(inv, generator), uint64_t(inv.out().numel) * uint64_t(words));
 }
 
 // uniform_(input!, from, to, generator)
@@ -226,8 +233,9 @@ void bernoulli_cuda(Invocation& inv) { bernoulli_into(inv, inv.args[0], 1); }
 // --- dropout
 
 template <class T>
-__global__ void dropout_kernel(T* out, bool* mask, const T* in, int64_t n, PhiloxRange range, uint64_t keep, compute_t<T> scale) {
+__global__ void dropout_kernel(T* out, bool* mask, const T* in, int64_t n, RandomRange drawn, uint64_t keep, compute_t<T> scale) {
   using C = compute_t<T>;
+  const PhiloxRange range = drawn.now();
   MG_GRID_LOOP(b, (n + 3) / 4) {
     const Philox4 bits = philox(range.seed, range.counter + uint64_t(b));
     for (int k = 0; k < 4 && b * 4 + k < n; ++k) {
@@ -242,7 +250,7 @@ __global__ void dropout_kernel(T* out, bool* mask, const T* in, int64_t n, Philo
 void dropout_cuda(Invocation& inv) {
   const double p = inv.f(1);
   const Tensor in = staged(inv.in(0), inv.in(0).dtype);
-  const PhiloxRange range = reserve(inv, 2, 1);
+  const RandomRange range = reserve(inv, 2, 1);
   const StagedOut out(inv.outs[0], in.dtype()), mask(inv.outs[1], DType::Bool);
   dispatch_floating(in.dtype(), [&](auto tag) {
     using T = decltype(tag);
@@ -278,21 +286,6 @@ void masked_scale_cuda(Invocation& inv) {
   });
 }
 
-// Complex: both parts from the same distribution, of half the variance for normal_.
-void complex_normal_cuda(Invocation& inv) {
-  Tensor out = pairs(inv.out());
-  Arguments args(inv);
-  args.values[0] = Value(out);
-  args.values[2] = Value(inv.f(2) * 0.70710678118654752440);
-  run_real(inv.op, args, &out, out.dtype());
-}
-void complex_uniform_cuda(Invocation& inv) {
-  Tensor out = pairs(inv.out());
-  Arguments args(inv);
-  args.values[0] = Value(out);
-  run_real(inv.op, args, &out, out.dtype());
-}
-
 MG_CUDA_KERNEL("uniform_", uniform_cuda);
 MG_CUDA_KERNEL("normal_", normal_cuda);
 MG_CUDA_KERNEL("_normal_of", normal_of_cuda);
@@ -305,8 +298,14 @@ MG_CUDA_KERNEL("bernoulli_", bernoulli_inplace_cuda);
 MG_CUDA_KERNEL("_bernoulli", bernoulli_cuda);
 MG_CUDA_KERNEL("_dropout", dropout_cuda);
 MG_CUDA_KERNEL("_masked_scale", masked_scale_cuda);
-MG_CUDA_KERNEL_COMPLEX("normal_", complex_normal_cuda);
-MG_CUDA_KERNEL_COMPLEX("uniform_", complex_uniform_cuda);
+MG_CUDA_KERNEL_COMPLEX("normal_", complex_normal);
+MG_CUDA_KERNEL_COMPLEX("uniform_", complex_uniform);
 
 }  // namespace
+
+RandomRange reserve(Generator& generator, uint64_t n_numbers) {
+  return capturing() ? reserve_in_capture(generator, n_numbers) : RandomRange{generator.reserve(n_numbers)};
+}
+void write_range(int64_t* seed_and_counter, const RandomRange& range) { launch_items(write_range_kernel, 1, seed_and_counter, range); }
+
 }  // namespace mg::cuda

@@ -10,6 +10,16 @@ inline Generator& generator_of(const Invocation& inv, int k) {
   return inv.has(k) ? *inv.args[k].generator : default_generator(inv.out().device);
 }
 
+// A reserved piece of a generator's stream. In a captured graph its position is known at the replay only, which writes it to `start`
+// (a seed and a position) before the kernels run: each replay draws new numbers.
+struct RandomRange {
+  PhiloxRange range;
+  const uint64_t* start = nullptr;
+  MG_DEVICE PhiloxRange now() const { return start == nullptr ? range : PhiloxRange{start[0], start[1] + range.counter}; }
+};
+RandomRange reserve(Generator& generator, uint64_t n_numbers);  // 32-bit ones (random.cu)
+void write_range(int64_t* seed_and_counter, const RandomRange& range);  // on the current stream
+
 MG_DEVICE uint64_t number64(PhiloxRange range, int64_t i) { return philox_u64(philox(range.seed, range.counter + uint64_t(i) / 2), int(i % 2)); }
 
 // A stream of its own for every element (csrc/cpu/element_stream.h), for samplers that reject.

@@ -2,6 +2,7 @@
 // samplers are those of csrc/cpu/random_gamma.cpp and random_sample.cpp, with their sources; each element has a stream of its own.
 #include "random.h"
 
+#include "../runtime/graphs.h"
 #include "copy.h"
 
 namespace mg::cuda {
@@ -96,7 +97,8 @@ __device__ double binomial_draw(double count, double prob, ElementStream& stream
 enum class Family { Gamma, VonMises, Poisson, Binomial };
 
 template <Family family>
-__global__ void sample_kernel(double* out, const double* a, const double* b, int64_t n, PhiloxRange range, double least, FaultNote note) {
+__global__ void sample_kernel(double* out, const double* a, const double* b, int64_t n, RandomRange drawn, double least, FaultNote note) {
+  const PhiloxRange range = drawn.now();
   MG_GRID_LOOP(i, n) {
     ElementStream stream{range, uint64_t(i)};
     if constexpr (family == Family::Gamma) {
@@ -115,7 +117,8 @@ __global__ void sample_kernel(double* out, const double* a, const double* b, int
 }
 
 // Gamma numbers over their sum, by their logarithms; a thread per row.
-__global__ void dirichlet_kernel(double* out, const double* a, int64_t rows, int64_t k, PhiloxRange range, double least) {
+__global__ void dirichlet_kernel(double* out, const double* a, int64_t rows, int64_t k, RandomRange drawn, double least) {
+  const PhiloxRange range = drawn.now();
   MG_GRID_LOOP(r, rows) {
     double *row = out + r * k, largest = -__builtin_inf(), sum = 0;
     for (int64_t i = 0; i < k; ++i) {
@@ -146,7 +149,7 @@ void sample_cuda(Invocation& inv) {
   const bool two = family == Family::Binomial;
   const Tensor a = broadcast_double(inv.in(0), inv.out()), b = two ? broadcast_double(inv.in(1), inv.out()) : Tensor();
   const int64_t n = inv.out().numel;
-  const PhiloxRange range = generator_of(inv, two ? 2 : 1).reserve(uint64_t(n) * 4);
+  const RandomRange range = reserve(generator_of(inv, two ? 2 : 1), uint64_t(n) * 4);
   const StagedOut out(inv.outs[0], DType::Float64);
   launch_items(sample_kernel<family>, n, out.ptr<double>(), static_cast<const double*>(a.ptr<double>()),
                static_cast<const double*>(two ? b.ptr<double>() : nullptr), n, range, smallest(inv.out().dtype), fault_note(inv.op));
@@ -155,7 +158,7 @@ void sample_cuda(Invocation& inv) {
 void sample_dirichlet_cuda(Invocation& inv) {
   const Tensor a = staged(inv.in(0), DType::Float64);
   const int64_t k = a->dim() == 0 ? 1 : a.sizes().back(), rows = k == 0 ? 0 : a.numel() / k;
-  const PhiloxRange range = generator_of(inv, 1).reserve(uint64_t(a.numel()) * 4);
+  const RandomRange range = reserve(generator_of(inv, 1), uint64_t(a.numel()) * 4);
   const StagedOut out(inv.outs[0], DType::Float64);
   launch_items(dirichlet_kernel, rows, out.ptr<double>(), static_cast<const double*>(a.ptr<double>()), rows, k, range, smallest(inv.out().dtype));
   out.commit();
@@ -164,6 +167,7 @@ void sample_dirichlet_cuda(Invocation& inv) {
 // _randperm(n, dtype, device, generator): Fisher-Yates is a chain, so it runs on the host, in the numbers of the CPU's kernel
 void randperm_cuda(Invocation& inv) {
   const int64_t n = inv.out().numel;
+  refuse_in_capture("randperm");
   const PhiloxRange range = generator_of(inv, 3).reserve(uint64_t(2 * n));
   const Tensor order = empty(Dims{n}, DType::Int64, Device{});
   int64_t* at = order.ptr<int64_t>();
@@ -191,7 +195,8 @@ __global__ void distribution_kernel(double* cumulative, const double* p, int64_t
   }
 }
 // The first category whose cumulative mass exceeds u * total; never one of mass 0.
-__global__ void pick_kernel(int64_t* out, const double* cumulative, const double* p, int64_t count, int64_t samples, int64_t n, PhiloxRange range) {
+__global__ void pick_kernel(int64_t* out, const double* cumulative, const double* p, int64_t count, int64_t samples, int64_t n, RandomRange drawn) {
+  const PhiloxRange range = drawn.now();
   MG_GRID_LOOP(i, count) {
     const int64_t r = i / samples;
     const double *row = cumulative + r * n, u = uniform_between(uniform(number64(range, i)), 0.0, 1.0) * row[n - 1];
@@ -206,7 +211,8 @@ __global__ void pick_kernel(int64_t* out, const double* cumulative, const double
     out[i] = low;
   }
 }
-__global__ void race_kernel(double* x, const double* p, int64_t count, PhiloxRange range) {
+__global__ void race_kernel(double* x, const double* p, int64_t count, RandomRange drawn) {
+  const PhiloxRange range = drawn.now();
   MG_GRID_LOOP(i, count) x[i] = p[i] / exponential(number64(range, i));
 }
 
@@ -215,7 +221,7 @@ void multinomial_cuda(Invocation& inv) {
   const Tensor p = staged(inv.in(0), DType::Float64);
   const int64_t n = p.sizes().back(), rows = n ? p.numel() / n : 0, samples = inv.i(1);
   const bool replacement = inv.b(2);
-  const PhiloxRange range = generator_of(inv, 3).reserve(uint64_t(rows * (replacement ? samples : n)) * 2);
+  const RandomRange range = reserve(generator_of(inv, 3), uint64_t(rows * (replacement ? samples : n)) * 2);
   const Tensor work = workspace(rows * n, DType::Float64, p.device());
   double* const x = work.ptr<double>();
   const double* const mass = p.ptr<double>();

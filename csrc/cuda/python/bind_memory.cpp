@@ -43,6 +43,7 @@ void bind_memory(py::module_& m) {
     for (const TagUsage& u : device_memory(device).usage()) result.append(py::make_tuple(u.tag, u.nbytes, u.blocks));
     return result;
   });
+  m.def("set_memory_owner", &set_memory_owner);
   m.def("empty_cache", [](int device) { return device_memory(device).empty(); });
   m.def("reset_peak_memory", [](int device) { device_memory(device).reset_peak(); });
   m.def("set_memory_limit", [](int device, py::object nbytes) {

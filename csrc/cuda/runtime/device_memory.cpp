@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <set>
 
 #include "../../core/allocator.h"
 #include "graphs.h"
@@ -99,11 +100,27 @@ void HostUpstream::release(void* data, size_t) { cudaFreeHost(data); }
 void* HostUpstream::allocate_on(size_t nbytes, Stream) { return allocate(nbytes); }
 void HostUpstream::release_on(void* data, size_t nbytes, Stream, const std::vector<Stream>&) { release(data, nbytes); }
 
+static thread_local const std::string* memory_owner = nullptr;
+
+// Names live for ever: blocks and snapshots point to them. There are as many as modules, and modules times their ops.
+static const std::string* kept(std::string name) {
+  static std::mutex mutex;
+  static auto* names = new std::set<std::string>;
+  std::lock_guard lock(mutex);
+  return &*names->insert(std::move(name)).first;
+}
+void set_memory_owner(const std::string& owner) { memory_owner = owner.empty() ? nullptr : kept(owner); }
+static const char* tag_of_allocation() {
+  if (memory_owner == nullptr) [[likely]]
+    return detail::tl_tag;
+  return kept(*memory_owner + ": " + (detail::tl_tag == nullptr ? "untagged" : detail::tl_tag))->c_str();
+}
+
 DeviceMemory::DeviceMemory(int device) : upstream_(device), cache_(upstream_, kDevicePolicy, caching()) {}
 
 void* DeviceMemory::allocate(size_t nbytes) {
   std::lock_guard lock(mutex_);
-  void* data = cache_.allocate(nbytes, key_of(current_handle(upstream_.device)), detail::tl_tag, capture_pool());
+  void* data = cache_.allocate(nbytes, key_of(current_handle(upstream_.device)), tag_of_allocation(), capture_pool());
   if (data == nullptr) fail_out_of_memory(nbytes);
   return data;
 }

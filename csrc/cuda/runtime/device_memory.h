@@ -58,6 +58,9 @@ class DeviceMemory {
 };
 DeviceMemory& device_memory(int index);  // lives for ever
 
+// Blocks that this thread allocates are tagged `<owner>: <op>` from now on; "": by the op alone, which costs nothing.
+void set_memory_owner(const std::string& owner);
+
 // Pinned host memory: copies to and from the device need no detour and may be asynchronous. A block that such copies use is not handed out
 // again before they are done.
 void* pinned_alloc(size_t nbytes);

@@ -11,6 +11,7 @@ namespace mg::cuda {
 namespace {
 
 thread_local MemoryPool active = 0;
+thread_local Graph* recorder = nullptr;
 std::mutex mutex;
 
 // How many graphs write to a pool.
@@ -48,7 +49,31 @@ void Graph::capture_begin(MemoryPool pool, cudaStreamCaptureMode mode) {
   std::lock_guard lock(mutex);
   ++owners()[{device_, pool_}];
   active = pool_;
+  recorder = this;
   recording_ = true;
+  add_generator(default_generator({DeviceType::CUDA, int8_t(device_)}));
+  // Before anything else: memory that the recording has used and freed would be written again by each replay.
+  for (Draws& d : draws_) d.start = workspace(2, DType::Int64, {DeviceType::CUDA, int8_t(device_)});
+  watch_generators(true);
+}
+
+void Graph::add_generator(Generator& generator) {
+  MG_CHECK(executable_ == nullptr, Runtime, "CUDAGraph.register_generator_state: this graph has captured already");
+  for (const Draws& d : draws_)
+    if (d.generator == &generator) return;
+  draws_.push_back({&generator, {}, {}});
+}
+
+void Graph::watch_generators(bool on) {
+  for (Draws& d : draws_) d.generator->set_capture(on ? &d.places : nullptr);
+}
+
+RandomRange reserve_in_capture(Generator& generator, uint64_t n_numbers) {
+  for (Graph::Draws& d : recorder->draws_) {
+    if (d.generator != &generator) continue;
+    return {{0, d.places.take(n_numbers)}, reinterpret_cast<const uint64_t*>(d.start->data())};
+  }
+  fail(ErrorKind::Runtime, "a generator is used in a CUDA graph that does not know it. Try CUDAGraph.register_generator_state(generator) before the capture.");
 }
 
 void Graph::capture_end() {
@@ -57,7 +82,9 @@ void Graph::capture_end() {
   cudaGraph_t graph = nullptr;
   const cudaError_t error = cudaStreamEndCapture(stream_->stream, &graph);
   active = 0;
+  recorder = nullptr;
   recording_ = false;
+  watch_generators(false);
   device_memory(device_).set_capturing(false);
   check(error, "CUDAGraph.capture_end");
   const cudaError_t made = cudaGraphInstantiate(&executable_, graph, 0);
@@ -68,12 +95,19 @@ void Graph::capture_end() {
 void Graph::replay() const {
   MG_CHECK(executable_ != nullptr, Runtime, "CUDAGraph.replay: nothing was captured");
   const DeviceGuard guard(device_);
+  for (const Draws& d : draws_) {
+    if (d.places.most == 0) continue;
+    if (several_streams()) note_use(*d.start);
+    write_range(d.start.ptr<int64_t>(), {d.generator->reserve(d.places.most * 4)});
+  }
   MG_CUDA(cudaGraphLaunch(executable_, current_stream()));
 }
 
 void Graph::reset() {
   if (executable_ != nullptr) cudaGraphExecDestroy(executable_);
   executable_ = nullptr;
+  if (recording_) watch_generators(false);
+  draws_.clear();
   if (pool_ == 0) return;
   bool last;
   {
