@@ -28,6 +28,16 @@ inline constexpr bool is_low_precision = std::is_same_v<T, __half> || std::is_sa
 template <class T>
 inline constexpr bool is_complex_element = std::is_same_v<T, complex64> || std::is_same_v<T, complex128>;
 
+// itemsize() for device code, where its table would be made in local memory at every call.
+MG_DEVICE int64_t bytes_of(DType d) {
+  constexpr uint64_t sizes = [] {
+    uint64_t packed = 0;
+    for (int k = 0; k < kDTypes; ++k) packed |= uint64_t(itemsize(DType(k))) << (5 * k);
+    return packed;
+  }();
+  return int64_t(sizes >> (5 * int(d)) & 31);
+}
+
 // What a kernel computes in: float for the 16-bit floats, the type itself otherwise; and sums: int64 for integers and bool.
 template <class T>
 using compute_t = std::conditional_t<is_low_precision<T>, float, T>;

@@ -38,6 +38,15 @@ MG_DEVICE TilePlace tile_place(int thread, int i, bool rows_adjacent) {
   return {at / inner, at % inner};
 }
 
+// `x`, of which the compiler does not know that it is the same each time: what is made of it in a loop stays there. Without it the places of
+// the results are worked out before the batch's loop and take the registers of the sums.
+MG_DEVICE int not_hoisted(int x) {
+#ifdef __CUDA_ARCH__
+  asm volatile("" : "+r"(x));
+#endif
+  return x;
+}
+
 // One (tile, slice, batch entry) per block; batch entries beyond the grid are looped over. `partial` (slices > 1): [slice][batch][m][n].
 template <class Config, class Acc, class A, class B, class Result, class Batches>
 __global__ void __launch_bounds__(Config::threads) gemm_tiles(GemmShape s, A a, B b, Result result, Batches batches, Acc* partial) {
@@ -55,7 +64,9 @@ __global__ void __launch_bounds__(Config::threads) gemm_tiles(GemmShape s, A a, 
     const auto av = a.begin(entry, at[1]);
     const auto bv = b.begin(entry, at[2]);
     Acc a_next[Config::a_loads], b_next[Config::b_loads], sum[TM][TN];
+#pragma unroll
     for (int i = 0; i < TM; ++i)
+#pragma unroll
       for (int j = 0; j < TN; ++j) sum[i][j] = Acc{};
     const auto fetch = [&](int64_t k0) {
 #pragma unroll
@@ -96,9 +107,12 @@ __global__ void __launch_bounds__(Config::threads) gemm_tiles(GemmShape s, A a, 
       __syncthreads();
     }
     const auto to = result.begin(entry, at[0], at[3]);
+    const int own = not_hoisted(thread);
+#pragma unroll  // an index that is no constant would put the sums into local memory
     for (int i = 0; i < TM; ++i)
+#pragma unroll
       for (int j = 0; j < TN; ++j) {
-        const int64_t row = row0 + Config::row(thread, i), column = column0 + Config::column(thread, j);
+        const int64_t row = row0 + Config::row(own, i), column = column0 + Config::column(own, j);
         if (row >= s.m || column >= s.n) continue;
         if (s.slices == 1) result(to, row, column, sum[i][j]);
         else partial[((slice * s.batch + entry) * s.m + row) * s.n + column] = sum[i][j];

@@ -60,7 +60,8 @@ __global__ void dense_kernel(char* out, DType out_dtype, Sources<N> sources, int
       } else if (whole) {
         load_words(s, w, x[k]);
       } else {
-        for (int j = 0; j < unroll; ++j) x[k][j] = load<C>(s.data + at * itemsize(s.dtype), s.dtype, s.dtype);
+        const C one = load<C>(s.data + at * bytes_of(s.dtype), s.dtype, s.dtype);
+        for (int j = 0; j < unroll; ++j) x[k][j] = one;
       }
     }
     for (int j = 0; j < unroll; ++j) {
@@ -71,7 +72,7 @@ __global__ void dense_kernel(char* out, DType out_dtype, Sources<N> sources, int
       y[j] = plain(apply<Op, C, N, mask>(element));
     }
     if (whole) store_words(out, out_dtype, w, y);
-    else store(out + at * itemsize(out_dtype), out_dtype, out_dtype, y[0]);
+    else store(out + at * bytes_of(out_dtype), out_dtype, out_dtype, y[0]);
   }
 }
 
