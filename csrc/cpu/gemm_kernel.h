@@ -26,20 +26,15 @@ constexpr bool whole_only(Tile kind) {  // exists for kMr rows alone
   return kind == Tile::PackedAhead || kind == Tile::Copying || kind == Tile::CopyingFar;
 }
 
-// One row or two keep few sums, each of which would wait for its last addition: they take turns at several, which
-// shortens the chains too. Depends on MR alone: threads meet the same rows in the same tiles.
-constexpr int turns_of(int rows) { return rows == 1 ? 4 : rows == 2 ? 2 : 1; }
-
 template <class T, int MR, int NV, Tile Kind>
 void tile(int64_t k, const TileArgs<T>& t) {
   constexpr bool packed_a = Kind == Tile::Packed || whole_only(Kind);
   constexpr bool copying = Kind == Tile::Copying || Kind == Tile::CopyingFar;
   constexpr bool far = Kind == Tile::CopyingFar || Kind == Tile::DirectFar;
-  constexpr int W = Vec<T>::size, U = turns_of(MR);
+  constexpr int W = Vec<T>::size;
   static_assert(Kind != Tile::Partial || NV == 1);
-  Vec<T> acc[U][MR][NV], total[MR][NV];
-#pragma GCC unroll 4
-  for (int u = 0; u < U; ++u) clear_tile(acc[u]);
+  Vec<T> acc[MR][NV], total[MR][NV];
+  clear_tile(acc);
   if (Kind == Tile::Packed && t.add != nullptr)  // far away when k is cut into blocks: ask for it before the loop
 #pragma GCC unroll 8
     for (int i = 0; i < MR; ++i)
@@ -49,50 +44,41 @@ void tile(int64_t k, const TileArgs<T>& t) {
   T* copy = t.copy;
   const bool cut = Kind == Tile::Partial || (copying && t.last != W);
   const int64_t rs = packed_a ? 1 : t.a_rs, cs = packed_a ? kMr : t.a_cs, ldb = t.ldb;
-  int64_t p = 0;
-  const auto step = [&](Vec<T>(&sums)[MR][NV]) __attribute__((always_inline)) {
-    Vec<T> row[NV];
-#pragma GCC unroll 4
-    for (int j = 0; j < NV; ++j)
-      row[j] = cut && j + 1 == NV ? Vec<T>::load(b + j * W, t.last) : Vec<T>::load(b + j * W);
-    if constexpr (far)
-#pragma GCC unroll 4
-      for (int j = 0; j < NV; ++j) __builtin_prefetch(b + kAhead * ldb + j * W);
-    if constexpr (Kind == Tile::PackedAhead) __builtin_prefetch(t.next + p * t.next_ld, 0, 2);
-    if constexpr (copying) {
-#pragma GCC unroll 4
-      for (int j = 0; j < NV; ++j) row[j].store(copy + j * W);
-      copy += NV * W;
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < MR; ++i) {
-      const Vec<T> x(a[i * rs]);
-#pragma GCC unroll 4
-      for (int j = 0; j < NV; ++j) sums[i][j] = fma(x, row[j], sums[i][j]);
-    }
-    ++p, a += cs, b += ldb;
-  };
   const int64_t parts = (k + kChain - 1) / kChain, part = parts <= 1 ? k : (k + parts - 1) / parts;
+  int64_t p = 0;
   bool more = false;  // `total` has earlier parts
   for (int64_t end = part;; end += part) {
-    const int64_t stop = end < k ? end : k;
-    if constexpr (U > 1)
-      for (; p + U <= stop;)
+    for (const int64_t stop = end < k ? end : k; p < stop; ++p, a += cs, b += ldb) {
+      Vec<T> row[NV];
 #pragma GCC unroll 4
-        for (int u = 0; u < U; ++u) step(acc[u]);
-    for (; p < stop;) step(acc[0]);
+      for (int j = 0; j < NV; ++j)
+        row[j] = cut && j + 1 == NV ? Vec<T>::load(b + j * W, t.last) : Vec<T>::load(b + j * W);
+      if constexpr (far)
 #pragma GCC unroll 4
-    for (int u = 1; u < U; ++u) add_tiles(acc[0], acc[u]), clear_tile(acc[u]);
-    if (more) add_tiles(acc[0], total);
+        for (int j = 0; j < NV; ++j) __builtin_prefetch(b + kAhead * ldb + j * W);
+      if constexpr (Kind == Tile::PackedAhead) __builtin_prefetch(t.next + p * t.next_ld, 0, 2);
+      if constexpr (copying) {
+#pragma GCC unroll 4
+        for (int j = 0; j < NV; ++j) row[j].store(copy + j * W);
+        copy += NV * W;
+      }
+#pragma GCC unroll 8
+      for (int i = 0; i < MR; ++i) {
+        const Vec<T> x(a[i * rs]);
+#pragma GCC unroll 4
+        for (int j = 0; j < NV; ++j) acc[i][j] = fma(x, row[j], acc[i][j]);
+      }
+    }
+    if (more) add_tiles(acc, total);
     if (end >= k) break;
     more = true;
 #pragma GCC unroll 8
     for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 4
-      for (int j = 0; j < NV; ++j) total[i][j] = acc[0][i][j];
-    clear_tile(acc[0]);
+      for (int j = 0; j < NV; ++j) total[i][j] = acc[i][j];
+    clear_tile(acc);
   }
-  write_tile<T, MR, NV>(acc[0], t);
+  write_tile<T, MR, NV>(acc, t);
 }
 
 template <class T>
