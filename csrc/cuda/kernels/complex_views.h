@@ -1,3 +1,0 @@
-// core/complex_parts.h, for random.cu.
-#pragma once
-#include "../../core/complex_parts.h"
