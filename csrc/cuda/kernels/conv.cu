@@ -170,16 +170,15 @@ struct ChannelResult {
   }
 };
 
+// f(T{}, I{}): the element type, and the index type for counts of which none is beyond `most`.
 template <class F>
-void dispatch_conv(DType d, F&& f) {
-  if (is_complex(d)) return dispatch_complex(d, f);
-  dispatch_floating(d, f);
-}
-// f(index type) for counts of which none is beyond `most`.
-template <class F>
-void dispatch_index(int64_t most, F&& f) {
-  if (most < INT32_MAX / 2) return f(int32_t{});
-  f(int64_t{});
+void dispatch_conv(DType d, int64_t most, F&& f) {
+  const auto typed = [&](auto tag) {
+    if (most < INT32_MAX / 2) return f(tag, int32_t{});
+    f(tag, int64_t{});
+  };
+  if (is_complex(d)) return dispatch_complex(d, typed);
+  dispatch_floating(d, typed);
 }
 
 // The result, or, where it shares memory with an operand, a tensor copied to it at the end.
@@ -201,57 +200,32 @@ const T* bias_of(const Invocation& inv) {
 }
 int64_t bias_stride(const Invocation& inv) { return inv.has(2) ? inv.in(2).strides[0] : 0; }
 
-Dims spatial(const Dims& weight) { return Dims(std::span(weight).subspan(2)); }
+// Of an op whose arguments 3 and 4 are stride and padding.
+Geometry geometry_of(const Invocation& inv, const Dims& weight, int dilation, int groups) {
+  const int dims = weight.size() - 2;
+  return {triple(Dims(std::span(weight).subspan(2)), dims, 1), triple(inv.ints(3), dims, 1), triple(inv.ints(4), dims, 0),
+          triple(inv.ints(dilation), dims, 1), inv.i(groups), weight[1], weight[0] / inv.i(groups)};
+}
 
-// (input, weight, bias?, stride, padding, dilation, groups)
+// _conv(input, weight, bias?, stride, padding, dilation, groups)
+// _conv_transpose(input, weight, bias?, stride, padding, output_padding, groups, dilation)
+template <bool transposed>
 void conv_cuda(Invocation& inv) {
   if (inv.out().numel == 0) return;
   const Tensor weight = staged(inv.in(1), inv.compute);
-  const int dims = weight.dim() - 2;
-  const int64_t groups = inv.i(6);
-  const Geometry g{triple(spatial(weight.sizes()), dims, 1), triple(inv.ints(3), dims, 1), triple(inv.ints(4), dims, 0),
-                   triple(inv.ints(5), dims, 1),             groups,                       weight.size(1),
-                   weight.size(0) / groups};
+  const Geometry g = geometry_of(inv, weight.sizes(), transposed ? 7 : 5, 6);
   const Target target(inv, 3);
-  const Image x(inv.in(0), dims), y(*target.out, dims);
-  const int64_t m = g.og, n = y.places(), k = g.cg * g.taps();
-  dispatch_conv(inv.compute, [&](auto tag) {
-    using T = decltype(tag);
+  const Image from(inv.in(0), weight.dim() - 2), to(*target.out, weight.dim() - 2);
+  const int64_t m = transposed ? g.cg : g.og, n = to.places(), k = (transposed ? g.og : g.cg) * g.taps();
+  int64_t most = std::max(n, k);
+  if (transposed) most = std::max({most, to.d + g.padding.d, to.h + g.padding.h, to.w + g.padding.w, g.stride.d, g.stride.h, g.stride.w});
+  dispatch_conv(inv.compute, most, [&]<class T, class I>(T, I) {
     using Acc = gemm_sum_t<T>;
-    dispatch_index(std::max(n, k), [&](auto index) {
-      using I = decltype(index);
-      const Weights<T, I, false> a{weight.ptr<T>(), g.cg, g.og, g.taps()};
-      const Patches<T, I, false> b{inv.in(0).template ptr<T>(), x, g, I(y.d), I(y.h), I(y.w)};
-      const ChannelResult<T, Acc, I> result{target.out.template ptr<T>(), y, g.og, bias_of<T>(inv), bias_stride(inv)};
-      gemm<Acc>(m, n, k, groups, a, b, result, PlainBatches{}, inv.out().device);
-    });
-  });
-  target.commit();
-}
-
-// (input, weight, bias?, stride, padding, output_padding, groups, dilation)
-void conv_transpose_cuda(Invocation& inv) {
-  if (inv.out().numel == 0) return;
-  const Tensor weight = staged(inv.in(1), inv.compute);
-  const int dims = weight.dim() - 2;
-  const int64_t groups = inv.i(6);
-  const Geometry g{triple(spatial(weight.sizes()), dims, 1), triple(inv.ints(3), dims, 1), triple(inv.ints(4), dims, 0),
-                   triple(inv.ints(7), dims, 1),             groups,                       weight.size(1),
-                   weight.size(0) / groups};
-  const Target target(inv, 3);
-  const Image dy(inv.in(0), dims), dx(*target.out, dims);
-  const int64_t m = g.cg, n = dx.places(), k = g.og * g.taps();
-  const int64_t reach = std::max({dx.d + g.padding.d, dx.h + g.padding.h, dx.w + g.padding.w, g.stride.d, g.stride.h, g.stride.w});
-  dispatch_conv(inv.compute, [&](auto tag) {
-    using T = decltype(tag);
-    using Acc = gemm_sum_t<T>;
-    dispatch_index(std::max({n, k, reach}), [&](auto index) {
-      using I = decltype(index);
-      const Weights<T, I, true> a{weight.ptr<T>(), g.cg, g.og, g.taps()};
-      const Readers<T, I> b{inv.in(0).template ptr<T>(), dy, g, I(dx.d), I(dx.h), I(dx.w)};
-      const ChannelResult<T, Acc, I> result{target.out.template ptr<T>(), dx, g.cg, bias_of<T>(inv), bias_stride(inv)};
-      gemm<Acc>(m, n, k, groups, a, b, result, PlainBatches{}, inv.out().device);
-    });
+    using Read = std::conditional_t<transposed, Readers<T, I>, Patches<T, I, false>>;
+    const Weights<T, I, transposed> a{weight.ptr<T>(), g.cg, g.og, g.taps()};
+    const Read b{inv.in(0).template ptr<T>(), from, g, I(to.d), I(to.h), I(to.w)};
+    const ChannelResult<T, Acc, I> result{target.out.template ptr<T>(), to, m, bias_of<T>(inv), bias_stride(inv)};
+    gemm<Acc>(m, n, k, g.groups, a, b, result, PlainBatches{}, inv.out().device);
   });
   target.commit();
 }
@@ -272,32 +246,25 @@ struct WeightResult {
 void conv_weight_grad_cuda(Invocation& inv) {
   if (inv.out().numel == 0) return;
   const StagedOut out(inv.outs[0], inv.compute);
-  const Dims& sizes = inv.out().sizes;
-  const int dims = sizes.size() - 2;
-  const int64_t groups = inv.i(6);
-  const Geometry g{triple(spatial(sizes), dims, 1), triple(inv.ints(3), dims, 1), triple(inv.ints(4), dims, 0), triple(inv.ints(5), dims, 1),
-                   groups,                          sizes[1],                     sizes[0] / groups};
+  const Geometry g = geometry_of(inv, inv.out().sizes, 5, 6);
+  const int dims = inv.out().dim() - 2;
   const Image x(inv.in(0), dims), dy(inv.in(1), dims);
   const int64_t m = g.og, n = g.cg * g.taps(), k = dy.places();
-  dispatch_conv(inv.compute, [&](auto tag) {
-    using T = decltype(tag);
+  dispatch_conv(inv.compute, std::max(n, k), [&]<class T, class I>(T, I) {
     using Acc = gemm_sum_t<T>;
-    dispatch_index(std::max(n, k), [&](auto index) {
-      using I = decltype(index);
-      const Channels<T, I> a{inv.in(1).template ptr<T>(), dy, g.og};
-      const Patches<T, I, true> b{inv.in(0).template ptr<T>(), x, g, I(dy.d), I(dy.h), I(dy.w)};
-      const WeightResult<T, Acc> result{out.template ptr<T>(), g.og, n};
-      gemm<Acc>(m, n, k, groups, a, b, result, PlainBatches{}, inv.out().device);
-    });
+    const Channels<T, I> a{inv.in(1).template ptr<T>(), dy, g.og};
+    const Patches<T, I, true> b{inv.in(0).template ptr<T>(), x, g, I(dy.d), I(dy.h), I(dy.w)};
+    const WeightResult<T, Acc> result{out.template ptr<T>(), g.og, n};
+    gemm<Acc>(m, n, k, g.groups, a, b, result, PlainBatches{}, inv.out().device);
   });
   out.commit();
 }
 
-MG_CUDA_KERNEL("_conv", conv_cuda);
-MG_CUDA_KERNEL("_conv_transpose", conv_transpose_cuda);
+MG_CUDA_KERNEL("_conv", conv_cuda<false>);
+MG_CUDA_KERNEL("_conv_transpose", conv_cuda<true>);
 MG_CUDA_KERNEL("_conv_weight_grad", conv_weight_grad_cuda);
-MG_CUDA_KERNEL_COMPLEX("_conv", conv_cuda);
-MG_CUDA_KERNEL_COMPLEX("_conv_transpose", conv_transpose_cuda);
+MG_CUDA_KERNEL_COMPLEX("_conv", conv_cuda<false>);
+MG_CUDA_KERNEL_COMPLEX("_conv_transpose", conv_cuda<true>);
 MG_CUDA_KERNEL_COMPLEX("_conv_weight_grad", conv_weight_grad_cuda);
 
 }  // namespace
