@@ -154,6 +154,8 @@ def main(arguments: list[str]) -> int:
             print(json.dumps([dataclasses.asdict(f) for f in facts]))
         elif report is None:
             print(table(facts))
+        else:
+            print(f"{name}: {len(facts)} binaries", flush=True)
         for f in facts:
             for p in f.problems:
                 problems += 1
