@@ -50,8 +50,10 @@ class PackedWeight {
   // c (rows, units of block q) = [c +] [bias +] a @ B, for one gate.
   void multiply(int64_t q, int64_t g, int64_t rows, Matrix<const T> a, Matrix<T> c, bool add, const T* bias = nullptr) const {
     if (rows == 0) return;
-    constexpr int64_t kDepth = 192;  // 48 columns of it fit in L1
-    const int64_t width = this->width(q), columns = blocks.end(q) - blocks.begin(q), parts = ceil_div(k, kDepth);
+    // 192 rows of 48 columns fit in L1. A single sequence, whose errors are carried on step after step, sums shorter runs,
+    // as PyTorch's dot products do; there it costs nothing.
+    const int64_t depth = rows == 1 ? 48 : 192;
+    const int64_t width = this->width(q), columns = blocks.end(q) - blocks.begin(q), parts = ceil_div(k, depth);
     for (int64_t p = 0; p < parts; ++p) {
       const int64_t k0 = panel_start(p, k, parts), k1 = panel_start(p + 1, k, parts);
       Epilogue<T> e;
