@@ -3,8 +3,8 @@
 Source: Chetlur et al., "cuDNN: Efficient Primitives for Deep Learning", arXiv 1410.0759.
 
 Shapes: B images, C channels in, F out, H x W pixels in, Y x X out, a kernel of R x S, J groups (c = C / J, o = F / J).
-  x_BCHW, g_BFYX (gradient), w_FcRS    float32, float16, bfloat16; any strides, so channels-last too        bias_F    or None
-  y_BFYX                               contiguous
+  x_BCHW, g_BFYX (gradient), w_FcRS    float32, float16, bfloat16; copied to channels-last if they are not        bias_F    or None
+  y_BYXF                               channels-last, as x is inside: loads and stores of 16 bytes run along channels
 Row of x that output row y meets under kernel row r: y stride + r dilation - padding; likewise columns.
 
 As products, in each group: forward  (B Y X) x (R S c) x o;   dx  (B H W) x (R S o) x c;   dw  o x (B Y X) x c for every (r, s).
@@ -20,7 +20,7 @@ from minigrad.kernels._rows import column_sum, scratch
 
 
 @triton.jit
-def conv2d_pixels(x_BCHW, w_FCRS, bias_F, y_BFYX, pixels, Y, X, H, W, C, F, R, S, x_b, x_c, x_h, x_w, w_o, w_c, w_r, w_s, stride_h,
+def conv2d_pixels(x_BCHW, w_FCRS, bias_F, y_BYXF, pixels, Y, X, H, W, C, F, R, S, x_b, x_c, x_h, x_w, w_o, w_c, w_r, w_s, stride_h,
                   stride_w, pad_h, pad_w, dilation_h, dilation_w, BACKWARD: tl.constexpr, HAS_BIAS: tl.constexpr, BLOCK_M: tl.constexpr,
                   BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr):  # fmt: skip
     """Program (pixels, channels out, group): y[p, o] = sum over r, s, c of x[at(p, r, s), c] w[o, c, r, s].
@@ -53,9 +53,8 @@ def conv2d_pixels(x_BCHW, w_FCRS, bias_F, y_BFYX, pixels, Y, X, H, W, C, F, R, S
     out = group * F + o
     if HAS_BIAS:
         total += tl.load(bias_F + out, mask=o < F, other=0.0).to(tl.float32)[None, :]
-    y_at = (image * tl.num_programs(2) * F * Y + row) * X + column
-    y_at = y_at[:, None] + out[None, :] * Y * X
-    tl.store(y_BFYX + y_at, total.to(y_BFYX.dtype.element_ty), mask=(p < pixels)[:, None] & (o < F)[None, :])
+    y_at = p.to(tl.int64)[:, None] * (tl.num_programs(2) * F) + out[None, :]
+    tl.store(y_BYXF + y_at, total.to(y_BYXF.dtype.element_ty), mask=(p < pixels)[:, None] & (o < F)[None, :])
 
 
 @triton.jit
@@ -96,21 +95,29 @@ def _pair(value):
     return (value, value) if isinstance(value, int) else tuple(value)
 
 
-def _pixels(source, weight, bias, y, numbers, groups, backward):
-    """Fills y, the output or dx, from x or g."""
-    B, total_F, Y, X = y.shape
+def _channels_last(x):
+    """The same tensor, channels one apart in memory. Else every number of a tile would need an address of its own, and registers for it."""
+    return x if x.stride(1) == 1 else x.movedim(1, -1).contiguous().movedim(-1, 1)
+
+
+def _pixels(source, weight, bias, shape, numbers, groups, backward):
+    """The output, or dx, of `shape` from x or g; in the memory format of the source."""
+    B, total_F, Y, X = shape
+    source_, weight = _channels_last(source), _channels_last(weight)
     C, (H, W), (R, S) = source.shape[1] // groups, source.shape[2:], weight.shape[2:]
     F, tile = total_F // groups, _tile(source.itemsize, total_F // groups, target(source.device).arch)
     sizes = (B * Y * X, Y, X, H, W, C, F, R, S)
+    y_BYXF = empty((B, Y, X, total_F), source.dtype, source.device)
     grid = (cdiv(B * Y * X, tile["BLOCK_M"]), cdiv(F, tile["BLOCK_N"]), groups)
-    arguments = (source, weight, bias, y, *sizes, *source.stride(), *weight.stride(), *numbers)
+    arguments = (source_, weight, bias, y_BYXF, *sizes, *source_.stride(), *weight.stride(), *numbers)
     launch(conv2d_pixels, grid, *arguments, BACKWARD=backward, HAS_BIAS=bias is not None, **tile)
-    return y
+    y = y_BYXF.movedim(-1, 1)
+    return y if source_ is source else y.contiguous()
 
 
 def conv2d_backward(g, x, weight, bias, stride, padding, dilation, groups):
     numbers = (*_pair(stride), *_pair(padding), *_pair(dilation))
-    dx = _pixels(g, weight, None, empty(x.shape, x.dtype, x.device), numbers, groups, True)
+    dx = _pixels(g, weight, None, x.shape, numbers, groups, True)
     (B, total_F, Y, X), (total_C, H, W), (R, S) = g.shape, x.shape[1:], weight.shape[2:]
     C, F, pixels = total_C // groups, total_F // groups, B * Y * X
     tile = _tile(x.itemsize, min(C, 32), target(x.device).arch)
@@ -119,6 +126,7 @@ def conv2d_backward(g, x, weight, bias, stride, padding, dilation, groups):
     P = max(1, min(32, cdiv(256, tiles[0] * tiles[1]), cdiv(pixels, 8 * tile["BLOCK_K"])))  # of sizes alone: the same bits everywhere
     part = scratch(x, P, weight.numel())
     sizes = (pixels, Y, X, H, W, C, F, R, S, groups)
+    x, g = _channels_last(x), _channels_last(g)
     launch(conv2d_weights, (*tiles, P), x, g, part, *sizes, *x.stride(), *g.stride(), *numbers, **tile)
     dbias = None if bias is None else g.float().sum((0, 2, 3)).to(bias.dtype)
     return dict(x=dx, weight=column_sum(part, weight.dtype).reshape(weight.shape), bias=dbias)
@@ -167,7 +175,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     if C != c * groups or F % groups or Y < 1 or X < 1:
         raise RuntimeError(f"conv2d: got x {tuple(x.shape)}, weight {tuple(weight.shape)}, groups={groups}, expected x (B, C, H, W), "
                            "weight (F, C / groups, R, S), F a multiple of groups, a kernel no larger than the padded image")  # fmt: skip
-    return _pixels(x, weight, bias, empty((B, F, Y, X), x.dtype, x.device), (sh, sw, ph, pw, dh, dw), groups, False)
+    return _pixels(x, weight, bias, (B, F, Y, X), (sh, sw, ph, pw, dh, dw), groups, False)
 
 
 if __name__ == "__main__":
