@@ -83,6 +83,7 @@ namespaces: dict[str, dict[str, Callable[..., Any]]] = {"": {}, "nn.functional":
 
 # What composites and formulas may ask inside function transforms (minigrad.func), where a tensor stands for a batch without a value.
 is_dataless = _core.is_dataless  # does it?
+is_batch = _core.is_batch  # and do ops on it go to rules? Not while the compiler traces: it notes any op as it is
 all_values = _core.all_values  # its elements in all slices, for checks that only raise; an ordinary tensor as it is
 take_geometry = _core.take_geometry  # x.t_() and its like: x takes the geometry of its view
 resize_tensor = _core.resize_tensor

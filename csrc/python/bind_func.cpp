@@ -167,6 +167,8 @@ void bind_func(py::module_& m) {
   static PyMethodDef raw[] = {
       {"is_dataless", [](PyObject*, PyObject* o) { return PyBool_FromLong(is_tensor(o) && impl_of(o)->dataless); },
        METH_O, "Whether the tensor stands for values inside a transform (vmap)."},
+      {"is_batch", [](PyObject*, PyObject* o) { return PyBool_FromLong(is_tensor(o) && impl_of(o)->dataless && !is_traced(*impl_of(o))); },
+       METH_O, "Whether ops on the tensor go to rules (vmap, sparse); while tracing they are noted as they are."},
       {}};
   PyModule_AddFunctions(m.ptr(), raw);
   m.def("spread_like", &spread_like);

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 import minigrad as mg
-from minigrad.op import functions, is_dataless
+from minigrad.op import functions, is_batch
 
 from .dropout import dropout
 
@@ -67,7 +67,7 @@ def scaled_dot_product_attention(
     Returns:
         (N…, Hq, L, V). A query that may see no key gets zeros.
     """
-    if any(is_dataless(x) for x in (query, key, value, attn_mask) if x is not None):
+    if any(is_batch(x) for x in (query, key, value, attn_mask) if x is not None):
         return composite_attention(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
     if scale is None:
         scale = query.shape[-1] ** -0.5 if query.dim() and query.shape[-1] else 1.0

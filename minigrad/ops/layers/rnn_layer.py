@@ -16,7 +16,7 @@ from itertools import accumulate
 from typing import Any
 
 import minigrad as mg
-from minigrad.op import fresh_variable, functions, is_dataless, op
+from minigrad.op import fresh_variable, functions, is_batch, op
 
 State = tuple[mg.Tensor, ...]
 
@@ -109,7 +109,7 @@ _FEW_STEPS = 4  # below, the op's packing of the weights costs more than it save
 def _native(tensors: Sequence[Any], steps: int) -> bool:
     dtype = tensors[0].dtype
     return steps >= _FEW_STEPS and dtype in (mg.float32, mg.float64) and all(
-        t.dtype == dtype and t.device.type == "cpu" and not is_dataless(t) for t in tensors
+        t.dtype == dtype and t.device.type == "cpu" and not is_batch(t) for t in tensors
     )
 
 
