@@ -38,15 +38,6 @@ MG_DEVICE TilePlace tile_place(int thread, int i, bool rows_adjacent) {
   return {at / inner, at % inner};
 }
 
-// `x`, of which the compiler does not know that it is the same each time: what is made of it in a loop stays there. Without it the places of
-// the results are worked out before the batch's loop and take the registers of the sums.
-MG_DEVICE int not_hoisted(int x) {
-#ifdef __CUDA_ARCH__
-  asm volatile("" : "+r"(x));
-#endif
-  return x;
-}
-
 // One (tile, slice, batch entry) per block; batch entries beyond the grid are looped over. `partial` (slices > 1): [slice][batch][m][n].
 template <class Config, class Acc, class A, class B, class Result, class Batches>
 __global__ void __launch_bounds__(Config::threads) gemm_tiles(GemmShape s, A a, B b, Result result, Batches batches, Acc* partial) {

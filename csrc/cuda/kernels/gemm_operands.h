@@ -91,4 +91,13 @@ struct StridedResult {
   }
 };
 
+// `x`, of which the compiler does not know that it is the same each time: what is made of it in a loop stays there. Without it the places of
+// the results are worked out before the batch's loop and take the registers of the sums.
+MG_DEVICE int not_hoisted(int x) {
+#ifdef __CUDA_ARCH__
+  asm volatile("" : "+r"(x));
+#endif
+  return x;
+}
+
 }  // namespace mg::cuda
