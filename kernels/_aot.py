@@ -1,7 +1,7 @@
 """What the compiler makes of every shipped configuration, without a GPU: Triton's wheel has the whole tool chain.
 
     python -m minigrad.kernels._aot softmax                 # compile, check, print a table (not with TRITON_INTERPRET=1)
-    python -m minigrad.kernels._aot --report FILE [NAME…]   # the tables of all kernels, as committed in docs/kernels_aot.md
+    python -m minigrad.kernels._aot --report FILE [NAME…]   # the tables of all kernels
 
 The launchers run on "meta" tensors while their launches are recorded (_launch.py), forward and backward, in each dtype of the kernel's
 `aot` cases, for sm_80 and sm_90. Checked for each binary: the parameters in the PTX are those the launcher packs, in number and width;
