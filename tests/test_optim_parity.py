@@ -12,6 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from by_device import device_type  # noqa: E402
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from optim_twins import (  # noqa: E402
@@ -314,4 +315,5 @@ def test_half_precision(name, dtype):
             ends.append((kinds, [array(p.detach().float()) for p in params]))
         assert ends[0][0] == ends[1][0]  # state has the parameter's dtype, steps stay float32
         for a, b in zip(ends[0][1], ends[1][1], strict=True):
-            np.testing.assert_allclose(a, b, atol=0.03)
+            # PyTorch rounds after each of its ops, CUDA's kernel once: up to two steps of bfloat16 near 2.4, 0.03125
+            np.testing.assert_allclose(a, b, atol=0.03 if device_type() == "cpu" else 0.032)
