@@ -9,7 +9,7 @@
 #include <algorithm>
 
 #include "inline_vec.h"
-#include "node.h"
+#include "backward.h"
 
 namespace mg {
 

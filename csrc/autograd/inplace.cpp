@@ -6,7 +6,7 @@
 //      refresh_view), because the storage version moved. So siblings see each other's writes in backward as they do in forward.
 // A view of another dtype (view_as_real) is no as_strided of its base: such views keep the chain of ops since, and replay it.
 #include "../core/layout.h"
-#include "node.h"
+#include "backward.h"
 
 namespace mg {
 

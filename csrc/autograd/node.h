@@ -2,7 +2,7 @@
 //
 // An edge points at (node, output number). A leaf owns its AccumulateGrad node, made on demand. Gradients
 // flow into a node's `buffer`, one slot per forward output; apply() turns them into one gradient per edge. Saved tensors are checked
-// against the storage version on use. Read next: record.cpp (how nodes are made), engine.cpp (backward), inplace.cpp (views, rebasing).
+// against the storage version on use. Read next: record.cpp (how nodes are made), backward.h and engine.cpp (backward), inplace.cpp (views, rebasing).
 #pragma once
 #include <functional>
 #include <memory>
@@ -179,23 +179,6 @@ void set_leaf_gradient(TensorImpl& leaf, const Tensor& g, bool ours);
 bool may_add_to(const Tensor& gradient);                           // nobody else sees it: accumulate in place
 bool add_into_region(Node& part, const Tensor& gradient);          // instead of a narrow's apply(); false: not such a case
 void apply_observed(Node* n, std::span<Tensor> out);               // seen by the profiler and by anomaly mode
-
-// The engine. roots[i] with gradient grads[i] (undefined: ones, scalars only). Without `inputs`, gradients accumulate into leaves;
-// with `inputs` they are returned instead (or accumulated only there when `accumulate`).
-struct BackwardOptions {
-  bool retain_graph = false, create_graph = false, accumulate = true;
-  bool has_inputs = false;
-};
-std::vector<Tensor> backward(std::span<const Tensor> roots, std::span<Tensor> grads, std::span<const Tensor> inputs,
-                             const BackwardOptions& options);
-
-// Anomaly mode: set by csrc/python. current_line() names the user's Python line.
-struct AnomalyHooks {
-  std::string (*current_line)() = nullptr;
-  void (*note_write)(const Storage* s) = nullptr;
-  std::string (*last_write)(const Storage* s) = nullptr;
-};
-extern AnomalyHooks anomaly_hooks;
 
 void install_autograd_hooks();
 void install_inplace_hooks();

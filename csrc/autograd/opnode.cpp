@@ -1,5 +1,6 @@
 // OpNode: unpacking of saved values (with the version check) and the call of the op's formula.
 #include "../core/autocast.h"
+#include "backward.h"
 #include "handler.h"
 #include "saved_hooks.h"
 

@@ -1,5 +1,6 @@
 // How a forward op becomes a Node: prepare() before the kernel (save inputs and attributes), finish() after it (save outputs, attach).
 // Called by call() through `hooks`; formulas say what to save (parameter names), so nothing is kept that no gradient asks for.
+#include "backward.h"
 #include "recompute.h"
 #include "saved_hooks.h"
 

@@ -7,6 +7,7 @@
 #include <thread>
 #include <unordered_map>
 
+#include "../autograd/backward.h"
 #include "graph.h"
 
 namespace mg::python {

@@ -2,6 +2,7 @@
 #include <pybind11/functional.h>
 #include <pybind11/stl.h>
 
+#include "../autograd/backward.h"
 #include "../graph/passes.h"
 #include "../graph/plan.h"
 #include "../graph/split.h"
