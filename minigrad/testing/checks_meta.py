@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import minigrad as mg
+from minigrad import _core
 from minigrad.testing.calls import Skip, accepted_dtypes, as_tuple, tensors, writes
 from minigrad.testing.compare import message
 from minigrad.testing.samples import Sample, samples
@@ -74,7 +75,12 @@ def _compare(info: Any, sample: Sample, dtype: str) -> bool:
             return False
         raise AssertionError(message(info.name, sample, dtype, "meta_device", f"{type(error).__name__}: {error}")) from error
     real = as_tuple(info.function(*args, **kwargs))
-    for got, want in zip((*shapes_only, *gradients), (*real, *_leaf_gradients(real, leaves)), strict=True):
+    before = _core.use_native_formulas(False)  # they may lay a gradient out in full where the formula expands it
+    try:
+        expected = (*real, *_leaf_gradients(real, leaves))
+    finally:
+        _core.use_native_formulas(before)
+    for got, want in zip((*shapes_only, *gradients), expected, strict=True):
         if want is None and got is None:
             continue
         assert got.is_meta and _geometry(got) == _geometry(want), message(
