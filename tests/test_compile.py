@@ -10,7 +10,7 @@ from by_device import device_type
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.compiler._compiled import CompiledFunction, explain
+from minigrad.compiler import CompiledFunction, explain, is_compiling
 from minigrad.nn import functional as F
 
 Tensor = mg.Tensor
@@ -204,6 +204,13 @@ def test_no_grad_and_dtype_are_part_of_the_key() -> None:
         lower = CompiledFunction(lambda x: x @ x)
         assert lower(mg.ones(2, 2)).dtype == (mg.bfloat16 if device_type() == "cpu" else mg.float16)
     assert lower(mg.ones(2, 2)).dtype == mg.float32
+
+
+def test_is_compiling() -> None:
+    seen = []
+    compiled = CompiledFunction(lambda x: (seen.append(is_compiling()), x + 1)[1])
+    compiled(mg.ones(2))
+    assert seen == [True] and not is_compiling()
 
 
 def test_limit_and_explanation() -> None:

@@ -1,8 +1,13 @@
-"""torch.compiler's names. There is no compiler yet: `minigrad.compile` runs the function eagerly, so these say "not compiling"."""
+"""torch.compiler's names, and the first half of a compiler (docs/compiler.md).
+
+`CompiledFunction(f)` traces and replays, `explain(f)(*args)` shows what came of it. `minigrad.compile` still runs the function eagerly, so
+most of torch's names have nothing to do.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -57,9 +62,16 @@ def substitute_in_graph(original_fn: Any, **kwargs: Any) -> Callable[[T], T]:
     return lambda fn: fn
 
 
+class _Now(threading.local):
+    tracing = False
+
+
+_now = _Now()  # set by CompiledFunction
+
+
 def is_compiling() -> bool:
-    """False."""
-    return False
+    """Whether the calling code is being traced by a `CompiledFunction`."""
+    return _now.tracing
 
 
 def is_dynamo_compiling() -> bool:
@@ -121,3 +133,11 @@ class _Config:
 
 
 config = _Config()
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("CompiledFunction", "explain"):  # they need nn and optim
+        from minigrad.compiler import _compiled
+
+        return getattr(_compiled, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

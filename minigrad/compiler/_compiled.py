@@ -8,29 +8,17 @@ traced anew. What cannot be traced runs eagerly, with the reason kept for `expla
 from __future__ import annotations
 
 import functools
-import threading
 import time
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 from minigrad import _core
+from minigrad.compiler import _now
 
 from ._entry import MISS, Entry, GaveUp
 
 _LIMIT = 8  # compiled forms of one function; torch's recompile_limit
-
-
-class _Now(threading.local):
-    tracing = False
-
-
-_now = _Now()
-
-
-def is_compiling() -> bool:
-    """Whether the calling code is being traced by `mg.compile`."""
-    return _now.tracing
 
 
 class CompiledFunction:
