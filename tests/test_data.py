@@ -270,10 +270,9 @@ def test_loader_is_fixed_after_construction():
 
 
 def test_torchs_import_path():
+    from minigrad.utils.data import DataLoader as Same
     from minigrad.utils.data._utils.collate import default_collate as same_collate
     from minigrad.utils.data.dataset import Subset as SameSubset
     from minigrad.utils.data.distributed import DistributedSampler as SameSampler
-
-    from minigrad.utils.data import DataLoader as Same
 
     assert Same is DataLoader and SameSubset is Subset and same_collate is default_collate and SameSampler is DistributedSampler

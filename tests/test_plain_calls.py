@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from minigrad._core import has_plain_kernels
 
 import minigrad as mg
+from minigrad._core import has_plain_kernels
 from minigrad.op import registry
 
 POINTWISE = sorted(name for name, entry in registry.items() if entry.pointwise)
