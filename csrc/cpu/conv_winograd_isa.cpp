@@ -93,7 +93,7 @@ static bool scatter(const float* q, int64_t n, float* y, PixelStrides strides, i
 // Products are added up in chains of kLink terms, chains in runs of kRun, and runs at last: rounding errors grow with the root
 // of the number of additions in a row, and the transforms have used up what shorter sums than the definition's save. In
 // one chain 64 channels lose 1.2 to 1.5 times what PyTorch's chains of 144 do; the additions hide behind the products.
-constexpr int kLink = 8, kRun = 64;
+constexpr int kLink = kBlock < 16 ? kBlock : 16, kRun = 64;
 
 // sum = x y over n rows of MR numbers at x (x_row apart, x_col from one to the next) and NV vectors at y.
 template <int MR, int NV>
