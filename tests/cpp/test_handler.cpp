@@ -1,7 +1,7 @@
 // Data-less tensors without Python: a handler that only records what call() hands it, as a tracer does. Shapes come
 // from the metas, autograd records above the handler, so the ops of the gradient formulas, views and in-place writes
 // reach it too.
-#include "../../csrc/autograd/node.h"
+#include "../../csrc/autograd/backward.h"
 #include "check.h"
 
 using namespace mg;
