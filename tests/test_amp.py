@@ -193,6 +193,7 @@ def test_gradients_match_torch():
 def test_weight_casts_are_kept_until_the_region_ends():
     linear = mg.nn.Linear(4, 4, bias=False)
     x = mg.ones(2, 4)
+    before = mg._core.handlers_alive()  # of failed tests, whose tracebacks pytest keeps
     with bf16_region(mg):
         a, b = mg._core.autocast.argument(linear.weight, mg.bfloat16), mg._core.autocast.argument(linear.weight, mg.bfloat16)
         assert a is b
@@ -210,7 +211,7 @@ def test_weight_casts_are_kept_until_the_region_ends():
         linear(x).sum().backward()
     with bf16_region(mg, cache_enabled=False):
         assert mg._core.autocast.argument(linear.weight, mg.bfloat16) is not mg._core.autocast.argument(linear.weight, mg.bfloat16)
-    assert mg._core.handlers_alive() == 0
+    assert mg._core.handlers_alive() == before
     ref = mg._core.autocast
     assert ref.nesting(0) == 0
 

@@ -7,6 +7,7 @@ import importlib
 import pickle
 
 import pytest
+from by_device import device_type
 
 torch = pytest.importorskip("torch")
 
@@ -197,8 +198,9 @@ def test_helpers(lib):
     p.grad = lib.ones(2)
     with pytest.raises(AssertionError, match="don't support autograd"):
         lib.optim.Adam([p], foreach=True, differentiable=True).step()
-    with pytest.raises(AssertionError, match="If capturable=True, params and state_steps must be on supported devices"):
-        lib.optim.Adam([p], capturable=True).step()
+    if device_type(lib) == "cpu":
+        with pytest.raises(AssertionError, match="If capturable=True, params and state_steps must be on supported devices"):
+            lib.optim.Adam([p], capturable=True).step()
     with pytest.raises(ValueError, match="lr as a Tensor is not supported"):
         lib.optim.Adam([p], lr=lib.tensor(0.1), foreach=True)
     with pytest.raises(ValueError, match="either both floats or both Tensors"):
