@@ -1,21 +1,9 @@
-// Graph as text, and questions about it.
+// Graph as text.
 #include "graph.h"
 
 #include <sstream>
 
 namespace mg {
-
-bool Graph::writes(const GraphCall& call, int value) const {
-  const int storage = values[size_t(value)].storage;
-  if (call.host) {
-    for (int id : call.host->writes)
-      if (values[size_t(id)].storage == storage) return true;
-    return false;
-  }
-  if (call.mode == Write::Fresh) return false;
-  const GraphArg& target = call.args[size_t(std::max(call.op->mutated, 0))];
-  return values[size_t(target.ids[0])].storage == storage;
-}
 
 Graph renumbered(Graph graph) {
   for (GraphValue& v : graph.values) v.maker = -1;

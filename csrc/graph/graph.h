@@ -53,8 +53,6 @@ struct Graph {
   std::vector<int> inputs, outputs;
   std::vector<int> cotangents;             // inputs that stand for gradients of results (joint graphs)
   std::vector<GraphGradient> gradients;  // after the last call
-
-  bool writes(const GraphCall& call, int value) const;  // in place, into the value's storage
 };
 
 /// The graph with every value's `maker` set anew from its calls.
