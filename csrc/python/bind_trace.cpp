@@ -64,6 +64,22 @@ std::vector<size_t> gradient_leaves(const Trace& t) {
   return out;
 }
 
+// Stands for a tensor without allocating its elements.
+Tensor spec_tensor(py::object dtype, py::object device, const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides) {
+  Tensor t(make_ref<TensorImpl>());
+  MG_CHECK(dtype_from(dtype.ptr(), t->dtype) && device_from(device.ptr(), t->device), Type, "declare: expected a dtype and a device");
+  MG_CHECK(sizes.size() == strides.size() && sizes.size() <= size_t(kMaxDims), Value, "declare: got ", sizes.size(), " sizes and ", strides.size(), " strides");
+  int64_t elements = 1;
+  for (size_t k = 0; k < sizes.size(); ++k) {
+    MG_CHECK(sizes[k] >= 0 && strides[k] >= 0, Value, "declare: a size or stride is negative");
+    MG_CHECK(!__builtin_mul_overflow(elements, std::max<int64_t>(sizes[k], 1), &elements) && elements < int64_t(1) << 55 &&
+                 strides[k] < int64_t(1) << 55, Value, "declare: beyond the address space");
+  }
+  t->storage = make_ref<Storage>();
+  t->set_layout(Dims(std::span<const int64_t>(sizes)), Dims(std::span<const int64_t>(strides)));
+  return t;
+}
+
 py::list describe(const Graph& g) {  // one dict per call, for printing and explaining
   py::list out;
   for (const GraphCall& call : g.calls) {
@@ -96,6 +112,10 @@ void bind_trace(py::module_& m) {
       .def("leave", &leave)
       .def("abandon", &abandon)
       .def("input", [](Trace& t, const Tensor& like) { return t.tracer->new_input(*like); })
+      .def("declare", [](Trace& t, py::object dtype, py::object device, const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides) {
+        return t.tracer->new_input(*spec_tensor(dtype, device, sizes, strides));
+      }, "An input of this kind, as input() makes one of a tensor's kind.")
+      .def("meet", [](Trace& t, const Tensor& tensor) { (void)t.tracer->id_of(*tensor); }, "The tensor becomes the next input, unless it is one.")
       .def("cotangent", [](Trace& t, const Tensor& like) {
         t.tracer->graph.cotangents.push_back(int(t.tracer->graph.values.size()));
         Tensor given = t.tracer->new_input(*like);

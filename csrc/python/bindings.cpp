@@ -9,6 +9,7 @@ void bind_shared(py::module_& m);
 void bind_autocast(py::module_& m);
 void bind_profile(py::module_& m);
 void bind_clip(py::module_& m);
+void bind_program(py::module_& m);
 void bind_python_kernels(py::module_& m);
 }
 
@@ -29,6 +30,7 @@ PYBIND11_MODULE(_core, m) {
   bind_func(m);
   bind_trace(m);
   bind_form(m);
+  bind_program(m);
   bind_autocast(m);
   bind_profile(m);
   bind_system(m);
