@@ -8,7 +8,7 @@ below:
 Called with NumPy arrays it *is* the op's float64 reference (the tests do that); called with the compiler's symbolic
 values it yields
 LLVM or Triton code, because a class that defines `__mg_expr__(name, args)` takes over every primitive it meets. `&`,
-   `|`, `~` are the
+`|`, `~` are the
 logical connectives. Nothing here imports numpy: a primitive looks up its NumPy meaning in `_reference` when it is first
 evaluated.
 """
