@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import kernels, models
+from benchmarks import cpu_kernels, models
 
 SETTLE = 0.004  # seconds: torch's OpenMP threads spin for about a millisecond after their last region
 SAMPLE = 0.02  # a sample repeats short calls until it lasts this long
@@ -134,7 +134,7 @@ def errors(libraries: dict[str, Any], name: str, tiny: bool) -> tuple[float, flo
             without_dropout(libraries[n], works[n])
         truth = reference_gradients(torch, name, works["torch"], tiny)
         return tuple(gradient_difference(gradients(libraries[n], works[n]), truth) for n in works)
-    case = kernels.CASES[name]
+    case = cpu_kernels.CASES[name]
     torch.set_default_dtype(torch.float64)
     try:
         truth = [array(r) for r in results_of(case.make(torch))]

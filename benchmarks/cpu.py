@@ -20,9 +20,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks import kernels, models, peers, report
+from benchmarks import cpu_kernels, models, peers, report
 
-GROUPS = ("models", "memory", *dict.fromkeys(name.split("/")[0] for name in kernels.CASES))
+GROUPS = ("models", "memory", *dict.fromkeys(name.split("/")[0] for name in cpu_kernels.CASES))
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -45,7 +45,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 def chosen(args: argparse.Namespace) -> list[str]:
     """Names of the cases to run, models first."""
-    names = [(n, "models") for n in models.MODELS] + [(n, n.split("/")[0]) for n in kernels.CASES]
+    names = [(n, "models") for n in models.MODELS] + [(n, n.split("/")[0]) for n in cpu_kernels.CASES]
     return [n for n, group in names if group in args.groups and (not args.only or any(text in n for text in args.only))]
 
 

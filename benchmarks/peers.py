@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import kernels, models
+from benchmarks import cpu_kernels, models
 
 NAMES = ("compile", "numpy", "jax", "tensorflow")
 
@@ -33,7 +33,7 @@ def _compiled(name: str, libs: dict[str, Any]) -> Callable[[], Any] | None:
         work = models.MODELS[name](torch, False)
         work.loss = torch.compile(work.loss)
         return lambda: models.step(torch, work)
-    return torch.compile(kernels.CASES[name].make(torch))
+    return torch.compile(cpu_kernels.CASES[name].make(torch))
 
 
 def _framework(name: str, peer: str, threads: int) -> Callable[[], Any] | None:
@@ -44,7 +44,7 @@ def _framework(name: str, peer: str, threads: int) -> Callable[[], Any] | None:
     if name == "mlp":
         return _jax_mlp(library) if peer == "jax" else None
     group, _, what = name.partition("/")
-    x = np.random.default_rng(0).standard_normal(kernels.LARGE, dtype=np.float32)
+    x = np.random.default_rng(0).standard_normal(cpu_kernels.LARGE, dtype=np.float32)
     if group == "gemm" and what.isdigit():
         x = x.ravel()[: int(what) ** 2].reshape(int(what), int(what))
         forms: dict[str, Callable[[Any], Any]] = dict.fromkeys(("numpy", "jax", "tensorflow"), lambda a: a @ a)

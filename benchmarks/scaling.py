@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import minigrad as mg
-from benchmarks import kernels, machine, models, report
+from benchmarks import cpu_kernels, machine, models, report
 
 FIELDS = ["date", "cpu", "commit", "threads", "bound", "name", "seconds_1", "seconds_n", "scaling", "scaling_q1", "scaling_q3", "rate_1",
           "rate_n", "unit", "rounds", "disturbed"]  # fmt: skip
@@ -46,8 +46,8 @@ class Case:
 
 
 def of_kernel(name: str, bound: str) -> Case:
-    """A case of kernels.py."""
-    case = kernels.CASES[name]
+    """A case of cpu_kernels.py."""
+    case = cpu_kernels.CASES[name]
 
     def make():
         def results():
@@ -95,7 +95,7 @@ def cases() -> dict[str, Callable[[], Case]]:
     """All cases by name."""
     found: dict[str, Callable[[], Case]] = {f"models/{n}": lambda n=n: of_model(n) for n in models.MODELS}
     found |= {f"gemm/{n}": lambda n=n: of_gemm(n) for n in (64, 96, 128, 192, 256, 384, 512, 1024, 2048)}
-    for name in kernels.CASES:
+    for name in cpu_kernels.CASES:
         if name.startswith(("conv/", "attention/", "rnn/")):
             found[name] = lambda n=name: of_kernel(n, "memory" if "depthwise" in n else "compute")
         elif name in MEMORY:

@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Any
 
-from benchmarks import compare, kernels, machine, models, peers
+from benchmarks import compare, cpu_kernels, machine, models, peers
 
 
 def libraries(threads: int) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def libraries(threads: int) -> dict[str, Any]:
 
 def op_calls(libs: dict[str, Any], name: str) -> tuple[dict[str, Any], float, dict[str, float]]:
     """Calls by library, largest difference of the results, and what the rate counts."""
-    case = kernels.CASES[name]
+    case = cpu_kernels.CASES[name]
     calls = {n: case.make(m) for n, m in libs.items()}
     worst = compare.check_op(calls, case.limit) if "torch" in calls else 0.0
     return calls, worst, {"flops": case.flops, "moved": case.moved}

@@ -1,4 +1,4 @@
-"""Timing a kernel on a GPU and placing it on the roofline; benchmarks/fused.py is the command. Nothing here runs on the simulator.
+"""Timing a kernel on a GPU and placing it on the roofline; benchmarks/kernels.py is the command. Nothing here runs on the simulator.
 
 The rules, printed with every table: fresh random operands; the L2 cache is flushed before each call; times are medians between events
 of the device; bandwidth is compared with that of a copy measured in the same run, arithmetic with a bfloat16 matrix product measured in

@@ -13,7 +13,7 @@ import minigrad as mg
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import compare, cpu, kernels, models  # noqa: E402
+from benchmarks import compare, cpu, cpu_kernels, models  # noqa: E402
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
@@ -59,7 +59,7 @@ def test_choice_of_cases():
     """--only and --groups select by name."""
     assert cpu.chosen(cpu.arguments(["--groups", "models"])) == list(models.MODELS)
     assert cpu.chosen(cpu.arguments(["--only", "gemm/256"])) == ["gemm/256"]
-    assert set(cpu.chosen(cpu.arguments([]))) == set(models.MODELS) | set(kernels.CASES)
+    assert set(cpu.chosen(cpu.arguments([]))) == set(models.MODELS) | set(cpu_kernels.CASES)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")

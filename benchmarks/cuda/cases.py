@@ -1,4 +1,4 @@
-"""The work that is timed on the device: the builders of benchmarks/kernels.py at sizes of a GPU. Memory-bound cases move 256 MiB arrays,
+"""The work that is timed on the device: the builders of benchmarks/cpu_kernels.py at sizes of a GPU. Memory-bound cases move 256 MiB arrays,
 far beyond any L2; `moved` counts operands read once and results written once."""
 
 from __future__ import annotations
@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.kernels import Case, attention_case, conv_case, gradient_case, layer_case, matmul_case, optimizer_case, pointwise_case
+from benchmarks.cpu_kernels import Case, attention_case, conv_case, gradient_case, layer_case, matmul_case, optimizer_case, pointwise_case
 from benchmarks.models import numbers
 
 DTYPES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16", "f64": "float64"}
