@@ -5,8 +5,9 @@
 
 The launchers run on "meta" tensors while their launches are recorded (_launch.py), forward and backward, in each dtype of the kernel's
 `aot` cases, for sm_80 and sm_90. Checked for each binary: the parameters in the PTX are those the launcher packs, in number and width;
-shared memory fits; no register spills (LDL, STL) on sm_90 unless the declaration gives a reason; tl.dot became tensor-core instructions
-where the declaration says so. These are facts about code, not about speed.
+shared memory and registers fit; no register spills (LDL, STL) on sm_90 unless the declaration gives a reason; tl.dot became tensor-core
+instructions where the declaration says so, and on sm_90 a tensor descriptor bulk copies of the tensor memory accelerator (TMA). These are
+facts about code, not about speed.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from minigrad.kernels._specialize import Specialised, parameter_widths, speciali
 
 ARCHS = (80, 90)
 SHARED = {80: 163 * 1024, 90: 227 * 1024}  # bytes a block may use (CUDA programming guide, compute capabilities)
+REGISTERS = 65536  # of a multiprocessor: what the threads of one block may have together
 TENSOR_CORE = {80: ("HMMA", "IMMA", "DMMA"), 90: ("HGMMA", "QGMMA", "IGMMA", "HMMA", "IMMA", "DMMA")}
 
 
@@ -48,6 +50,7 @@ class Facts:
     shared: int
     warps: int
     tensor_core: str
+    tma: str  # bulk tensor copies
     vector_loads: int
     problems: list[str]
 
@@ -59,17 +62,22 @@ def _tool(name: str) -> str:
     return str(pathlib.Path(triton.__file__).parent / "backends/nvidia/bin" / name)
 
 
-def _uses_dot(kernel: Any, seen: set | None = None) -> bool:
-    """Whether the kernel, or a @triton.jit function of the same module that it names, has a tl.dot."""
+def _uses(what: str, kernel: Any, seen: set | None = None) -> bool:
+    """Whether `what` is in the text of the kernel, or of a @triton.jit function that it names."""
     seen = set() if seen is None else seen
     if kernel in seen:
         return False
     seen.add(kernel)
-    source = inspect.getsource(kernel.fn)
-    if "tl.dot" in source:
+    if what in inspect.getsource(kernel.fn):
         return True
     names = kernel.fn.__code__.co_names
-    return any(_uses_dot(f, seen) for n in names if hasattr(f := kernel.fn.__globals__.get(n), "params") and hasattr(f, "fn"))
+    return any(_uses(what, f, seen) for n in names if hasattr(f := kernel.fn.__globals__.get(n), "params") and hasattr(f, "fn"))
+
+
+def _count(names: list[str], kinds: tuple[str, ...]) -> str:
+    """How many of the instructions are of each kind."""
+    found = [n.split(".")[0] for n in names if n.startswith(kinds)]
+    return " ".join(f"{found.count(c)} {c}" for c in dict.fromkeys(found))
 
 
 def examine(op: KernelOp, variant: Specialised, arch: int) -> Facts:
@@ -83,20 +91,23 @@ def examine(op: KernelOp, variant: Specialised, arch: int) -> Facts:
     registers = int(re.search(r"REG:(\d+)", usage)[1])
     names = re.findall(r"^\s*(?:/\*[0-9a-f]+\*/)?\s*(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]+)", code, re.M)
     spills = sum(n.startswith(("LDL", "STL")) for n in names)
-    cores = [n.split(".")[0] for n in names if n.startswith(TENSOR_CORE[arch])]
-    mix = " ".join(f"{cores.count(c)} {c}" for c in dict.fromkeys(cores))
+    cores, tma = (_count(names, kinds) for kinds in (TENSOR_CORE[arch], ("UTMALDG", "UTMASTG")))
     wide = sum(n.startswith("LDG") and ".128" in n for n in names)
     meta, name = compiled.metadata, variant.kernel.fn.__name__
-    facts = Facts(op.name, name, str(variant), arch, registers, spills, meta.shared, meta.num_warps, mix, wide, [])
+    facts = Facts(op.name, name, str(variant), arch, registers, spills, meta.shared, meta.num_warps, cores, tma, wide, [])
     widths = parameter_widths(compiled.asm["ptx"])
     if widths != variant.packed:
         facts.problems.append(f"the PTX has parameters of {widths} bytes, the launcher packs {variant.packed}")
     if facts.shared > SHARED[arch]:
         facts.problems.append(f"{facts.shared} bytes of shared memory, {SHARED[arch]} are allowed")
+    if registers * 32 * meta.num_warps > REGISTERS:
+        facts.problems.append(f"{registers} registers in each of {32 * meta.num_warps} threads, {REGISTERS} are there")
     if spills and arch >= 90 and not op.spills:
         facts.problems.append(f"{spills} register spills (LDL, STL)")
-    if op.tensor_cores and not cores and _uses_dot(variant.kernel) and "fp32" not in str(variant.signature):
+    if op.tensor_cores and not cores and _uses("tl.dot", variant.kernel) and "fp32" not in str(variant.signature):
         facts.problems.append("tl.dot without tensor-core instructions")
+    if arch >= 90 and _uses("make_tensor_descriptor", variant.kernel) and not (tma and "cp.async.bulk.tensor" in compiled.asm["ptx"]):
+        facts.problems.append("a tensor descriptor without cp.async.bulk.tensor")
     return facts
 
 
@@ -125,13 +136,13 @@ def facts_of(op: KernelOp) -> list[Facts]:
 def table(facts: list[Facts]) -> str:
     """Markdown."""
     lines = [
-        "| kernel | variant | sm | registers | spills | shared | warps | tensor cores | 16-byte loads |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| kernel | variant | sm | registers | spills | shared | warps | tensor cores | TMA | 16-byte loads |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for f in facts:
         variant = f.variant.split("(", 1)[1].replace("|", "\\|")
         numbers = f"{f.arch} | {f.registers} | {f.spills} | {f.shared} | {f.warps}"
-        lines.append(f"| {f.kernel} | ({variant} | {numbers} | {f.tensor_core} | {f.vector_loads} |")
+        lines.append(f"| {f.kernel} | ({variant} | {numbers} | {f.tensor_core} | {f.tma} | {f.vector_loads} |")
     return "\n".join(lines)
 
 

@@ -2,7 +2,8 @@
 tensors and on the simulated CUDA device, one program after the other, as NumPy code. For finding mistakes; it says nothing about speed.
 
 What is done here to Triton: bfloat16, which the interpreter keeps as 16-bit integers and would add and multiply as such
-(triton-lang/triton #4972, #11584), is computed in float32 and rounded once, as the hardware does. Called by _launch.py alone.
+(triton-lang/triton #4972, #11584), is computed in float32 and rounded once, as the hardware does; so are products of float8. Called by
+_launch.py alone.
 """
 
 from __future__ import annotations
@@ -49,8 +50,24 @@ class Memory:
     stride = size
 
 
+@functools.cache
+def _values_of_float8(mantissa: int) -> np.ndarray:
+    """The 256 numbers of e4m3 (3 bits of mantissa; largest 448, no infinity) or e5m2 (2 bits)."""
+    code, bias = np.arange(256), 7 if mantissa == 3 else 15
+    exponent, low = (code & 127) >> mantissa, code & (1 << mantissa) - 1
+    size = np.where(exponent > 0, (1 << mantissa) + low, low) * 2.0 ** (np.maximum(exponent, 1) - bias - mantissa)
+    if mantissa == 3:
+        size[(code & 127) == 127] = np.nan
+    else:
+        size[exponent == 31] = np.where(low[exponent == 31] == 0, np.inf, np.nan)
+    return np.where(code & 128, -size, size).astype(np.float32)
+
+
 def _widened(handle: Any, tl: Any) -> np.ndarray:
-    if handle.dtype.scalar != tl.bfloat16:
+    kind = handle.dtype.scalar
+    if kind in (tl.float8e4nv, tl.float8e5):
+        return _values_of_float8(3 if kind == tl.float8e4nv else 2)[handle.data]
+    if kind != tl.bfloat16:
         return handle.data
     return (handle.data.astype(np.uint32) << 16).view(np.float32)
 
@@ -64,7 +81,7 @@ def _rounded(values: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def patch() -> None:
-    """Gives the interpreter's builder bfloat16 arithmetic. Once."""
+    """Gives the interpreter's builder bfloat16 arithmetic and products of float8. Once."""
     start_specialiser()
     import triton.language as tl
     from triton.runtime.interpreter import InterpreterBuilder, TensorHandle, _get_np_dtype
@@ -98,7 +115,7 @@ def patch() -> None:
         return cast(self, src, dst_type)
 
     def create_dot(self: Any, a: Any, b: Any, d: Any, *options: Any) -> Any:
-        if not (is_bf16(a) or is_bf16(b)):
+        if not any(h.dtype.scalar in (tl.bfloat16, tl.float8e4nv, tl.float8e5) for h in (a, b)):
             return dot(self, a, b, d, *options)
         wide = [TensorHandle(_widened(h, tl), tl.float32) for h in (a, b)]
         return dot(self, *wide, d, *options)

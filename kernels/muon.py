@@ -1,0 +1,281 @@
+"""Muon over many matrices at once: momentum, Newton-Schulz iterations and the update, 3 + 3 steps launches however many matrices there are.
+
+Sources: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024 (kellerjordan.github.io/posts/muon); Liu et al.,
+"Muon is Scalable for LLM Training", arXiv 2502.16982 (adjusted step); products of which only one half is computed: BLAS's syrk.
+
+Shapes: K matrices of rows_k x columns_k; R <= C the shorter and the longer side of one.
+  p, g, v           parameter, gradient, momentum: float32, float16 or bfloat16, contiguous, as torch.optim.Muon keeps them
+  x_RC, y_RC        bfloat16: the direction, turned where rows > columns; the next one              (at x_k, y_k of the workspace)
+  gram_RR, poly_RR  bfloat16: x x^T; b gram + c gram^2, both symmetric
+  fact_K8           int64 about matrix k: addresses of p, g, v; rows, columns; where in the workspace x, y and gram begin; poly follows gram
+  tile_T3           int64: matrix, row and column of tile t of a product                   part_P  float32 sums of squares
+
+    v = lerp(v, g, 1 - momentum);  x = lerp(g, v, momentum) / |…|;   steps times:  x = a x + (b gram + c gram^2) x;   p = (1 - lr decay) p - lr' x
+
+Flops: 2 R^2 C + 2 R^3 + 2 R^2 C an iteration, of which the symmetric two need half: R (3 R C + R^2). Bytes: 3 s + 2 s an element besides.
+Rows of the workspace are filled up with zeros to lines of 16 elements, so that all loads are wide whatever the matrices' sizes.
+
+Versions, simplest first:
+  the reference          a loop over matrices, as minigrad.optim.Muon
+  muon_product           all matrices' products in one launch; symmetric ones compute tiles on and below the diagonal and write both places
+"""
+
+import math
+
+import triton
+import triton.language as tl
+
+from minigrad.kernels._harness import case, cdiv, empty, launch, main, mg, op, rand, zeros
+from minigrad.kernels.optimizer import address
+
+BLOCK = 2048
+LINE = 16  # rows of the workspace are a multiple of this many elements long
+DEFAULTS = (3.4445, -4.7750, 2.0315)
+
+
+@triton.jit
+def place_of(i, rows, columns, R, pitch):
+    """Where element i of a matrix lies in the workspace: turned, if it is taller than wide."""
+    row, column = i // columns, i % columns
+    return tl.where(rows > R, column * pitch + row, row * pitch + column)
+
+
+@triton.jit
+def muon_momentum(fact_K8, block_P2, like, work, part_P, momentum, NESTEROV: tl.constexpr, BLOCK: tl.constexpr, LINE: tl.constexpr):
+    """Program p, BLOCK elements of a matrix: the momentum, in place; the direction, in bfloat16, and the sum of its squares."""
+    p = tl.program_id(0)
+    fact = fact_K8 + 8 * tl.load(block_P2 + 2 * p)
+    i = tl.load(block_P2 + 2 * p + 1) + tl.arange(0, BLOCK)
+    rows, columns = tl.load(fact + 3), tl.load(fact + 4)
+    R, pitch = tl.minimum(rows, columns), tl.cdiv(tl.maximum(rows, columns), LINE) * LINE
+    inside = i < rows * columns
+    kind = like.dtype
+    g = tl.load(address(fact + 1, kind, False) + i, mask=inside, other=0.0).to(tl.float32)
+    v_at = address(fact + 2, kind, False) + i
+    v = tl.load(v_at, mask=inside, other=0.0).to(tl.float32)
+    v = (v + (1 - momentum) * (g - v)).to(kind.element_ty)
+    tl.store(v_at, v, mask=inside)
+    x = v.to(tl.float32)
+    if NESTEROV:
+        x = (g + momentum * (x - g)).to(kind.element_ty).to(tl.float32)
+    x = x.to(tl.bfloat16)
+    tl.store(work + tl.load(fact + 5) + place_of(i, rows, columns, R, pitch), x, mask=inside)
+    wide = x.to(tl.float32)
+    tl.store(part_P + p, tl.sum(wide * wide, 0))
+
+
+@triton.jit
+def muon_scale(fact_K8, first_K, block_P2, work, part_P, eps, BLOCK: tl.constexpr, LINE: tl.constexpr, PARTS: tl.constexpr):
+    """Program p: its elements of x divided by the matrix's norm; each adds up the parts itself, in one order."""
+    p = tl.program_id(0)
+    k = tl.load(block_P2 + 2 * p)
+    fact = fact_K8 + 8 * k
+    i = tl.load(block_P2 + 2 * p + 1) + tl.arange(0, BLOCK)
+    rows, columns = tl.load(fact + 3), tl.load(fact + 4)
+    R, pitch = tl.minimum(rows, columns), tl.cdiv(tl.maximum(rows, columns), LINE) * LINE
+    first = tl.load(first_K + k)
+    last = tl.load(first_K + k + 1)
+    squares = tl.zeros([PARTS], tl.float32)
+    for start in range(first, last, PARTS):
+        at = start + tl.arange(0, PARTS)
+        squares += tl.load(part_P + at, mask=at < last, other=0.0)
+    norm = tl.maximum(tl.sqrt_rn(tl.sum(squares, 0)), eps)
+    at = work + tl.load(fact + 5) + place_of(i, rows, columns, R, pitch)
+    x = tl.load(at, mask=i < rows * columns, other=0.0).to(tl.float32)
+    tl.store(at, (x / norm).to(tl.bfloat16), mask=i < rows * columns)
+
+
+@triton.jit
+def muon_product(fact_K8, tile_T3, work, alpha, beta, KIND: tl.constexpr, FLIP: tl.constexpr, LINE: tl.constexpr, BLOCK_M: tl.constexpr,
+                 BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr):  # fmt: skip
+    """Program t: a tile of one matrix's product.  KIND 0: gram = x x^T;  1: poly = alpha gram gram + beta gram;  2: y = alpha poly x + beta x.
+    FLIP: x and y have changed places."""
+    t = tl.program_id(0)
+    fact = fact_K8 + 8 * tl.load(tile_T3 + 3 * t)
+    row, column = tl.load(tile_T3 + 3 * t + 1).to(tl.int32), tl.load(tile_T3 + 3 * t + 2).to(tl.int32)
+    rows, columns = tl.load(fact + 3).to(tl.int32), tl.load(fact + 4).to(tl.int32)
+    R, C = tl.minimum(rows, columns), tl.maximum(rows, columns)
+    wide, narrow = tl.cdiv(C, LINE) * LINE, tl.cdiv(R, LINE) * LINE  # pitches of x and of gram
+    x = work + tl.multiple_of(tl.load(fact + 5 + FLIP), LINE)
+    y = work + tl.multiple_of(tl.load(fact + 6 - FLIP), LINE)
+    gram = work + tl.multiple_of(tl.load(fact + 7), LINE)
+    poly = gram + R * narrow
+    m, n = row * BLOCK_M + tl.arange(0, BLOCK_M), column * BLOCK_N + tl.arange(0, BLOCK_N)
+    k = tl.arange(0, BLOCK_K)
+    if KIND == 0:
+        a, a_m, b, b_k, b_n, N, K = x, wide, x, 1, wide, R, C
+    elif KIND == 1:
+        a, a_m, b, b_k, b_n, N, K = gram, narrow, gram, narrow, 1, R, R
+    else:
+        a, a_m, b, b_k, b_n, N, K = poly, narrow, x, wide, 1, C, R
+    total = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
+    for start in range(0, K, BLOCK_K):
+        k_in = k < tl.cdiv(K, LINE) * LINE - start  # rows end in zeros: masks of whole lines leave loads wide
+        left = tl.load(a + m[:, None] * a_m + (start + k)[None, :], mask=(m < R)[:, None] & k_in[None, :], other=0.0)
+        if KIND == 0:
+            inside = k_in[:, None] & (n < R)[None, :]
+        else:
+            inside = (k < K - start)[:, None] & (n < tl.cdiv(N, LINE) * LINE)[None, :]
+        right = tl.load(b + (start + k)[:, None] * b_k + n[None, :] * b_n, mask=inside, other=0.0)
+        total = tl.dot(left, right, total)
+    pitch = wide if KIND == 2 else narrow
+    at = m[:, None] * pitch + n[None, :]
+    inside = (m < R)[:, None] & (n < N)[None, :]
+    if KIND > 0:
+        added = gram if KIND == 1 else x
+        total = alpha * total + beta * tl.load(added + at, mask=inside, other=0.0).to(tl.float32)
+    result = total.to(tl.bfloat16)
+    to = gram if KIND == 0 else poly if KIND == 1 else y
+    tl.store(to + at, result, mask=inside)
+    if KIND < 2:
+        if row != column:
+            tl.store(to + n[None, :] * pitch + m[:, None], result, mask=inside)
+
+
+@triton.jit
+def muon_apply(fact_K8, rate_K, block_P2, like, work, keep, FLIP: tl.constexpr, BLOCK: tl.constexpr, LINE: tl.constexpr):
+    """Program p: p = keep p - rate x."""
+    p = tl.program_id(0)
+    k = tl.load(block_P2 + 2 * p)
+    fact = fact_K8 + 8 * k
+    i = tl.load(block_P2 + 2 * p + 1) + tl.arange(0, BLOCK)
+    rows, columns = tl.load(fact + 3), tl.load(fact + 4)
+    R, pitch = tl.minimum(rows, columns), tl.cdiv(tl.maximum(rows, columns), LINE) * LINE
+    inside = i < rows * columns
+    kind = like.dtype
+    x = tl.load(work + tl.load(fact + 5 + FLIP) + place_of(i, rows, columns, R, pitch), mask=inside, other=0.0).to(tl.float32)
+    p_at = address(fact, kind, False) + i
+    kept = (tl.load(p_at, mask=inside, other=0.0).to(tl.float32) * keep).to(kind.element_ty).to(tl.float32)
+    tl.store(p_at, (kept - tl.load(rate_K + k) * x).to(kind.element_ty), mask=inside)
+
+
+def adjusted(rows, columns, how=None):
+    """The factor of the step for a matrix of this shape: None, "original" or "match_rms_adamw" as in torch.optim.Muon."""
+    if how not in (None, "original", "match_rms_adamw"):
+        raise ValueError(f"muon: adjust_lr_fn: got {how!r}, expected None, 'original' or 'match_rms_adamw'")
+    return 0.2 * math.sqrt(max(rows, columns)) if how == "match_rms_adamw" else math.sqrt(max(1, rows / columns))
+
+
+def _lines(n):
+    return cdiv(n, LINE) * LINE
+
+
+class Workspace:
+    """Tables and memory for one list of matrices; the same as long as they live, so keep it from step to step."""
+
+    def __init__(self, params, grads, moments):
+        for p, *others in zip(params, grads, moments):
+            if any(not t.is_contiguous() or t.shape != p.shape or t.dtype != params[0].dtype or p.dim() != 2 for t in (p, *others)):
+                raise RuntimeError(f"muon: got shapes {[tuple(t.shape) for t in (p, *others)]} and dtypes {[t.dtype for t in (p, *others)]}, "
+                                   f"expected three contiguous matrices of one shape, all of {params[0].dtype}")  # fmt: skip
+        self.device, self.shapes, meta = params[0].device, [tuple(p.shape) for p in params], params[0].device.type == "meta"
+        self.lists = (params, grads, moments)
+        facts, size = [], 0
+        for p, g, v in zip(*self.lists):
+            R, C = sorted(p.shape)
+            facts.append([*(0 if meta else t.data_ptr() for t in (p, g, v)), *p.shape, size, size + R * _lines(C), size + 2 * R * _lines(C)])
+            size += 2 * R * (_lines(C) + _lines(R))
+        blocks = [(k, first) for k, (r, c) in enumerate(self.shapes) for first in range(0, r * c, BLOCK)]
+        self.programs = len(blocks)
+        count = [cdiv(r * c, BLOCK) for r, c in self.shapes]
+        self.facts, self.blocks = self._table(facts), self._table(blocks)
+        self.first = self._table([sum(count[:k]) for k in range(len(count) + 1)])
+        self.work = zeros((size,), mg.bfloat16, self.device)
+        self.parts = empty((self.programs,), mg.float32, self.device)
+        self.shape = self._tile()
+        tiles = [[(k, i, j) for k, s in enumerate(self.shapes) for i, j in self._tiles_of(*sorted(s), both)] for both in (False, True)]
+        self.symmetric, self.general = (self._table(t) for t in tiles)
+        self.counts = tuple(map(len, tiles))
+
+    def _table(self, values):
+        made = mg.tensor(values, dtype=mg.int64)
+        return empty(made.shape, mg.int64, self.device).copy_(made)
+
+    def _tile(self):
+        """One shape for all matrices: by the shorter side of the largest."""
+        small = max(min(s) for s in self.shapes) <= 256
+        side = 64 if small else 128
+        return dict(BLOCK_M=side, BLOCK_N=side, BLOCK_K=64, num_warps=4 if small else 8, num_stages=3)
+
+    def _tiles_of(self, R, C, general):
+        side = self.shape["BLOCK_M"]
+        if general:
+            return [(i, j) for i in range(cdiv(R, side)) for j in range(cdiv(C, side))]
+        return [(i, j) for i in range(cdiv(R, side)) for j in range(i + 1)]
+
+    def step(self, lr, decay, momentum, nesterov, coefficients, eps, steps, how):
+        a, b, c = coefficients
+        like, common = self.lists[0][0], dict(BLOCK=BLOCK, LINE=LINE, num_warps=8)
+        launch(muon_momentum, (self.programs,), self.facts, self.blocks, like, self.work, self.parts, momentum, NESTEROV=nesterov, **common)
+        launch(muon_scale, (self.programs,), self.facts, self.first, self.blocks, self.work, self.parts, eps, PARTS=256, **common)
+        for n in range(steps):
+            for kind, table, alpha, beta in ((0, 0, 1.0, 0.0), (1, 0, c, b), (2, 1, 1.0, a)):
+                tiles = (self.symmetric, self.general)[table]
+                flags = dict(KIND=kind, FLIP=n % 2, LINE=LINE)
+                launch(muon_product, (self.counts[table],), self.facts, tiles, self.work, alpha, beta, **flags, **self.shape)
+        rates = mg.tensor([lr * adjusted(r, c, how) for r, c in self.shapes], dtype=mg.float32)
+        rate = empty(rates.shape, mg.float32, self.device).copy_(rates)
+        launch(muon_apply, (self.programs,), self.facts, rate, self.blocks, like, self.work, 1 - lr * decay, FLIP=steps % 2, **common)
+
+
+def _orthogonal(x, coefficients, eps, steps):
+    a, b, c = coefficients
+    x = x if x.dtype == mg.float64 else x.bfloat16()
+    tall = x.size(0) > x.size(1)
+    x = x.mT if tall else x
+    x = x / x.norm().clamp(min=eps)
+    for _ in range(steps):
+        gram = x @ x.mT
+        poly = mg.addmm(gram, gram, gram, beta=b, alpha=c)
+        x = mg.addmm(x, poly, x, beta=a)
+    return x.mT if tall else x
+
+
+def muon_reference(params, grads, moments, lr=1e-3, decay=0.1, momentum=0.95, nesterov=True, coefficients=DEFAULTS, eps=1e-7, steps=5,
+                   adjust_lr_fn=None, workspace=None):  # fmt: skip
+    moved = []
+    for p, g, v in zip(params, grads, moments):
+        v = v.lerp(g, 1 - momentum)
+        x = _orthogonal(g.lerp(v, momentum) if nesterov else v, coefficients, eps, steps)
+        moved.append((p * (1 - lr * decay)).add(x.to(p.dtype), alpha=-lr * adjusted(*p.shape, adjust_lr_fn)))
+    return moved[0], moved[-1], v
+
+
+def _lists(*shapes):
+    return {name: [rand(*s, scale=scale) for s in shapes] for name, scale in (("params", 0.1), ("grads", 1.0), ("moments", 1.0))}
+
+
+def _flops(params, steps=5, **_):
+    return sum(2 * steps * (lambda R, C: 2 * R * R * C + R**3 / 2 - R * R * C / 2)(*sorted(p.shape)) for p in params)
+
+
+_GPT2 = [(1024, 1024), (3072, 1024), (4096, 1024), (1024, 4096)]
+
+
+@op(
+    "muon(params, grads, moments, lr, decay, momentum, nesterov, coefficients, eps, steps, adjust_lr_fn, workspace) -> first, last, last_moment",
+    reference=muon_reference,
+    cases=[
+        case(**_lists((70, 33), (20, 80), (1, 5)), lr=0.1, steps=2),
+        case(**_lists((33, 33)), lr=0.1, momentum=0.9, nesterov=False, adjust_lr_fn="match_rms_adamw", steps=3),
+        case(**_lists((16, 40), (40, 16)), lr=0.1),
+    ],
+    aot=[case(**_lists(*_GPT2), dtypes=("float32", "bfloat16")), case(**_lists((256, 768), (64, 64)), dtypes=("float32",))],
+    bench=[case(**_lists(*_GPT2 * 12), dtypes=("float32", "bfloat16"))],
+    flops=_flops,
+    bytes=lambda params, steps=5, **_: sum(p.numel() * (5 * p.itemsize + 8 * steps) for p in params),
+    tensor_cores=True,
+    mutates=("params", "moments"),
+)
+def muon(params, grads, moments, lr=1e-3, decay=0.1, momentum=0.95, nesterov=True, coefficients=DEFAULTS, eps=1e-7, steps=5,
+         adjust_lr_fn=None, workspace=None):  # fmt: skip
+    """One step of Muon on lists of matrices, in place, with torch.optim.Muon's rules and defaults. Returns, for the checks, some of it.
+
+    workspace: Workspace(params, grads, moments) of an earlier step with the same tensors."""
+    workspace = workspace or Workspace(params, grads, moments)
+    workspace.step(lr, decay, momentum, nesterov, coefficients, eps, steps, adjust_lr_fn)
+    return params[0], params[-1], moments[-1]
+
+
+if __name__ == "__main__":
+    main(muon)
