@@ -57,7 +57,7 @@ _LAZY = {
     "accelerator", "backends", "distributed", "_custom_ops", "_tensor_str", "quasirandom", "return_types", "futures", "__config__",
     "__future__", "overrides", "library", "types", "version", "torch_version", "functional", "compat", "_C", "_dynamo", "_utils",
     "_jit_internal", "amp", "hub", "profiler", "distributions", "sparse", "multiprocessing",
-    "kernels",
+    "kernels", "export",
 }  # fmt: skip
 _LAZY_FROM = ("_settings", "_legacy", "_functions", "amp._state", "_foreach", "_fake_quantize")  # their __all__ are names of this module
 _LAZY_NAMES = {

@@ -156,7 +156,7 @@ void AccumulateGrad::apply(Tensor* grads, Tensor*) {
   if (!m.grad.defined()) {
     // Take the buffer over when nobody else holds it; otherwise the leaf needs its own copy.
     if (thread_state.grad_mode) m.grad = invoke(clone_op, g);
-    else if (g->dataless) m.grad = std::move(g);
+    else if (g->dataless) m.grad = g.use_count() == 1 ? std::move(g) : invoke(clone_op, g);
     else set_leaf_gradient(*variable, g, g.use_count() == 1);
   } else if (!thread_state.grad_mode) {
     add_in_place(m.grad, g);
