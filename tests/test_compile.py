@@ -68,6 +68,28 @@ def test_a_whole_training_step_is_one_graph() -> None:
     assert forms(compiled) == 2  # before and after there are gradients
 
 
+def test_leaves_that_get_one_gradient_have_two_buffers() -> None:
+    """Both biases of an LSTM layer get the same tensor; clipping scales each of them once."""
+    kept = []
+    for compile in (lambda f: f, lambda f: CompiledFunction(f, fullgraph=True)):
+        mg.manual_seed(0)
+        layer = nn.LSTM(3, 4)
+        opt = mg.optim.SGD(layer.parameters(), lr=1.0)
+        x = mg.randn(5, 2, 3)
+
+        def step(opt: Any = opt, layer: Any = layer, x: Any = x) -> None:
+            opt.zero_grad()
+            layer(x)[0].sum().backward()
+            nn.utils.clip_grad_norm_(layer.parameters(), 0.01)
+            opt.step()
+
+        run = compile(step)
+        for _ in range(3):
+            run()
+        kept.append(list(layer.parameters()))
+    assert all(mg.allclose(a, b, rtol=1e-5) for a, b in zip(*kept))
+
+
 def test_gradients_flow_through_a_compiled_part() -> None:
     model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.LayerNorm(8), nn.Linear(8, 3))
     compiled = CompiledFunction(lambda x: model(x), fullgraph=True)
