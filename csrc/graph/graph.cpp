@@ -72,17 +72,36 @@ void print_gradients(std::ostream& out, const std::vector<GraphGradient>& gradie
   }
 }
 
+void print_outs(std::ostream& out, const Graph& g, const GraphCall& call) {
+  out << "  ";
+  for (size_t k = 0; k < call.outs.size(); ++k) {
+    if (k) out << ", ";
+    print_value(out, g, call.outs[k]);
+  }
+  out << (call.outs.empty() ? "" : " = ");
+}
+
+void print_fused(std::ostream& out, const GraphCall& call) {
+  out << "fused[";
+  for (size_t k = 0; k < call.parts.size(); ++k) out << (k ? ", " : "") << call.parts[k].op->name;
+  out << "](";
+  for (size_t k = 0; k < call.args.size(); ++k) {
+    if (k) out << ", ";
+    print_arg(out, call.args[k]);
+  }
+  out << ')';
+}
+
 void print_call(std::ostream& out, const Graph& g, const GraphCall& call) {
   if (call.host) {
     print_gradients(out, call.host->gradients);
     out << "  " << call.host->label;
+  } else if (call.fused) {
+    print_outs(out, g, call);
+    print_fused(out, call);
   } else {
-    out << "  ";
-    for (size_t k = 0; k < call.outs.size(); ++k) {
-      if (k) out << ", ";
-      print_value(out, g, call.outs[k]);
-    }
-    out << (call.outs.empty() ? "" : " = ") << call.op->name << (call.mode == Write::Inplace && call.op->mutated < 0 ? "_(" : "(");
+    print_outs(out, g, call);
+    out << call.op->name << (call.mode == Write::Inplace && call.op->mutated < 0 ? "_(" : "(");
     bool first = true;
     for (size_t k = 0; k < call.args.size(); ++k) {
       const Arg& declared = call.op->args[k];
@@ -115,6 +134,11 @@ std::string to_string(const Graph& graph) {
     print_value(out, graph, graph.inputs[k]);
   }
   out << ")\n";
+  for (const GraphConstant& c : graph.constants) {
+    out << "  ";
+    print_value(out, graph, c.id);
+    out << " = constant\n";
+  }
   for (const GraphCall& call : graph.calls) {
     print_call(out, graph, call);
     out << '\n';

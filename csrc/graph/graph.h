@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "../core/op.h"
+#include "../core/fused.h"
 
 namespace mg {
 
@@ -39,18 +39,28 @@ struct HostCall {
 };
 
 struct GraphCall {
-  const Op* op = nullptr;  // null: host
+  const Op* op = nullptr;  // null: host or fused
   std::shared_ptr<HostCall> host;
+  std::shared_ptr<FusedKernel> fused;  // operands: args, then outs
+  std::vector<GraphCall> parts;        // the calls that a fused one stands for
+  DType compute = DType::Float32;      // what the op's meta function said (MetaResult)
   Write mode = Write::Fresh;  // Inplace: the target is args[op->mutated] or args[0]; no fresh values
   std::vector<GraphArg> args;
   std::vector<int> outs;
   std::string line;  // of the user's program
 };
 
+// A value known when the graph was made (passes_constants.cpp).
+struct GraphConstant {
+  int id;
+  Tensor tensor;
+};
+
 struct Graph {
   std::vector<GraphValue> values;
   std::vector<GraphCall> calls;
   std::vector<int> inputs, outputs;
+  std::vector<GraphConstant> constants;
   std::vector<int> cotangents;             // inputs that stand for gradients of results (joint graphs)
   std::vector<GraphGradient> gradients;  // after the last call
 };

@@ -1,32 +1,14 @@
 // See passes.h.
 #include "passes.h"
 
-#include <cstring>
+#include <algorithm>
 #include <map>
+
+#include "facts.h"
 
 namespace mg {
 
 namespace {
-
-bool draws(const GraphCall& call) {
-  if (call.op == nullptr) return false;
-  for (const Arg& a : call.op->args)
-    if (a.kind == ArgKind::Generator) return true;
-  return false;
-}
-
-int target_of(const GraphCall& call) { return call.args[size_t(std::max(call.op->mutated, 0))].ids[0]; }
-
-template <class F>
-void for_each_read(const GraphCall& call, F&& f) {
-  for (const GraphArg& a : call.args)
-    for (int id : a.ids)
-      if (id >= 0) f(id);
-  if (!call.host) return;
-  for (const GraphGradient& g : call.host->gradients)
-    if (g.value >= 0) f(g.value);
-  for (int id : call.host->writes) f(id);
-}
 
 // How often each storage has been written to so far.
 struct Writes {
@@ -135,9 +117,34 @@ Graph eliminate_dead_code(const Graph& graph) {
   }
   Graph out = graph;
   out.calls.assign(kept.rbegin(), kept.rend());
+  std::erase_if(out.constants, [&](const GraphConstant& c) { return !live[size_t(c.id)]; });
   return renumbered(std::move(out));
 }
 
-Graph optimize(const Graph& graph) { return eliminate_dead_code(eliminate_common_subexpressions(graph)); }
+const std::vector<Pass>& passes() {
+  static const std::vector<Pass> all = {
+      {"views", fold_views},
+      {"algebra", simplify_algebra},
+      {"constants", fold_constants},
+      {"common_subexpressions", eliminate_common_subexpressions},
+      {"gradient_parts", join_gradient_parts},
+      {"lost_writes", eliminate_lost_writes},
+      {"dead_code", eliminate_dead_code},
+  };
+  return all;
+}
+
+Graph run_pass(const Graph& graph, const std::string& name) {
+  for (const Pass& p : passes())
+    if (name == p.name) return p.run(graph);
+  fail(ErrorKind::Value, "run_pass: no pass of the name ", name);
+}
+
+Graph optimize(const Graph& graph, bool constants) {
+  Graph out = graph;
+  for (const Pass& p : passes())
+    if (constants || p.run != fold_constants) out = p.run(out);
+  return out;
+}
 
 }  // namespace mg

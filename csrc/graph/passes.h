@@ -4,11 +4,29 @@
 
 namespace mg {
 
+/// Views: of two with the same geometry one stays; a chain of views becomes one step.
+Graph fold_views(const Graph& graph);
+/// Algebra: x * 1, x / 1, -(-x), copies of what dies, casts of casts; x ** 2 and x / 2^k get their cheaper twins.
+Graph simplify_algebra(const Graph& graph);
+/// Constants: what is made of numbers alone is computed now.
+Graph fold_constants(const Graph& graph);
 /// Common subexpressions: a call that repeats an earlier one, with nothing written in between, gives the earlier one's values.
 Graph eliminate_common_subexpressions(const Graph& graph);
+/// The gradients of all parts of one tensor (split, unbind) are joined once instead of added to zeros; only a zero's sign may change.
+Graph join_gradient_parts(const Graph& graph);
+/// Lost writes: copy_, fill_ and zero_ that are overwritten before anybody looks.
+Graph eliminate_lost_writes(const Graph& graph);
 /// Dead code: calls whose results nobody needs. Random draws stay: they move the generator.
 Graph eliminate_dead_code(const Graph& graph);
+
+struct Pass {
+  const char* name;
+  Graph (*run)(const Graph&);
+};
 /// All passes, in their order.
-Graph optimize(const Graph& graph);
+const std::vector<Pass>& passes();
+Graph run_pass(const Graph& graph, const std::string& name);
+/// All of them; `constants`: fold constants too (not where sizes may change from call to call).
+Graph optimize(const Graph& graph, bool constants = true);
 
 }  // namespace mg

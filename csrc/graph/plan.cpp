@@ -108,6 +108,7 @@ std::vector<Tensor> Plan::run(const std::vector<Tensor>& inputs) const {
   const GradModeGuard off(false);
   std::vector<Tensor> slots(graph_.values.size());
   for (size_t k = 0; k < inputs.size(); ++k) slots[size_t(graph_.inputs[k])] = inputs[k];
+  for (const GraphConstant& c : graph_.constants) slots[size_t(c.id)] = c.tensor;
   for (size_t at = 0; at < graph_.calls.size(); ++at) {
     const GraphCall& c = graph_.calls[at];
     if (c.host) {

@@ -11,14 +11,14 @@
 
 namespace mg::python {
 
+std::string user_line();  // bind_autograd.cpp
+
 namespace {
 
 struct Trace {
   Ref<Tracer> tracer;
   bool open = false;
 };
-
-std::string user_line() { return anomaly_hooks.current_line != nullptr ? anomaly_hooks.current_line() : std::string(); }
 
 Trace make_trace(const std::vector<std::string>& unpredictable) {
   Trace t{Ref<Tracer>(new Tracer(active_handler != nullptr ? active_handler->level + 1 : 1, active_handler))};
@@ -102,7 +102,13 @@ void bind_trace(py::module_& m) {
       .def_property_readonly("calls", &describe)
       .def_property_readonly("inputs", [](const Graph& g) { return g.inputs; })
       .def_property_readonly("outputs", [](const Graph& g) { return g.outputs; })
-      .def("optimized", [](const Graph& g) { return optimize(g); })
+      .def("optimized", [](const Graph& g, bool constants) { return optimize(g, constants); }, py::arg("constants") = true)
+      .def("run_pass", &run_pass, "The graph after one pass, by name: Graph.passes()")
+      .def_static("passes", [] {
+        std::vector<std::string> names;
+        for (const Pass& p : passes()) names.emplace_back(p.name);
+        return names;
+      })
       .def("split", [](const Graph& g, size_t calls, size_t results, size_t cotangents) { return split(g, calls, results, cotangents); })
       .def_property_readonly("n_values", [](const Graph& g) { return g.values.size(); });
   py::class_<Plan, std::shared_ptr<Plan>>(m, "Plan", "A graph made ready to run.").def(py::init<Graph>()).def("run", &Plan::run);
