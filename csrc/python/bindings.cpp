@@ -10,6 +10,8 @@ void bind_autocast(py::module_& m);
 void bind_profile(py::module_& m);
 void bind_clip(py::module_& m);
 void bind_program(py::module_& m);
+void bind_fused(py::module_& m);
+void bind_code(py::module_& m);
 void bind_python_kernels(py::module_& m);
 }
 
@@ -31,6 +33,8 @@ PYBIND11_MODULE(_core, m) {
   bind_trace(m);
   bind_form(m);
   bind_program(m);
+  bind_fused(m);
+  bind_code(m);
   bind_autocast(m);
   bind_profile(m);
   bind_system(m);
