@@ -7,6 +7,7 @@ namespace mg {
 
 std::string Tracer::why() const {
   asked = "the value of a tensor was asked for while the function was being traced (.item(), if, print, NumPy)";
+  if (current_line != nullptr) asked += ", at " + current_line();
   return asked + ". Try mg.where() instead of `if`, or move it out of the compiled function.";
 }
 
@@ -65,12 +66,14 @@ void Tracer::meet(const Op& op, const Value* args) {
 void Tracer::run(const Op& op, const Value* args, const MetaResult& r, Tensor* outs, Write mode) {
   if (unpredictable.contains(&op)) {
     asked = op.name + ": the size of its result depends on values";
+    if (current_line != nullptr) asked += ", at " + current_line();
     fail(ErrorKind::Runtime, "compile: ", asked);
   }
   const int number = int(graph.calls.size());
   GraphCall call;
   call.op = &op;
   call.mode = mode;
+  call.compute = r.compute;
   if (current_line != nullptr) call.line = current_line();
   for (int k = 0; k < op.n_args; ++k) {
     GraphArg a;

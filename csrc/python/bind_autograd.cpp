@@ -146,6 +146,14 @@ py::list attach_function(py::object ctx, std::string label, py::list inputs, py:
 
 // ---- anomaly mode -------------------------------------------------------------------------------------------------------------
 
+}  // namespace
+
+// Where the package's own Python lies, as its code objects name it.
+static const std::string& package_folder() {
+  static const std::string* folder = new std::string(py::cast<std::string>(py::module_::import("minigrad").attr("__path__")[py::int_(0)]) + "/");
+  return *folder;
+}
+
 std::string user_line() {  // innermost Python frame outside minigrad
   PyFrameObject* frame = PyEval_GetFrame();
   Py_XINCREF(frame);
@@ -154,7 +162,7 @@ std::string user_line() {  // innermost Python frame outside minigrad
     PyCodeObject* code = PyFrame_GetCode(frame);
     const char* file = PyUnicode_AsUTF8(code->co_filename);
     const std::string at = str(file ? file : "?", ":", PyFrame_GetLineNumber(frame), " in ", PyUnicode_AsUTF8(code->co_name));
-    const bool ours = file && (std::strstr(file, "/minigrad/") || std::strstr(file, "\\minigrad\\"));
+    const bool ours = file && (std::strncmp(file, package_folder().c_str(), package_folder().size()) == 0 || std::strncmp(file, "<minigrad", 9) == 0);
     Py_DECREF(code);
     if (fallback.empty()) fallback = at;
     PyFrameObject* back = ours ? PyFrame_GetBack(frame) : nullptr;
@@ -164,6 +172,8 @@ std::string user_line() {  // innermost Python frame outside minigrad
   }
   return fallback;
 }
+
+namespace {
 
 std::unordered_map<const Storage*, std::string>& write_lines() {
   static auto* m = new std::unordered_map<const Storage*, std::string>;

@@ -3,6 +3,9 @@
 #include <pybind11/stl.h>
 
 #include "../autograd/backward.h"
+#include "../graph/facts.h"
+#include "../graph/fuse.h"
+#include "../graph/compare.h"
 #include "../graph/passes.h"
 #include "../graph/plan.h"
 #include "../graph/split.h"
@@ -80,6 +83,14 @@ Tensor spec_tensor(py::object dtype, py::object device, const std::vector<int64_
   return t;
 }
 
+bool writes_inputs(const Graph& g) {
+  std::vector<bool> given(g.values.size(), false);
+  for (int id : g.inputs) given[size_t(g.values[size_t(id)].storage)] = true;
+  return std::any_of(g.calls.begin(), g.calls.end(), [&](const GraphCall& c) {
+    return c.host || (c.mode == Write::Inplace && given[size_t(g.values[size_t(target_of(c))].storage)]);
+  });
+}
+
 py::list describe(const Graph& g) {  // one dict per call, for printing and explaining
   py::list out;
   for (const GraphCall& call : g.calls) {
@@ -109,7 +120,11 @@ void bind_trace(py::module_& m) {
         for (const Pass& p : passes()) names.emplace_back(p.name);
         return names;
       })
+      .def("fused", &fuse, "The graph with groups of calls replaced by fused ones (fused_programs).")
+      .def("difference", &program_difference, "Where another graph does different things, in words; empty when only sizes and numbers differ.")
       .def("split", [](const Graph& g, size_t calls, size_t results, size_t cotangents) { return split(g, calls, results, cotangents); })
+      .def_property_readonly("draws", [](const Graph& g) { return std::any_of(g.calls.begin(), g.calls.end(), [](const GraphCall& c) { return draws(c); }); })
+      .def_property_readonly("writes", &writes_inputs, "Whether it changes tensors that it did not make.")
       .def_property_readonly("n_values", [](const Graph& g) { return g.values.size(); });
   py::class_<Plan, std::shared_ptr<Plan>>(m, "Plan", "A graph made ready to run.").def(py::init<Graph>()).def("run", &Plan::run);
   py::class_<Trace>(m, "Trace", "A function being traced.")
