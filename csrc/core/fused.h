@@ -9,24 +9,46 @@
 //   layer_norm's heart, x: f32[64, 384]        %0 = load x        %1 = sum %0 (Row)     %2 = const 1/384   %3 = mul %1 %2 (Row)
 //                                              %4 = sub %0 %3     %5 = mul %4 %4        ...
 //
+// Steps are typed: what an Apply takes is of its `compute` dtype already (or a 16-bit float where that is float32; where's mask is bool),
+// Casts do the rest. The steps of an Element program may take Row registers: they are repeated along the row. A row made by Reduce has the
+// accumulation's dtype: float32, float64 or int64, and so has what it takes (or a 16-bit float); a mean is a sum and a true_divide.
+//
+// Memory: operands may be one memory only if they are the same elements in the same order and aliasable() says so.
+//
 // Bits: a pointwise step gives what the op gives eagerly: computed in `compute`, and rounded to `dtype` (float16 and bfloat16 compute in
 // float and are rounded after each step; registers of them may hold floats). Reductions accumulate in float for 16-bit floats and float,
 // double for double, int64 for integers, in an order that depends on sizes alone, never on the number of threads.
 #pragma once
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "op.h"
 
 namespace mg {
 
+// A line of csrc/scalar.h.
+struct ScalarRow {
+  const char* name;
+  int arity;
+  char classes;  // F, N, A or I, as there
+  bool boolean;  // the result
+  bool mask;     // where
+  bool divides;  // integers: may not divide by zero
+  bool computes_in(DType d) const {
+    if (d == DType::Float32 || d == DType::Float64) return classes != 'I';
+    return d == DType::Bool ? classes == 'A' || classes == 'I' : is_integral(d) && classes != 'F';
+  }
+};
+const ScalarRow* find_scalar_row(std::string_view name);  // null: there is none
+
 enum class FusedLevel : uint8_t { Element, Row, Column };
 
 struct FusedStep {
   enum class Kind : uint8_t {
     Load,        // operand `operand`, converted to `dtype` (a comparison's mask: Bool)
-    Constant,    // `number`, as `dtype`
+    Constant,    // `number`, as `dtype` (never a 16-bit float)
     Apply,       // pointwise op on registers `args`
     Cast,        // args[0] converted to `dtype`, by the rules of Tensor.to
     Reduce,      // args[0] over the inner axis -> Row; op: sum, prod, amax or amin (NaN wins)
@@ -35,7 +57,9 @@ struct FusedStep {
   };
   Kind kind = Kind::Load;
   FusedLevel level = FusedLevel::Element;
-  const Op* op = nullptr;           // Apply, Reduce, ReduceRows; pointwise ops are the rows of csrc/scalar.h
+  const Op* op = nullptr;           // Apply, Reduce, ReduceRows
+  const ScalarRow* row = nullptr;   // Apply: the line of csrc/scalar.h to be computed, on the first row->arity of `args`; most often the op's
+                                    // own, add_unit for an add with alpha 1, square, sqrt … for a pow with such an exponent
   DType dtype = DType::Float32;     // of the register
   DType compute = DType::Float32;   // Apply: what the op calculates in; never a 16-bit float
   std::vector<int> args;            // registers, in the order of the op's operands (numbers are Constant registers)
@@ -71,6 +95,8 @@ struct FusedProgram {
 /// Printed one step a line, as above; with `sizes` and strides. The text without sizes (`structure`) is the key of caches of code.
 std::string to_string(const FusedProgram& program);
 std::string structure(const FusedProgram& program);
+/// Whether output operand `out` may lie exactly where input operand `in` lies: nothing needs the input after the result is there.
+bool aliasable(const FusedProgram& program, int in, int out);
 
 // Generated code of one program. It depends on the program's structure (dtypes, steps, which inner strides are 0, 1 or other), not on sizes:
 //   operands[k]   address of operand k's first element; for a Column result: of `cols` partial results of its accumulation dtype,
@@ -94,6 +120,7 @@ struct FusedKernel {
 /// The kernel of a program for a device type, or null when that device's backend has none (then the calls stay as they are).
 std::unique_ptr<FusedKernel> make_fused_kernel(FusedProgram program, DeviceType device);
 using FusedFactory = std::unique_ptr<FusedKernel> (*)(FusedProgram);
-void register_fused_factory(DeviceType device, FusedFactory factory);  // as kernels register: beside the code
+void register_fused_factory(DeviceType device, FusedFactory factory);  // at start, beside the code
+bool has_fused_factory(DeviceType device);
 
 }  // namespace mg

@@ -1,0 +1,299 @@
+// Grouping. Calls are nodes of a graph of dependencies: who reads whose results, who writes what others read, and the order of random draws
+// and host calls. Going through the calls in their order, each one that may be fused joins the groups of what it reads, as long as
+// no way leads out of the joint group and back into it. Groups are then laid out in an order that keeps calls where they were if it can.
+#include "fuse.h"
+
+#include <algorithm>
+#include <map>
+#include <queue>
+#include <set>
+
+#include "facts.h"
+
+namespace mg {
+
+namespace {
+
+constexpr size_t kMostCalls = 40;
+constexpr int kMostOperands = 16;
+constexpr int kNear = 64;  // calls; what lies further apart would keep values alive for long
+
+struct Group {
+  std::vector<int> members;  // in order; empty: joined another
+  Dims space, row_space, layout;
+  bool reduces = false;
+};
+
+class Grouping {
+ public:
+  explicit Grouping(const Graph& graph) : graph_(graph), needs_(graph.calls.size()), group_of_(graph.calls.size(), -1), maker_(graph.values.size(), -1) {
+    roles_.reserve(graph.calls.size());
+    for (const GraphCall& call : graph.calls) roles_.push_back(fuse_role(graph, call));
+    find_needs();
+    for (int at = 0; at < int(graph.calls.size()); ++at)
+      if (roles_[size_t(at)] != FuseRole::None) place(at);
+  }
+
+  Graph result() const {
+    Graph out = graph_;
+    out.calls.clear();
+    for (int node : order()) {
+      const Group* group = group_of_[size_t(node)] < 0 ? nullptr : &groups_[size_t(group_of_[size_t(node)])];
+      if (group == nullptr || group->members.size() < 2) out.calls.push_back(graph_.calls[size_t(node)]);
+      else add_fused(*group, out.calls);
+    }
+    return renumbered(std::move(out));
+  }
+
+ private:
+  const GraphCall& call(int at) const { return graph_.calls[size_t(at)]; }
+  const OutSpec& spec(int id) const { return graph_.values[size_t(id)].spec; }
+
+  void need(int at, int other) {
+    if (other >= 0 && other != at) needs_[size_t(at)].push_back(other);
+  }
+
+  void find_needs() {
+    std::map<int, int> writer;                // storage -> last call that wrote to it
+    std::map<int, std::vector<int>> readers;  // since then
+    int ordered = -1;                         // last random draw or host call
+    for (int at = 0; at < int(graph_.calls.size()); ++at) {
+      const GraphCall& c = call(at);
+      const auto storage = [&](int id) { return graph_.values[size_t(id)].storage; };
+      for_each_read(c, [&](int id) {
+        need(at, maker_[size_t(id)]);
+        if (const auto w = writer.find(storage(id)); w != writer.end()) need(at, w->second);
+        readers[storage(id)].push_back(at);
+      });
+      std::vector<int> written;
+      if (c.host) written = c.host->writes;
+      else if (c.op != nullptr && c.mode == Write::Inplace) written.push_back(target_of(c));
+      for (int id : written) {
+        for (int r : readers[storage(id)]) need(at, r);
+        readers[storage(id)].clear();
+        writer[storage(id)] = at;
+      }
+      if (c.host || draws(c)) {
+        need(at, ordered);
+        ordered = at;
+      }
+      for (int id : c.outs) maker_[size_t(id)] = at;
+    }
+    for (auto& list : needs_) {
+      std::sort(list.begin(), list.end());
+      list.erase(std::unique(list.begin(), list.end()), list.end());
+    }
+  }
+
+  // Is there a way from a member out of the set and back into it? Other groups count as one node.
+  bool has_way_around(const std::vector<int>& members) const {
+    std::vector<char> state(graph_.calls.size(), 0);  // 1: member, 2: seen outside
+    for (int m : members) state[size_t(m)] = 1;
+    std::vector<int> todo;
+    for (int m : members)
+      for (int n : needs_[size_t(m)])
+        if (state[size_t(n)] == 0) state[size_t(n)] = 2, todo.push_back(n);
+    const int first = members.front();
+    bool back = false;
+    const auto visit = [&](int n) {
+      if (state[size_t(n)] == 1) back = true;
+      if (state[size_t(n)] == 0) state[size_t(n)] = 2, todo.push_back(n);
+    };
+    while (!todo.empty() && !back) {
+      const int at = todo.back();
+      todo.pop_back();
+      const int g = group_of_[size_t(at)];
+      if (g < 0) {
+        if (at < first && earliest_ >= at) continue;
+        for (int n : needs_[size_t(at)]) visit(n);
+      } else {
+        for (int m : groups_[size_t(g)].members)
+          for (int n : needs_[size_t(m)])
+            if (group_of_[size_t(n)] != g) visit(n);
+      }
+    }
+    return back;
+  }
+
+  bool is_row(const Group& g, int at) const { return g.reduces && spec(call(at).outs[0]).sizes == g.row_space && !(g.row_space == g.space); }
+
+  Group alone(int at) const {
+    const GraphCall& c = call(at);
+    Group g;
+    g.members = {at};
+    g.reduces = roles_[size_t(at)] == FuseRole::ReduceLast || roles_[size_t(at)] == FuseRole::ReduceLeading;
+    const OutSpec& s = spec(g.reduces ? c.args[0].ids[0] : c.outs[0]);
+    g.space = s.sizes;
+    g.layout = s.strides;
+    g.row_space = s.sizes;
+    if (g.row_space.size() > 0) g.row_space.back() = 1;
+    return g;
+  }
+
+  // The calls of `b` become calls of a group like `a`.
+  bool agrees(const Group& a, const Group& b) const {
+    if (!(spec(call(a.members[0]).outs[0]).device == spec(call(b.members[0]).outs[0]).device)) return false;
+    if (a.space == b.space && a.layout == b.layout) return true;
+    return b.members.size() == 1 && !b.reduces && is_row(a, b.members[0]) && rows_only(a, b.members[0]);
+  }
+
+  // A call on what the group's rows were reduced to: all it reads is so.
+  bool rows_only(const Group& g, int at) const {
+    return std::all_of(call(at).args.begin(), call(at).args.end(), [&](const GraphArg& a) { return !a.is_tensor || spec(a.ids[0]).sizes == g.row_space || spec(a.ids[0]).sizes.empty(); });
+  }
+
+  // Sums without keepdim, and sums over the rows, leave the group's space: nobody inside may read them.
+  bool reads_what_left(const std::vector<int>& members) const {
+    std::set<int> left;
+    for (int m : members) {
+      const bool leading = roles_[size_t(m)] == FuseRole::ReduceLeading;
+      const int x = call(m).args[0].is_tensor ? call(m).args[0].ids[0] : -1;
+      if (leading || (roles_[size_t(m)] == FuseRole::ReduceLast && spec(call(m).outs[0]).sizes.size() != spec(x).sizes.size())) left.insert(call(m).outs[0]);
+    }
+    for (int m : members)
+      for (const GraphArg& a : call(m).args)
+        if (a.is_tensor && left.contains(a.ids[0])) return true;
+    return false;
+  }
+
+  bool too_large(const std::vector<int>& members) const {
+    if (members.size() > kMostCalls || members.back() - members.front() > kNear) return true;
+    std::set<int> made, read;
+    for (int m : members) made.insert(call(m).outs[0]);
+    int stored = 0;
+    for (int m : members) {
+      stored += needed(call(m).outs[0], made);
+      for (const GraphArg& a : call(m).args)
+        if (a.is_tensor && !made.contains(a.ids[0])) read.insert(a.ids[0]);
+    }
+    return int(read.size()) + stored > kMostOperands;
+  }
+
+  bool unite(Group& a, const Group& b) const {
+    if (!agrees(a, b)) return false;
+    std::vector<int> members;
+    std::merge(a.members.begin(), a.members.end(), b.members.begin(), b.members.end(), std::back_inserter(members));
+    if (too_large(members) || reads_what_left(members) || has_way_around(members)) return false;
+    a.members = std::move(members);
+    a.reduces |= b.reduces;
+    return true;
+  }
+
+  void place(int at) {
+    Group g = alone(at);
+    std::vector<int> near;  // groups of what it reads, then of who reads the same
+    for (int n : needs_[size_t(at)]) add_candidate(near, n);
+    for (const GraphArg& a : call(at).args)
+      if (a.is_tensor && spec(a.ids[0]).sizes == g.space)
+        for (int n : readers_[a.ids[0]]) add_candidate(near, n);
+    int into = -1;
+    for (int candidate : near) {
+      Group whole = groups_[size_t(candidate)];
+      if (into < 0) {
+        if (!unite(whole, g)) continue;
+        into = candidate;
+        groups_[size_t(into)] = std::move(whole);
+      } else {
+        const std::vector<int> moved = whole.members;
+        if (!unite(groups_[size_t(into)], whole)) continue;
+        for (int m : moved) group_of_[size_t(m)] = into;
+        groups_[size_t(candidate)].members.clear();
+      }
+      group_of_[size_t(at)] = into;
+    }
+    if (into < 0) {
+      group_of_[size_t(at)] = int(groups_.size());
+      groups_.push_back(std::move(g));
+    }
+    earliest_ = std::min(earliest_, at);
+    for (const GraphArg& a : call(at).args)
+      if (a.is_tensor) readers_[a.ids[0]].push_back(at);
+  }
+
+  void add_candidate(std::vector<int>& near, int n) const {
+    const int g = group_of_[size_t(n)];
+    if (g >= 0 && std::find(near.begin(), near.end(), g) == near.end()) near.push_back(g);
+  }
+
+  // Does anybody but these calls read the value?
+  bool needed(int id, const std::set<int>& made) const {
+    if (shown_.empty()) {
+      shown_.assign(graph_.values.size(), false);
+      users_.resize(graph_.values.size());
+      for (int o : graph_.outputs) shown_[size_t(o)] = true;
+      for (const GraphGradient& g : graph_.gradients)
+        if (g.value >= 0) shown_[size_t(g.value)] = true;
+      for (int at = 0; at < int(graph_.calls.size()); ++at)
+        for_each_read(call(at), [&](int read) { users_[size_t(read)].push_back(at); });
+    }
+    if (shown_[size_t(id)]) return true;
+    return std::any_of(users_[size_t(id)].begin(), users_[size_t(id)].end(), [&](int at) { return call(at).outs.size() != 1 || !made.contains(call(at).outs[0]); });
+  }
+
+  void add_fused(const Group& group, std::vector<GraphCall>& calls) const {
+    std::vector<const GraphCall*> parts;
+    std::set<int> made;
+    for (int m : group.members) {
+      parts.push_back(&call(m));
+      made.insert(call(m).outs[0]);
+    }
+    FusedGroup built = make_group(graph_, parts, [&](int id) { return needed(id, made); });
+    GraphCall fused;
+    fused.fused = make_fused_kernel(std::move(built.program), spec(parts[0]->outs[0]).device.type);
+    if (fused.fused == nullptr || built.outputs.empty()) {
+      for (const GraphCall* part : parts) calls.push_back(*part);
+      return;
+    }
+    for (int id : built.inputs) {
+      GraphArg a;
+      a.is_tensor = true;
+      a.ids = {id};
+      fused.args.push_back(std::move(a));
+    }
+    fused.outs = built.outputs;
+    for (const GraphCall* part : parts) {
+      fused.parts.push_back(*part);
+      if (!part->line.empty()) fused.line = part->line;
+    }
+    calls.push_back(std::move(fused));
+  }
+
+  // One node of each group stands for it: its last. Of what may run, what came first in the graph runs first.
+  std::vector<int> order() const {
+    const auto node = [&](int at) { return group_of_[size_t(at)] < 0 ? at : groups_[size_t(group_of_[size_t(at)])].members.back(); };
+    const size_t n = graph_.calls.size();
+    std::vector<std::set<int>> next(n);
+    std::vector<int> waits(n, 0);
+    for (int at = 0; at < int(n); ++at)
+      for (int other : needs_[size_t(at)])
+        if (node(other) != node(at) && next[size_t(node(other))].insert(node(at)).second) ++waits[size_t(node(at))];
+    std::priority_queue<int, std::vector<int>, std::greater<>> ready;
+    for (int at = 0; at < int(n); ++at)
+      if (node(at) == at && waits[size_t(at)] == 0) ready.push(at);
+    std::vector<int> out;
+    while (!ready.empty()) {
+      const int at = ready.top();
+      ready.pop();
+      out.push_back(at);
+      for (int after : next[size_t(at)])
+        if (--waits[size_t(after)] == 0) ready.push(after);
+    }
+    return out;
+  }
+
+  const Graph& graph_;
+  std::vector<std::vector<int>> needs_;  // per call: calls that have to run before
+  std::vector<int> group_of_, maker_;
+  std::vector<FuseRole> roles_;
+  std::vector<Group> groups_;
+  std::map<int, std::vector<int>> readers_;  // value -> calls with a group
+  int earliest_ = INT32_MAX;                 // first call with a group
+  mutable std::vector<bool> shown_;
+  mutable std::vector<std::vector<int>> users_;
+};
+
+}  // namespace
+
+Graph fuse(const Graph& graph) { return Grouping(graph).result(); }
+
+}  // namespace mg

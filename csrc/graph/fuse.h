@@ -1,0 +1,26 @@
+// Fusion: groups of pointwise calls, casts and sums become one call each, which reads its operands once and keeps what is between in cache.
+#pragma once
+#include <optional>
+
+#include "graph.h"
+
+namespace mg {
+
+/// The graph with groups of calls replaced by fused ones, in an order in which they may run. Bits of pointwise results stay.
+Graph fuse(const Graph& graph);
+
+// --- fuse_program.cpp: what may take part, and the program of a group
+
+enum class FuseRole : uint8_t { None, Map, Cast, ReduceLast, ReduceLeading };
+FuseRole fuse_role(const Graph& graph, const GraphCall& call);
+/// The line of csrc/scalar.h for a pointwise call with these arguments, or null.
+const ScalarRow* scalar_row_of(const GraphCall& call);
+
+struct FusedGroup {
+  FusedProgram program;
+  std::vector<int> inputs, outputs;  // values, in the order of the operands
+};
+/// `parts` in their order; `needed(id)`: somebody outside reads that value.
+FusedGroup make_group(const Graph& graph, const std::vector<const GraphCall*>& parts, const std::function<bool(int)>& needed);
+
+}  // namespace mg
