@@ -17,7 +17,7 @@ Tensor = mg.Tensor
 
 
 def forms(compiled: CompiledFunction) -> int:
-    return len(compiled.entries)
+    return sum(len(family.entries) for family in compiled.sizes.families)
 
 
 def test_values_and_reuse() -> None:
@@ -106,8 +106,12 @@ def test_gradients_flow_through_a_compiled_part() -> None:
         assert all(mg.allclose(g, w, rtol=1e-6, atol=1e-7) for g, w in zip(got, want))
     y = compiled(mg.randn(5, 4))
     assert y.requires_grad and not y.is_leaf
-    with pytest.raises(NotImplementedError, match="gradients of gradients"):
-        mg.autograd.grad(compiled(mg.randn(2, 4)).sum(), [*model.parameters()], create_graph=True)
+    x = mg.randn(2, 4)
+    twice = []
+    for f in (compiled, compiled.fn):  # gradients of gradients: the function runs again, recorded
+        first = mg.autograd.grad(f(x).pow(2).sum(), [*model.parameters()], create_graph=True)
+        twice.append(mg.autograd.grad(sum(g.pow(2).sum() for g in first), [*model.parameters()]))
+    assert all(mg.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in zip(*twice))
 
 
 def test_gradients_accumulate_over_calls() -> None:
@@ -191,7 +195,7 @@ def test_data_dependent_code_runs_eagerly() -> None:
         x = mg.full((3,), sign)
         assert compiled(x).tolist() == [2 * sign] * 3
         assert (x + 1).tolist() == [sign + 1] * 3  # the trace that failed left nothing behind
-    assert "value of a tensor" in compiled.reasons[0] and forms(compiled) == 0 and len(calls) == 3
+    assert "value of a tensor" in compiled.reasons[0] and forms(compiled) == 0 and len(calls) == 2  # as often as the calls
     with pytest.raises(RuntimeError, match="fullgraph=True"):
         CompiledFunction(f, fullgraph=True)(mg.ones(3))
     sized = CompiledFunction(lambda x: x.nonzero())
@@ -213,7 +217,8 @@ def test_what_is_kept_outside_is_not_compiled() -> None:
         return x + 1
 
     compiled = CompiledFunction(f)
-    assert compiled(mg.ones(2)).tolist() == [2, 2] and kept[-1].tolist() == [2, 2] and "kept outside" in compiled.reasons[0]
+    assert compiled(mg.ones(2)).tolist() == [2, 2] and kept[-1].tolist() == [2, 2] and "kept had 0 entries" in compiled.reasons[0]
+    assert len(kept) == 1
 
 
 def test_no_grad_and_dtype_are_part_of_the_key() -> None:
@@ -229,14 +234,12 @@ def test_no_grad_and_dtype_are_part_of_the_key() -> None:
 
 
 def test_is_compiling() -> None:
-    seen = []
-    compiled = CompiledFunction(lambda x: (seen.append(is_compiling()), x + 1)[1])
-    compiled(mg.ones(2))
-    assert seen == [True] and not is_compiling()
+    compiled = CompiledFunction(lambda x: x + (10 if is_compiling() else 1), fullgraph=True)
+    assert compiled(mg.ones(2)).tolist() == [11, 11] and not is_compiling()
 
 
 def test_limit_and_explanation() -> None:
-    compiled = CompiledFunction(lambda x: x + 1, limit=2)
+    compiled = CompiledFunction(lambda x: x + 1, limit=2, dynamic=False)
     with pytest.warns(UserWarning, match="2 compiled forms, the limit"):
         for n in range(1, 5):
             assert compiled(mg.ones(n)).tolist() == [2] * n
