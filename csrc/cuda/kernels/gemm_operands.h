@@ -22,8 +22,8 @@ MG_DEVICE Acc gemm_load(S v) {
 template <class T>
 MG_DEVICE void multiply_add(T& sum, T a, T b) {
   if constexpr (is_complex_element<T>) {
-    sum.re += a.re * b.re - a.im * b.im;
-    sum.im += a.re * b.im + a.im * b.re;
+    sum.re += a.re * b.re, sum.re -= a.im * b.im;
+    sum.im += a.re * b.im, sum.im += a.im * b.re;
   } else {
     sum += a * b;
   }
@@ -54,13 +54,24 @@ struct PlainBatches {
   MG_DEVICE void get(int64_t, int64_t (&at)[4]) const { at[0] = at[1] = at[2] = at[3] = 0; }
 };
 
+// `x`, of which the compiler does not know that it is the same each time: what is made of it in a loop stays there. Without it the places of
+// the operands are worked out before the loop over k, and those of the results before the batch's, and take the registers of the sums.
+template <class I>
+MG_DEVICE I not_hoisted(I x) {
+#ifdef __CUDA_ARCH__
+  if constexpr (sizeof(I) == 8) asm volatile("" : "+l"(x));
+  else asm volatile("" : "+r"(x));
+#endif
+  return x;
+}
+
 template <class S>
 struct StridedOperand {
   using element = S;
   struct View {
     const S* p;
     int64_t rs, cs;
-    MG_DEVICE S operator()(int64_t row, int64_t column) const { return p[row * rs + column * cs]; }
+    MG_DEVICE S operator()(int64_t row, int64_t column) const { return p[not_hoisted(row) * rs + not_hoisted(column) * cs]; }
   };
   const S* base;
   int64_t rs, cs;  // elements
@@ -90,14 +101,5 @@ struct StridedResult {
     to.out[row * rs + column * cs] = convert<T>(v);
   }
 };
-
-// `x`, of which the compiler does not know that it is the same each time: what is made of it in a loop stays there. Without it the places of
-// the results are worked out before the batch's loop and take the registers of the sums.
-MG_DEVICE int not_hoisted(int x) {
-#ifdef __CUDA_ARCH__
-  asm volatile("" : "+r"(x));
-#endif
-  return x;
-}
 
 }  // namespace mg::cuda
