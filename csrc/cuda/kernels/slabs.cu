@@ -173,10 +173,20 @@ void slab_scatter(const LoopPlan& plan, const Tensor& keys, int64_t step, DType 
   });
 }
 
+// Whether every number of one real dtype fits the other (check_fits), so that nobody has to look at it.
+static bool always_fits(DType from, DType to) {
+  to = to_real(to);
+  if (from == to || from == DType::Bool || to == DType::Bool) return true;
+  const bool half = to == DType::Float16;
+  if (!is_inexact(from)) return is_inexact(to) ? !half || itemsize(from) <= 2 : to != DType::UInt8 && itemsize(from) < itemsize(to);
+  if (!is_inexact(to)) return false;
+  return from == DType::Float16 || (!half && itemsize(from) < itemsize(to));
+}
+
 Tensor number_tensor(const Op& op, const Value& v, DType dtype, Device device) {
-  if (v.is_tensor() && v.t->device == device) return staged(*v.t, dtype);
   if (v.is_tensor()) {
-    if (!is_complex(v.t->dtype)) check_fits(op.name, is_inexact(v.t->dtype) ? Value(read_double(*v.t)) : Value(read_int(*v.t)), dtype);
+    if (!is_complex(v.t->dtype) && !always_fits(v.t->dtype, dtype))
+      check_fits(op.name, is_inexact(v.t->dtype) ? Value(read_double(*v.t)) : Value(read_int(*v.t)), dtype);
     return staged(*v.t, dtype, device);
   }
   const Tensor one = empty(Dims{}, dtype, device);

@@ -25,7 +25,7 @@ struct Sorted {
 };
 Sorted sorted_keys(const Tensor& keys);
 
-// `v` as a 0-d tensor of `dtype` on the device; raises if a number on the CPU does not fit.
+// `v` as a 0-d tensor of `dtype` on the device; raises if it does not fit, for which a tensor's number is waited for where it might not.
 Tensor number_tensor(const Op& op, const Value& v, DType dtype, Device device);
 
 }  // namespace mg::cuda
