@@ -6,11 +6,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#if defined(__CUDACC__)
-#define MG_HD __host__ __device__ __forceinline__
-#else
-#define MG_HD __attribute__((always_inline)) inline  // never emitted out of line: compiled once per instruction set
-#endif
+#include "core/host_device.h"
 
 namespace mg::scalar {
 
@@ -139,8 +135,9 @@ MG_HD Int<T> gcd(Int<T> a, Int<T> b) {  // of the magnitudes; gcd(0, 0) is 0
   return abs(a);
 }
 template <class T>
-MG_HD Int<T> lcm(Int<T> a, Int<T> b) {
-  return abs(trunc_divide(a, gcd(a, b)) * b);
+MG_HD Int<T> lcm(Int<T> a, Int<T> b) {  // where it does not fit: the magnitude, cut (int8's -127 and 126: 16002, which is -126)
+  using S = typename Int<T>::Signed;
+  return Int<T>(T(abs(Int<S>(trunc_divide(a, gcd(a, b)).v) * Int<S>(b.v)).v));
 }
 template <class T>
 MG_HD Int<T> shift_left(Int<T> a, Int<T> n) {

@@ -74,6 +74,9 @@ def test_gcd_lcm_of_the_extremes() -> None:
     low = mg.tensor([-128, 0, 127, -128], dtype=mg.int8)
     assert mg.gcd(low, mg.tensor([-128, 0, 0, 3], dtype=mg.int8)).tolist() == [-128, 0, 127, 1]
     assert mg.lcm(mg.tensor([4, 0, -6]), mg.tensor([6, 5, 4])).tolist() == [12, 0, 12]
+    # the magnitude is cut where it does not fit: 16002 and 23 * 32767, as in PyTorch
+    assert mg.lcm(mg.tensor([-127, 127], dtype=mg.int8), mg.tensor([126, -126], dtype=mg.int8)).tolist() == [-126, -126]
+    assert mg.lcm(mg.tensor([-23], dtype=mg.int16), mg.tensor([32767], dtype=mg.int16)).tolist() == [32745]
 
 
 def test_frexp_of_special_values() -> None:

@@ -66,7 +66,7 @@ def test_pointwise(op: str) -> None:
             keep = operands[1] != 0
             operands = [c[keep] for c in operands]
             expected = called(info, operands)
-        if op == "lcm":  # its last step is abs: where the product has wrapped, the width of the arithmetic shows (64 bits on the device)
+        if op == "lcm" and dtype == "int32":  # its last step is abs: where 32 bits have wrapped, those of the device's arithmetic (64) show
             limit = np.iinfo(dtype).max
             keep = mg.tensor([math.lcm(*pair) <= limit for pair in zip(*(c.tolist() for c in operands), strict=True)])
             operands = [c[keep] for c in operands]

@@ -141,16 +141,6 @@ struct Sides {
   uint32_t alignments[4] = {};  // of the library's A, B, C and D
 };
 
-// A first product may stand inside of a graph's capture; the library allocates when it is asked for a handle.
-class Relaxed {
- public:
-  Relaxed() { cudaThreadExchangeStreamCaptureMode(&mode_); }
-  ~Relaxed() { cudaThreadExchangeStreamCaptureMode(&mode_); }
-
- private:
-  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
-};
-
 Handle handle_of_device(const Library& lib) {
   static std::map<int, Handle> handles;
   Handle& handle = handles[current_device()];
@@ -159,7 +149,7 @@ Handle handle_of_device(const Library& lib) {
 }
 
 Plan make_plan(const Library& lib, const LtProduct& p, const Sides& s) {
-  const Relaxed relaxed;
+  const RelaxedCapture relaxed;  // a first product may stand inside of a capture; the library allocates when it is asked for a handle
   Plan plan;
   plan.handle = handle_of_device(lib);
   if (plan.handle == nullptr) return plan;

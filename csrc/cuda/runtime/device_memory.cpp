@@ -14,13 +14,6 @@ namespace {
 const StreamHandle* handle_of(StreamUpstream::Stream s) { return static_cast<const StreamHandle*>(s); }
 void* key_of(const StreamHandle* s) { return const_cast<StreamHandle*>(s); }
 
-// cudaMalloc is safe during a capture, but has to be asked for by its name.
-struct RelaxedCapture {
-  cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
-  RelaxedCapture() { cudaThreadExchangeStreamCaptureMode(&mode); }
-  ~RelaxedCapture() { cudaThreadExchangeStreamCaptureMode(&mode); }
-};
-
 // Null when there is no memory; anything else that goes wrong is raised.
 void* memory_or_null(cudaError_t error, void* data, const char* what) {
   if (error == cudaSuccess) return data;

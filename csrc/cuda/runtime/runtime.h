@@ -28,6 +28,18 @@ class DeviceGuard {  // the current device for a scope; costs nothing when it is
   int previous_;
 };
 
+// What is unsafe during a capture but harmless here (cudaMalloc, a library that allocates) has to be asked for by its name.
+class RelaxedCapture {
+ public:
+  RelaxedCapture() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  ~RelaxedCapture() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  RelaxedCapture(const RelaxedCapture&) = delete;
+  RelaxedCapture& operator=(const RelaxedCapture&) = delete;
+
+ private:
+  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
+};
+
 cudaStream_t current_stream();  // of the current device in this thread; nullptr is the default stream
 int multiprocessors();          // of the current device
 
