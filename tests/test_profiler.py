@@ -89,6 +89,15 @@ def test_memory() -> None:
     assert sum(e.self_cpu_memory_usage for e in prof.events()) >= 1 << 20
 
 
+def test_memory_of_devices() -> None:
+    """Where tensors lie on a device, their bytes are its own; on the CPU the columns are not shown."""
+    on_device = mg.get_default_device().type != "cpu"
+    with profile(profile_memory=True) as prof:
+        kept = mg.ones(1 << 18)
+    assert sum(e.self_device_memory_usage for e in prof.events()) == (kept.nbytes if on_device else 0)
+    assert ("Self CUDA Mem" in prof.key_averages().table(sort_by="self_device_memory_usage")) is on_device
+
+
 def test_stacks(tmp_path: Path) -> None:
     with profile(with_stack=True) as prof:
         for _ in range(30):

@@ -28,7 +28,12 @@ uint64_t thread_number() {
   return mine;
 }
 
-int64_t allocated() { return options.memory ? int64_t(memory_stats().allocated) : 0; }
+// Counts what is allocated now into the event: negative at its start, positive at its end.
+void count_memory(ProfileEvent& e, int sign) {
+  if (!options.memory) return;
+  e.memory += sign * int64_t(memory_stats().allocated);
+  if (profile_hooks.device_allocated) e.device_memory += sign * profile_hooks.device_allocated();
+}
 
 void note_tensor(ProfileEvent& e, const TensorImpl* t) {
   if (t == nullptr) return;
@@ -65,16 +70,16 @@ std::vector<ProfileEvent> profile_stop() {
 
 ProfileScope::ProfileScope(ProfileKind kind, std::string name, uint64_t sequence) : on_(profile_is_on()) {
   if (!on_) return;
-  event_ = {kind, std::move(name), 0, 0, thread_number(), sequence, 0, {}, {}, {}, {}};
+  event_ = {kind, std::move(name), 0, 0, thread_number(), sequence, 0, 0, {}, {}, {}, {}};
   if (options.stack && profile_hooks.python_stack) event_.stack = profile_hooks.python_stack();
-  event_.memory = -allocated();
+  count_memory(event_, -1);
   event_.start = now();
 }
 
 ProfileScope::~ProfileScope() {
   if (!on_) return;
   event_.end = now();
-  event_.memory += allocated();
+  count_memory(event_, +1);
   std::lock_guard guard(lock);
   if (profile_is_on()) events.push_back(std::move(event_));
 }

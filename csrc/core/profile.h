@@ -22,7 +22,8 @@ struct ProfileEvent {
   int64_t start, end;     // ns of the monotonic clock
   uint64_t thread;        // small numbers in the order of appearance
   uint64_t sequence = 0;  // of the node that a forward op recorded, or that a backward event ran; 0: none
-  int64_t memory = 0;     // bytes allocated minus bytes freed between start and end
+  int64_t memory = 0;     // bytes allocated minus bytes freed between start and end, on the CPU
+  int64_t device_memory = 0;                 // the same on all other devices together
   std::vector<std::vector<int64_t>> inputs;  // shapes of the tensor arguments
   std::vector<const char*> dtypes;           // theirs
   std::vector<int64_t> output;               // shape of the first result
@@ -50,10 +51,11 @@ class ProfileScope {
   bool on_;
 };
 
-// Filled by the layers above.
+// Filled by the layers above and by the backend of a device.
 struct ProfileHooks {
   uint64_t (*sequence_of)(const TensorImpl& t) = nullptr;
   std::string (*python_stack)() = nullptr;
+  int64_t (*device_allocated)() = nullptr;  // bytes in live blocks of all devices; null: there are none
 };
 extern ProfileHooks profile_hooks;
 

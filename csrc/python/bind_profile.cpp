@@ -18,11 +18,13 @@ static std::string python_stack() {
 }
 
 static py::tuple as_tuple(const ProfileEvent& e) {
-  return py::make_tuple(int(e.kind), e.name, e.start, e.end, e.thread, e.sequence, e.memory, e.inputs, e.dtypes, e.output, e.stack);
+  return py::make_tuple(int(e.kind), e.name, e.start, e.end, e.thread, e.sequence, e.memory, e.device_memory, e.inputs, e.dtypes, e.output,
+                        e.stack);
 }
 
 void bind_profile(py::module_& m) {
-  profile_hooks = {sequence_of, python_stack};
+  profile_hooks.sequence_of = sequence_of;
+  profile_hooks.python_stack = python_stack;
   m.def("profile_start", [](bool shapes, bool memory, bool stack) { profile_start({shapes, memory, stack}); });
   m.def("profile_stop", [] {
     py::list out;

@@ -162,7 +162,7 @@ class profile:  # noqa: N801  PyTorch's name
         schedule: says by step number what to do; call `step()` after every step of the program. None: record everything.
         on_trace_ready: called with this object when a stretch of recording has ended.
         record_shapes: shapes of the arguments.
-        profile_memory: bytes allocated and freed.
+        profile_memory: bytes allocated and freed, on the CPU and on the devices.
         with_stack: the Python stack of every op (slow).
         with_flops: floating-point operations of products and convolutions, from their shapes.
     Raises:

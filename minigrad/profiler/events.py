@@ -46,13 +46,13 @@ class FunctionEvent:
     """One call: name, time_range, input_shapes, memory, stack; `cpu_parent` and `cpu_children` are the events around and inside."""
 
     def __init__(self, raw: tuple[Any, ...], origin: int, number: int, with_flops: bool) -> None:
-        kind, name, start, end, thread, sequence, memory, inputs, dtypes, output, stack = raw
+        kind, name, start, end, thread, sequence, memory, device_memory, inputs, dtypes, output, stack = raw
         self.id, self.kind, self.thread, self.sequence_nr = number, kind, thread, sequence or -1
         self.name = f"aten::{name}" if kind == OP else name
         self.key = self.trace_name = self.name
         self.time_range = Interval((start - origin) / 1e3, (end - origin) / 1e3)
         self.input_shapes, self.input_dtypes, self.output_shape = inputs, dtypes, output
-        self.cpu_memory_usage = memory
+        self.cpu_memory_usage, self.device_memory_usage = memory, device_memory
         self.stack = stack.split("\n") if stack else []
         self.flops = _flops(name, inputs, output) if with_flops and kind == OP else 0
         self.count = 1
@@ -63,7 +63,7 @@ class FunctionEvent:
         self.is_user_annotation = kind == RANGE
         self.is_async = self.is_remote = self.is_legacy = False
         self.node_id, self.scope = -1, kind
-        self.device_time_total = self.self_device_time_total = self.device_memory_usage = self.self_device_memory_usage = 0
+        self.device_time_total = self.self_device_time_total = 0
         self.kernels: list[Any] = []
 
     @property
@@ -82,6 +82,11 @@ class FunctionEvent:
     def self_cpu_memory_usage(self) -> int:
         """Bytes, without the children's."""
         return self.cpu_memory_usage - sum(c.cpu_memory_usage for c in self.cpu_children)
+
+    @property
+    def self_device_memory_usage(self) -> int:
+        """Bytes of all devices together, without the children's."""
+        return self.device_memory_usage - sum(c.device_memory_usage for c in self.cpu_children)
 
     def __repr__(self) -> str:
         return (
@@ -108,6 +113,8 @@ class FunctionEventAvg:
         inside_itself = getattr(event, "cpu_parent", None) is not None and event.cpu_parent.key == event.key
         self.cpu_time_total += 0 if inside_itself else event.cpu_time_total
         self.cpu_memory_usage += 0 if inside_itself else event.cpu_memory_usage
+        self.device_memory_usage += 0 if inside_itself else event.device_memory_usage
+        self.self_device_memory_usage += event.self_device_memory_usage
         self.self_cpu_time_total += event.self_cpu_time_total
         self.self_cpu_memory_usage += event.self_cpu_memory_usage
         self.flops += event.flops
@@ -171,10 +178,11 @@ _COLUMNS = {  # sort_by -> (header, text)
     "cpu_time": ("CPU time avg", lambda e: format_time(e.cpu_time_total / max(e.count, 1))),
     "cpu_memory_usage": ("CPU Mem", lambda e: _format_memory(e.cpu_memory_usage)),
     "self_cpu_memory_usage": ("Self CPU Mem", lambda e: _format_memory(e.self_cpu_memory_usage)),
+    "device_memory_usage": ("CUDA Mem", lambda e: _format_memory(e.device_memory_usage)),
+    "self_device_memory_usage": ("Self CUDA Mem", lambda e: _format_memory(e.self_device_memory_usage)),
     "count": ("# of Calls", lambda e: str(e.count)),
 }
-_SORT = {*_COLUMNS, "flops", "device_time_total", "self_device_time_total", "device_time", "cuda_time_total", "self_cuda_time_total",
-         "device_memory_usage", "self_device_memory_usage"}  # fmt: skip
+_SORT = {*_COLUMNS, "flops", "device_time_total", "self_device_time_total", "device_time", "cuda_time_total", "self_cuda_time_total"}
 
 
 class EventList(list):
@@ -219,8 +227,9 @@ class EventList(list):
         """The events as text.
 
         Args:
-            sort_by: "cpu_time_total", "self_cpu_time_total", "cpu_time", "count", "cpu_memory_usage", "self_cpu_memory_usage", "flops";
-                None keeps the order. The device columns of PyTorch are accepted and sort nothing.
+            sort_by: "cpu_time_total", "self_cpu_time_total", "cpu_time", "count", "cpu_memory_usage", "self_cpu_memory_usage",
+                "device_memory_usage", "self_device_memory_usage", "flops"; None keeps the order. PyTorch's columns of device times are
+                accepted and sort nothing.
             row_limit: rows at most.
         Raises:
             AttributeError for another sort_by.
@@ -234,6 +243,8 @@ class EventList(list):
         columns: list[tuple[str, Any]] = [("Name", lambda e: _cut(e.key, max_name_column_width))]
         for name, column in _COLUMNS.items():
             if "memory" in name and not self._profile_memory:
+                continue
+            if "device" in name and not any(e.device_memory_usage or e.self_device_memory_usage for e in rows):
                 continue
             if name in ("self_cpu_time_total", "cpu_time_total"):
                 share = lambda e, name=name: f"{100 * getattr(e, name) / total if total else 0:.2f}%"  # noqa: E731

@@ -1,6 +1,7 @@
 // The CUDA row of the device table: memory and copies between devices.
 #include "../../core/backend_module.h"
 #include "../../core/layout.h"
+#include "../../core/profile.h"
 #include "../kernels/copy.h"
 #include "../kernels/faults.h"
 #include "device_memory.h"
@@ -64,6 +65,12 @@ void strided_copy(const TensorImpl& dst, const TensorImpl& src) {
 
 }  // namespace
 
+static int64_t allocated_everywhere() {
+  int64_t bytes = 0;
+  for (int index = 0; index < device_count(); ++index) bytes += int64_t(device_memory(index).stats().allocated);
+  return bytes;
+}
+
 void install_backend() {
   DeviceBackend& row = backend(DeviceType::CUDA);
   row.alloc = cuda_alloc;
@@ -72,6 +79,7 @@ void install_backend() {
   row.device_count = device_count;
   row.strided_copy = strided_copy;
   current_cuda_device = current_device;
+  profile_hooks.device_allocated = allocated_everywhere;
   cuda_hooks.pin = pinned_copy;
   cuda_hooks.is_pinned = is_pinned;
   cuda_hooks.record_use = [](const Tensor& t, intptr_t stream) {
