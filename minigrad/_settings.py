@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +24,6 @@ __all__ = [
 has_lapack, has_mkl, has_openmp = True, False, False
 _state: dict[str, Any] = {
     "precision": "highest", "deterministic": False, "warn_only": False, "warn_always": False, "interop_threads": 1,
-    "compile_noted": False,
 }  # fmt: skip
 
 
@@ -35,24 +33,42 @@ def compile(
     options: dict[str, Any] | None = None, name: str | None = None, disable: bool = False, recompile_limit: int | None = None,
     isolate_recompiles: bool = False, shapes_spec: Any = None,
 ) -> Any:  # fmt: skip
-    """The function or module itself, run eagerly: the compiler is not built yet. A note says so once.
+    """The function, module or whole training step, traced at its first call and replayed as one graph from then on.
+
+    Results are the function's: what cannot be captured (values that steer Python, printing, changed Python state) runs eagerly, and
+    `compile.explain(f)(*args)` says what and why. The first calls measure plan and function, and the faster one stays.
 
     Args:
         model: function or module; None makes a decorator: `@compile` and `@compile(mode=…)` both work.
-        backend, mode, dynamic, fullgraph, options, disable: accepted; they change nothing of the results in PyTorch either.
+        fullgraph: raise where the function cannot be captured whole.
+        dynamic: True: sizes that change do not count as new forms; False: they do; None: it is seen after the second size.
+        backend: 'inductor' (whatever is best here), 'interpreter', 'llvm', 'triton'; 'eager' gives the function itself.
+        mode, options: PyTorch's names are accepted; options={'budget': seconds} limits the time spent on tracing.
+        disable: give the function itself.
+        recompile_limit: forms of one function, 8.
+    Returns:
+        A function, or a module that shares the original's state (`state_dict` keys begin with `_orig_mod.`, as in PyTorch).
     Raises:
-        RuntimeError: both mode and options are given.
+        RuntimeError: both mode and options are given, or an unknown mode or backend.
+    Example:
+        >>> double = mg.compile(lambda x: x * 2)
+        >>> double(mg.ones(2))
+        tensor([2., 2.])
     """
-    if mode is not None and options is not None:
-        raise RuntimeError("Either mode or options can be specified, but both can't be specified at the same time.")
-    if model is None:
-        return lambda function: compile(function)
-    if not callable(model):
-        raise RuntimeError(f"compile: expected a function or a module: got {type(model).__name__}")
-    if not _state["compile_noted"]:
-        _state["compile_noted"] = True
-        warnings.warn("minigrad.compile runs the function eagerly: there is no compiler yet", stacklevel=2)
-    return model
+    from minigrad.compiler._api import maker
+
+    make = maker(fullgraph, dynamic, backend, mode, options, disable, recompile_limit)
+    return make if model is None else make(model)
+
+
+def _explain(fn: Any, *args: Any, **kwargs: Any) -> Any:
+    """See `minigrad.compiler.explain`."""
+    from minigrad.compiler._compiled import explain
+
+    return explain(fn, *args, **kwargs)
+
+
+compile.explain = _explain  # type: ignore[attr-defined]
 
 
 def cond(pred: Any, true_fn: Callable, false_fn: Callable, operands: Any = ()) -> Any:

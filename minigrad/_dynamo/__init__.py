@@ -11,6 +11,8 @@ from minigrad.compiler import (
     disable,
     is_compiling,
     list_backends,
+    mark_dynamic,
+    mark_static,
     reset,
 )  # noqa: F401
 
@@ -18,25 +20,21 @@ config = _Config()
 
 
 def graph_break(msg: str = "") -> None:
-    """Nothing to break."""
+    """End a capture here: the function that is being compiled is not one graph."""
+    if is_compiling():
+        from minigrad.compiler._api import stop
+
+        stop(f"graph_break({msg!r})" if msg else "graph_break()")
 
 
 def disallow_in_graph(fn: Any) -> Any:
-    """The function itself."""
-    return fn
+    """The function as one that is never captured."""
+    return disable(fn)
 
 
 def forbid_in_graph(fn: Any) -> Any:
     """The function itself."""
     return fn
-
-
-def mark_dynamic(t: Any, index: Any, *args: Any, **kwargs: Any) -> None:
-    """Nothing to mark."""
-
-
-def mark_static(t: Any, index: Any = None) -> None:
-    """Nothing to mark."""
 
 
 def mark_static_address(t: Any, guard: bool = False) -> None:
@@ -46,13 +44,19 @@ def mark_static_address(t: Any, guard: bool = False) -> None:
 maybe_mark_dynamic = mark_dynamic
 
 
-def optimize(*args: Any, **kwargs: Any) -> Any:
-    """A decorator that returns its function: it runs eagerly."""
-    return lambda fn: fn
+def optimize(backend: Any = "inductor", *, nopython: bool = False, dynamic: bool | None = None, **kwargs: Any) -> Any:
+    """`minigrad.compile` as a decorator."""
+    from minigrad._settings import compile as build
+
+    return build(backend=backend, fullgraph=nopython, dynamic=dynamic)
 
 
-class OptimizedModule:
-    """The type of a compiled module in PyTorch; nothing is one here."""
+def __getattr__(name: str) -> Any:
+    if name == "OptimizedModule":  # it needs nn
+        from minigrad.compiler._api import OptimizedModule
+
+        return OptimizedModule
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class utils:  # noqa: N801  torch._dynamo.utils, as far as programs reset counters

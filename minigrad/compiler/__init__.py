@@ -1,7 +1,6 @@
-"""torch.compiler's names, and the first half of a compiler (docs/compiler.md).
+"""torch.compiler's names: what steers `mg.compile`, and what tells about it (docs/compiler.md).
 
-`CompiledFunction(f)` traces and replays, `explain(f)(*args)` shows what came of it. `minigrad.compile` still runs the function eagerly, so
-most of torch's names have nothing to do.
+`minigrad.compile(f)` traces and replays, `explain(f)(*args)` shows what came of it. Everything heavier is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -21,14 +20,30 @@ T = TypeVar("T")
 
 def compile(*args: Any, **kwargs: Any) -> Any:
     """See `minigrad.compile`."""
-    from minigrad._settings import compile as compile_eagerly
+    from minigrad._settings import compile as build
 
-    return compile_eagerly(*args, **kwargs)
+    return build(*args, **kwargs)
 
 
 def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:
-    """The function itself; without one, a decorator."""
-    return fn if callable(fn) else lambda function: function
+    """The function (or module) as one that is never captured: it runs eagerly, also inside of a compiled function, which is then not one graph.
+
+    Args:
+        fn: function or module; None makes a decorator.
+        recursive: whether what it calls is left alone too; it always is.
+        reason: shown by `explain`.
+    """
+    if fn is None:
+        return lambda function: disable(function, recursive, reason=reason)
+    from minigrad.nn import Module
+
+    from ._api import Disabled
+
+    if isinstance(fn, Module):
+        fn.__dict__["forward"] = Disabled(fn.forward, reason)
+        return fn
+    fn = getattr(fn, "fn", fn) if type(fn).__name__ == "CompiledFunction" else fn
+    return Disabled(fn, reason)
 
 
 def allow_in_graph(fn: T) -> T:
@@ -44,7 +59,7 @@ def assume_constant_result(fn: T) -> T:
 def nested_compile_region(
     fn: Any = None, options: Any = None, max_reuse_entries: int = 8, reuse_hash_fn: Any = None
 ) -> Any:
-    """The function itself; without one, a decorator."""
+    """The function itself: functions called by a compiled one are part of its graph. Without one, a decorator."""
     return fn if callable(fn) else lambda function: function
 
 
@@ -54,7 +69,7 @@ def wrap_numpy(fn: T) -> T:
     Raises:
         NotImplementedError: always; it would change what the function takes.
     """
-    raise NotImplementedError("compiler.wrap_numpy: minigrad has no compiler")
+    raise NotImplementedError("compiler.wrap_numpy: NumPy calls are not captured. Try the tensor functions")
 
 
 def substitute_in_graph(original_fn: Any, **kwargs: Any) -> Callable[[T], T]:
@@ -63,7 +78,9 @@ def substitute_in_graph(original_fn: Any, **kwargs: Any) -> Callable[[T], T]:
 
 
 class _Now(threading.local):
-    tracing = False
+    tracing = False  # a function is being traced
+    busy = False  # and compiled functions run as they are
+    stance = "default"
 
 
 _now = _Now()  # set by CompiledFunction
@@ -75,8 +92,8 @@ def is_compiling() -> bool:
 
 
 def is_dynamo_compiling() -> bool:
-    """False."""
-    return False
+    """The same as `is_compiling`."""
+    return _now.tracing
 
 
 def is_exporting() -> bool:
@@ -85,7 +102,11 @@ def is_exporting() -> bool:
 
 
 def reset() -> None:
-    """Nothing is cached."""
+    """Forget everything that was compiled: the next calls trace anew."""
+    from ._compiled import every
+
+    for compiled in list(every):
+        compiled.reset()
 
 
 def cudagraph_mark_step_begin() -> None:
@@ -93,16 +114,56 @@ def cudagraph_mark_step_begin() -> None:
 
 
 def list_backends(exclude_tags: Any = ("debug", "experimental")) -> list[str]:
-    """No backends: []."""
-    return []
+    """Names for `compile(backend=)`; with exclude_tags=(), those for debugging too."""
+    from ._api import _TRACED_ONLY, BACKENDS, EAGER
+
+    return sorted(BACKENDS if "debug" in (exclude_tags or ()) else (*BACKENDS, *EAGER, *_TRACED_ONLY))
 
 
-@contextlib.contextmanager
-def set_stance(
-    stance: str = "default", *, skip_guard_eval_unsafe: bool = False, force_backend: Any = None
-) -> Iterator[None]:
-    """Every stance runs eagerly."""
-    yield
+_STANCES = ("default", "force_eager", "eager_on_recompile", "fail_on_recompile", "eager_then_compile")
+
+
+class set_stance:  # noqa: N801  torch's name
+    """What compiled functions do in this thread, from now on or for a `with` block or a decorated function.
+
+    Args:
+        stance: 'default'; 'force_eager' runs the functions as they are; 'eager_on_recompile' uses what is compiled and compiles nothing more;
+            'fail_on_recompile' raises instead; 'eager_then_compile' is 'default'.
+    Raises:
+        RuntimeError: another word.
+    """
+
+    def __init__(self, stance: str = "default", *, skip_guard_eval_unsafe: bool = False, force_backend: Any = None) -> None:
+        if stance not in _STANCES:
+            raise RuntimeError(f"set_stance: got {stance!r}, expected one of {', '.join(_STANCES)}")
+        self._stance = stance
+        self._before = _now.stance, _now.busy
+        self._set()
+
+    def _set(self) -> None:
+        _now.stance = "default" if self._stance in ("force_eager", "eager_then_compile") else self._stance
+        _now.busy = self._stance == "force_eager"
+
+    def _undo(self) -> None:
+        _now.stance, _now.busy = self._before
+
+    def __enter__(self) -> None:
+        self._set()
+
+    def __exit__(self, *error: Any) -> None:
+        self._undo()
+
+    def __call__(self, function: T) -> T:
+        import functools
+
+        self._undo()
+
+        @functools.wraps(function)  # type: ignore[arg-type]
+        def within(*args: Any, **kwargs: Any) -> Any:
+            with set_stance(self._stance):
+                return function(*args, **kwargs)  # type: ignore[operator]
+
+        return within  # type: ignore[return-value]
 
 
 @contextlib.contextmanager
@@ -112,7 +173,7 @@ def set_enable_guard_collectives(enabled: bool) -> Iterator[None]:
 
 
 def save_cache_artifacts() -> None:
-    """None: nothing was compiled."""
+    """None: compiled code is in a folder of its own, for every process."""
 
 
 def load_cache_artifacts(serialized_artifacts: bytes) -> None:
@@ -120,7 +181,7 @@ def load_cache_artifacts(serialized_artifacts: bytes) -> None:
 
 
 class _Config:
-    """Settings of a compiler that is not there: what is set can be read back."""
+    """PyTorch's settings of its compiler, which are not this one's: what is set can be read back."""
 
     def patch(self, *args: Any, **kwargs: Any) -> contextlib.AbstractContextManager:
         """Set nothing for the length of a `with` block."""
@@ -140,4 +201,12 @@ def __getattr__(name: str) -> Any:
         from minigrad.compiler import _compiled
 
         return getattr(_compiled, name)
+    if name == "OptimizedModule":
+        from minigrad.compiler import _api
+
+        return _api.OptimizedModule
+    if name in ("mark_dynamic", "mark_static"):
+        from minigrad.compiler import _dynamic
+
+        return getattr(_dynamic, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,23 +2,46 @@
 
 A call looks for an entry whose form fits (csrc/python/bind_form.cpp: shapes, dtypes, layout and gradient needs of tensors, the values of
 everything else, the modes that are switched on, and nothing that the function reaches replaced or switched). Otherwise the function is
-traced anew. What cannot be traced runs eagerly, with the reason kept for `explain`; fullgraph=True makes that an error.
+traced anew. What cannot be traced runs eagerly, with the reason kept for `explain`; fullgraph=True makes that an error. With `trial`, the
+first calls of each form alternate between plan and function, and the faster one stays.
 """
 
 from __future__ import annotations
 
 import functools
 import time
+import types
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 from minigrad import _core
 from minigrad.compiler import _now
 
-from ._entry import MISS, Entry, GaveUp
+from ._dynamic import Sizes
+from ._entry import MISS, Entry, argument_names
+from ._reach import GaveUp
+from ._trial import Trial
 
 _LIMIT = 8  # compiled forms of one function; torch's recompile_limit
+_BUDGET = 60.0  # seconds of tracing per function; what comes later runs eagerly
+_GIVEN_UP = 4  # calls of different kinds that could not be captured, before no more is tried
+_RETRIES = (2, 4, 8)  # calls after which an attempt that failed for a passing reason is repeated
+
+every: weakref.WeakSet[CompiledFunction] = weakref.WeakSet()  # for reset()
+
+
+class _Attempt:
+    """A kind of call that could not be captured."""
+
+    def __init__(self, form: Any, reason: GaveUp) -> None:
+        self.form, self.later, self.calls = form, reason.later, 1
+
+    def again(self) -> bool:
+        """Whether this call is one to try once more."""
+        self.calls += 1
+        return self.later and self.calls in _RETRIES
 
 
 class CompiledFunction:
@@ -26,62 +49,140 @@ class CompiledFunction:
 
     Attributes:
         fn: the function itself. entries: the compiled forms, newest first. reasons: why something ran eagerly, newest last.
+        recompiles: what was different when the function was traced again. sizes: which of the forms are one program at other sizes; those
+            after the first are not among `entries`.
     """
 
-    def __init__(self, fn: Callable[..., Any], fullgraph: bool = False, limit: int | None = None) -> None:
+    def __init__(self, fn: Callable[..., Any], fullgraph: bool = False, limit: int | None = None, *, dynamic: bool | None = None,
+                 trial: bool = False, budget: float | None = None, options: dict[str, Any] | None = None) -> None:  # fmt: skip
         functools.update_wrapper(self, fn, updated=())
-        self.fn, self.fullgraph, self.limit = fn, fullgraph, limit or _LIMIT
+        self.fn, self.fullgraph, self.limit, self.dynamic = fn, fullgraph, limit or _LIMIT, dynamic
+        self.trial, self.budget, self.options = trial, budget or _BUDGET, options or {}
+        every.add(self)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget every compiled form."""
         self.entries: list[Entry] = []
+        self.sizes = Sizes(self.dynamic)
         self.reasons: list[str] = []
+        self.recompiles: list[str] = []
         self.traces: list[float] = []  # seconds each
-        self._hopeless: list[Any] = []  # forms of calls that cannot be traced
+        self._failed: list[_Attempt] = []  # kinds of calls that cannot be traced
         self._warned = False
+        self._off = False
 
     def __get__(self, owner: Any, kind: Any = None) -> Any:  # a decorated method
-        return self if owner is None else functools.partial(self, owner)
+        return self if owner is None else types.MethodType(self, owner)
+
+    def __deepcopy__(self, memo: dict) -> CompiledFunction:
+        import copy
+
+        return CompiledFunction(copy.deepcopy(self.fn, memo), **self._settings())
+
+    def __reduce__(self) -> tuple:
+        return _rebuild, (self.fn, self._settings())
+
+    def _settings(self) -> dict[str, Any]:
+        return {"fullgraph": self.fullgraph, "limit": self.limit, "dynamic": self.dynamic, "trial": self.trial, "budget": self.budget,
+                "options": self.options}  # fmt: skip
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if _now.tracing or _core.vmap_depth():  # inside of another compiled function, or of a transform
+        if self._off or _now.busy or _core.vmap_depth():  # no hope, inside of another trace, or of a transform
             return self.fn(*args, **kwargs)
         for entry in self.entries:
-            result = entry.run(args, kwargs)
+            result = entry.call(args, kwargs)
             if result is not MISS:
                 return result
+        if self.sizes.many:
+            for entry in self.sizes.find(args, kwargs):
+                result = entry.call(args, kwargs)
+                if result is not MISS:
+                    return result
+            if self.sizes.waits(args, kwargs):
+                return self.fn(*args, **kwargs)
         entry = self._compile(args, kwargs)
-        return self.fn(*args, **kwargs) if entry is None else entry.run(args, kwargs)
+        if entry is not None:
+            result = entry.call(args, kwargs)
+            if result is not MISS:
+                return result
+            self.sizes.drop(entry)
+            if entry in self.entries:
+                self.entries.remove(entry)  # it depends on something that every call finds changed
+            self._give_up(args, kwargs, GaveUp(f"what it depends on changes with every call: {entry.difference(args, kwargs)}"))
+        return self.fn(*args, **kwargs)
 
     def _compile(self, args: tuple, kwargs: dict) -> Entry | None:
-        if any(form.inputs(args, kwargs) is not None for form in self._hopeless):
+        for attempt in self._failed:
+            if attempt.form.inputs(args, kwargs) is not None:
+                if not attempt.again():
+                    return None
+                self._failed.remove(attempt)
+                break
+        if _now.stance != "default":
+            return self._by_stance()
+        if self._used_up():
             return None
-        if len(self.entries) >= self.limit:
-            self._note(f"{self.limit} compiled forms are the limit")
-            if not self._warned:
-                self._warned = True
-                warnings.warn(f"compile: {self._name()} has {self.limit} compiled forms, the limit, and runs eagerly for other arguments. "
-                              "minigrad.compiler.explain() shows the forms.", stacklevel=3)  # fmt: skip
-            return None
+        if self.entries:
+            self._note(self.entries[0].difference(args, kwargs), self.recompiles)
         start = time.perf_counter()
-        _now.tracing = True
+        _now.tracing = _now.busy = True
         try:
             entry = Entry(self.fn, args, kwargs)
         except GaveUp as reason:
-            self._note(str(reason))
-            if self.fullgraph:
-                raise RuntimeError(f"compile: fullgraph=True, but {self._name()} cannot be captured whole: {reason}") from reason.__cause__
-            self._hopeless.append(_core.Form(args, kwargs))
-            return None
+            _now.tracing = _now.busy = False
+            return self._give_up(args, kwargs, reason)
         finally:
-            _now.tracing = False
-        self.traces.append(time.perf_counter() - start)
-        self.entries.insert(0, entry)
+            _now.tracing = _now.busy = False
+            self.traces.append(time.perf_counter() - start)
+        if self.trial and entry.on_cpu:
+            Trial(entry)
+        if not self.sizes.adopt(entry, args, kwargs):
+            self.entries.insert(0, entry)
         return entry
 
-    def _note(self, reason: str) -> None:
-        if reason not in self.reasons[-3:]:
-            self.reasons.append(reason)
+    def _by_stance(self) -> None:
+        if _now.stance == "fail_on_recompile":
+            raise RuntimeError(f"compile: {self._name()} would have to be compiled, and the stance is 'fail_on_recompile'")
+
+    def _used_up(self) -> bool:
+        reason = ""
+        if len(self.entries) >= self.limit and not self.sizes.many:
+            reason = f"has {self.limit} compiled forms, the limit"
+        elif sum(self.traces) > self.budget:
+            reason = f"has been traced for {sum(self.traces):.1f} s, its budget,"
+        if not reason:
+            return False
+        self._note(f"it {reason.rstrip(',')}", self.reasons)
+        if not self._warned:
+            self._warned = True
+            why = f" Last recompilation: {self.recompiles[-1]}." if self.recompiles else ""
+            warnings.warn(f"compile: {self._name()} {reason} and runs eagerly for other arguments.{why} "
+                          "minigrad.compiler.explain() shows the forms.", stacklevel=5)  # fmt: skip
+        return True
+
+    def _give_up(self, args: tuple, kwargs: dict, reason: GaveUp) -> None:
+        self._note(str(reason), self.reasons)
+        if self.fullgraph:
+            if reason.__cause__ is not None and "asked for" not in str(reason) and "size of its result" not in str(reason):
+                self.fn(*args, **kwargs)  # an error of the function's own comes out as it is
+            raise RuntimeError(f"compile: fullgraph=True, but {self._name()} cannot be captured whole: {reason}") from reason.__cause__
+        self._failed.append(_Attempt(_core.Form(args, kwargs), reason))
+        if len(self._failed) >= _GIVEN_UP and not self.entries:
+            self._off = True
+            self._failed.clear()
+
+    @staticmethod
+    def _note(reason: str, where: list[str]) -> None:
+        if reason not in where[-3:]:
+            where.append(reason)
 
     def _name(self) -> str:
         return getattr(self.fn, "__qualname__", type(self.fn).__name__)
+
+
+def _rebuild(fn: Callable[..., Any], settings: dict[str, Any]) -> CompiledFunction:
+    return CompiledFunction(fn, **settings)
 
 
 class Explanation:
@@ -90,28 +191,46 @@ class Explanation:
     def __init__(self, compiled: CompiledFunction) -> None:
         self.entries = list(reversed(compiled.entries))
         self.graphs = [entry.graph for entry in self.entries]
-        self.reasons = list(compiled.reasons)
+        self.reasons = self.break_reasons = list(compiled.reasons)
+        self.recompiles = list(compiled.recompiles)
         self.seconds = list(compiled.traces)
         self.graph_count, self.graph_break_count = len(self.graphs), len(self.reasons)
+        self.op_count = sum(len(graph.calls) for graph in self.graphs)
 
     def __str__(self) -> str:
         lines = [f"{self.graph_count} compiled forms, traced in {sum(self.seconds) * 1e3:.1f} ms"]
         for k, entry in enumerate(self.entries):
             both = (entry.graph,) if entry.backward_graph is None else (entry.graph, entry.backward_graph)
+            lines += [f"-- form {k}: {entry.form.guards} guards{entry.verdict}"]
             for name, graph in zip(("forward", "backward"), both):
-                lines += [f"-- form {k}, {name}: {len(graph.calls)} calls", str(graph)]
+                lines += [f"-- form {k}, {name}: {len(graph.calls)} calls", _with_lines(graph)]
+        lines += [f"traced again: {reason}" for reason in self.recompiles]
         lines += [f"ran eagerly: {reason}" for reason in self.reasons]
         return "\n".join(lines)
 
     __repr__ = __str__
 
 
-def explain(fn: Callable[..., Any]) -> Callable[..., Explanation]:
-    """`explain(f)(*args)` compiles and runs `f` for these arguments and tells what came of it."""
+def _with_lines(graph: Any) -> str:
+    """The graph's text with the user's line beside the calls, where it changes."""
+    import os
+
+    text, last, lines = str(graph), "", {}
+    for call in graph.calls:
+        if call["line"] and call["line"] != last:
+            last = call["line"]
+            path, _, function = last.partition(" in ")
+            lines[call["text"]] = f"{os.path.basename(path)} in {function}"
+    return "\n".join(f"{line}    # {lines.pop(line.strip())}" if line.strip() in lines else line for line in text.split("\n"))
+
+
+def explain(fn: Callable[..., Any], *first: Any, **options: Any) -> Any:
+    """`explain(f)(*args)` compiles and runs `f` for these arguments and tells what came of it; `explain(f, *args)` does so at once."""
 
     def run(*args: Any, **kwargs: Any) -> Explanation:
-        compiled = fn if isinstance(fn, CompiledFunction) else CompiledFunction(fn)
+        inner = getattr(fn, "_compiled", fn)
+        compiled = inner if isinstance(inner, CompiledFunction) else CompiledFunction(fn)
         compiled(*args, **kwargs)
         return Explanation(compiled)
 
-    return run
+    return run(*first, **options) if first or options else run

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import inspect
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -10,23 +12,22 @@ import minigrad as mg
 from minigrad import _core
 from minigrad._core import Tensor
 from minigrad.autograd import Function
-from minigrad.func._tree import LEAF, flatten, unflatten
 
-from ._roots import Roots
-
-
-class GaveUp(Exception):
-    """The function cannot be traced; the text says why."""
-
+from ._guards import Guards
+from ._pytree import LEAF, flatten, unflatten
+from ._reach import GaveUp, Reach, is_plain
+from ._witness import Witness
 
 MISS = object()
 UNPREDICTABLE = [info.name for info in mg.op.registry.values() if "size depends" in str(info.info.get("no_meta_reason", ""))]
+_core.compare_by_value([mg.device, mg.dtype, mg.Size, slice, range])
 
 
 class Entry:
     """What one trace gave.
 
     Attributes:
+        call: what a call goes to. verdict: what a trial of speed said.
         plan: the whole function, or its forward part.
         backward: the gradients' part when results require grad, else None.
         graph, backward_graph: what the plans run, for printing.
@@ -35,31 +36,58 @@ class Entry:
     def __init__(self, function: Callable[..., Any], args: tuple, kwargs: dict) -> None:
         self.backward: Any = None
         self.backward_graph: Any = None
+        self.function = function
+        self.call = self.run  # or the function: see _trial.py
+        self.verdict = ""
+        self.on_cpu = True
         self.form = _core.Form(args, kwargs)
-        leaves, spec = flatten((args, kwargs))
-        tree = leaves
-        roots = Roots(function, leaves)
-        had = {id(t): t.grad is not None for t in roots.tensors if t.requires_grad and t.is_leaf}
+        containers: list[Any] = []
+        leaves, spec = flatten((args, kwargs), containers)
+        _refuse(leaves)
+        reach = Reach(function, dict(zip(argument_names(function, args, kwargs), (*args, *kwargs.values()))))
+        if iterators := reach.iterators():
+            raise GaveUp(f"{iterators[0]} is an iterator, which moves on. Try a list")
+        had = {id(t): t.grad is not None for t in reach.tensors if t.requires_grad and t.is_leaf}
+        needs = [t.requires_grad for t in reach.tensors]
         trace = _core.Trace(UNPREDICTABLE)
         inside = {id(t): trace.input(t) for t in leaves if isinstance(t, Tensor) and t.requires_grad and not t.is_leaf}
         self._arguments = [t for t in leaves if isinstance(t, Tensor)]
-        args, kwargs = unflatten([inside.get(id(t), t) for t in tree], spec)
-        with _Recorded(trace, roots):
-            trace.enter()
-            try:
-                self._trace(trace, function, args, kwargs, inside)
-            except Exception as error:
-                raise GaveUp(trace.asked or f"{type(error).__name__}: {error}") from error
-            finally:
-                trace.abandon()
-        order = list(inside)
-        del inside, args, kwargs, leaves, tree
-        _nothing_escaped(trace)
-        self._bind(trace, roots, had, order)
+        self._constants_given = [t for t in leaves if not isinstance(t, Tensor)]
+        witness = Witness(reach)
+        kept = False
+        try:
+            with _Recorded(trace, reach):
+                trace.enter()
+                try:
+                    given = unflatten([inside.get(id(t), t) for t in leaves], spec)
+                    self._trace(trace, witness, function, given, inside)
+                    _unchanged(given, [inside.get(id(t), t) for t in leaves], spec)
+                except Exception as error:
+                    raise GaveUp(trace.asked or f"{type(error).__name__}: {error}") from error
+                finally:
+                    trace.abandon()
+            self._results_can_be_made_again(reach, containers)
+            order = list(inside)
+            del inside, given, leaves
+            _no_effects(witness, reach, needs)
+            _nothing_escaped(trace)
+            self._bind(trace, reach, witness, had, order)
+            kept = True
+        finally:
+            if not kept:
+                witness.effects(put_back=True)
 
-    def _trace(self, trace: Any, function: Callable[..., Any], args: Any, kwargs: Any, inside: dict[int, Tensor]) -> None:
-        result = function(*args, **kwargs)
-        self._leaves, self._spec = flatten(result)
+    def _trace(self, trace: Any, witness: Witness, function: Callable[..., Any], given: Any, inside: dict[int, Tensor]) -> None:
+        with witness:
+            result = function(*given[0], **given[1])
+        if trace.asked:  # and the function caught the error
+            raise GaveUp(trace.asked)
+        self._containers: list[Any] = []
+        self._leaves, self._spec = flatten(result, self._containers)
+        given_out = {id(c) for c in _containers_of(given)}
+        if any(id(c) in given_out for c in self._containers):
+            raise GaveUp("a list, dict or dataclass of the arguments is part of the result, and has to be the same object there. Try a copy")
+        del result
         self._tensor_at = [k for k, leaf in enumerate(self._leaves) if isinstance(leaf, Tensor)]
         outputs = [self._leaves[k] for k in self._tensor_at]
         here = trace.position
@@ -90,17 +118,32 @@ class Entry:
         else:
             self.graph = graph.optimized()
         self.plan = _core.Plan(self.graph)
+        self.draws, self.writes = self.graph.draws, self.graph.writes
         self._single = self._spec is LEAF and len(outputs) == 1
         inputs = {value: k for k, value in enumerate(self.graph.inputs)}
         self._handed_on = [(k, inputs[v]) for k, v in enumerate(self.graph.outputs[: len(outputs)]) if v in inputs]
 
-    def _bind(self, trace: Any, roots: Roots, had: dict[int, bool], inside: list[int]) -> None:
+    def _results_can_be_made_again(self, reach: Reach, containers: list) -> None:
+        """A replay gives the same results: tensors anew, and everything else as it is, so that has to be constants or things of outside."""
+        for container in self._containers:
+            if id(container) in reach.nodes and not isinstance(container, tuple):
+                raise GaveUp("a list, dict or dataclass from outside of the function is part of its result. Try a copy")
+        self._containers = []
+        for leaf in self._leaves:
+            if leaf is None or is_plain(leaf) or id(leaf) in reach.nodes or isinstance(leaf, (type, types.ModuleType, mg.Size)):
+                continue
+            if not any(leaf is a for a in self._constants_given):
+                raise GaveUp(f"the result has an object of type {type(leaf).__name__}, which a replay could not make anew. Try a tuple, dict or dataclass")
+
+    def _bind(self, trace: Any, reach: Reach, witness: Witness, had: dict[int, bool], inside: list[int]) -> None:
         """Say where each input of the plan comes from: an argument, or a tensor that is kept, and what of it must still hold."""
         number = {id(t): k for k, t in reversed(list(enumerate(self._arguments)))}
         shadows = iter([number[k] for k in inside])
-        owners = [(t, t.grad) for t in roots.tensors if t.is_leaf and t.grad is not None]  # holds the gradients' Python objects
+        owners = [(t, t.grad) for t in reach.tensors if t.is_leaf and t.grad is not None]  # holds the gradients' Python objects
         by_grad = {id(grad): t for t, grad in owners}
         touched = trace.gradient_leaves
+        guards = Guards(self.form, reach, witness)
+        guards.keep()
         for position, tensor in enumerate(trace.met):
             if tensor is None:  # made by trace.input(): an argument with a history, then the cotangents
                 shadow = next(shadows, None)
@@ -112,17 +155,23 @@ class Entry:
             elif id(tensor) in by_grad and by_grad[id(tensor)] is not tensor:
                 self.form.from_gradient(by_grad[id(tensor)])
             else:
-                self.form.from_tensor(tensor)
-                if id(tensor) in roots.places:
-                    self.form.keep_place(*roots.places[id(tensor)], tensor)
+                self.form.from_tensor(tensor, reach.places.get(id(tensor), (None, None, "a tensor"))[2])
+                guards.place(tensor)
             if position in touched and not had.get(id(tensor), True) and tensor.is_leaf:
                 self.form.keep_gradient(tensor, False)
-        for module in roots.modules:
-            for inner in module.modules():
-                self.form.keep_attribute(inner, "training", inner.training)
-                if inner._modules:
-                    self.form.keep_entries(inner._modules)
         self.form.set_plan(self.plan)
+        self.on_cpu = all(t.device.type == "cpu" for t in (*self._arguments, *(m for m in trace.met if m is not None)))
+        self._arguments = self._constants_given = None  # the call's own objects go
+
+    MISS = MISS
+
+    def difference(self, args: tuple, kwargs: dict) -> str:
+        """Why a call is another kind of call."""
+        return self.form.difference(args, kwargs, argument_names(self.function, args, kwargs)[: len(args)])
+
+    def run_function(self, args: tuple, kwargs: dict) -> Any:
+        """The function itself, for calls of this form."""
+        return MISS if self.form.inputs(args, kwargs) is None else self.function(*args, **kwargs)
 
     def run(self, args: tuple, kwargs: dict) -> Any:
         """The function's result for these arguments; `MISS` when it was not compiled for them or something has changed since."""
@@ -134,7 +183,10 @@ class Entry:
         inputs = self.form.inputs(args, kwargs)
         if inputs is None:
             return MISS
-        outputs = list(_Compiled.apply(self, *inputs)) if self.backward is not None else self.plan.run(inputs)
+        if self.backward is not None:
+            outputs = list(_Compiled.apply(self, (args, kwargs), *inputs))
+        else:
+            outputs = self.plan.run(inputs)
         for k, source in self._handed_on:
             outputs[k] = inputs[source]
         return self._result(outputs)
@@ -150,10 +202,11 @@ class _Compiled(Function):
     """The node of a compiled function whose results require grad."""
 
     @staticmethod
-    def forward(ctx: Any, entry: Entry, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, entry: Entry, call: tuple, *inputs: Tensor) -> tuple[Tensor, ...]:
         n = len(entry._tensor_at)
-        results = entry.plan.run(list(inputs))
         ctx.entry, ctx.requires = entry, [t.requires_grad for t in inputs]
+        ctx.again = (call, inputs, [t._version for t in inputs], mg.get_rng_state() if entry.draws else None)
+        results = entry.plan.run(list(inputs))
         ctx.save_for_backward(*results[n:])
         outputs = results[:n]
         ctx.mark_non_differentiable(*(t for k, t in enumerate(outputs) if k not in entry._wanted))
@@ -161,10 +214,10 @@ class _Compiled(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-        if mg.is_grad_enabled():
-            raise NotImplementedError("compile: gradients of gradients through a compiled function. Try the function without compile.")
         entry = ctx.entry
         cotangents = [grads[k] for k in entry._wanted]
+        if mg.is_grad_enabled():
+            return (None, None, *_differentiable_gradients(ctx, cotangents))
         found = iter(entry.backward.run([*ctx.saved_tensors, *cotangents]))
         at, by_input, variable = set(entry._variables_with_gradient), [], 0
         for requires in ctx.requires:
@@ -173,20 +226,89 @@ class _Compiled(Function):
                 variable += 1
             else:
                 by_input.append(None)
-        return (None, *by_input)
+        return (None, None, *by_input)
+
+
+def _differentiable_gradients(ctx: Any, cotangents: list) -> list:
+    """Gradients that have gradients themselves (create_graph=True): the function runs once more, eagerly and recorded."""
+    entry, ((args, kwargs), inputs, versions, generator) = ctx.entry, ctx.again
+    if entry.writes:
+        raise NotImplementedError("compile: gradients of gradients through a compiled function that writes in place to tensors from outside "
+                                  "(a BatchNorm in training does). Try the function without compile.")  # fmt: skip
+    if versions != [t._version for t in inputs]:
+        raise RuntimeError("one of the variables needed for gradient computation has been modified by an inplace operation")
+    state = mg.get_rng_state()
+    if generator is not None:
+        mg.set_rng_state(generator)
+    results = flatten(entry.function(*args, **kwargs))[0]
+    mg.set_rng_state(state)
+    outputs = [results[k] for k in (entry._tensor_at[w] for w in entry._wanted)]
+    variables = [t for t in inputs if t.requires_grad]
+    found = iter(mg.autograd.grad(outputs, variables, cotangents, create_graph=True, allow_unused=True))
+    return [next(found) if t.requires_grad else None for t in inputs]
+
+
+def argument_names(function: Callable[..., Any], args: tuple, kwargs: dict) -> list[str]:
+    """A name for each argument, as the function calls them."""
+    try:
+        target = function.forward if isinstance(function, mg.nn.Module) else function
+        parameters = list(inspect.signature(target).parameters.values())
+        names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    except (TypeError, ValueError):
+        names = []
+    names += [f"argument {k}" for k in range(len(names), len(args))]
+    return [*names[: len(args)], *kwargs]
+
+
+def _containers_of(tree: Any) -> list:
+    found: list[Any] = []
+    flatten(tree, found)
+    return [c for c in found if not isinstance(c, tuple)]
+
+
+def _refuse(leaves: list) -> None:
+    for leaf in leaves:
+        if hasattr(type(leaf), "__next__"):
+            raise GaveUp(f"an argument is a {type(leaf).__name__}, which moves on when it is read. Try a list")
+        if type(leaf).__module__ == "numpy" and getattr(leaf, "ndim", 0):
+            raise GaveUp("an argument is a NumPy array, whose elements may change. Try a tensor")
+
+
+def _unchanged(given: Any, leaves: list, spec: Any) -> None:
+    now, now_spec = flatten(given)
+    if len(now) != len(leaves) or any(a is not b for a, b in zip(now, leaves)) or repr_of(spec) != repr_of(now_spec):
+        raise GaveUp("a list, dict or dataclass among the arguments was changed. Try returning the new one")
+
+
+def repr_of(spec: Any) -> Any:
+    """A spec as plain data, to compare."""
+    return None if spec is LEAF else (spec.kind, spec.keys, [repr_of(part) for part in spec.parts])
+
+
+def _no_effects(witness: Witness, reach: Reach, needs: list[bool]) -> None:
+    changed = [t for t, before in zip(reach.tensors, needs) if t.requires_grad != before]
+    for t in changed:
+        t.requires_grad_(not t.requires_grad)
+    if changed:
+        raise GaveUp("requires_grad of a tensor from outside was changed", later=True)
+    if reach.capped:
+        raise GaveUp("the function reaches more Python state than can be watched for changes")
+    effects = witness.effects(put_back=True)
+    if effects:
+        raise GaveUp(f"Python state changed, which a replay would not repeat: {effects}", later=True)
 
 
 def _nothing_escaped(trace: Any) -> None:
     if trace.escaped:
         gc.collect()  # a cycle may hold what nobody can reach
     if trace.escaped:
-        raise GaveUp("a tensor that the function makes is kept outside of it, by an attribute, a list or a closure. Try returning it")
+        raise GaveUp("a tensor that the function makes is kept outside of it, by an attribute, a list or a closure. Try returning it", later=True)
 
 
 class _Recorded:
     """While a function is traced, the steps of its optimizers and schedulers are noted instead of done."""
 
-    def __init__(self, trace: Any, roots: Roots) -> None:
+    def __init__(self, trace: Any, roots: Reach) -> None:
         self._trace, self._roots = trace, roots
         self._undo: list[Callable[[], None]] = []
 

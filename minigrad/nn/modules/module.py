@@ -100,7 +100,10 @@ class Module(HookMixin, TraverseMixin, StateMixin, ConvertMixin, ModuleBase):
     forward: Callable[..., Any] = _forward_unimplemented
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Accepted, with no effect: the module goes on running eagerly, with the same results."""
+        """Compile the module's forward in place; the arguments are those of `minigrad.compile`."""
+        from minigrad.compiler._api import compile_in_place
+
+        compile_in_place(self, *args, **kwargs)
 
     # ---- registration ----------------------------------------------------------------------------------------
 
