@@ -100,7 +100,7 @@ bool aliasable(const FusedProgram& program, int in, int out);
 
 // Generated code of one program. It depends on the program's structure (dtypes, steps, which inner strides are 0, 1 or other), not on sizes:
 //   operands[k]   address of operand k's first element; for a Column result: of `cols` partial results of its accumulation dtype,
-//                 which the code adds to (the runner zeroes them per chunk of rows and adds the chunks in order)
+//                 which the code adds to (the runner zeroes them, calls it for at most 64 rows and adds the results in order)
 //   sizes         the program's sizes          strides   operand after operand, one per axis, in elements
 //   rows, columns to do: [row0, row1) x [col0, col1); all columns (0, cols) where the program reduces over the inner axis
 using FusedCode = void (*)(void* const* operands, const int64_t* sizes, const int64_t* strides, int64_t row0, int64_t row1, int64_t col0, int64_t col1);

@@ -247,7 +247,7 @@ void CpuFusedKernel::run_code(void* const* operands) const {
   });
 }
 
-// Every part of the rows has sums of its own. They are 8 bytes wide for the interpreter, and of the accumulation's type for generated code.
+// Every part of the rows has sums of its own, 8 bytes wide; generated code adds to the tiles.
 void CpuFusedKernel::run_with_columns(void* const* operands) const {
   const int64_t rows = program.rows(), cols = program.cols(), n = int64_t(list_.columns.size());
   const int64_t blocks = (rows - 1) / list_.block_rows + 1, per_part = (blocks - 1) / parts_ + 1;
@@ -266,14 +266,17 @@ void CpuFusedKernel::run_with_columns(void* const* operands) const {
       const int64_t b0 = std::min(part * per_part, blocks), b1 = std::min(b0 + per_part, blocks);
       const int64_t r0 = b0 * list_.block_rows, r1 = std::min(b1 * list_.block_rows, rows);
       if (r0 == r1) continue;
-      if (code != nullptr) {
-        std::vector<void*> at(operands, operands + n_operands());
-        for (int64_t c = 0; c < n; ++c) at[size_t(list_.columns[size_t(c)].operand)] = total(part, c);
-        code(at.data(), program.sizes.data(), flat_strides_.data(), r0, r1, 0, cols);
-        continue;
-      }
       std::vector<ColumnSum> sums;
       for (int64_t c = 0; c < n; ++c) sums.push_back({total(part, c) + line, total(part, c), 0});
+      if (code != nullptr) {
+        std::vector<void*> at(operands, operands + n_operands());
+        for (int64_t c = 0; c < n; ++c) at[size_t(list_.columns[size_t(c)].operand)] = sums[size_t(c)].tile;
+        for (int64_t r = r0; r < r1; r += kSummedRows) {
+          code(at.data(), program.sizes.data(), flat_strides_.data(), r, std::min(r + kSummedRows, r1), 0, cols);
+          for (int64_t c = 0; c < n; ++c) empty_tile(sums[size_t(c)], list_.columns[size_t(c)].dtype, cols);
+        }
+        continue;
+      }
       Task task(*this, operands, sums.data());
       for (int64_t r = r0; r < r1; r += list_.block_rows) task.block({r, std::min(list_.block_rows, r1 - r), 0, cols});
       for (int64_t c = 0; c < n; ++c) empty_tile(sums[size_t(c)], list_.columns[size_t(c)].dtype, cols);
@@ -281,7 +284,7 @@ void CpuFusedKernel::run_with_columns(void* const* operands) const {
   });
   for (int64_t c = 0; c < n; ++c) {
     const FusedColumn& column = list_.columns[size_t(c)];
-    const DType wide = code != nullptr ? column.dtype : column.dtype == DType::Int64 ? DType::Int64 : DType::Float64;
+    const DType wide = column.dtype == DType::Int64 ? DType::Int64 : DType::Float64;
     char* first = total(0, c);
     const PointwiseFn add = find_pointwise("add_unit")->fn[int(wide)];
     for (int64_t part = 1; part < parts_; ++part) {

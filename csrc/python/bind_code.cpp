@@ -54,7 +54,9 @@ void call_code(const Code& code, const std::vector<uintptr_t>& operands, const s
 }  // namespace
 
 void bind_code(py::module_& m) {
-  py::class_<Code>(m, "Code", "Generated machine code of one fused kernel.").def("call", &call_code);
+  py::class_<Code>(m, "Code", "Generated machine code of one fused kernel.")
+      .def_property_readonly("address", [](const Code& c) { return reinterpret_cast<uintptr_t>(c.function); })
+      .def("call", &call_code, "call(addresses of operands, sizes, strides, (row0, row1, col0, col1))");
   m.def("can_load_code", &cpu::can_load_code);
   m.def("load_code", &load_code, "The functions of an object file.");
   m.def("pointwise_lines", &pointwise_lines);

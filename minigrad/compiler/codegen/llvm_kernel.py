@@ -8,7 +8,8 @@
         numbers of the row that the phase's reductions allow
       numbers of the row are stored
 
-Reductions: float in up to 128 additions per lane and in a fixed tree over the lanes, blocks in double; the order depends on sizes alone.
+Reductions go in the order of the kernels of csrc/cpu/reduce_isa.cpp (fold_row), which depends on sizes alone: so results have the same bits as
+those of the interpreter, which runs before this code is there.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .rows import Number
 from .schedule import Call, Place, Schedule, Work
 
 _BLOCK = 512  # columns between calls of kernels: buffers stay in L1
-_LONG_BLOCK = 4096  # columns between folds of a reduction's lanes
+_FOLD_VECTORS = 32  # of a reduction, in 4 accumulators, between two folds of the lanes
 _ROW_PAD = 64
 
 
@@ -56,11 +57,8 @@ def number_as(number: Any, dtype: str) -> Any:
     return number
 
 
-def _accumulator(step: Step, dtype: str) -> tuple[str, str]:
+def _accumulator(dtype: str) -> tuple[str, str]:
     """Dtypes of a reduction's lanes, and of what the blocks are added up in."""
-    if step.op in ("amax", "amin"):
-        lanes = "float32" if dtype in ("float16", "bfloat16") else dtype
-        return lanes, lanes
     if dtype in rows.FLOATS:
         return ("float64" if dtype == "float64" else "float32"), "float64"
     return "int64", "int64"
@@ -78,7 +76,6 @@ class KernelText:
         strided = any(o.inner == "n" for o in program.operands)
         self.masked = machine.isa == "avx512" and not strided
         self.scalar: dict[int, str] = {}  # uniform registers
-        self.spread: dict[int, str] = {}  # the same in all lanes
         self.filled: dict[tuple[int, str], str] = {}  # blocks full of one number
         self.buffer: dict[int, str] = {}
         self.handed: dict[tuple[int, int], str] = {}
@@ -155,8 +152,6 @@ class KernelText:
 
     def _define(self, k: int, scalar: str) -> None:
         self.scalar[k] = scalar
-        with self.w.width(self.lanes):
-            self.spread[k] = self.w.splat(scalar, REGISTER[self.program.steps[k].dtype])
 
     # --- a row
 
@@ -225,7 +220,7 @@ class KernelText:
     def _result(self, call: Call, address: str, step: Step) -> str:
         w, type = self.w, self.plan.buffer_type(call.step)
         loaded = w.load(address, type)
-        if call.boolean:
+        if self.plan.result_type(call.step) == "bool":
             return w.convert(w.from_memory(loaded, "bool"), "bool", step.dtype)
         return w.convert(loaded, call.compute, step.dtype)
 
@@ -251,18 +246,18 @@ class KernelText:
             w.note(f"phase {phase}")
             self._segment(*next(iter(work.items())), "%col0", w.let("sub i64 %col1, %col0"))
             return
-        block = _BLOCK if calls or len(work) > 1 else _LONG_BLOCK
+        block = _FOLD_VECTORS * self._fold_lanes(reduces) if reduces else _BLOCK
         carried = []
         for k in reduces:
             dtype = self._totals(k)[1]
-            carried.append((REGISTER[dtype], literal(self._identity(k, dtype), REGISTER[dtype])))
+            carried.append((REGISTER[dtype], literal(self._identity(k), REGISTER[dtype])))
 
         def body(begin: str, totals: list[str]) -> list[str]:
             n = w.intrinsic("smin", "i64", w.let(f"sub i64 %col1, {begin}"), str(block))
             found = dict(zip(reduces, totals))
             for place, x in work.items():
                 w.note(f"phase {phase}, segment {place[1]}")
-                for k, part in self._segment(place, x, begin, n).items():
+                for k, part in self._segment(place, x, begin, n):
                     lanes, total = self._totals(k)
                     found[k] = self._combine(k, total, found[k], w.convert(part, lanes, total))
                 for k in x.calls:
@@ -275,20 +270,22 @@ class KernelText:
             self._define(k, w.convert(total, self._totals(k)[1], step.dtype))
 
     def _totals(self, k: int) -> tuple[str, str]:
-        step = self.program.steps[k]
-        return _accumulator(step, self.program.steps[step.args[0]].dtype)
+        return _accumulator(self.program.steps[self.program.steps[k].args[0]].dtype)
 
-    def _identity(self, k: int, dtype: str) -> Any:
-        op = self.program.steps[k].op
+    def _fold_lanes(self, reduces: list[int]) -> int:
+        """Lanes of an accumulator: of one register."""
+        kinds = {self._totals(k)[0] for k in reduces}
+        if {"float32", "float64"} <= kinds:
+            raise Unsupported("reductions of float32 and float64 at once")
+        return self.machine.lanes if "float32" in kinds else self.machine.lanes // 2
+
+    def _identity(self, k: int) -> Any:
+        op, whole = self.program.steps[k].op, self._totals(k)[0] == "int64"
         if op in ("sum", "prod"):
             return int(op == "prod")
-        low, high = {"bool": (0, 1), "uint8": (0, 255)}.get(dtype, (None, None))
-        if dtype in rows.FLOATS:
-            low, high = float("-inf"), float("inf")
-        elif low is None:
-            bits = int(REGISTER[dtype][1:])
-            low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
-        return low if op == "amax" else high
+        if whole:
+            return -(1 << 63) if op == "amax" else (1 << 63) - 1
+        return float("-inf") if op == "amax" else float("inf")
 
     def _combine(self, k: int, dtype: str, a: str, b: str) -> str:
         """One step of reduction k."""
@@ -298,10 +295,7 @@ class KernelText:
             return (x + y if op == "sum" else x * y).text
         if op not in ("amax", "amin"):
             raise Unsupported(f"reduction {op}")
-        w.unsigned = dtype == "uint8"
-        text = rows.functions(w, type)["maximum" if op == "amax" else "minimum"](x, y).text
-        w.unsigned = False
-        return text
+        return rows.functions(w, type)["maximum" if op == "amax" else "minimum"](x, y).text
 
     def _call_block(self, k: int, begin: str, n: str) -> None:
         w, plan = self.w, self.plan
@@ -328,44 +322,69 @@ class KernelText:
 
     # --- a segment
 
-    def _segment(self, place: Place, work: Work, begin: str, n: str) -> dict[int, str]:
-        """The loop over columns [begin, begin + n); returns what it reduced to."""
+    def _segment(self, place: Place, work: Work, begin: str, n: str) -> list[tuple[int, str]]:
+        """The loops over columns [begin, begin + n); returns what they reduced to, part by part."""
         w, lanes = self.w, self.lanes
-        if not (work.keeps or work.hands or work.reduces or work.columns or work.stores):
-            return {}
-        types = [self._totals(k)[0] for k in work.reduces]
-        firsts = [literal(self._identity(k, t), REGISTER[t]) for k, t in zip(work.reduces, types)]
-        with w.width(lanes):
-            carried = [(w.vector(REGISTER[t]), w.splat(f, REGISTER[t])) for t, f in zip(types, firsts)]
+        if work.reduces:
+            return self._reducing(place, work, begin, n)
+        if not (work.keeps or work.hands or work.columns or work.stores):
+            return []
 
-        def body(mask: str | None) -> Any:
-            def at(j: str, totals: list[str]) -> list[str]:
+        def body(lanes: int, mask: str | None) -> Any:
+            def at(j: str, _: list[str]) -> list[str]:
                 with w.width(lanes):
-                    return _Columns(self, place, work, begin, j, mask).write(totals)
+                    return _Columns(self, place, work, begin, j, mask).write([])
 
             return at
 
         whole = w.let(f"and i64 {n}, {-lanes}")
-        parts = w.loop("0", whole, lanes, carried, body(None))
+        w.loop("0", whole, lanes, [], body(lanes, None))
         if self.masked:
-            rest = w.let(f"trunc i64 {w.let(f'sub i64 {n}, {whole}')} to i32")
-            with w.width(lanes):
-                iota = ", ".join(f"i32 {i}" for i in range(lanes))
-                mask = w.let(f"icmp ult {w.vector('i32')} <{iota}>, {w.splat(rest, 'i32')}")
-            parts = w.loop(whole, n, lanes, [(t, p) for (t, _), p in zip(carried, parts)], body(mask))
-            singles = None
+            w.loop(whole, n, lanes, [], body(lanes, self._first(w.let(f"sub i64 {n}, {whole}"), lanes)))
         else:
+            w.loop(whole, n, 1, [], body(1, None))
+        return []
 
-            def one(j: str, totals: list[str]) -> list[str]:
-                return _Columns(self, place, work, begin, j, None).write(totals)
+    def _first(self, n: str, lanes: int) -> str:
+        """Mask of the first n lanes."""
+        w = self.w
+        with w.width(lanes):
+            iota = ", ".join(f"i32 {i}" for i in range(lanes))
+            return w.let(f"icmp slt {w.vector('i32')} <{iota}>, {w.splat(w.let(f'trunc i64 {n} to i32'), 'i32')}")
 
-            singles = w.loop(whole, n, 1, [(REGISTER[t], f) for t, f in zip(types, firsts)], one)
-        results = {}
-        for x, (k, dtype) in enumerate(zip(work.reduces, types)):
+    def _reducing(self, place: Place, work: Work, begin: str, n: str) -> list[tuple[int, str]]:
+        """A segment with reductions: four accumulators while there are columns for all of them, then one, masked."""
+        w, one = self.w, self._fold_lanes(work.reduces)
+        types = [REGISTER[self._totals(k)[0]] for k in work.reduces]
+        whole = w.let(f"and i64 {n}, {-4 * one}")
+        parts = []
+        for lanes, first, last in ((4 * one, "0", whole), (one, whole, n)):
+
+            def body(j: str, totals: list[str], lanes: int = lanes) -> list[str]:
+                mask = None if lanes == 4 * one else self._first(w.let(f"sub i64 {n}, {j}"), lanes)
+                with w.width(lanes):
+                    return _Columns(self, place, work, begin, j, mask).write(totals)
+
             with w.width(lanes):
-                folded = w.fold(parts[x], REGISTER[dtype], lambda a, b, k=k, dtype=dtype: self._combine(k, dtype, a, b))
-            results[k] = folded if singles is None else self._combine(k, dtype, folded, singles[x])
-        return results
+                starts = [(w.vector(t), w.splat(literal(self._identity(k), t), t)) for k, t in zip(work.reduces, types)]
+            for k, t, found in zip(work.reduces, types, w.loop(first, last, lanes, starts, body)):
+                dtype = self._totals(k)[0]
+                if lanes == 4 * one:
+                    found = self._add_four(k, dtype, found, one)
+                with w.width(one):
+                    parts.append((k, w.fold(found, t, lambda a, b, k=k, dtype=dtype: self._combine(k, dtype, a, b))))
+        return parts
+
+    def _add_four(self, k: int, dtype: str, four: str, lanes: int) -> str:
+        """(a + b) + (c + d) of accumulators that lie in one vector."""
+        w, type = self.w, f"<{4 * lanes} x {REGISTER[dtype]}>"
+        parts = []
+        for start in range(0, 4 * lanes, lanes):
+            picks = ", ".join(f"i32 {start + i}" for i in range(lanes))
+            parts.append(w.let(f"shufflevector {type} {four}, {type} poison, <{lanes} x i32> <{picks}>"))
+        with w.width(lanes):
+            a, b, c, d = parts
+            return self._combine(k, dtype, self._combine(k, dtype, a, b), self._combine(k, dtype, c, d))
 
     def _apply(self, k: int, step: Step, value: Any) -> str:
         """A step written in place."""
@@ -400,7 +419,7 @@ class _Columns:
             a = steps[k].args[0]
             x = w.convert(self.value(a), steps[a].dtype, dtype)
             if self.mask:
-                nothing = w.splat(literal(kernel._identity(k, dtype), REGISTER[dtype]), REGISTER[dtype])
+                nothing = w.splat(literal(kernel._identity(k), REGISTER[dtype]), REGISTER[dtype])
                 x = w.select(Number(w, self.mask, "i1"), Number(w, x, REGISTER[dtype]), Number(w, nothing, REGISTER[dtype])).text
             updated.append(kernel._combine(k, dtype, total, x))
         stores = [(k, self.value(steps[k].args[0])) for k in work.stores]
@@ -439,8 +458,9 @@ class _Columns:
         """Register k for these columns."""
         kernel, plan = self.kernel, self.kernel.plan
         if plan.uniform[k]:
-            return kernel.scalar[k] if kernel.w.lanes == 1 else kernel.spread[k]
-        if k not in self.known:
+            if k not in self.known:
+                self.known[k] = kernel.w.splat(kernel.scalar[k], REGISTER[kernel.program.steps[k].dtype])
+        elif k not in self.known:
             self.known[k] = self._compute(k, kernel.program.steps[k])
         return self.known[k]
 
@@ -470,12 +490,22 @@ class _Columns:
             return w.load(w.address(kernel.at[k], self.column, type), type, self.mask)
         if w.lanes == 1:
             return w.load(self._strided(k, type, 0), type)
+        if self.mask:
+            return w.gather(self._many(k, type), type, self.mask)
         result, v = "poison", w.vector(type)
         for lane in range(w.lanes):
             with w.width(1):
                 one = w.load(self._strided(k, type, lane), type)
             result = w.let(f"insertelement {v} {result}, {type} {one}, i64 {lane}")
         return result
+
+    def _many(self, k: int, type: str) -> str:
+        """Addresses of all lanes."""
+        w = self.kernel.w
+        v, lanes = w.vector("i64"), ", ".join(f"i64 {i}" for i in range(w.lanes))
+        column = w.let(f"add {v} {w.splat(self.column, 'i64')}, <{lanes}>")
+        index = w.let(f"mul {v} {column}, {w.splat(self.kernel.stride[k][-1], 'i64')}")
+        return w.let(f"getelementptr {type}, ptr {self.kernel.at[k]}, {v} {index}")
 
     def _strided(self, k: int, type: str, lane: int) -> str:
         w, stride = self.kernel.w, self.kernel.stride[k][-1]
@@ -487,6 +517,8 @@ class _Columns:
         if operand.inner == "1":
             return w.store(x, w.address(kernel.at[k], self.column, type), type, self.mask)
         lanes, v = w.lanes, w.vector(type)
+        if self.mask:
+            return w.scatter(x, self._many(k, type), type, self.mask)
         for lane in range(lanes):
             one = x if lanes == 1 else w.let(f"extractelement {v} {x}, i64 {lane}")
             with w.width(1):

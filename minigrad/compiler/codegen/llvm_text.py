@@ -301,7 +301,7 @@ class Writer:
         v, align = self.vector(type), align or BYTES[type]
         if mask is None:
             return self.let(f"load {v}, ptr {address}, align {align}")
-        name = f"@llvm.masked.load.v{self.lanes}{ {'float': 'f32', 'double': 'f64'}.get(type, type) }.p0"
+        name = f"@llvm.masked.load.{self._name_of(type)}.p0"
         self.declared.add(f"declare {v} {name}(ptr, i32, {self.vector('i1')}, {v})")
         return self.let(f"call {v} {name}(ptr {address}, i32 {align}, {self.vector('i1')} {mask}, {v} zeroinitializer)")
 
@@ -309,9 +309,24 @@ class Writer:
         v, align = self.vector(type), align or BYTES[type]
         if mask is None:
             return self.put(f"store {v} {a}, ptr {address}, align {align}")
-        name = f"@llvm.masked.store.v{self.lanes}{ {'float': 'f32', 'double': 'f64'}.get(type, type) }.p0"
+        name = f"@llvm.masked.store.{self._name_of(type)}.p0"
         self.declared.add(f"declare void {name}({v}, ptr, i32, {self.vector('i1')})")
         self.put(f"call void {name}({v} {a}, ptr {address}, i32 {align}, {self.vector('i1')} {mask})")
+
+    def _name_of(self, type: str) -> str:
+        return f"v{self.lanes}{ {'float': 'f32', 'double': 'f64'}.get(type, type) }"
+
+    def gather(self, addresses: str, type: str, mask: str) -> str:
+        v, p, b, align = self.vector(type), self.vector("ptr"), self.vector("i1"), BYTES[type]
+        name = f"@llvm.masked.gather.{self._name_of(type)}.v{self.lanes}p0"
+        self.declared.add(f"declare {v} {name}({p}, i32, {b}, {v})")
+        return self.let(f"call {v} {name}({p} {addresses}, i32 {align}, {b} {mask}, {v} zeroinitializer)")
+
+    def scatter(self, a: str, addresses: str, type: str, mask: str) -> None:
+        v, p, b, align = self.vector(type), self.vector("ptr"), self.vector("i1"), BYTES[type]
+        name = f"@llvm.masked.scatter.{self._name_of(type)}.v{self.lanes}p0"
+        self.declared.add(f"declare void {name}({v}, {p}, i32, {b})")
+        self.put(f"call void {name}({v} {a}, {p} {addresses}, i32 {align}, {b} {mask})")
 
     def fold(self, a: str, type: str, combine: Callable[[str, str], str]) -> str:
         """All lanes combined, in a fixed order; `combine` writes one step of it."""

@@ -1,0 +1,102 @@
+"""Generated code on disk, shared by processes: one file per kernel, named by what it is made from.
+
+    MINIGRAD_CACHE_DIR    where (default: minigrad in $XDG_CACHE_HOME or ~/.cache); "" or "0": nowhere
+    MINIGRAD_CACHE_SIZE   at most so many bytes (default 256M; K, M, G as units); what was not used longest goes first
+
+A file is written under another name and then renamed, so that a reader finds it whole or not at all, whoever else writes. Its head holds the
+digest of the rest: a damaged file counts as missing and is written again. A directory that cannot
+be written is no error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from pathlib import Path
+
+_MAGIC = b"minigrad code 1\n"
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_STALE = 3600  # seconds after which a half-written file was left by a process that died
+
+
+def directory() -> Path | None:
+    """The cache's directory, or None where there is to be none."""
+    given = os.environ.get("MINIGRAD_CACHE_DIR")
+    if given is not None:
+        return Path(given) / "code" if given not in ("", "0") else None
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "minigrad" / "code"
+    except RuntimeError:  # no home
+        return None
+
+
+def size_limit() -> int:
+    """Bytes that the cache may take."""
+    text = os.environ.get("MINIGRAD_CACHE_SIZE", "256M").strip().upper().removesuffix("B")
+    unit = _UNITS.get(text[-1:], 1)
+    try:
+        return int(float(text[:-1] if unit > 1 else text) * unit)
+    except ValueError:
+        return 256 << 20
+
+
+def read(name: str) -> bytes | None:
+    """What was stored under a name, or None."""
+    where = directory()
+    if where is None:
+        return None
+    path = where / name
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    start = len(_MAGIC) + 32
+    content = data[start:]
+    if data[: len(_MAGIC)] != _MAGIC or hashlib.sha256(content).digest() != data[len(_MAGIC) : start]:
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(path)  # used now
+    return content
+
+
+def write(name: str, content: bytes, plain: bool = False) -> None:
+    """Stores `content`; `plain`: as it is, to be read by people."""
+    where = directory()
+    if where is None:
+        return
+    head = b"" if plain else _MAGIC + hashlib.sha256(content).digest()
+    made = where / f".{name}.{os.getpid()}.{time.monotonic_ns()}"
+    try:
+        where.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made.write_bytes(head + content)
+        os.replace(made, where / name)
+    except OSError:
+        with contextlib.suppress(OSError):
+            made.unlink()
+
+
+def trim() -> None:
+    """Removes the files that were not used longest until the cache is small enough."""
+    where = directory()
+    if where is None:
+        return
+    found, now = [], time.time()
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(where):
+            with contextlib.suppress(OSError):
+                status = entry.stat(follow_symlinks=False)
+                if entry.name.startswith("."):
+                    if now - status.st_mtime > _STALE:
+                        os.unlink(entry.path)
+                    continue
+                found.append((status.st_mtime_ns, status.st_size, entry.path))
+    total, limit = sum(size for _, size, _ in found), size_limit()
+    for _, size, path in sorted(found):
+        if total <= limit:
+            return
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+            total -= size
