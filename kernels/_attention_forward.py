@@ -28,7 +28,11 @@ def biased(s, i, j, L, S, bias_LS, bias_m, bias_n, slope, offset, window, MASKED
         s += slope * LOG2E * (j - i - offset).to(tl.float32)
     if BIAS:
         at = bias_LS + i.to(tl.int64) * bias_m + j * bias_n
-        s += tl.load(at, mask=(i < L) & (j < S), other=0.0).to(tl.float32) * LOG2E
+        bias = tl.load(at, mask=(i < L) & (j < S), other=0)
+        if bias_LS.dtype.element_ty == tl.uint8:
+            s = tl.where(bias != 0, s, float("-inf"))
+        else:
+            s += bias.to(tl.float32) * LOG2E
     if MASKED:
         seen = j < S
         if CAUSAL:

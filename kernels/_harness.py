@@ -176,7 +176,14 @@ class KernelOp:
             visible = apply(self, values)
         else:
             visible = self.compute(values)[: self.visible]
+            self._note_written(values)
         return visible[0] if self.visible == 1 else tuple(visible)
+
+    def _note_written(self, values: dict[str, Any]) -> None:
+        """Version counters: whoever saved one of these for a backward finds out."""
+        for name in self.mutates:
+            for t in values[name] if isinstance(values[name], (list, tuple)) else [values[name]]:
+                mg.autograd.graph.increment_version(t)
 
     def __repr__(self) -> str:
         return f"<kernel {self.schema}>"

@@ -38,6 +38,12 @@ def _fits(*tensors: Any) -> bool:
     return all(t is None or (str(t.dtype) in _WORKS_IN and t.numel() < 2**31) for t in tensors) and tensors[0].numel() > 0
 
 
+def _empty_like(x: Any) -> Any:
+    from minigrad.kernels._memory import empty_like
+
+    return empty_like(x)
+
+
 def _is_last(x: Any, dim: int) -> bool:
     return x.dim() > 0 and dim % x.dim() == x.dim() - 1
 
@@ -158,8 +164,15 @@ def _cross_entropy_backward(
 
 def _attention_takes(q: Any, k: Any, v: Any, mask: Any, dropout: float) -> bool:
     shapes = q.dim() == k.dim() == 4 and v.shape == k.shape and q.shape[0] == k.shape[0] and q.shape[3] == k.shape[3]
-    plain = mask is None and dropout == 0 and q.dtype == k.dtype == v.dtype
-    return shapes and plain and q.shape[3] <= 256 and _fits(q, k, v) and k.numel() > 0
+    plain = dropout == 0 and q.dtype == k.dtype == v.dtype  # dropout's random numbers: the plain kernel's own
+    masks = mask is None or (mask.numel() > 0 and (str(mask.dtype) == "minigrad.bool" or _fits(mask)))
+    return shapes and plain and masks and q.shape[3] <= 256 and _fits(q, k, v) and k.numel() > 0
+
+
+def _attention_problem(q: Any, k: Any, v: Any, mask: Any, causal: bool, scale: float) -> Any:
+    if mask is not None:
+        mask = mask.expand(*q.shape[:3], k.shape[2])
+    return _kernel("attention").Problem(q, k, v, mask, None, causal, 0, None, scale)
 
 
 _LN2 = math.log(2)  # the kernel's logsumexp is of base 2
@@ -169,9 +182,7 @@ _LN2 = math.log(2)  # the kernel's logsumexp is of base 2
 def _attention(q: Any, k: Any, v: Any, mask: Any, dropout: float, causal: bool, scale: float, gqa: bool, generator: Any) -> Any:
     if not _attention_takes(q, k, v, mask, dropout):
         return None
-    out, lse = _kernel("attention").attention.compute(
-        dict(q=q, k=k, v=v, bias=None, slopes=None, causal=causal, offset=0, window=None, scale=scale)
-    )
+    out, lse = _attention_problem(q, k, v, mask, causal, scale).forward(_empty_like(q))
     return out, lse.mul_(_LN2), lse  # the last, the dropout's random stream, is empty
 
 
@@ -181,10 +192,10 @@ def _attention_backward(
 ) -> Any:
     if not _attention_takes(q, k, v, mask, dropout):
         return None
-    values = dict(q=q, k=k, v=v, bias=None, slopes=None, causal=causal, offset=0, window=None, scale=scale)
+    found = [_empty_like(t) for t in (q, k, v)]  # a gradient of the mask is computed elsewhere
     out = out if out.stride(-1) == 1 else out.contiguous()
-    found = _kernel("attention").attention.gradients([g], values, (out, lse / _LN2))
-    return found["q"], found["k"], found["v"]
+    _attention_problem(q, k, v, mask, causal, scale).backward(g, out, lse / _LN2, *found)
+    return tuple(found)
 
 
 def _deliver(outs: tuple, results: tuple) -> None:

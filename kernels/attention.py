@@ -7,7 +7,7 @@ Dao, "FlashAttention-2", arXiv 2307.08691 (loop order, one rescale); Ainslie et 
 Shapes: B batch, H heads, G heads of k and v (H / G query heads share one), L queries, S keys, D width, T tokens when packed.
   q_BHLD, k_BGSD, v_BGSD    float32, float16, bfloat16; any strides but the last, which is 1
   lse_BHL                   float32 base-2 logsumexp of each row, saved; +inf for a row that may see no key
-  bias_BHLS                 added to the scores; B and H may be 1 (stride 0);  slope_H: ALiBi, slope (j - i - offset)
+  bias_BHLS                 added to the scores, or bool: whether i sees j; any dim may be 1 (stride 0);  slope_H: ALiBi, slope (j - i - offset)
   starts_B+1                int32: sequence b is rows starts[b] … starts[b + 1] of a packed tensor (T, H, D)
 Query i sees key j if j <= i + offset (causal), j > i + offset - window (window).
 
@@ -24,19 +24,19 @@ Forward: a program has BLOCK_M queries and walks over the keys. Tiles that the m
 
 from minigrad.kernels._attention_backward import attention_backward_keys, attention_backward_queries, attention_delta
 from minigrad.kernels._attention_forward import attention_forward
-from minigrad.kernels._harness import case, cdiv, empty, full, launch, main, mg, next_power_of_2, op, rand, target
+from minigrad.kernels._harness import case, cdiv, empty, full, ints, launch, main, mg, next_power_of_2, op, rand, target
 from minigrad.kernels._rows import scratch
 
 
-def _tiles(D, itemsize, arch, kernel):
+def _tiles(D, itemsize, arch, kernel, bias):
     """Tiles whose sums, scores and operands fit registers and shared memory, for kernel "forward", "keys" or "queries"."""
     wide = next_power_of_2(max(D, 16))
     if itemsize == 4:  # FFMA
-        m, n, warps, stages = (32, 32, 4, 1) if wide > 64 else (64, 32, 4, 1)
+        m, n, warps, stages = 16 if wide > 128 else 32 if wide > 64 or kernel == "keys" else 64, 32, 8, 1
     elif wide > 128:
         m, n, warps, stages = (64, 64, 8, 2 if arch >= 90 else 1) if kernel == "forward" else (64, 32, 8, 1)
     elif kernel == "forward":
-        m, n, warps, stages = (128, 128 if arch >= 90 else 64, 8, 2) if wide > 64 else (128, 64, 4 if arch >= 90 else 8, 3)
+        m, n, warps, stages = (128, 128 if arch >= 90 and not bias else 64, 8, 2) if wide > 64 else (128, 64, 4 if arch >= 90 else 8, 3)
     elif kernel == "keys":  # two sums of BLOCK_N rows and two scores of BLOCK_N x BLOCK_M
         m, n, warps, stages = (64, 128, 8, 2) if wide <= 64 and arch >= 90 else (32, 128, 8, 2) if arch >= 90 else (32, 64, 4, 2)
     else:
@@ -64,7 +64,7 @@ class Problem:
         self.packed = batch is not None
         self.batch = batch if self.packed else memory_batch
         self.H, self.G, self.L, self.S, self.D = H, G, longest[0] or L, longest[1] or S, D
-        self.bias, self.slope, self.starts = bias, slope, starts
+        self.bias, self.slope, self.starts = bias if bias is None or bias.dtype != mg.bool else bias.view(mg.uint8), slope, starts
         self.scale = D**-0.5 if scale is None else scale
         self.offset, self.window = offset, window or 0
         self.flags = dict(PACKED=self.packed, CAUSAL=causal, WINDOW=bool(window), BIAS=bias is not None, ALIBI=slope is not None)
@@ -82,7 +82,7 @@ class Problem:
         return *self.rows, *self.bias_strides, self.scale, self.offset, self.window
 
     def tile(self, kernel):
-        tile = _tiles(self.D, self.q.itemsize, target(self.q.device).arch, kernel)
+        tile = _tiles(self.D, self.q.itemsize, target(self.q.device).arch, kernel, self.bias is not None)
         return dict(tile, EVEN_D=tile["BLOCK_D"] == self.D)
 
     def forward(self, o):
@@ -114,7 +114,7 @@ def attention_backward(g, q, k, v, bias, slopes, causal, offset, window, scale, 
     problem = Problem(q, k, v, bias, slopes, causal, offset, window, scale)
     dq, dk, dv = (empty(t.shape, t.dtype, t.device) for t in (q, k, v))
     dbias = None
-    if bias is not None:
+    if bias is not None and bias.is_floating_point():
         dbias = empty((*q.shape[:3], k.shape[2]), mg.float32, q.device)
     problem.backward(g, o, lse, dq, dk, dv, dbias)
     if dbias is not None:
@@ -131,7 +131,7 @@ def attention_reference(q, k, v, bias=None, slopes=None, causal=False, offset=0,
     if slopes is not None:
         scores = scores + slopes.to(scores.dtype).view(-1, 1, 1) * distance.to(scores.dtype)
     if bias is not None:
-        scores = scores + bias
+        scores = scores.masked_fill(~bias, float("-inf")) if bias.dtype == mg.bool else scores + bias
     if causal:
         unseen = distance > 0
         unseen = unseen if window is None else unseen | (distance <= -window)
@@ -157,12 +157,20 @@ def _qkv(B, H, G, L, S, D, layout="contiguous"):
         case(**_qkv(1, 1, 1, 200, 200, 16), causal=True, window=45),
         case(**_qkv(2, 2, 1, 20, 37, 24), slopes=rand(2, dtype="float32", positive=True), causal=True, offset=17),
         case(**_qkv(2, 2, 2, 20, 37, 16), bias=rand(1, 2, 20, 37)),
+        case(**_qkv(2, 2, 1, 20, 37, 16), bias=ints(2, 1, 20, 37, low=0, high=2, dtype="bool"), dtypes=("float32", "bfloat16")),
         case(**_qkv(1, 1, 1, 33, 20, 16), causal=True, offset=-9),
         case(**_qkv(1, 1, 1, 0, 3, 8)),
     ],
     aot=[
         case(**_qkv(4, 32, 8, 4096, 4096, d), causal=causal, dtypes=("bfloat16",))
         for d, causal in ((64, True), (128, True), (128, False))
+    ]
+    + [
+        case(**_qkv(4, 32, 8, 4096, 4096, 128), causal=True, dtypes=("float16",)),
+        case(**_qkv(4, 16, 16, 1024, 1024, 256), causal=True, dtypes=("bfloat16",)),
+        case(**_qkv(4, 32, 8, 4096, 4096, 128), bias=rand(1, 1, 4096, 4096), dtypes=("bfloat16",)),
+        case(**_qkv(4, 32, 8, 4096, 4096, 128), bias=ints(1, 1, 4096, 4096, high=2, dtype="bool"), dtypes=("bfloat16",)),
+        *(case(**_qkv(4, 16, 16, 1024, 1024, d), causal=True, dtypes=("float32",)) for d in (64, 128, 256)),
     ],
     bench=[
         case(**_qkv(b, 16, 16, n, n, 128), causal=causal, dtypes=("bfloat16",))
@@ -176,7 +184,7 @@ def attention(q, k, v, bias=None, slopes=None, causal=False, offset=0, window=No
     """softmax(scale q k^T + bias) v of q (B, H, L, D) and k, v (B, G, S, D), H a multiple of G.
 
     causal: query i sees keys up to i + offset (a cache of S - L older keys: offset=S - L), and with `window` only the last so many.
-    bias: (B or 1, H or 1, L, S), added to the scores; has a gradient. slopes: (H,), ALiBi's. scale: 1 / sqrt(D) unless given.
+    bias: (B, H, L, S), each may be 1: added to the scores, with a gradient; or bool, whether a query sees a key. slopes: (H,), ALiBi's. scale: 1 / sqrt(D) unless given.
     A row that may see nothing gives zeros."""
     return Problem(q, k, v, bias, slopes, causal, offset, window, scale).forward(empty(q.shape, q.dtype, q.device))
 

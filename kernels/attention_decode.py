@@ -140,7 +140,7 @@ def _flops(q, k, **_):
         _dense(1, 2, 2, 3, 70, 40),
         _dense(1, 8, 1, 4, 600, 8, scale=0.2),
     ],
-    aot=[_dense(8, 32, 8, 1, 16384, d, dtypes=("bfloat16",)) for d in (64, 128)],
+    aot=[_dense(8, 32, 8, 1, 16384, d, dtypes=("float32", "bfloat16")) for d in (64, 128)],
     bench=[_dense(b, 32, 8, 1, 16384, 128, dtypes=("bfloat16",)) for b in (1, 16)],
     flops=_flops,
     bytes=lambda q, k, **_: 2 * k.numel() * k.itemsize,

@@ -161,7 +161,9 @@ def conv2d_reference(x, weight, bias=None, stride=1, padding=0, dilation=1, grou
         case(x=rand(1, 70, 5, 6), weight=rand(3, 70, 1, 1), bias=rand(3)),
         case(x=rand(0, 2, 4, 4), weight=rand(3, 2, 3, 3)),
     ],
-    aot=[case(x=rand(32, 128, 56, 56), weight=rand(128, 128, 3, 3), bias=rand(128), padding=1, dtypes=("bfloat16",))],
+    aot=[
+        case(x=rand(32, 128, 56, 56), weight=rand(128, 128, 3, 3), bias=rand(128), padding=1, dtypes=("float32", "float16", "bfloat16"))
+    ],
     bench=[case(x=rand(32, 128, 56, 56), weight=rand(128, 128, 3, 3), padding=1, dtypes=("bfloat16",))],
     flops=lambda x, weight, **_: 2 * x.numel() // x.shape[1] * weight.numel(),
     bytes=lambda x, weight, **_: (2 * x.numel() + weight.numel()) * x.itemsize,

@@ -116,7 +116,7 @@ def grouped_matmul_reference(x, weight, starts):
         case(x=rand(20, 17, layout="padded"), weight=rand(2, 17, 70, layout="transposed"), starts=[0, 1, 20]),
         case(x=rand(0, 8), weight=rand(2, 8, 5), starts=[0, 0, 0]),
     ],
-    aot=[case(x=rand(8192, 4096), weight=rand(8, 4096, 4096), starts=[1024 * e for e in range(9)], dtypes=("bfloat16",))],
+    aot=[case(x=rand(8192, 4096), weight=rand(8, 4096, 4096), starts=[1024 * e for e in range(9)], dtypes=("float32", "bfloat16"))],
     bench=[case(x=rand(8192, 4096), weight=rand(8, 4096, 4096), starts=[1024 * e for e in range(9)], dtypes=("bfloat16",))],
     flops=lambda x, weight, **_: 2 * x.numel() * weight.shape[2],
     bytes=lambda x, weight, **_: (x.numel() + weight.numel() + x.shape[0] * weight.shape[2]) * x.itemsize,

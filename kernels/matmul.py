@@ -118,7 +118,7 @@ def split_sum(part_SMN, scale_N, bias_N, pre_MN, y_MN, size, N, SPLIT: tl.conste
 def _tiles(M, N, itemsize, arch, epilogue):
     """Candidate tiles, the first for any size: (BLOCK_M, BLOCK_N, BLOCK_K, warps, stages)."""
     if itemsize == 4:  # plain FFMA: registers decide
-        shapes = [(64, 64, 32, 4, 3), (128, 64, 16, 8, 3)]
+        shapes = [(64, 64, 32, 8, 3), (128, 64, 16, 8, 3)]
     elif min(M, N) <= 32:
         shapes = [(16, 128, 64, 4, 4), (32, 64, 128, 4, 3)] if M <= N else [(128, 16, 64, 4, 4), (64, 32, 128, 4, 3)]
     elif M * N <= 1024 * 1024:
@@ -214,7 +214,8 @@ def _flops(a, b, **_):
     aot=[
         case(a=rand(m, k), b=rand(k, n), dtypes=("float16", "bfloat16"))
         for m, n, k in ((4096, 4096, 4096), (512, 512, 8192), (16, 4096, 4096))
-    ],
+    ]
+    + [case(a=rand(m, k), b=rand(k, n), dtypes=("float32",)) for m, n, k in ((4096, 4096, 4096), (512, 512, 8192))],
     bench=[case(a=rand(n, n), b=rand(n, n), dtypes=("float32", "bfloat16")) for n in (1024, 4096, 8192)],
     flops=_flops,
     bytes=lambda a, b, **_: (a.numel() + b.numel() + a.numel() // a.shape[-1] * b.shape[-1]) * a.itemsize,
@@ -240,7 +241,7 @@ def matmul(a, b, version=2):
         case(x=rand(5, 700), weight=rand(20, 700, scale=0.1), bias=rand(20), activation="silu", split=2, dtypes=("float32", "bfloat16")),
         case(x=rand(0, 7), weight=rand(5, 7), bias=rand(5)),
     ],
-    aot=[case(x=rand(8192, 4096), weight=rand(4096, 4096), bias=rand(4096), activation="gelu", dtypes=("bfloat16",))],
+    aot=[case(x=rand(8192, 4096), weight=rand(4096, 4096), bias=rand(4096), activation="gelu", dtypes=("float32", "bfloat16"))],
     bench=[case(x=rand(8192, n), weight=rand(4 * n, n), bias=rand(4 * n), activation="gelu", dtypes=("bfloat16",)) for n in (1024, 4096)],
     flops=lambda x, weight, **_: 2 * x.numel() * weight.shape[0],
     bytes=lambda x, weight, **_: (x.numel() + weight.numel() + 2 * x.numel() // x.shape[-1] * weight.shape[0]) * x.itemsize,

@@ -133,8 +133,8 @@ def muon_product(fact_K8, tile_T3, work, alpha, beta, KIND: tl.constexpr, FLIP: 
 
 
 @triton.jit
-def muon_apply(fact_K8, rate_K, block_P2, like, work, keep, FLIP: tl.constexpr, BLOCK: tl.constexpr, LINE: tl.constexpr):
-    """Program p: p = keep p - rate x."""
+def muon_apply(fact_K8, factor_K, block_P2, like, work, keep, lr, FLIP: tl.constexpr, BLOCK: tl.constexpr, LINE: tl.constexpr):
+    """Program p: p = keep p - lr factor x."""
     p = tl.program_id(0)
     k = tl.load(block_P2 + 2 * p)
     fact = fact_K8 + 8 * k
@@ -146,7 +146,7 @@ def muon_apply(fact_K8, rate_K, block_P2, like, work, keep, FLIP: tl.constexpr, 
     x = tl.load(work + tl.load(fact + 5 + FLIP) + place_of(i, rows, columns, R, pitch), mask=inside, other=0.0).to(tl.float32)
     p_at = address(fact, kind, False) + i
     kept = (tl.load(p_at, mask=inside, other=0.0).to(tl.float32) * keep).to(kind.element_ty).to(tl.float32)
-    tl.store(p_at, (kept - tl.load(rate_K + k) * x).to(kind.element_ty), mask=inside)
+    tl.store(p_at, (kept - lr * tl.load(factor_K + k) * x).to(kind.element_ty), mask=inside)
 
 
 def adjusted(rows, columns, how=None):
@@ -161,35 +161,43 @@ def _lines(n):
 
 
 class Workspace:
-    """Tables and memory for one list of matrices; the same as long as they live, so keep it from step to step."""
+    """Tables and memory for lists of matrices of these shapes; to be kept from step to step."""
 
-    def __init__(self, params, grads, moments):
-        for p, *others in zip(params, grads, moments):
-            if any(not t.is_contiguous() or t.shape != p.shape or t.dtype != params[0].dtype or p.dim() != 2 for t in (p, *others)):
-                raise RuntimeError(f"muon: got shapes {[tuple(t.shape) for t in (p, *others)]} and dtypes {[t.dtype for t in (p, *others)]}, "
-                                   f"expected three contiguous matrices of one shape, all of {params[0].dtype}")  # fmt: skip
-        self.device, self.shapes, meta = params[0].device, [tuple(p.shape) for p in params], params[0].device.type == "meta"
-        self.lists = (params, grads, moments)
-        facts, size = [], 0
-        for p, g, v in zip(*self.lists):
-            R, C = sorted(p.shape)
-            facts.append([*(0 if meta else t.data_ptr() for t in (p, g, v)), *p.shape, size, size + R * _lines(C), size + 2 * R * _lines(C)])
+    def __init__(self, params, how=None):
+        self.device, self.dtype, self.shapes = params[0].device, params[0].dtype, [tuple(p.shape) for p in params]
+        self.places, size = [], 0
+        for r, c in self.shapes:
+            R, C = min(r, c), max(r, c)
+            self.places.append((size, size + R * _lines(C), size + 2 * R * _lines(C)))
             size += 2 * R * (_lines(C) + _lines(R))
-        blocks = [(k, first) for k, (r, c) in enumerate(self.shapes) for first in range(0, r * c, BLOCK)]
-        self.programs = len(blocks)
         count = [cdiv(r * c, BLOCK) for r, c in self.shapes]
-        self.facts, self.blocks = self._table(facts), self._table(blocks)
+        self.programs, self.pointers = sum(count), None
+        self.blocks = self._table([(k, n * BLOCK) for k, blocks in enumerate(count) for n in range(blocks)])
         self.first = self._table([sum(count[:k]) for k in range(len(count) + 1)])
-        self.work = zeros((size,), mg.bfloat16, self.device)
-        self.parts = empty((self.programs,), mg.float32, self.device)
+        self.facts = empty((len(params), 8), mg.int64, self.device)
+        self.factor = self._table([adjusted(r, c, how) for r, c in self.shapes], mg.float32)
+        self.work, self.parts = zeros((size,), mg.bfloat16, self.device), empty((self.programs,), mg.float32, self.device)
         self.shape = self._tile()
-        tiles = [[(k, i, j) for k, s in enumerate(self.shapes) for i, j in self._tiles_of(*sorted(s), both)] for both in (False, True)]
+        tiles = [[(k, i, j) for k, s in enumerate(self.shapes) for i, j in self._tiles_of(min(s), max(s), both)] for both in (False, True)]
         self.symmetric, self.general = (self._table(t) for t in tiles)
         self.counts = tuple(map(len, tiles))
 
-    def _table(self, values):
-        made = mg.tensor(values, dtype=mg.int64)
-        return empty(made.shape, mg.int64, self.device).copy_(made)
+    def point(self, params, grads, moments):
+        """Look at these tensors from now on."""
+        for p, s, *others in zip(params, self.shapes, grads, moments, strict=True):
+            if any(not t.is_contiguous() or tuple(t.shape) != s or t.dtype != self.dtype or t.device != self.device for t in (p, *others)):
+                raise RuntimeError(f"muon: got shapes {[tuple(t.shape) for t in (p, *others)]} and dtypes {[t.dtype for t in (p, *others)]}, "
+                                   f"expected three contiguous matrices of {s}, all of {self.dtype} on {self.device}")  # fmt: skip
+        pointers = [[0 if t.is_meta else t.data_ptr() for t in of_one] for of_one in zip(params, grads, moments)]
+        if pointers != self.pointers:
+            rows = [(*p, *shape, *places) for p, shape, places in zip(pointers, self.shapes, self.places)]
+            self.facts.copy_(mg.tensor(rows, dtype=mg.int64))
+            self.pointers = pointers
+        return self
+
+    def _table(self, values, dtype=mg.int64):
+        made = mg.tensor(values, dtype=dtype)
+        return empty(made.shape, dtype, self.device).copy_(made)
 
     def _tile(self):
         """One shape for all matrices: by the shorter side of the largest."""
@@ -203,9 +211,9 @@ class Workspace:
             return [(i, j) for i in range(cdiv(R, side)) for j in range(cdiv(C, side))]
         return [(i, j) for i in range(cdiv(R, side)) for j in range(i + 1)]
 
-    def step(self, lr, decay, momentum, nesterov, coefficients, eps, steps, how):
+    def step(self, like, lr, decay, momentum, nesterov, coefficients, eps, steps):
         a, b, c = coefficients
-        like, common = self.lists[0][0], dict(BLOCK=BLOCK, LINE=LINE, num_warps=8)
+        common = dict(BLOCK=BLOCK, LINE=LINE, num_warps=8)
         launch(muon_momentum, (self.programs,), self.facts, self.blocks, like, self.work, self.parts, momentum, NESTEROV=nesterov, **common)
         launch(muon_scale, (self.programs,), self.facts, self.first, self.blocks, self.work, self.parts, eps, PARTS=256, **common)
         for n in range(steps):
@@ -213,9 +221,8 @@ class Workspace:
                 tiles = (self.symmetric, self.general)[table]
                 flags = dict(KIND=kind, FLIP=n % 2, LINE=LINE)
                 launch(muon_product, (self.counts[table],), self.facts, tiles, self.work, alpha, beta, **flags, **self.shape)
-        rates = mg.tensor([lr * adjusted(r, c, how) for r, c in self.shapes], dtype=mg.float32)
-        rate = empty(rates.shape, mg.float32, self.device).copy_(rates)
-        launch(muon_apply, (self.programs,), self.facts, rate, self.blocks, like, self.work, 1 - lr * decay, FLIP=steps % 2, **common)
+        keep = 1 - lr * decay
+        launch(muon_apply, (self.programs,), self.facts, self.factor, self.blocks, like, self.work, keep, lr, FLIP=steps % 2, **common)
 
 
 def _orthogonal(x, coefficients, eps, steps):
@@ -271,9 +278,9 @@ def muon(params, grads, moments, lr=1e-3, decay=0.1, momentum=0.95, nesterov=Tru
          adjust_lr_fn=None, workspace=None):  # fmt: skip
     """One step of Muon on lists of matrices, in place, with torch.optim.Muon's rules and defaults. Returns, for the checks, some of it.
 
-    workspace: Workspace(params, grads, moments) of an earlier step with the same tensors."""
-    workspace = workspace or Workspace(params, grads, moments)
-    workspace.step(lr, decay, momentum, nesterov, coefficients, eps, steps, adjust_lr_fn)
+    workspace: Workspace(params, adjust_lr_fn) of an earlier step with the same shapes."""
+    workspace = (workspace or Workspace(params, adjust_lr_fn)).point(params, grads, moments)
+    workspace.step(params[0], lr, decay, momentum, nesterov, coefficients, eps, steps)
     return params[0], params[-1], moments[-1]
 
 

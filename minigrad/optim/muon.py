@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -73,6 +75,7 @@ class Muon(Optimizer):
         """Update every parameter that has a gradient; returns the closure's loss."""
         loss = self._evaluate(closure)
         for group in self.param_groups:
+            ready = []
             for param in group["params"]:
                 if param.grad is None:
                     continue
@@ -83,8 +86,28 @@ class Muon(Optimizer):
                 own = self.state[param]
                 if not own:
                     own["momentum_buffer"] = mg.zeros_like(param.grad)
-                self._update(param, param.grad, own["momentum_buffer"], group)
+                ready.append((param, param.grad, own["momentum_buffer"]))
+            if ready:
+                _check(group)
+            if not self._step_together(ready, group):
+                for param, grad, buffer in ready:
+                    self._update(param, grad, buffer, group)
         return loss
+
+    def _step_together(self, ready: list[tuple[Tensor, Tensor, Tensor]], group: dict[str, Any]) -> bool:
+        """All matrices in a few launches of Triton kernels (kernels/muon.py), where these can run and take them."""
+        if not ready or not _on_gpu(ready):
+            return False
+        from minigrad.kernels import muon
+
+        params, grads, buffers = ([own[k] for own in ready] for k in range(3))
+        how, kept = group["adjust_lr_fn"], _workspaces.setdefault(self, {})
+        key = (params[0].device, params[0].dtype, how, *(tuple(p.shape) for p in params))
+        if key not in kept:
+            kept[key] = muon.Workspace(params, how)
+        muon.muon(params, grads, buffers, float(group["lr"]), float(group["weight_decay"]), float(group["momentum"]), group["nesterov"],
+                  group["ns_coefficients"], float(group["eps"]), group["ns_steps"], how, kept[key])  # fmt: skip
+        return True
 
     def _update(self, param: Tensor, grad: Tensor, buffer: Tensor, group: dict[str, Any]) -> None:
         momentum, lr = group["momentum"], float(group["lr"])
@@ -95,12 +118,31 @@ class Muon(Optimizer):
         param.add_(direction, alpha=-_adjusted(lr, group["adjust_lr_fn"], param.shape))
 
 
+_workspaces: weakref.WeakKeyDictionary[Muon, dict[tuple, Any]] = weakref.WeakKeyDictionary()
+
+
+def _on_gpu(ready: list[tuple[Tensor, Tensor, Tensor]]) -> bool:
+    """Whether the kernels take all of them: each once, contiguous, of one device and one of the dtypes that tensor cores know."""
+    first, params = ready[0][0], [own[0] for own in ready]
+    if not first.is_cuda or first.dtype not in (mg.float32, mg.float16, mg.bfloat16) or os.environ.get("MINIGRAD_TRITON") == "0":
+        return False
+    if len({p.data_ptr() for p in params}) < len(params) or 0 in map(Tensor.numel, params):
+        return False
+    from minigrad import kernels
+
+    alike = all(t.is_contiguous() and t.dtype == first.dtype and t.device == first.device and t.shape == own[0].shape for own in ready for t in own)
+    return alike and kernels.available()
+
+
+def _check(group: dict[str, Any]) -> None:
+    if group["ns_steps"] >= 100:
+        raise ValueError("Number of steps must be less than 100 for computational efficiency")
+    if len(group["ns_coefficients"]) != 3:
+        raise ValueError("Coefficients must be a tuple of exactly 3 values")
+
+
 def _orthogonal(x: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
     """About U Vᵀ of the singular value decomposition of a matrix, in bfloat16."""
-    if steps >= 100:
-        raise ValueError("Number of steps must be less than 100 for computational efficiency")
-    if len(coefficients) != 3:
-        raise ValueError("Coefficients must be a tuple of exactly 3 values")
     a, b, c = coefficients
     x = x.bfloat16()
     tall = x.size(0) > x.size(1)

@@ -52,6 +52,22 @@ RUNS = {  # op, function of (tensors on a device), tensors, whether a Triton ker
     ),
     "attention_masked": (
         lambda q, k, v: F.scaled_dot_product_attention(q, k, v, (mg.arange(9, device=q.device) < 7).expand(7, 9)),
+        [rows(2, 3, 7, 20), rows(2, 3, 9, 20, seed=1), rows(2, 3, 9, 20, seed=2)], True,
+    ),
+    "attention_nothing_seen": (
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, (mg.arange(7, device=q.device) > 2).view(7, 1)),
+        [rows(2, 3, 7, 20), rows(2, 3, 9, 20, seed=1), rows(2, 3, 9, 20, seed=2)], True,
+    ),
+    "attention_added_mask": (
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, mg.arange(18, device=q.device).to(q.dtype).view(2, 1, 1, 9) / 9),
+        [rows(2, 3, 7, 20), rows(2, 3, 9, 20, seed=1), rows(2, 3, 9, 20, seed=2)], True,
+    ),
+    "attention_mask_with_gradient": (
+        F.scaled_dot_product_attention,
+        [rows(2, 3, 7, 20), rows(2, 3, 9, 20, seed=1), rows(2, 3, 9, 20, seed=2), rows(3, 7, 9, seed=3)], True,
+    ),
+    "attention_all_dropped": (
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, dropout_p=1.0),
         [rows(2, 3, 7, 20), rows(2, 3, 9, 20, seed=1), rows(2, 3, 9, 20, seed=2)], False,
     ),
     "cross_entropy_weighted": (lambda x, w: F.cross_entropy(x, TARGET.to(x.device), w.detach().exp()), [rows(6, 33), rows(33)], False),
@@ -105,6 +121,31 @@ def test_second_derivative(launched):
         return mg.autograd.grad((g**2).sum(), x)[0].cpu()
 
     assert mg.allclose(second("cuda"), second("cpu"), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("how", [None, "match_rms_adamw"])
+def test_muon_steps_all_matrices_together(how, launched):
+    def stepped(device):
+        params = [rows(*s, seed=k).to(device).requires_grad_() for k, s in enumerate([(33, 20), (16, 40), (1, 3)])]
+        optimizer = mg.optim.Muon(params, lr=0.1, adjust_lr_fn=how)
+        versions = [p._version for p in params]
+        for n in range(2):
+            for k, p in enumerate(params):
+                p.grad = rows(*p.shape, seed=10 * n + k).to(device)
+            optimizer.step()
+        assert all(p._version > v for p, v in zip(params, versions))
+        return [p.detach().cpu() for p in params]
+
+    for a, b in zip(stepped("cuda"), stepped("cpu")):
+        assert mg.allclose(a, b, rtol=0.02, atol=0.02), (a - b).abs().max()  # the iterations are bfloat16's in both
+    assert launched.count("muon_apply") == 2 and launched.count("muon_product") == 30
+
+
+def test_muon_leaves_what_the_kernels_do_not_take(launched):
+    p = rows(5, 4).double().cuda().requires_grad_()
+    p.grad = rows(5, 4, seed=1).double().cuda()
+    mg.optim.Muon([p]).step()
+    assert launched == []
 
 
 def test_switches(launched):
