@@ -23,8 +23,10 @@ __global__ void __launch_bounds__(Tile::threads) attention_kernel(AttentionCall 
   const MaskView view{mask == nullptr ? nullptr : static_cast<const char*>(mask) + at[kMask], mask_dtype, c.mask};
   load_rows<Tile>(q_tile, byte_at(query, at[kQuery]), c.q, q0, c.queries - q0, c.width, nullptr);
   C top[2], sum[2] = {0, 0}, acc[2][N];
+#pragma unroll
   for (int i = 0; i < 2; ++i) {
     top[i] = -std::numeric_limits<C>::infinity();
+#pragma unroll
     for (int j = 0; j < N; ++j) acc[i][j] = 0;
   }
   for (int64_t k0 = 0, seen = c.keys_seen(q0, B); k0 < seen; k0 += B) {
@@ -32,9 +34,11 @@ __global__ void __launch_bounds__(Tile::threads) attention_kernel(AttentionCall 
     __syncthreads();
     C s[2][K];
     dot_rows<Tile>(q_tile, kv_tile, ty, tx, s);
+#pragma unroll
     for (int i = 0; i < 2; ++i) {
       const int64_t row = q0 + 2 * ty + i;
       C best = -std::numeric_limits<C>::infinity();
+#pragma unroll
       for (int j = 0; j < K; ++j) {
         s[i][j] = masked_score(c, view, s[i][j], row, k0 + tx + 8 * j);
         best = s[i][j] > best ? s[i][j] : best;
@@ -47,6 +51,7 @@ __global__ void __launch_bounds__(Tile::threads) attention_kernel(AttentionCall 
       const bool none = best == -std::numeric_limits<C>::infinity();
       const C shrink = none ? C(1) : exp(top[i] - best);
       C part = 0;
+#pragma unroll
       for (int j = 0; j < K; ++j) {
         C p = none && s[i][j] == s[i][j] ? C(0) : exp(s[i][j] - best);
         part += p;
@@ -58,25 +63,30 @@ __global__ void __launch_bounds__(Tile::threads) attention_kernel(AttentionCall 
       for (int step = 4; step > 0; step /= 2) part += __shfl_xor_sync(0xffffffffu, part, step);
       sum[i] = sum[i] * shrink + part;
       top[i] = best;
+#pragma unroll
       for (int j = 0; j < N; ++j) acc[i][j] *= shrink;
     }
     __syncthreads();
     load_rows<Tile>(kv_tile, v, c.v, k0, c.keys - k0, c.values, value_factors == nullptr ? nullptr : value_factors + key_head * c.keys);
     __syncthreads();
     for (int n = 0; n < B; ++n)
+#pragma unroll
       for (int i = 0; i < 2; ++i) {
         const C p = weights[(2 * ty + i) * Tile::score_ld + n];
+#pragma unroll
         for (int j = 0; j < N; ++j) acc[i][j] += p * kv_tile[n * Tile::ld + tx + 8 * j];
       }
     __syncthreads();
   }
   // A query that sees no key gets zeros and a logsumexp of inf, which makes its weights 0 in the backward pass.
   T* const to = byte_at(out, at[kOut]);
+#pragma unroll
   for (int i = 0; i < 2; ++i) {
     const int64_t row = q0 + 2 * ty + i;
     if (row >= c.queries) continue;
     const bool none = sum[i] == C(0);
     const C factor = none ? C(0) : C(1) / sum[i];
+#pragma unroll
     for (int j = 0; j < N; ++j)
       if (tx + 8 * j < c.values) to[row * c.out.row + (tx + 8 * j) * c.out.col] = convert<T>(C(acc[i][j] * factor));
     if (lse != nullptr && tx == 0) lse[head * c.queries + row] = none ? std::numeric_limits<C>::infinity() : top[i] + log(sum[i]);

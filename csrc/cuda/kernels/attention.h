@@ -3,7 +3,8 @@
 //
 // Legend: L queries, S keys, E width of queries and keys, V width of values; heads: all leading dims together; `group` query heads share one
 // key head. D: E and V padded to a power of two. A block of threads has 8 threads for each 2 rows of a B x B block of scores; a thread owns
-// columns tx, tx + 8, … of its rows. Operands are read where they lie. Every sum has one order, whatever the device.
+// columns tx, tx + 8, … of its rows, in arrays that are registers only where every loop over them is unrolled. Operands are read where they
+// lie. Every sum has one order, whatever the device.
 #pragma once
 #include "random.h"
 
@@ -41,7 +42,9 @@ struct KeepRule {
   explicit KeepRule(double dropout)
       : threshold(uint64_t(std::llround((1 - dropout) * 0x1p32))), factor(dropout < 1 ? 1 / (1 - dropout) : 0) {}
   MG_DEVICE bool kept(const int64_t* rng, uint64_t number) const {
-    return philox(uint64_t(rng[0]), uint64_t(rng[1]) + number / 4).v[number % 4] < threshold;
+    const auto four = philox(uint64_t(rng[0]), uint64_t(rng[1]) + number / 4);
+    const uint32_t low = number % 2 == 0 ? four.v[0] : four.v[1], high = number % 2 == 0 ? four.v[2] : four.v[3];  // an index makes a local array
+    return (number % 4 < 2 ? low : high) < threshold;
   }
 };
 
@@ -62,10 +65,14 @@ __device__ inline void load_rows(C* tile, const T* p, MatrixStep step, int64_t r
 // sum[i][j] = x[row of i] . y[j-th key of the thread]
 template <class Tile, class C>
 __device__ inline void dot_rows(const C* x, const C* y, int ty, int tx, C (&sum)[2][Tile::keys]) {
+#pragma unroll
   for (int i = 0; i < 2; ++i)
+#pragma unroll
     for (int j = 0; j < Tile::keys; ++j) sum[i][j] = 0;
   for (int e = 0; e < Tile::D; ++e)
+#pragma unroll
     for (int i = 0; i < 2; ++i)
+#pragma unroll
       for (int j = 0; j < Tile::keys; ++j) sum[i][j] += x[(2 * ty + i) * Tile::ld + e] * y[(tx + 8 * j) * Tile::ld + e];
 }
 

@@ -45,11 +45,13 @@ __device__ inline void pair_gradients(const AttentionCall& c, const Inputs<C, T>
   C s[2][K], dp[2][K];
   dot_rows<Tile>(q, k, ty, tx, s);
   dot_rows<Tile>(g, v, ty, tx, dp);
+#pragma unroll
   for (int i = 0; i < 2; ++i) {
     const int64_t row = q0 + 2 * ty + i;
     const bool inside = row < c.queries;
     const C lse = inside ? in.lse[head * c.queries + row] : std::numeric_limits<C>::infinity();
     const C delta = inside ? in.delta[head * c.queries + row] : C(0);
+#pragma unroll
     for (int j = 0; j < K; ++j) {
       const int64_t key = k0 + tx + 8 * j;
       const C score = masked_score(c, view, s[i][j], row, key);
@@ -81,7 +83,9 @@ __global__ void __launch_bounds__(Tile::threads) query_gradient_kernel(Attention
   load_rows<Tile>(q, byte_at(in.q, at[kQuery]), c.q, q0, c.queries - q0, c.width, nullptr);
   load_rows<Tile>(g, byte_at(in.g, at[kGrad]), c.g, q0, c.queries - q0, c.values, nullptr);
   C acc[2][N];
+#pragma unroll
   for (int i = 0; i < 2; ++i)
+#pragma unroll
     for (int j = 0; j < N; ++j) acc[i][j] = 0;
   for (int64_t k0 = 0, seen = c.keys_seen(q0, B); k0 < seen; k0 += B) {
     load_rows<Tile>(k, byte_at(in.k, at[kKey]), c.k, k0, c.keys - k0, c.width, nullptr);
@@ -90,14 +94,18 @@ __global__ void __launch_bounds__(Tile::threads) query_gradient_kernel(Attention
     pair_gradients<Tile>(c, in, view, q, k, v, g, head, q0, k0, static_cast<C*>(nullptr), ds);
     __syncthreads();
     for (int n = 0; n < B; ++n)
+#pragma unroll
       for (int i = 0; i < 2; ++i) {
         const C x = ds[(2 * ty + i) * Tile::score_ld + n];
+#pragma unroll
         for (int j = 0; j < N; ++j) acc[i][j] += x * k[n * Tile::ld + tx + 8 * j];
       }
     __syncthreads();
   }
   T* const out = byte_at(dq, to[1]);
+#pragma unroll
   for (int i = 0; i < 2; ++i)
+#pragma unroll
     for (int j = 0; j < N; ++j)
       if (q0 + 2 * ty + i < c.queries && tx + 8 * j < c.width)
         out[(q0 + 2 * ty + i) * c.dq.row + (tx + 8 * j) * c.dq.col] = convert<T>(C(C(c.scale) * acc[i][j]));
@@ -118,7 +126,9 @@ __global__ void __launch_bounds__(Tile::threads) key_gradient_kernel(AttentionCa
   load_rows<Tile>(k, byte_at(in.k, at[kKey]), c.k, k0, c.keys - k0, c.width, nullptr);
   load_rows<Tile>(v, byte_at(in.v, at[kValue]), c.v, k0, c.keys - k0, c.values, nullptr);
   C dk_acc[2][N], dv_acc[2][N];
+#pragma unroll
   for (int i = 0; i < 2; ++i)
+#pragma unroll
     for (int j = 0; j < N; ++j) dk_acc[i][j] = dv_acc[i][j] = 0;
   for (int64_t head = key_head * c.group; head < (key_head + 1) * c.group; ++head) {
     heads.get(head, at);
@@ -130,8 +140,10 @@ __global__ void __launch_bounds__(Tile::threads) key_gradient_kernel(AttentionCa
       pair_gradients<Tile>(c, in, view, q, k, v, g, head, q0, k0, p, ds);
       __syncthreads();
       for (int n = 0; n < B; ++n)
+#pragma unroll
         for (int i = 0; i < 2; ++i) {
           const C x = ds[n * Tile::score_ld + 2 * ty + i], w = p[n * Tile::score_ld + 2 * ty + i];
+#pragma unroll
           for (int j = 0; j < N; ++j) {
             dk_acc[i][j] += x * q[n * Tile::ld + tx + 8 * j];
             dv_acc[i][j] += w * g[n * Tile::ld + tx + 8 * j];
@@ -141,7 +153,9 @@ __global__ void __launch_bounds__(Tile::threads) key_gradient_kernel(AttentionCa
     }
   }
   T *const to_k = byte_at(dk, to[1]), *const to_v = byte_at(dv, to[2]);
+#pragma unroll
   for (int i = 0; i < 2; ++i)
+#pragma unroll
     for (int j = 0; j < N; ++j) {
       const int64_t key = k0 + 2 * ty + i, e = tx + 8 * j;
       if (key < c.keys && e < c.width) to_k[key * c.dk.row + e * c.dk.col] = convert<T>(C(C(c.scale) * dk_acc[i][j]));
