@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "../autograd/handler.h"
 #include "../core/backend_module.h"
 #include "../core/layout.h"
 #include "../core/meta.h"
@@ -266,6 +267,13 @@ py::dict array_interface(const Tensor& t, bool cuda) {
 
 }  // namespace
 
+// While a function is traced, data that it makes of Python numbers is a constant of the graph, and what the function gets is a copy: every
+// run has one of its own to write to and to return.
+Tensor own_copy_in_graph(Tensor t) {
+  static OpRef clone_op{"clone"};
+  return active_handler != nullptr && active_handler->is_tracer && !t->dataless ? invoke(clone_op, t) : t;
+}
+
 void bind_construct(py::module_& m) {
   m.def("tensor", [](py::object data, py::object dtype, py::object device, bool requires_grad, bool) {
     DType d;
@@ -274,7 +282,7 @@ void bind_construct(py::module_& m) {
     if (!device.is_none()) MG_CHECK(device_from(device.ptr(), dev), Type, "tensor: device must be a device or str");
     check_device(dev);
     dev = settle_index(dev);
-    Tensor t = tensor_from_python(data.ptr(), dtype.is_none() ? nullptr : &d, dev);
+    Tensor t = own_copy_in_graph(tensor_from_python(data.ptr(), dtype.is_none() ? nullptr : &d, dev));
     if (requires_grad) {
       MG_CHECK(is_inexact(t.dtype()), Runtime, "tensor: only Tensors of floating point dtype can require gradients: got ", t.dtype());
       t->requires_grad = true;

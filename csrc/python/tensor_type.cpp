@@ -13,6 +13,8 @@
 
 namespace mg::python {
 
+Tensor own_copy_in_graph(Tensor t);  // construct.cpp
+
 PyTypeObject* tensor_type = nullptr;
 
 namespace {
@@ -214,12 +216,12 @@ PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
     if (n == 1 && !PyLong_Check(PyTuple_GET_ITEM(args, 0))) {
       PyObject* data = PyTuple_GET_ITEM(args, 0);
       DType d = default_dtype;
-      t = is_tensor(data) ? alias(*impl_of(data)) : tensor_from_python(data, &d, Device{});
+      t = is_tensor(data) ? alias(*impl_of(data)) : own_copy_in_graph(tensor_from_python(data, &d, Device{}));
     } else {
       Dims sizes;
       for (Py_ssize_t k = 0; k < n; ++k) sizes.push_back(PyLong_AsLongLong(PyTuple_GET_ITEM(args, k)));
       if (PyErr_Occurred()) throw PythonError{};
-      t = empty(n ? sizes : Dims{0}, default_dtype);
+      t = own_copy_in_graph(empty(n ? sizes : Dims{0}, default_dtype));
     }
     return type == tensor_type ? wrap(std::move(t)) : wrap_in(type, std::move(t));
   });

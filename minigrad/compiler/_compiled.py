@@ -22,6 +22,7 @@ from minigrad.compiler import _now
 from ._dynamic import Sizes
 from ._entry import MISS, Entry, argument_names
 from ._reach import GaveUp
+from ._regions import Regions
 from ._trial import Trial
 
 _LIMIT = 8  # compiled forms of one function; torch's recompile_limit
@@ -69,6 +70,7 @@ class CompiledFunction:
         self.recompiles: list[str] = []
         self.traces: list[float] = []  # seconds each
         self._failed: list[_Attempt] = []  # kinds of calls that cannot be traced
+        self.regions: Regions | None = None
         self._warned = False
         self._off = False
 
@@ -88,8 +90,10 @@ class CompiledFunction:
                 "options": self.options}  # fmt: skip
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._off or _now.busy or _core.vmap_depth():  # no hope, inside of another trace, or of a transform
+        if _now.busy or _core.vmap_depth():  # inside of another trace, or of a transform
             return self.fn(*args, **kwargs)
+        if self._off:
+            return self._eagerly(args, kwargs)
         for entry in self.entries:
             result = entry.call(args, kwargs)
             if result is not MISS:
@@ -100,7 +104,7 @@ class CompiledFunction:
                 if result is not MISS:
                     return result
             if self.sizes.waits(args, kwargs):
-                return self.fn(*args, **kwargs)
+                return self._eagerly(args, kwargs)
         entry = self._compile(args, kwargs)
         if entry is not None:
             result = entry.call(args, kwargs)
@@ -110,7 +114,10 @@ class CompiledFunction:
             if entry in self.entries:
                 self.entries.remove(entry)  # it depends on something that every call finds changed
             self._give_up(args, kwargs, GaveUp(f"what it depends on changes with every call: {entry.difference(args, kwargs)}"))
-        return self.fn(*args, **kwargs)
+        return self._eagerly(args, kwargs)
+
+    def _eagerly(self, args: tuple, kwargs: dict) -> Any:
+        return self.fn(*args, **kwargs) if self.regions is None else self.regions.run(self.fn, args, kwargs)
 
     def _compile(self, args: tuple, kwargs: dict) -> Entry | None:
         for attempt in self._failed:
@@ -164,9 +171,12 @@ class CompiledFunction:
     def _give_up(self, args: tuple, kwargs: dict, reason: GaveUp) -> None:
         self._note(str(reason), self.reasons)
         if self.fullgraph:
-            if reason.__cause__ is not None and "asked for" not in str(reason) and "size of its result" not in str(reason):
+            if reason.__cause__ is not None and not _is_break(reason):
                 self.fn(*args, **kwargs)  # an error of the function's own comes out as it is
             raise RuntimeError(f"compile: fullgraph=True, but {self._name()} cannot be captured whole: {reason}") from reason.__cause__
+        if self.regions is None and (reason.__cause__ is None or _is_break(reason)):
+            regions = Regions(self.fn, args, kwargs, lambda f: CompiledFunction(f, **{**self._settings(), "fullgraph": False}))
+            self.regions = regions if regions.parts else None
         self._failed.append(_Attempt(_core.Form(args, kwargs), reason))
         if len(self._failed) >= _GIVEN_UP and not self.entries:
             self._off = True
@@ -179,6 +189,10 @@ class CompiledFunction:
 
     def _name(self) -> str:
         return getattr(self.fn, "__qualname__", type(self.fn).__name__)
+
+
+def _is_break(reason: GaveUp) -> bool:
+    return "asked for" in str(reason) or "size of its result" in str(reason)
 
 
 def _rebuild(fn: Callable[..., Any], settings: dict[str, Any]) -> CompiledFunction:
@@ -194,11 +208,13 @@ class Explanation:
         self.reasons = self.break_reasons = list(compiled.reasons)
         self.recompiles = list(compiled.recompiles)
         self.seconds = list(compiled.traces)
+        self.regions = [] if compiled.regions is None else [(name, Explanation(part)) for _, name, part in compiled.regions.parts]
+        self.graphs += [graph for _, region in self.regions for graph in region.graphs]
         self.graph_count, self.graph_break_count = len(self.graphs), len(self.reasons)
         self.op_count = sum(len(graph.calls) for graph in self.graphs)
 
     def __str__(self) -> str:
-        lines = [f"{self.graph_count} compiled forms, traced in {sum(self.seconds) * 1e3:.1f} ms"]
+        lines = [f"{len(self.entries)} compiled forms, traced in {sum(self.seconds) * 1e3:.1f} ms"]
         for k, entry in enumerate(self.entries):
             both = (entry.graph,) if entry.backward_graph is None else (entry.graph, entry.backward_graph)
             lines += [f"-- form {k}: {entry.form.guards} guards{entry.verdict}"]
@@ -206,6 +222,8 @@ class Explanation:
                 lines += [f"-- form {k}, {name}: {len(graph.calls)} calls", _with_lines(graph)]
         lines += [f"traced again: {reason}" for reason in self.recompiles]
         lines += [f"ran eagerly: {reason}" for reason in self.reasons]
+        for name, region in self.regions:
+            lines += [f"-- region {name}:", *("   " + line for line in str(region).split("\n"))]
         return "\n".join(lines)
 
     __repr__ = __str__

@@ -59,6 +59,9 @@ class Entry:
             with _Recorded(trace, reach):
                 trace.enter()
                 try:
+                    for t in self._arguments:  # also those that no op reads: a view of one must not be taken for a constant
+                        if id(t) not in inside:
+                            trace.meet(t)
                     given = unflatten([inside.get(id(t), t) for t in leaves], spec)
                     self._trace(trace, witness, function, given, inside)
                     _unchanged(given, [inside.get(id(t), t) for t in leaves], spec)
@@ -95,6 +98,8 @@ class Entry:
         known = {id(t) for t in before if t is not None}
         # What the function only hands on is no result of its own: it comes out as the same object.
         wanted = [k for k, t in enumerate(outputs) if t.requires_grad and id(t) not in known and mg.op.is_dataless(t)]
+        given_on = known | {id(t) for t in inside.values()}
+        self._cut = {k for k, t in enumerate(outputs) if id(t) not in given_on}  # of those that are handed on: x.detach(), x.data
         grads: list[Any] = []
         if wanted and mg.is_grad_enabled():
             variables = [*inside.values(), *(t for t in trace.met if t is not None and t.requires_grad)]
@@ -110,6 +115,8 @@ class Entry:
         self._n_variables = len(grads)
         self._variables_with_gradient = [k for k, g in enumerate(grads) if g is not None]
         graph = trace.leave([*outputs, *(g for g in grads if g is not None)])
+        if trace.asked:
+            raise GaveUp(trace.asked)
         for k in self._tensor_at:
             self._leaves[k] = None
         if wanted:
@@ -188,7 +195,7 @@ class Entry:
         else:
             outputs = self.plan.run(inputs)
         for k, source in self._handed_on:
-            outputs[k] = inputs[source]
+            outputs[k] = inputs[source].detach() if k in self._cut else inputs[source]
         return self._result(outputs)
 
     def _result(self, outputs: list[Tensor]) -> Any:

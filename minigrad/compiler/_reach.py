@@ -127,6 +127,8 @@ class Reach:
             return self._new("tuple", value, None, label)
         if isinstance(value, Module):
             return self._new("module", value, dict(value.__dict__), label)
+        if type(value).__name__ == "CompiledFunction" and type(value).__module__ == "minigrad.compiler._compiled":
+            return self._see(value.fn, label)  # its forms are no state of the program
         if isinstance(value, functools._lru_cache_wrapper):
             return self._new("cached", value, value.cache_info().currsize, label)
         if isinstance(value, (types.FunctionType, types.MethodType, functools.partial, staticmethod, classmethod)):
