@@ -11,9 +11,11 @@ except ModuleNotFoundError:  # built without CUDA
 
 backend: Any = _cuda if _cuda is not None and _cuda.is_available() else None
 if backend is not None:
+    from minigrad.compiler.codegen import on_cuda
     from minigrad.kernels import _overrides
 
     _overrides.install()
+    on_cuda.install()
 
 
 def index_of(device: Any) -> int:

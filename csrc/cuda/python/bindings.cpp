@@ -58,4 +58,5 @@ PYBIND11_MODULE(_cuda, m) {
   bind_memory(m);
   bind_streams(m);
   bind_launch(m);
+  bind_fused(m);
 }

@@ -26,6 +26,8 @@ from .schedule import Call, Place, Schedule, Work
 _BLOCK = 512  # columns between calls of kernels: buffers stay in L1
 _FOLD_VECTORS = 32  # of a reduction, in 4 accumulators, between two folds of the lanes
 _ROW_PAD = 64
+_STREAM_BLOCK = 1024  # columns that are stored around the caches at once
+_STREAM_BYTES = 48 << 20  # of all operands: more than the caches hold
 
 
 class Machine(NamedTuple):
@@ -86,6 +88,9 @@ class KernelText:
         w = self.w
         self._entry()
         w.loop("%row0", "%row1", 1, [], self._row)
+        if self.stream:
+            w.declared.add("declare void @stream_end()")
+            w.when(self.stream, lambda: w.put("call void @stream_end()"))
         w.put("ret void")
         head = (f"define void @{self.name}(ptr noundef %operands, ptr noundef %sizes, ptr noundef %strides, i64 %row0, i64 %row1, "
                 f"i64 %col0, i64 %col1) #0 {{")  # fmt: skip
@@ -101,6 +106,7 @@ class KernelText:
         self.stride = [[w.load(w.address("%strides", str(k * axes + d), "i64"), "i64") for d in range(axes)]
                        for k in range(len(program.operands))]  # fmt: skip
         self._buffers()
+        self._streams()
         for k, step in enumerate(program.steps):
             if step.kind == "constant":
                 self._define(k, literal(number_as(step.number, step.dtype), REGISTER[step.dtype]))
@@ -129,6 +135,29 @@ class KernelText:
             for i in range(len(call.args)):
                 if (k, i) in [h for work in plan.work.values() for h in work.hands]:
                     self.handed[k, i] = self._room("i8" if call.types[i] == "bool" else REGISTER[call.types[i]])
+
+    def _streams(self) -> None:
+        """Results of a large program go around the caches: an ordinary store reads the line first."""
+        w, operands = self.w, self.program.operands
+        self.stream = None
+        self.staging: dict[int, str] = {}
+        self.outputs = [s.operand for s in self.program.steps if s.kind == "store" and self._streamable(s)]
+        if not self.outputs:
+            return
+        elements = self.size[0]
+        for size in self.size[1:]:
+            elements = w.let(f"mul i64 {elements}, {size}")
+        each = sum(BYTES[MEMORY[o.dtype]] for o in operands if o.inner == "1" and any(o.strides[:-1]) | (len(o.strides) == 1))
+        self.stream = w.let(f"icmp sgt i64 {elements}, {_STREAM_BYTES // max(each, 1)}")
+        for out in self.outputs:
+            self.staging[out] = w.room(MEMORY[operands[out].dtype], _STREAM_BLOCK + _ROW_PAD)
+            for k in range(self.program.n_inputs):  # in place the lines are in the caches already
+                apart = w.let(f"icmp ne ptr {self.base[out]}, {self.base[k]}")
+                self.stream = w.let(f"and i1 {self.stream}, {apart}")
+
+    def _streamable(self, store: Step) -> bool:
+        operand = self.program.operands[store.operand]
+        return store.level == "element" and operand.inner == "1" and self.program.steps[store.args[0]].level != "column"
 
     def _room(self, type: str, n: int = _BLOCK) -> str:
         return self.w.room(type, n + _ROW_PAD)
@@ -244,7 +273,11 @@ class KernelText:
         calls = any(x.calls for x in work.values())
         if not reduces and not calls and len(work) == 1:
             w.note(f"phase {phase}")
-            self._segment(*next(iter(work.items())), "%col0", w.let("sub i64 %col1, %col0"))
+            place, only = next(iter(work.items()))
+            if only.stores and self.stream:
+                w.loop("%col0", "%col1", _STREAM_BLOCK, [], lambda b, _: self._block_of(place, only, b))
+            else:
+                self._segment(place, only, "%col0", w.let("sub i64 %col1, %col0"))
             return
         block = _FOLD_VECTORS * self._fold_lanes(reduces) if reduces else _BLOCK
         carried = []
@@ -268,6 +301,12 @@ class KernelText:
             step = self.program.steps[k]
             w.note(describe(self.program, k))
             self._define(k, w.convert(total, self._totals(k)[1], step.dtype))
+
+    def _block_of(self, place: Place, work: Work, begin: str) -> list[str]:
+        w = self.w
+        n = w.intrinsic("smin", "i64", w.let(f"sub i64 %col1, {begin}"), str(_STREAM_BLOCK))
+        self._segment(place, work, begin, n)
+        return []
 
     def _totals(self, k: int) -> tuple[str, str]:
         return _accumulator(self.program.steps[self.program.steps[k].args[0]].dtype)
@@ -324,6 +363,25 @@ class KernelText:
 
     def _segment(self, place: Place, work: Work, begin: str, n: str) -> list[tuple[int, str]]:
         """The loops over columns [begin, begin + n); returns what they reduced to, part by part."""
+        if not (work.stores and self.stream):
+            return self._loops(place, work, begin, n)
+        w, operands = self.w, self.program.operands
+        self.goes_to = {}
+        for k in self.outputs:
+            direct = w.address(self.at[k], begin, MEMORY[operands[k].dtype])
+            self.goes_to[k] = (w.let(f"select i1 {self.stream}, ptr {self.staging[k]}, ptr {direct}"), direct)
+        parts = self._loops(place, work, begin, n)
+
+        def copy() -> None:
+            w.declared.add("declare void @stream(ptr, ptr, i64)")
+            for k, (source, target) in self.goes_to.items():
+                size = w.let(f"mul i64 {n}, {BYTES[MEMORY[operands[k].dtype]]}")
+                w.put(f"call void @stream(ptr {target}, ptr {source}, i64 {size})")
+
+        w.when(self.stream, copy)
+        return parts
+
+    def _loops(self, place: Place, work: Work, begin: str, n: str) -> list[tuple[int, str]]:
         w, lanes = self.w, self.lanes
         if work.reduces:
             return self._reducing(place, work, begin, n)
@@ -514,6 +572,8 @@ class _Columns:
 
     def _scatter(self, x: str, k: int, operand: Operand) -> None:
         kernel, w, type = self.kernel, self.kernel.w, MEMORY[operand.dtype]
+        if k in kernel.staging:
+            return w.store(x, w.address(kernel.goes_to[k][0], self.j, type), type, self.mask)
         if operand.inner == "1":
             return w.store(x, w.address(kernel.at[k], self.column, type), type, self.mask)
         lanes, v = w.lanes, w.vector(type)

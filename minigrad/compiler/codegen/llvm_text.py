@@ -108,6 +108,15 @@ class Writer:
         self.label(done)
         return phis
 
+    def when(self, condition: str, body: Callable[[], None]) -> None:
+        self._names += 1
+        inside, done = f"then{self._names}", f"after{self._names}"
+        self.put(f"br i1 {condition}, label %{inside}, label %{done}")
+        self.label(inside)
+        body()
+        self.put(f"br label %{done}")
+        self.label(done)
+
     @contextmanager
     def width(self, lanes: int) -> Iterator[None]:
         before, self.lanes = self.lanes, lanes

@@ -119,15 +119,21 @@ _BY_TYPE = {
 }  # fmt: skip
 
 
+def arity_of(row: str) -> int:
+    """How many operands the line takes; what an op has beyond them it does without."""
+    line = lines().get(row)
+    if line is None:
+        raise Unsupported(f"{row} has no formula")
+    return len(line.parameters)
+
+
 def formula_of(row: str, compute: str) -> Callable[..., Any]:
     """The line's expression as a function of its operands.
 
     Raises:
         Unsupported: it calls something that is not written here.
     """
-    line = lines().get(row)
-    if line is None:
-        raise Unsupported(f"{row} has no formula")
+    line = lines()[row]
     known = {**_ALL, **_BY_TYPE.get(compute, {})}
     missing = [n for n in line.code.co_names if n not in known and n not in line.parameters]
     if missing or (line.divides and compute not in ("float32", "float64")):

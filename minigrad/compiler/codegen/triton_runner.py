@@ -23,9 +23,11 @@ from typing import Any, NamedTuple
 
 import minigrad as mg
 from minigrad import kernels
+from minigrad.cuda._door import backend
 
-from .fused import Program, Unsupported, from_data
-from .triton_source import Source, pieces, source
+from .fused import Program, Unsupported
+from .native import program_of
+from .triton_source import Source, column_stores, pieces, source
 
 WHOLE_ROW = 8192  # elements of a row that one program holds at once
 _LONG = 2048  # elements of a long row at a time
@@ -204,9 +206,9 @@ class Runner:
         chunks = _cdiv(row_tiles, span)
         scratch = [Scratch(chunks * t.cols, dtype) for dtype, _ in first.partials]
         found = [self._launch(first, self.program, choice, (chunks * col_tiles,), {"span": span})]
-        for j, (_, store) in enumerate(first.partials):
-            operand = self.program.steps[store].operand
-            out = self.program.operands[operand]
+        summed = [k for _, k in first.partials]
+        for operand, k in column_stores(self.program):
+            j, out = summed.index(k), self.program.operands[operand]
             named = {"COLS": 64, "CHUNKS": 16, "num_warps": 4, **_OPTIONS}
             args = (("operand", operand), ("scratch", j), chunks, t.cols, out.strides[-1])
             found.append(Launch(_sum_of_chunks(), (_cdiv(t.cols, 64),), args, named))
@@ -249,6 +251,55 @@ class Runner:
         for one in found:
             launch(one.kernel, one.grid, *self.pointers(one, addresses, places, device), **one.named)
 
+    @property
+    def interpreted(self) -> bool:
+        """Whether every run is Python's, in Triton's interpreter."""
+        from minigrad.kernels._launch import interpreting
+
+        return interpreting()
+
+    def prepared(self, addresses: Sequence[int]) -> tuple[list[dict], list[int]]:
+        """The launches for operands that lie as these do, with the best tiles, as csrc/cuda/python/bind_fused.cpp wants them."""
+        choices = self.tiles.candidates
+        if len(choices) == 1:
+            return self.described(choices[0], addresses)
+        from minigrad.kernels import _autotune
+
+        kept: dict[int, Any] = {}  # what is written goes to buffers of its own: results may lie over arguments
+
+        def run(choice: dict[str, Any]) -> None:
+            for k, o in enumerate(self.program.operands):
+                if o.written and k not in kept:
+                    extent = sum((n - 1) * s for n, s in zip(self.program.sizes, o.strides)) + 1
+                    kept[k] = mg.empty(extent, dtype=getattr(mg, o.dtype), device="cuda")
+            places = [kept[k].data_ptr() if k in kept else a for k, a in enumerate(addresses)]
+            backend.start_fused(self.described(choice, places), places)
+
+        return self.described(_autotune.best(self.key, choices, run), addresses)
+
+    def described(self, choice: dict[str, Any], addresses: Sequence[int]) -> tuple[list[dict], list[int]]:
+        """(compiled launches, bytes of scratch memory)."""
+        from minigrad.kernels import _driver
+        from minigrad.kernels._launch import OPTIONS
+
+        device = mg.device("cuda", backend.current_device())
+        found, scratch = self.launches(choice)
+        described = []
+        for one in found:
+            args = self.pointers(one, addresses, [(0, s.dtype) for s in scratch], device)
+            options = {n: v for n, v in one.named.items() if n in OPTIONS}
+            constants = {n: v for n, v in one.named.items() if n not in OPTIONS}
+            made = _driver._compile(one.kernel, constants, options, args)
+            arguments = [_argument(one.args[k] if k >= 0 else None, width) for k, width, _ in made["parameters"]]
+            described.append({**made, "grid": one.grid[0], "arguments": arguments})
+        return described, [s.count * getattr(mg, s.dtype).itemsize for s in scratch]
+
+
+def _argument(value: Any, width: int) -> tuple[str, int, int]:
+    if value is None:
+        return "workspace", width, 0
+    return (value[0], width, value[1]) if isinstance(value, tuple) else ("number", width, value)
+
 
 def _sum_of_chunks() -> Any:
     from minigrad.compiler.codegen.triton_math import sum_of_chunks
@@ -256,11 +307,11 @@ def _sum_of_chunks() -> Any:
     return sum_of_chunks
 
 
-def make(data: dict[str, Any] | Program) -> Runner | None:
-    """The runner of a program, or None."""
+def make(kernel: Any) -> Runner | None:
+    """The runner of a program, or of a FusedKernel of the core; None: it stays with the ordinary kernels."""
     if not kernels.available():
         return None
     try:
-        return Runner(data if isinstance(data, Program) else from_data(data))
+        return Runner(kernel if isinstance(kernel, Program) else program_of(kernel))
     except Unsupported:
         return None

@@ -50,7 +50,7 @@ class Source:
     Attributes:
         parameters: the run-time ones in order: ("operand", k), ("partial", k), ("size", axis), ("stride", operand, axis), or a word: rows,
             cols, span (tiles or columns a program does), chunks.
-        partials: dtype of each buffer of partial results, and the operand or step that it is for.
+        partials: dtype of each buffer of partial results, and the step whose it is.
     """
 
     name: str
@@ -58,6 +58,18 @@ class Source:
     parameters: list[tuple]
     partials: list[tuple[str, int]]
     form: str
+
+
+def column_stores(program: Program) -> list[tuple[int, int]]:
+    """(operand, the step that sums it) of results by column."""
+    found = []
+    for step in program.steps:
+        if step.kind == "store" and step.level == "column":
+            k = step.args[0]
+            while program.steps[k].kind == "cast":  # to what is stored
+                k = program.steps[k].args[0]
+            found.append((step.operand, k))
+    return found
 
 
 def phases(program: Program) -> list[int]:
@@ -159,8 +171,10 @@ class _Writer:
         self.names[k], self.raw[k] = name, held_in(step.dtype)
 
     def applied(self, step: Step, name: str) -> str:
-        formula = Formula(step.op, step.compute)
-        args = [self.value(a, BOOLEAN if step.op == "where" and j == 0 else formula.compute) for j, a in enumerate(step.args)]
+        row = step.row or step.op
+        formula = Formula(row, step.compute)
+        used = step.args[: formula.arity]
+        args = [self.value(a, BOOLEAN if row == "where" and j == 0 else formula.compute) for j, a in enumerate(used)]
         text, raw = formula.write(args, name)
         for part, what in formula.lines:
             self.put(f"{part} = {_bare(what)}")
@@ -266,16 +280,17 @@ def _tile(w: _Writer) -> None:
     w.put(f"row_inside = (row < {rows})[:, None]")
     w.put("inside = row_inside & col_inside")
     _row_coordinates(w)
-    later = []
     for k, step in enumerate(steps):
         if step.kind == "store":
-            later.append(k) if step.level == "column" else w.stored(k)
+            if step.level != "column":
+                w.stored(k)
         elif step.kind == "reduce":
             w.reduced(k, w.masked(step, neutral(step.op, summed_in(step.dtype))))
         elif step.kind == "reduce_rows":
             w.put(f"sum{k} += {w.masked(step, 0)}", f"{step.op} of the rows  {step.note}".strip())
         elif step.level == "column":
-            raise Unsupported("arithmetic on sums of columns")
+            if step.kind != "cast":
+                raise Unsupported("arithmetic on sums of columns")
         else:
             w.straight(k)
     if not columns:
@@ -284,10 +299,7 @@ def _tile(w: _Writer) -> None:
     for j, k in enumerate(columns):
         place = f"{w.parameter('partial', j)} + ({chunk} * {cols} + col)[None, :]"
         w.put(f"tl.store({place}, tl.sum(sum{k}, 0, keep_dims=True), mask=col_inside)")
-    for k in later:
-        w.partials.append((summed_in(steps[steps[k].args[0]].dtype), k))
-    if [steps[k].args[0] for k in later] != columns:
-        raise Unsupported("sums of columns that are not stored once each, in order")
+        w.partials.append((summed_in(steps[k].dtype), k))
 
 
 def _long_row(w: _Writer, split: bool) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from .expressions import write
 from .fused import Unsupported
-from .triton_formulas import formula_of
+from .triton_formulas import arity_of, formula_of
 
 HALF = ("float16", "bfloat16")
 FLOATS = ("float32", "float64")
@@ -98,6 +98,7 @@ class Formula:
 
     def __init__(self, row: str, compute: str) -> None:
         self.row, self.boolean = row, compute == BOOLEAN
+        self.arity = arity_of(row)
         self.compute = "int32" if self.boolean else compute  # of bools: as 0 and 1, and what is not 0 is true
         self.floating = self.compute in FLOATS
         self.lines: list[tuple[str, str]] = []
