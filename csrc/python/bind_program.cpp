@@ -46,6 +46,7 @@ py::dict call_data(const GraphCall& call) {
   for (const GraphArg& a : call.args) args.append(argument_data(a));
   d["op"] = call.op->name;
   d["inplace"] = call.mode == Write::Inplace;
+  d["compute"] = owned(wrap_dtype(call.compute));
   d["args"] = args;
   return d;
 }
@@ -67,6 +68,9 @@ py::dict graph_data(const Graph& g) {
   py::dict out;
   out["values"] = values;
   out["calls"] = calls;
+  py::list constants;
+  for (const GraphConstant& c : g.constants) constants.append(py::make_tuple(c.id, c.tensor));
+  out["constants"] = constants;
   out["inputs"] = g.inputs;
   out["outputs"] = g.outputs;
   out["gradients"] = gradient_data(g.gradients);
@@ -94,10 +98,18 @@ py::list call_by_name(const std::string& name, bool inplace, const py::list& giv
   return results;
 }
 
+// The graph with the lines of the user's program that its calls came from.
+Graph with_lines(Graph graph, const std::vector<std::string>& lines) {
+  MG_CHECK(lines.size() == graph.calls.size(), Value, "with_lines: got ", lines.size(), " lines for ", graph.calls.size(), " calls");
+  for (size_t k = 0; k < lines.size(); ++k) graph.calls[k].line = lines[k];
+  return graph;
+}
+
 }  // namespace
 
 void bind_program(py::module_& m) {
   m.def("graph_data", &graph_data, "A Graph as dicts and lists.");
+  m.def("with_lines", &with_lines);
   m.def("call_op", &call_by_name, "Calls a registered op: call_op(name, inplace, all arguments in order).");
 }
 

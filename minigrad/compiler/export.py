@@ -73,6 +73,9 @@ def _program(function: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) 
     del results
     met = trace.met
     data = _core.graph_data(graph.optimized())
+    for value, tensor in data["constants"]:  # computed when the graph was made: inputs like any other tensor from outside
+        data["inputs"].append(value)
+        met.append(tensor)
     if any(id(t) in grads_before for t in met):
         raise NotImplementedError("export: the function adds to gradients of an earlier step. Try optimizer.zero_grad() at its start.")
     state, names = _lift(met, inside, roots, data)

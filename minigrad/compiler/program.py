@@ -127,6 +127,8 @@ class _Replay:
 
         self._values: dict[int, Tensor] = {}
         self._trace = trace = _core.Trace(UNPREDICTABLE)
+        for spec in data["inputs"]:
+            mg.empty(0, device=mg.device(spec["device"]))  # raises where there is no such device
         with mg.no_grad(), mg.autocast("cpu", enabled=False):
             trace.enter()
             try:
@@ -135,7 +137,8 @@ class _Replay:
                 for number, call in enumerate(data["calls"]):
                     self._call(number, call, steppers)
                 self._set_gradients(data["gradients"])
-                self.graph = trace.leave([self._values[k] for k in data["outputs"]])
+                graph = trace.leave([self._values[k] for k in data["outputs"]])
+                self.graph = _core.with_lines(graph, [call["line"] for call in data["calls"]])
             finally:
                 trace.abandon()
                 self._values.clear()
@@ -145,8 +148,7 @@ class _Replay:
             made = state[spec["state"]]
             self._trace.meet(made)
         else:
-            device = mg.empty(0, device=mg.device(spec["device"])).device  # raises where there is no such device
-            made = self._trace.declare(_trees.dtype_named(spec["dtype"]), device, spec["sizes"], spec["strides"])
+            made = self._trace.declare(_trees.dtype_named(spec["dtype"]), mg.device(spec["device"]), spec["sizes"], spec["strides"])
         self._values[spec["id"]] = made
 
     def _call(self, number: int, call: dict[str, Any], steppers: list[Stepper]) -> None:
