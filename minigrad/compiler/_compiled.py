@@ -20,7 +20,7 @@ from minigrad import _core
 from minigrad.compiler import _now
 
 from ._dynamic import Sizes
-from ._entry import MISS, Entry, argument_names
+from ._entry import MISS, Entry
 from ._reach import GaveUp
 from ._regions import Regions
 from ._trial import Trial
@@ -121,7 +121,7 @@ class CompiledFunction:
 
     def _compile(self, args: tuple, kwargs: dict) -> Entry | None:
         for attempt in self._failed:
-            if attempt.form.inputs(args, kwargs) is not None:
+            if attempt.form.fits(args, kwargs):
                 if not attempt.again():
                     return None
                 self._failed.remove(attempt)
@@ -144,6 +144,10 @@ class CompiledFunction:
             self.traces.append(time.perf_counter() - start)
         if self.trial and entry.on_cpu:
             Trial(entry)
+        elif self.options.get("mode") == "reduce-overhead" and not entry.on_cpu:
+            from ._cudagraphs import Replay
+
+            Replay(entry)
         if not self.sizes.adopt(entry, args, kwargs):
             self.entries.insert(0, entry)
         return entry
@@ -181,6 +185,15 @@ class CompiledFunction:
         if len(self._failed) >= _GIVEN_UP and not self.entries:
             self._off = True
             self._failed.clear()
+
+    @property
+    def pointless(self) -> bool:
+        """Whether it was found to be faster eagerly in every form, or never captured."""
+        if self.regions is not None:
+            self.regions.prune()
+            if self.regions.parts:
+                return False
+        return all(entry.call == entry.run_function for entry in self.entries)
 
     @staticmethod
     def _note(reason: str, where: list[str]) -> None:

@@ -55,8 +55,9 @@ class Entry:
         self._constants_given = [t for t in leaves if not isinstance(t, Tensor)]
         witness = Witness(reach)
         kept = False
+        self.owners: list[Any] = []  # optimizers and schedulers, in the order of their steps
         try:
-            with _Recorded(trace, reach):
+            with _Recorded(trace, reach, self.owners):
                 trace.enter()
                 try:
                     for t in self._arguments:  # also those that no op reads: a view of one must not be taken for a constant
@@ -89,7 +90,7 @@ class Entry:
         self._leaves, self._spec = flatten(result, self._containers)
         given_out = {id(c) for c in _containers_of(given)}
         if any(id(c) in given_out for c in self._containers):
-            raise GaveUp("a list, dict or dataclass of the arguments is part of the result, and has to be the same object there. Try a copy")
+            raise GaveUp("a list, dict or dataclass of the arguments is part of the result, as the same object. Try a copy")
         del result
         self._tensor_at = [k for k, leaf in enumerate(self._leaves) if isinstance(leaf, Tensor)]
         outputs = [self._leaves[k] for k in self._tensor_at]
@@ -112,6 +113,7 @@ class Entry:
                 trace.rewind(here)  # backward() ran inside of the function: what is returned is a value
                 wanted = []
         self._wanted = wanted
+        self._strides = [outputs[k].stride() for k in wanted]
         self._n_variables = len(grads)
         self._variables_with_gradient = [k for k, g in enumerate(grads) if g is not None]
         graph = trace.leave([*outputs, *(g for g in grads if g is not None)])
@@ -140,7 +142,7 @@ class Entry:
             if leaf is None or is_plain(leaf) or id(leaf) in reach.nodes or isinstance(leaf, (type, types.ModuleType, mg.Size)):
                 continue
             if not any(leaf is a for a in self._constants_given):
-                raise GaveUp(f"the result has an object of type {type(leaf).__name__}, which a replay could not make anew. Try a tuple, dict or dataclass")
+                raise GaveUp(f"the result has a {type(leaf).__name__}, which a replay could not make anew. Try a tuple, dict or dataclass")
 
     def _bind(self, trace: Any, reach: Reach, witness: Witness, had: dict[int, bool], inside: list[int]) -> None:
         """Say where each input of the plan comes from: an argument, or a tensor that is kept, and what of it must still hold."""
@@ -178,7 +180,7 @@ class Entry:
 
     def run_function(self, args: tuple, kwargs: dict) -> Any:
         """The function itself, for calls of this form."""
-        return MISS if self.form.inputs(args, kwargs) is None else self.function(*args, **kwargs)
+        return self.function(*args, **kwargs) if self.form.fits(args, kwargs) else MISS
 
     def run(self, args: tuple, kwargs: dict) -> Any:
         """The function's result for these arguments; `MISS` when it was not compiled for them or something has changed since."""
@@ -194,9 +196,13 @@ class Entry:
             outputs = list(_Compiled.apply(self, (args, kwargs), *inputs))
         else:
             outputs = self.plan.run(inputs)
+        return self.results(inputs, outputs)
+
+    def results(self, inputs: list[Tensor], outputs: list[Tensor]) -> Any:
+        """What the function returns, of what the plan gave for these inputs."""
         for k, source in self._handed_on:
             outputs[k] = inputs[source].detach() if k in self._cut else inputs[source]
-        return self._result(outputs)
+        return outputs[0] if self._single else self._result(outputs)
 
     def _result(self, outputs: list[Tensor]) -> Any:
         result = list(self._leaves)
@@ -215,7 +221,7 @@ class _Compiled(Function):
         ctx.again = (call, inputs, [t._version for t in inputs], mg.get_rng_state() if entry.draws else None)
         results = entry.plan.run(list(inputs))
         ctx.save_for_backward(*results[n:])
-        outputs = results[:n]
+        outputs = [t.detach() if any(t is u for u in results[:k]) else t for k, t in enumerate(results[:n])]  # y and y.detach(): two tensors
         ctx.mark_non_differentiable(*(t for k, t in enumerate(outputs) if k not in entry._wanted))
         return tuple(outputs)
 
@@ -225,6 +231,7 @@ class _Compiled(Function):
         cotangents = [grads[k] for k in entry._wanted]
         if mg.is_grad_enabled():
             return (None, None, *_differentiable_gradients(ctx, cotangents))
+        cotangents = [_laid_out(c, strides) for c, strides in zip(cotangents, entry._strides)]
         found = iter(entry.backward.run([*ctx.saved_tensors, *cotangents]))
         at, by_input, variable = set(entry._variables_with_gradient), [], 0
         for requires in ctx.requires:
@@ -236,11 +243,16 @@ class _Compiled(Function):
         return (None, None, *by_input)
 
 
+def _laid_out(t: Tensor, strides: tuple) -> Tensor:
+    """In the layout that the graph was made for."""
+    return t if t.stride() == strides else mg.empty_strided(t.shape, strides, dtype=t.dtype, device=t.device).copy_(t)
+
+
 def _differentiable_gradients(ctx: Any, cotangents: list) -> list:
     """Gradients that have gradients themselves (create_graph=True): the function runs once more, eagerly and recorded."""
     entry, ((args, kwargs), inputs, versions, generator) = ctx.entry, ctx.again
     if entry.writes:
-        raise NotImplementedError("compile: gradients of gradients through a compiled function that writes in place to tensors from outside "
+        raise NotImplementedError("compile: gradients of gradients through a compiled function that writes to tensors from outside "
                                   "(a BatchNorm in training does). Try the function without compile.")  # fmt: skip
     if versions != [t._version for t in inputs]:
         raise RuntimeError("one of the variables needed for gradient computation has been modified by an inplace operation")
@@ -309,14 +321,14 @@ def _nothing_escaped(trace: Any) -> None:
     if trace.escaped:
         gc.collect()  # a cycle may hold what nobody can reach
     if trace.escaped:
-        raise GaveUp("a tensor that the function makes is kept outside of it, by an attribute, a list or a closure. Try returning it", later=True)
+        raise GaveUp("a tensor that the function makes is kept outside of it, somewhere in Python. Try returning it", later=True)
 
 
 class _Recorded:
     """While a function is traced, the steps of its optimizers and schedulers are noted instead of done."""
 
-    def __init__(self, trace: Any, roots: Reach) -> None:
-        self._trace, self._roots = trace, roots
+    def __init__(self, trace: Any, roots: Reach, owners: list[Any]) -> None:
+        self._trace, self._roots, self._owners = trace, roots, owners
         self._undo: list[Callable[[], None]] = []
 
     def __enter__(self) -> None:
@@ -332,6 +344,7 @@ class _Recorded:
         def noted(*args: Any, **kwargs: Any) -> None:
             if args or kwargs:
                 raise GaveUp(f"{type(owner).__name__}.step() with arguments")
+            self._owners.append(owner)
             self._trace.host(f"{type(owner).__name__}.step()", step, params)
 
         owner.step = noted
