@@ -44,7 +44,7 @@ def test_inference(name: str, tmp_path: Path) -> None:
         assert type(got) is type(want)
         for a, b in zip(as_tuple(got) or [got[0]], as_tuple(want) or [want[0]]):
             assert mg.equal(a, b)
-    assert set(program.state_dict) == {
+    assert {n for n in program.state_dict if not n.startswith("constant")} == {
         n for n, _ in [*model.named_parameters(), *model.named_buffers()] if not n.endswith("num_batches_tracked")
     }
     with mg.no_grad():
@@ -74,10 +74,10 @@ def test_training_step(name: str, tmp_path: Path) -> None:
     for runs in (step, program, loaded):
         mg.manual_seed(5)
         losses.append([runs().item() for _ in range(4)])
-    assert losses[0] == losses[1] == losses[2]
+    assert losses[1] == losses[2] and mg.allclose(mg.tensor(losses[0]), mg.tensor(losses[1]), rtol=1e-5)
     weights = dict(work.model.named_parameters())
     for one in (program, loaded):
-        assert all(mg.equal(t, weights[n]) for n, t in one.state_dict.items() if n in weights)
+        assert all(mg.allclose(t, weights[n], rtol=1e-5, atol=1e-7) for n, t in one.state_dict.items() if n in weights)
 
 
 def test_loaded_training_step_goes_on(tmp_path: Path) -> None:

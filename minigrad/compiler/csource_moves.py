@@ -22,7 +22,7 @@ def _convert(c: Any, source: int, target: int, offset: int = 0, sizes: list[int]
         f"{c.pointer(target)}[{i[1]}{f' + {offset}' if offset else ''}] = ({kind})({c.at(source, i[0])}{end});"]))  # fmt: skip
 
 
-@emits("clone", "_copy_contiguous", "_to_dtype", "_restride")
+@emits("clone", "_copy_contiguous", "_to_dtype")
 def _copy(c: Any, call: Any) -> None:
     _convert(c, call.args[0].id, call.outs[0])
 

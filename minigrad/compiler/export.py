@@ -56,18 +56,21 @@ def export(
 
 
 def _program(function: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> ExportedProgram:
+    from ._compiled import CompiledFunction
     from ._entry import UNPREDICTABLE
-    from ._roots import Roots
+    from ._reach import Reach
 
     arguments: list[Tensor] = []
     tree = _trees.encode((args, kwargs), arguments, "arguments")
-    roots = Roots(function, [function, *arguments])
+    function = getattr(function, "_orig_mod", function)  # a compiled module, or function
+    function = function.fn if isinstance(function, CompiledFunction) else function
+    roots = Reach(function, {str(k): t for k, t in enumerate(arguments)})
     inside = [t.detach() for t in arguments]  # tensors of their own: leaves without gradient, and no two the same
     args, kwargs = _trees.replaced((args, kwargs), iter(inside))
     owners = [*roots.optimizers, *roots.schedulers]
     trace = _core.Trace(UNPREDICTABLE)
     order: list[Any] = []  # the owner of each host call
-    grads_before = {id(t.grad) for t in roots.tensors if t.is_leaf and t.grad is not None}
+    grads_before = [t.grad for t in roots.tensors if t.is_leaf and t.grad is not None]
     with _noted_steps(trace, owners, order), mg.set_grad_enabled(mg.is_grad_enabled() and not isinstance(function, mg.nn.Module)):
         results, results_tree, graph = _trace(trace, function, args, kwargs)
     del results
@@ -76,7 +79,7 @@ def _program(function: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) 
     for value, tensor in data["constants"]:  # computed when the graph was made: inputs like any other tensor from outside
         data["inputs"].append(value)
         met.append(tensor)
-    if any(id(t) in grads_before for t in met):
+    if any(t is g for t in met for g in grads_before):
         raise NotImplementedError("export: the function adds to gradients of an earlier step. Try optimizer.zero_grad() at its start.")
     state, names = _lift(met, inside, roots, data)
     used = [o for o in owners if any(o is x for x in order)]
@@ -88,7 +91,8 @@ def _program(function: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) 
 
 
 def _trace(trace: Any, function: Callable[..., Any], args: Any, kwargs: Any) -> tuple[list[Tensor], Any, Any]:
-    _now.tracing = True
+    before = _now.tracing, _now.busy
+    _now.tracing = _now.busy = True
     trace.enter()
     try:
         results: list[Tensor] = []
@@ -102,7 +106,7 @@ def _trace(trace: Any, function: Callable[..., Any], args: Any, kwargs: Any) -> 
         raise RuntimeError(f"export: the function cannot be captured: {trace.asked or error}") from error
     finally:
         trace.abandon()
-        _now.tracing = False
+        _now.tracing, _now.busy = before
 
 
 @contextmanager
@@ -134,11 +138,13 @@ def _noted_steps(trace: Any, owners: list[Any], order: list[Any]) -> Iterator[No
 
 def _known_names(roots: Any) -> dict[int, str]:
     names: dict[int, str] = {}
-    for number, module in enumerate(roots.modules):
-        front = "" if len(roots.modules) == 1 else f"{number}."
+    inner = {id(m) for module in roots.modules for m in module.modules() if m is not module}
+    outer = [module for module in roots.modules if id(module) not in inner]
+    for number, module in enumerate(outer):
+        front = "" if len(outer) == 1 else f"{number}."
         for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
             names.setdefault(id(tensor), front + name)
-    for key, (_, place) in roots.places.items():
+    for key, (_, place, _) in roots.places.items():
         if isinstance(place, str) and place:
             names.setdefault(key, place)
     return names
