@@ -87,12 +87,6 @@ def test_compile_and_jit_are_there() -> None:
         mg.fx.symbolic_trace(net)
 
 
-def _nothing() -> typing.Any:
-    import contextlib
-
-    return contextlib.nullcontext()
-
-
 def test_custom_op() -> None:
     @mg.library.custom_op("minigrad_tests::cube", mutates_args=())
     def cube(x: mg.Tensor) -> mg.Tensor:

@@ -165,7 +165,8 @@ def test_settings_of_modules_are_guarded() -> None:
     model = nn.Sequential(nn.Dropout(0.5), nn.LayerNorm(4))
     compiled = CompiledFunction(lambda x: model(x), fullgraph=True)
     x = mg.randn(3, 4)
-    for change in (lambda: None, lambda: setattr(model[0], "p", 0.0), lambda: setattr(model[1], "eps", 1.0), lambda: model.append(nn.ReLU())):
+    changes = (lambda: None, lambda: setattr(model[0], "p", 0.0), lambda: setattr(model[1], "eps", 1.0), lambda: model.append(nn.ReLU()))
+    for change in changes:
         change()
         mg.manual_seed(0)
         got = compiled(x)

@@ -60,6 +60,11 @@ class Form {
     return py::cast(found);
   }
 
+  bool fits(const py::tuple& args, const py::dict& kwargs) const {
+    std::vector<Tensor> found;
+    return gather(args.ptr(), kwargs.ptr(), found);
+  }
+
   // The plan's results, or None when it is another kind of call.
   py::object run(const py::tuple& args, const py::dict& kwargs) const {
     std::vector<Tensor> found;
@@ -174,6 +179,7 @@ void bind_form(py::module_& m) {
       .def("from_gradient", &Form::from_gradient)
       .def("set_plan", &Form::set_plan)
       .def("inputs", &Form::inputs)
+      .def("fits", &Form::fits)
       .def("run", &Form::run)
       .def("difference", &Form::difference);
 }

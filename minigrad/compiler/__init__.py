@@ -26,7 +26,7 @@ def compile(*args: Any, **kwargs: Any) -> Any:
 
 
 def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:
-    """The function (or module) as one that is never captured: it runs eagerly, also inside of a compiled function, which is then not one graph.
+    """The function (or module) as one that is never captured: it runs eagerly, also inside of a compiled function (a graph break there).
 
     Args:
         fn: function or module; None makes a decorator.
@@ -127,8 +127,8 @@ class set_stance:  # noqa: N801  torch's name
     """What compiled functions do in this thread, from now on or for a `with` block or a decorated function.
 
     Args:
-        stance: 'default'; 'force_eager' runs the functions as they are; 'eager_on_recompile' uses what is compiled and compiles nothing more;
-            'fail_on_recompile' raises instead; 'eager_then_compile' is 'default'.
+        stance: 'default'; 'force_eager' runs the functions as they are; 'eager_on_recompile' uses what is compiled and compiles no
+            more; 'fail_on_recompile' raises instead; 'eager_then_compile' is 'default'.
     Raises:
         RuntimeError: another word.
     """

@@ -68,8 +68,8 @@ class Guards:
     def _keep(self, node: Node) -> None:
         kind, thing, label = node.kind, node.thing, node.label
         if kind in ("array", "iterator"):
-            what = "a NumPy array, whose elements may change. Try a tensor" if kind == "array" else "an iterator, which moves on. Try a list"
-            raise GaveUp(f"{label} is {what}")
+            array = "a NumPy array, whose elements may change. Try a tensor"
+            raise GaveUp(f"{label} is {array if kind == 'array' else 'an iterator, which moves on. Try a list'}")
         if kind == "module":
             self._module(node)
         elif kind in ("contents", "table"):

@@ -1,7 +1,8 @@
 """Containers in arguments and results of compiled functions, in the order in which csrc/python/form_shape.cpp walks them.
 
-Lists, tuples, named tuples, dicts, ordered and default dicts and dataclasses are containers; everything else is a leaf. A dataclass is built
-again by copying it and setting its fields, so `__init__` and `__post_init__` do not run twice; dict-like ones are built by their class.
+Lists, tuples, named tuples, dicts, ordered and default dicts and dataclasses are containers; everything else is a leaf. A dataclass is
+built again by copying it and setting its fields, so `__init__` and `__post_init__` do not run twice; dict-like ones are built by their
+class.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ LEAF = None
 
 
 class Spec:
-    """Shape of a container: its type, the keys of a dict or fields of a dataclass, the specs of its parts, and a dataclass's other state."""
+    """Shape of a container: its type, the keys of a dict or fields of a dataclass, its parts' specs, and a dataclass's other state."""
 
     __slots__ = ("kind", "keys", "parts", "model")
 

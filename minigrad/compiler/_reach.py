@@ -26,13 +26,13 @@ from minigrad.optim.lr_scheduler import LRScheduler
 _MOST = 20000  # nodes; a function that reaches more is not watched to the end
 _LONG = 512  # entries of a container whose elements are looked into
 _PLAIN = (int, float, complex, str, bytes, type(None), range, slice, type(Ellipsis), _core.dtype, _core.device)
-_NOT_OURS = {"logging", "threading", "importlib", "_pytest", "pluggy", "unittest", "numpy", "torch", "weakref", "abc", "typing", "multiprocessing"}
+_NOT_OURS = {"logging", "threading", "importlib", "_pytest", "pluggy", "unittest", "numpy", "torch", "weakref", "abc", "typing"}
 MISSING = object()
 
 
 class GaveUp(BaseException):
-    """The function cannot be replayed whole; the text says why. `later`: another call may be luckier. Not an Exception: the function that is
-    traced must not catch it."""
+    """The function cannot be replayed whole; the text says why. `later`: another call may be luckier. Not an Exception: the function that
+    is traced must not catch it."""
 
     def __init__(self, reason: str, later: bool = False) -> None:
         super().__init__(reason)
@@ -159,7 +159,8 @@ class Reach:
         top = value.__name__.partition(".")[0]
         if top in ("minigrad", *_NOT_OURS) or top in sys.stdlib_module_names or len(value.__dict__) > 2000:
             return None
-        return self._new("python", value.__dict__, {k: v for k, v in value.__dict__.items() if is_plain(v) and not k.startswith("__")}, value.__name__)
+        plain = {k: v for k, v in value.__dict__.items() if is_plain(v) and not k.startswith("__")}
+        return self._new("python", value.__dict__, plain, value.__name__)
 
     def _expand_python(self, node: Node) -> None:
         pass
@@ -313,10 +314,14 @@ def _now(node: Node) -> Any:
 
 def _same(before: Any, now: Any) -> bool:
     if isinstance(before, dict):
-        return len(before) == len(now) and all(v is now.get(k, MISSING) or _core.same_value(v, now.get(k, MISSING)) for k, v in before.items())
+        return len(before) == len(now) and all(_equal(v, now.get(k, MISSING)) for k, v in before.items())
     if isinstance(before, list):
-        return len(before) == len(now) and all(a is b or _core.same_value(a, b) for a, b in zip(before, now))
-    return before is now or _core.same_value(before, now)
+        return len(before) == len(now) and all(_equal(a, b) for a, b in zip(before, now))
+    return _equal(before, now)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return a is b or _core.same_value(a, b)
 
 
 def _differences(node: Node, now: Any) -> list[str]:
@@ -327,11 +332,12 @@ def _differences(node: Node, now: Any) -> list[str]:
     if isinstance(node.before, list):
         if len(node.before) != len(now):
             return [f"{node.label} had {len(node.before)} entries and now has {len(now)}"]
-        return [f"{node.label}[{k}] changed from {shown(a)} to {shown(b)}" for k, (a, b) in enumerate(zip(node.before, now)) if not _same(a, b)]
+        pairs = enumerate(zip(node.before, now))
+        return [f"{node.label}[{k}] changed from {shown(a)} to {shown(b)}" for k, (a, b) in pairs if not _equal(a, b)]
     label = "{}[{!r}]" if node.kind == "contents" else "{1}" if node.kind == "globals" else "{}.{}"
     keys = [*node.before, *(k for k in now if k not in node.before)]
     pairs = ((k, node.before.get(k, MISSING), now.get(k, MISSING)) for k in keys)
-    return [f"{label.format(node.label, k)} changed from {shown(a)} to {shown(b)}" for k, a, b in pairs if not (a is b or _core.same_value(a, b))]
+    return [f"{label.format(node.label, k)} changed from {shown(a)} to {shown(b)}" for k, a, b in pairs if not _equal(a, b)]
 
 
 def _restore(node: Node, now: Any) -> None:
