@@ -38,8 +38,10 @@ class Row:
     tflop_per_s: float | None
     of_matmul: float | None
     peak_mib: float
+    torch_calls: str = ""  # the library behind torch's eager form
     torch_ms: float | None = None
     torch_compile_ms: float | None = None
+    cupy_ms: float | None = None
     composite_ms: float | None = None
 
 
@@ -84,7 +86,7 @@ def _row(op: KernelOp, entry: Case, dtype: str, direction: str, call: Callable[[
                rate and rate / matmul_rate(), _peak_of(call))  # fmt: skip
 
 
-Rivals = Callable[[KernelOp, dict[str, Any]], tuple[float | None, float | None]]
+Rivals = Callable[[KernelOp, dict[str, Any], str], dict[str, Any]]  # op, parameters, direction -> fields of Row
 
 
 def rows_of(op: KernelOp, rivals: Rivals | None) -> Iterable[Row]:
@@ -94,8 +96,7 @@ def rows_of(op: KernelOp, rivals: Rivals | None) -> Iterable[Row]:
             generator = np.random.default_rng(0)
             values = op.bind((), {k: _checks.make(v, dtype, "cuda", generator) for k, v in entry.args.items()})
             row = _row(op, entry, dtype, "forward", lambda values=values: op.compute(values), values)
-            if rivals is not None:
-                row.torch_ms, row.torch_compile_ms = rivals(op, values)
+            row = _beside(row, rivals, op, values)
             if op.reference is not None:
                 with mg.no_grad():
                     row.composite_ms = measure(lambda values=values: op.reference(**values), budget=30.0)
@@ -103,7 +104,12 @@ def rows_of(op: KernelOp, rivals: Rivals | None) -> Iterable[Row]:
             if op.backward is not None and entry.backward:
                 results = op.compute(values)
                 grads = [mg.randn_like(r) if r.is_floating_point() else None for r in results[: op.visible]]
-                yield _row(op, entry, dtype, "backward", lambda a=(grads, values, results): op.gradients(*a), values)
+                row = _row(op, entry, dtype, "backward", lambda a=(grads, values, results): op.gradients(*a), values)
+                yield _beside(row, rivals, op, values)
+
+
+def _beside(row: Row, rivals: Rivals | None, op: KernelOp, values: dict[str, Any]) -> Row:
+    return row if rivals is None else dataclasses.replace(row, **rivals(op, values, row.direction))
 
 
 def _cell(value: Any) -> str:
@@ -111,7 +117,7 @@ def _cell(value: Any) -> str:
 
 
 def report(ops: Iterable[KernelOp], file: str | None = None, rivals: Rivals | None = None) -> list[Row]:
-    """Prints the table, writes it to a CSV file. `rivals` times another library on a case's operands: (eager, compiled) milliseconds."""
+    """Prints the table, writes it to a CSV file. `rivals` times other libraries on a case's operands."""
     require_gpu()
     names = [f.name for f in dataclasses.fields(Row)]
     print(f"{mg.cuda.get_device_name()}: copy {copy_bandwidth():.0f} GB/s, bfloat16 matmul 8192^3 {matmul_rate():.0f} TFLOP/s\n{RULES}\n")

@@ -7,7 +7,8 @@ Dao, "FlashAttention-2", arXiv 2307.08691 (loop order, one rescale); Ainslie et 
 Shapes: B batch, H heads, G heads of k and v (H / G query heads share one), L queries, S keys, D width, T tokens when packed.
   q_BHLD, k_BGSD, v_BGSD    float32, float16, bfloat16; any strides but the last, which is 1
   lse_BHL                   float32 base-2 logsumexp of each row, saved; +inf for a row that may see no key
-  bias_BHLS                 added to the scores, or bool: whether i sees j; any dim may be 1 (stride 0);  slope_H: ALiBi, slope (j - i - offset)
+  bias_BHLS                 added to the scores, or bool: whether i sees j; any dim may be 1 (stride 0)
+  slope_H                   ALiBi: slope (j - i - offset) is added
   starts_B+1                int32: sequence b is rows starts[b] … starts[b + 1] of a packed tensor (T, H, D)
 Query i sees key j if j <= i + offset (causal), j > i + offset - window (window).
 
@@ -35,6 +36,7 @@ def _tiles(D, itemsize, arch, kernel, bias):
         m, n, warps, stages = 16 if wide > 128 else 32 if wide > 64 or kernel == "keys" else 64, 32, 8, 1
     elif wide > 128:
         m, n, warps, stages = (64, 64, 8, 2 if arch >= 90 else 1) if kernel == "forward" else (64, 32, 8, 1)
+        m = 128 if kernel == "queries" and arch >= 90 else m
     elif kernel == "forward":
         m, n, warps, stages = (128, 128 if arch >= 90 and not bias else 64, 8, 2) if wide > 64 else (128, 64, 4 if arch >= 90 else 8, 3)
     elif kernel == "keys":  # two sums of BLOCK_N rows and two scores of BLOCK_N x BLOCK_M
@@ -184,7 +186,8 @@ def attention(q, k, v, bias=None, slopes=None, causal=False, offset=0, window=No
     """softmax(scale q k^T + bias) v of q (B, H, L, D) and k, v (B, G, S, D), H a multiple of G.
 
     causal: query i sees keys up to i + offset (a cache of S - L older keys: offset=S - L), and with `window` only the last so many.
-    bias: (B, H, L, S), each may be 1: added to the scores, with a gradient; or bool, whether a query sees a key. slopes: (H,), ALiBi's. scale: 1 / sqrt(D) unless given.
+    bias: (B, H, L, S), each may be 1: added to the scores, with a gradient; or bool, whether a query sees a key.
+    slopes: (H,), ALiBi's. scale: 1 / sqrt(D) unless given.
     A row that may see nothing gives zeros."""
     return Problem(q, k, v, bias, slopes, causal, offset, window, scale).forward(empty(q.shape, q.dtype, q.device))
 

@@ -191,7 +191,7 @@ def _linear_case(M, N, K, format, negative=False, **more):
     tensor_cores=True,
 )
 def float8_linear(x, scale_x, weight, scale_weight, like, format="e4m3", native=None):
-    """(x scale_x) @ (weight scale_weight)^T in the dtype of `like`: x (M, K) and weight (N, K) as to_float8 returns them. Not differentiable.
+    """(x scale_x) @ (weight scale_weight)^T in the dtype of `like`: x (M, K), weight (N, K) as to_float8 returns them. Not differentiable.
 
     native: products of fp8, by default where the chip has them (sm_90); else both become float16 in registers."""
     (M, K), N, arch = x.shape, weight.shape[0], target(x.device).arch

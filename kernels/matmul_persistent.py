@@ -19,7 +19,7 @@ Versions, simplest first:
 import triton
 import triton.language as tl
 
-from minigrad.kernels._harness import case, cdiv, empty, launch, main, mg, next_power_of_2, op, rand, target, tuned
+from minigrad.kernels._harness import case, cdiv, empty, launch, main, next_power_of_2, op, rand, target, tuned
 from minigrad.kernels.matmul import grouped
 
 
@@ -163,7 +163,7 @@ _BOTH = ("float32", "bfloat16")
     tensor_cores=True,
 )
 def matmul_persistent(a, b, version=None):
-    """a @ b of (M, K) and (K, N). version: 1 pointers, 2 TMA (sm_90; rows or columns a multiple of 16 bytes apart); by default what fits."""
+    """a @ b of (M, K) and (K, N). version: 1 pointers, 2 TMA (sm_90; rows or columns multiples of 16 bytes apart); None: what fits."""
     return product(a, b, version)
 
 

@@ -10,7 +10,8 @@ Shapes: K matrices of rows_k x columns_k; R <= C the shorter and the longer side
   fact_K8           int64 about matrix k: addresses of p, g, v; rows, columns; where in the workspace x, y and gram begin; poly follows gram
   tile_T3           int64: matrix, row and column of tile t of a product                   part_P  float32 sums of squares
 
-    v = lerp(v, g, 1 - momentum);  x = lerp(g, v, momentum) / |…|;   steps times:  x = a x + (b gram + c gram^2) x;   p = (1 - lr decay) p - lr' x
+    v = lerp(v, g, 1 - momentum)    x = lerp(g, v, momentum) / |…|    steps times: x = a x + (b gram + c gram^2) x
+    p = (1 - lr decay) p - lr' x
 
 Flops: 2 R^2 C + 2 R^3 + 2 R^2 C an iteration, of which the symmetric two need half: R (3 R C + R^2). Bytes: 3 s + 2 s an element besides.
 Rows of the workspace are filled up with zeros to lines of 16 elements, so that all loads are wide whatever the matrices' sizes.
@@ -88,8 +89,9 @@ def muon_scale(fact_K8, first_K, block_P2, work, part_P, eps, BLOCK: tl.constexp
 @triton.jit
 def muon_product(fact_K8, tile_T3, work, alpha, beta, KIND: tl.constexpr, FLIP: tl.constexpr, LINE: tl.constexpr, BLOCK_M: tl.constexpr,
                  BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr):  # fmt: skip
-    """Program t: a tile of one matrix's product.  KIND 0: gram = x x^T;  1: poly = alpha gram gram + beta gram;  2: y = alpha poly x + beta x.
-    FLIP: x and y have changed places."""
+    """Program t: a tile of one matrix's product.
+
+    KIND 0: gram = x x^T;  1: poly = alpha gram gram + beta gram;  2: y = alpha poly x + beta x.  FLIP: x and y have changed places."""
     t = tl.program_id(0)
     fact = fact_K8 + 8 * tl.load(tile_T3 + 3 * t)
     row, column = tl.load(tile_T3 + 3 * t + 1).to(tl.int32), tl.load(tile_T3 + 3 * t + 2).to(tl.int32)
@@ -186,8 +188,8 @@ class Workspace:
         """Look at these tensors from now on."""
         for p, s, *others in zip(params, self.shapes, grads, moments, strict=True):
             if any(not t.is_contiguous() or tuple(t.shape) != s or t.dtype != self.dtype or t.device != self.device for t in (p, *others)):
-                raise RuntimeError(f"muon: got shapes {[tuple(t.shape) for t in (p, *others)]} and dtypes {[t.dtype for t in (p, *others)]}, "
-                                   f"expected three contiguous matrices of {s}, all of {self.dtype} on {self.device}")  # fmt: skip
+                got = [(tuple(t.shape), t.dtype) for t in (p, *others)]
+                raise RuntimeError(f"muon: got {got}, expected three contiguous matrices of {s} and {self.dtype} on {self.device}")
         pointers = [[0 if t.is_meta else t.data_ptr() for t in of_one] for of_one in zip(params, grads, moments)]
         if pointers != self.pointers:
             rows = [(*p, *shape, *places) for p, shape, places in zip(pointers, self.shapes, self.places)]
@@ -260,7 +262,7 @@ _GPT2 = [(1024, 1024), (3072, 1024), (4096, 1024), (1024, 4096)]
 
 
 @op(
-    "muon(params, grads, moments, lr, decay, momentum, nesterov, coefficients, eps, steps, adjust_lr_fn, workspace) -> first, last, last_moment",
+    "muon(params, grads, moments, lr, decay, momentum, nesterov, coefficients, eps, steps, adjust_lr_fn, workspace) -> first, last, last_v",
     reference=muon_reference,
     cases=[
         case(**_lists((70, 33), (20, 80), (1, 5)), lr=0.1, steps=2),

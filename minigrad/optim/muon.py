@@ -130,8 +130,10 @@ def _on_gpu(ready: list[tuple[Tensor, Tensor, Tensor]]) -> bool:
         return False
     from minigrad import kernels
 
-    alike = all(t.is_contiguous() and t.dtype == first.dtype and t.device == first.device and t.shape == own[0].shape for own in ready for t in own)
-    return alike and kernels.available()
+    def fits(t: Tensor, p: Tensor) -> bool:
+        return t.is_contiguous() and t.dtype == first.dtype and t.device == first.device and t.shape == p.shape
+
+    return all(fits(t, own[0]) for own in ready for t in own) and kernels.available()
 
 
 def _check(group: dict[str, Any]) -> None:
