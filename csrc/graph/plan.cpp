@@ -1,14 +1,84 @@
-// See plan.h. A run goes through the graph's calls with a table of tensors by value number; each is dropped after its last use, so the
-// allocator hands its memory to a later one.
+// See plan.h: what is settled once, and the run.
 #include "plan.h"
 
 #include <algorithm>
 
 #include "../autograd/node.h"
+#include "../core/allocator.h"
+#include "plan_state.h"
 
 namespace mg {
 
-Plan::Plan(Graph graph) : graph_(std::move(graph)), dead_after_(graph_.calls.size()) {
+namespace {
+
+// A tensor of that spec without memory: what meta functions look at.
+Tensor stand_in(const OutSpec& spec) {
+  Tensor t(make_ref<TensorImpl>());
+  t->dtype = spec.dtype;
+  t->device = spec.device;
+  t->storage = Storage::foreign(nullptr, 0, spec.device, [](void*) {}, nullptr);
+  t->offset = spec.offset;
+  t->set_layout(spec.sizes, spec.strides);
+  return t;
+}
+
+// Arguments of a call as call() and kernels take them.
+struct Arguments {
+  ValueArray values;
+  std::vector<std::vector<TensorImpl*>> lists;
+  Arguments(const GraphCall& c, const std::vector<Tensor>& slots) {
+    for (size_t k = 0; k < c.args.size(); ++k) {
+      const GraphArg& a = c.args[k];
+      if (a.is_tensor) {
+        values[k] = Value(slots[size_t(a.ids[0])]);
+      } else if (a.is_list) {
+        auto& list = lists.emplace_back();
+        for (int id : a.ids) list.push_back(id < 0 ? nullptr : slots[size_t(id)].get());
+        values[k] = Value::list(list.data(), int(list.size()));
+      } else {
+        values[k] = a.number;
+      }
+    }
+  }
+};
+
+void run_call(const GraphCall& c, std::vector<Tensor>& slots) {
+  Arguments args(c, slots);
+  Tensor outs[kMaxOutputs];
+  call(*c.op, args.values, outs, c.mode);
+  for (size_t k = 0; k < c.outs.size(); ++k) slots[size_t(c.outs[k])] = std::move(outs[k]);
+}
+
+Tensor allocate(const OutSpec& s) { return empty_strided(s.sizes, s.strides, s.dtype, s.device); }
+
+void run_fused(const GraphCall& c, const std::vector<Tensor>& slots) {
+  void* operands[64];
+  int n = 0;
+  for (const GraphArg& a : c.args) operands[n++] = slots[size_t(a.ids[0])]->data();
+  for (int id : c.outs) operands[n++] = slots[size_t(id)]->data();
+  c.fused->run(operands);
+}
+
+Tensor view_of(const TensorImpl& base, const OutSpec& from, const OutSpec& to) {
+  return alias(base, to.sizes, to.strides, base.offset + to.offset - from.offset);
+}
+
+}  // namespace
+
+Plan::Plan(Graph graph) : graph_(std::move(graph)), steps_(graph_.calls.size()) {
+  int storages = 0;
+  for (const GraphValue& v : graph_.values) storages = std::max(storages, v.storage + 1);
+  for (GraphValue& v : graph_.values)
+    if (v.storage < 0) v.storage = storages++;
+  note_gradients();
+  choose_ways();
+  plan_arena();
+  note_deaths();
+  state_ = make_state();
+}
+Plan::~Plan() = default;
+
+void Plan::note_gradients() {
   std::vector<int> leaf_of(graph_.values.size(), -1);
   given_.assign(graph_.values.size(), false);
   owned_by_one_leaf_.assign(graph_.values.size(), true);
@@ -24,6 +94,60 @@ Plan::Plan(Graph graph) : graph_(std::move(graph)), dead_after_(graph_.calls.siz
       for (const GraphGradient& g : c.host->gradients) give(g);
   for (int id : graph_.outputs) owned_by_one_leaf_[size_t(id)] = false;
   for (int id : graph_.inputs) owned_by_one_leaf_[size_t(id)] = false;
+}
+
+void Plan::choose_ways() {
+  std::vector<Tensor> stand_ins;
+  for (const GraphValue& v : graph_.values) stand_ins.push_back(stand_in(v.spec));
+  for (size_t at = 0; at < steps_.size(); ++at) choose_way(at, stand_ins);
+}
+
+// The kernel is called directly where the op's meta function says again what the trace has, and nothing else than a kernel is involved.
+void Plan::choose_way(size_t at, const std::vector<Tensor>& stand_ins) {
+  const GraphCall& c = graph_.calls[at];
+  Step& step = steps_[at];
+  const auto spec = [&](int id) -> const OutSpec& { return graph_.values[size_t(id)].spec; };
+  if (c.host || c.fused) {
+    step.way = c.host ? Way::Host : Way::Fused;
+    return;
+  }
+  if (c.op->is_view && c.mode == Write::Fresh) {
+    if (spec(c.args[0].ids[0]).dtype == spec(c.outs[0]).dtype) step.way = Way::View;
+    return;
+  }
+  const bool inplace = c.mode == Write::Inplace;
+  if (c.op->mutated >= 0 || c.mode == Write::Out || (inplace && !c.op->is_pointwise)) return;
+  MetaResult r(c.op->n_out);
+  Arguments args(c, stand_ins);
+  try {
+    c.op->meta(*c.op, args.values, r);
+  } catch (const std::exception&) {
+    return;  // call() will say it again
+  }
+  const int target = inplace ? c.args[0].ids[0] : -1;
+  for (int k = 0; k < c.op->n_out; ++k) {
+    const OutSpec& want = inplace ? spec(target) : spec(c.outs[size_t(k)]);
+    if (r.out[k].dtype != want.dtype || !(r.out[k].sizes == want.sizes) || !(r.out[k].device == want.device) || want.device.type != DeviceType::CPU) return;
+  }
+  if (inplace) {
+    const int storage = graph_.values[size_t(target)].storage;
+    if ((c.op->can_fail && !is_inexact(r.compute)) || has_internal_overlap(*stand_ins[size_t(target)])) return;
+    for (int id : graph_.inputs)
+      if (graph_.values[size_t(id)].storage == storage) return;  // what call() checks before it writes
+    for (const GraphArg& a : c.args)
+      if (a.is_tensor && graph_.values[size_t(a.ids[0])].storage == storage && !same_layout_spec(spec(a.ids[0]), spec(target))) return;
+  }
+  for (const GraphArg& a : c.args)
+    for (int id : a.ids)
+      if (id >= 0 && spec(id).device.type != DeviceType::CPU) return;
+  step.complex = is_complex(std::max(r.compute, r.out[0].dtype));
+  if ((step.complex ? c.op->complex_kernels : c.op->kernels)[0] == nullptr) return;
+  step.way = Way::Kernel;
+  step.compute = r.compute;
+  step.plain = r.plain;
+}
+
+void Plan::note_deaths() {
   std::vector<int> last(graph_.values.size(), -1);
   auto use = [&](int id, size_t at) {
     if (id >= 0) last[size_t(id)] = int(at);
@@ -40,11 +164,16 @@ Plan::Plan(Graph graph) : graph_(std::move(graph)), dead_after_(graph_.calls.siz
   for (const GraphGradient& g : graph_.gradients)
     if (g.value >= 0) last[size_t(g.value)] = -1;
   for (size_t id = 0; id < last.size(); ++id)
-    if (last[id] >= 0 && graph_.values[id].maker >= 0) dead_after_[size_t(last[id])].push_back(int(id));
-  plan_reuse();
+    if (last[id] >= 0 && graph_.values[id].maker >= 0 && !made_once_[id]) steps_[size_t(last[id])].dead.push_back(int(id));
 }
 
-void Plan::give_gradients(const std::vector<GraphGradient>& gradients, std::vector<Tensor>& slots) const {
+int Plan::kernels() const {
+  int n = 0;
+  for (const Step& s : steps_) n += s.way != Way::View && s.way != Way::Done;
+  return n;
+}
+
+void Plan::give_gradients(const std::vector<GraphGradient>& gradients, Slots& slots) const {
   for (const GraphGradient& g : gradients) {
     TensorImpl& leaf = *slots[size_t(g.leaf)];
     if (g.value < 0) {
@@ -57,56 +186,68 @@ void Plan::give_gradients(const std::vector<GraphGradient>& gradients, std::vect
   }
 }
 
-// A pointwise call on large tensors writes into an argument that nobody needs afterwards: less memory, and it is in the cache.
-void Plan::plan_reuse() {
-  constexpr int64_t kWorthIt = 1 << 14;  // elements; below, a fresh block of the allocator's cache is as near
-  std::vector<int> users(graph_.values.size() + 1, 0);
-  for (const GraphValue& v : graph_.values) ++users[size_t(v.storage)];
-  writes_into_.assign(graph_.calls.size(), -1);
+void Plan::run_kernel(const GraphCall& c, const Step& step, Slots& slots) const {
+  Arguments args(c, slots);
+  Tensor outs[kMaxOutputs];
+  if (c.mode == Write::Inplace) outs[0] = slots[size_t(c.args[0].ids[0])];
+  else
+    for (size_t k = 0; k < c.outs.size(); ++k) outs[k] = slots[size_t(c.outs[k])];
+  const KernelFn kernel = (step.complex ? c.op->complex_kernels : c.op->kernels)[0];  // now: a kernel in Python may have been set
+  Invocation inv{*c.op, args.values, outs, step.compute, step.plain};
+  kernel(inv);
+  if (c.mode == Write::Inplace) ++outs[0]->storage->version;
+}
+
+// Clears what a run leaves, also one that raises.
+struct Plan::State::Cleared {
+  const Plan& plan;
+  State& state;
+  ~Cleared() {
+    for (size_t id = 0; id < state.slots.size(); ++id)
+      if (!plan.made_once_[id]) state.slots[id].reset();
+    arena_pool().give(std::move(state.arena));
+    if (&state == plan.state_.get()) plan.busy_ = false;
+  }
+};
+
+std::vector<Tensor> Plan::run_planned(const std::vector<Tensor>& inputs, State& state) const {
+  Slots& slots = state.slots;
+  const State::Cleared cleared{*this, state};
+  state.settle(arena_pool().take(arena_bytes_), places_);
+  for (size_t k = 0; k < inputs.size(); ++k) slots[size_t(graph_.inputs[k])] = inputs[k];
+  for (const GraphConstant& c : graph_.constants) slots[size_t(c.id)] = c.tensor;
   for (size_t at = 0; at < graph_.calls.size(); ++at) {
     const GraphCall& c = graph_.calls[at];
-    if (c.op == nullptr || !c.op->is_pointwise || c.mode != Write::Fresh || c.outs.size() != 1 || c.op->can_fail) continue;
-    const OutSpec& out = graph_.values[size_t(c.outs[0])].spec;
-    int64_t numel = 1;
-    for (int64_t s : out.sizes) numel *= s;
-    if (numel < kWorthIt) continue;
-    for (int id : dead_after_[at]) {
-      const GraphValue& v = graph_.values[size_t(id)];
-      const bool argument = std::any_of(c.args.begin(), c.args.end(), [&](const GraphArg& a) { return a.is_tensor && a.ids[0] == id; });
-      if (!argument || given_[size_t(id)] || users[size_t(v.storage)] != 1 || v.spec.dtype != out.dtype || !(v.spec.device == out.device) || v.spec.sizes != out.sizes ||
-          v.spec.strides != out.strides)
-        continue;
-      writes_into_[at] = id;
-      break;
+    const Step& step = steps_[at];
+    for (int id : step.fresh) {
+      slots[size_t(id)] = allocate(graph_.values[size_t(id)].spec);
+      slots[size_t(id)]->inference = thread_state.inference_mode;
     }
+    switch (step.way) {
+      case Way::Host:
+        give_gradients(c.host->gradients, slots);
+        c.host->run();
+        break;
+      case Way::Call: run_call(c, slots); break;
+      case Way::Kernel: run_kernel(c, step, slots); break;
+      case Way::Fused: run_fused(c, slots); break;
+      case Way::View: {
+        const int base = c.args[0].ids[0], out = c.outs[0];
+        slots[size_t(out)] = view_of(*slots[size_t(base)], graph_.values[size_t(base)].spec, graph_.values[size_t(out)].spec);
+        break;
+      }
+      case Way::Done: break;
+    }
+    for (int id : step.dead) slots[size_t(id)].reset();
   }
+  std::vector<Tensor> results;
+  for (int id : graph_.outputs) results.push_back(slots[size_t(id)]);
+  give_gradients(graph_.gradients, slots);
+  return results;
 }
 
-static void run_call(const GraphCall& c, int into, std::vector<Tensor>& slots) {
-  Value args[kMaxArgs];
-  std::vector<std::vector<TensorImpl*>> lists;
-  for (size_t k = 0; k < c.args.size(); ++k) {
-    const GraphArg& a = c.args[k];
-    if (a.is_tensor) {
-      args[k] = Value(slots[size_t(a.ids[0])]);
-    } else if (a.is_list) {
-      auto& list = lists.emplace_back();
-      for (int id : a.ids) list.push_back(id < 0 ? nullptr : slots[size_t(id)].get());
-      args[k] = Value::list(list.data(), int(list.size()));
-    } else {
-      args[k] = a.number;
-    }
-  }
-  Tensor outs[kMaxOutputs];
-  if (into >= 0) outs[0] = std::move(slots[size_t(into)]);
-  call(*c.op, args, outs, into >= 0 ? Write::Out : c.mode);
-  for (size_t k = 0; k < c.outs.size(); ++k) slots[size_t(c.outs[k])] = std::move(outs[k]);
-}
-
-std::vector<Tensor> Plan::run(const std::vector<Tensor>& inputs) const {
-  MG_CHECK(inputs.size() == graph_.inputs.size(), Runtime, "plan: got ", inputs.size(), " inputs, expected ", graph_.inputs.size());
-  const GradModeGuard off(false);
-  std::vector<Tensor> slots(graph_.values.size());
+std::vector<Tensor> Plan::run_plainly(const std::vector<Tensor>& inputs) const {
+  Slots slots(graph_.values.size());
   for (size_t k = 0; k < inputs.size(); ++k) slots[size_t(graph_.inputs[k])] = inputs[k];
   for (const GraphConstant& c : graph_.constants) slots[size_t(c.id)] = c.tensor;
   for (size_t at = 0; at < graph_.calls.size(); ++at) {
@@ -114,15 +255,43 @@ std::vector<Tensor> Plan::run(const std::vector<Tensor>& inputs) const {
     if (c.host) {
       give_gradients(c.host->gradients, slots);
       c.host->run();
+    } else if (c.fused) {
+      for (int id : c.outs) slots[size_t(id)] = allocate(graph_.values[size_t(id)].spec);
+      run_fused(c, slots);
     } else {
-      run_call(c, writes_into_[at], slots);
+      run_call(c, slots);
     }
-    for (int id : dead_after_[at]) slots[size_t(id)].reset();
+    for (int id : steps_[at].dead) slots[size_t(id)].reset();
   }
   std::vector<Tensor> results;
   for (int id : graph_.outputs) results.push_back(slots[size_t(id)]);
   give_gradients(graph_.gradients, slots);
   return results;
+}
+
+// Gradients come from outside in any layout (expanded, transposed): they are copied into the one that was traced.
+std::vector<Tensor> Plan::laid_out(const std::vector<Tensor>& inputs) const {
+  std::vector<Tensor> out = inputs;
+  for (size_t k = 0; k < out.size(); ++k) {
+    const OutSpec& spec = graph_.values[size_t(graph_.inputs[k])].spec;
+    if (out[k]->strides == spec.strides || std::find(graph_.cotangents.begin(), graph_.cotangents.end(), graph_.inputs[k]) == graph_.cotangents.end()) continue;
+    const Tensor fitting = empty_strided(spec.sizes, spec.strides, spec.dtype, spec.device);
+    copy_into(fitting, out[k]);
+    out[k] = fitting;
+  }
+  return out;
+}
+
+std::vector<Tensor> Plan::run(const std::vector<Tensor>& given) const {
+  MG_CHECK(given.size() == graph_.inputs.size(), Runtime, "plan: got ", given.size(), " inputs, expected ", graph_.inputs.size());
+  const std::vector<Tensor> moved = graph_.cotangents.empty() ? std::vector<Tensor>() : laid_out(given);
+  const std::vector<Tensor>& inputs = graph_.cotangents.empty() ? given : moved;
+  const GradModeGuard off(false);
+  if (handlers_exist()) return run_plainly(inputs);
+  const MemoryTag tag("a compiled function");
+  if (!busy_.exchange(true)) return run_planned(inputs, *state_);
+  const std::unique_ptr<State> mine = make_state();  // called by itself, or by two threads
+  return run_planned(inputs, *mine);
 }
 
 }  // namespace mg

@@ -1,5 +1,12 @@
 // Plan: a Graph made ready to run, again and again, without Python and without recording.
+//
+// What a call needs is settled once: its kernel, the dtype it computes in, the shapes of its results. What lives inside of a run lies in one
+// block of memory (the arena), at places planned by life times; these tensors and views of them are made once. What leaves the graph
+// (results, gradients) is allocated in each run. While some handler is active (a profiler, a transform) the calls go through call() instead.
 #pragma once
+#include <atomic>
+#include <memory>
+
 #include "graph.h"
 
 namespace mg {
@@ -7,19 +14,64 @@ namespace mg {
 class Plan {
  public:
   explicit Plan(Graph graph);
+  ~Plan();
   /// One tensor per input of the graph; one per output comes back. Raises what an op raises; what was written in place by then stays so.
   std::vector<Tensor> run(const std::vector<Tensor>& inputs) const;
   const Graph& graph() const { return graph_; }
+  int64_t arena_bytes() const { return arena_bytes_; }
+  /// Calls that compute something: what is not a view.
+  int kernels() const;
 
  private:
-  void plan_reuse();
-  void give_gradients(const std::vector<GraphGradient>& gradients, std::vector<Tensor>& slots) const;
+  std::vector<Tensor> laid_out(const std::vector<Tensor>& inputs) const;
+  enum class Way : uint8_t {
+    Host,
+    Call,    // through call()
+    Kernel,  // the kernel itself, with its results allocated before
+    Fused,
+    View,    // of a tensor that is another one in each run
+    Done,    // a view made once
+  };
+  struct Step {
+    Way way = Way::Call;
+    DType compute = DType::Float32;
+    bool plain = false, complex = false;
+    std::vector<int> fresh;  // results that are allocated in each run
+    std::vector<int> dead;   // values that nobody needs any more
+  };
+  struct Place {  // of a storage in the arena
+    int64_t bytes = 0, offset = 0;
+    int first = -1, last = -1;  // calls
+    int block = -1;             // storages of one block follow each other at one place
+  };
+  struct State;  // the tensors of a run
+  using Slots = std::vector<Tensor>;
+
+  void note_gradients();
+  void choose_ways();
+  void choose_way(size_t at, const std::vector<Tensor>& stand_ins);
+  void note_deaths();
+  void plan_arena();          // plan_memory.cpp
+  void choose_storages();
+  void share_blocks();
+  void place_blocks();
+  bool can_take(size_t at, int from, int id) const;
+  std::unique_ptr<State> make_state() const;
+  std::vector<Tensor> run_planned(const std::vector<Tensor>& inputs, State& state) const;
+  std::vector<Tensor> run_plainly(const std::vector<Tensor>& inputs) const;
+  void run_kernel(const GraphCall& c, const Step& step, Slots& slots) const;
+  void give_gradients(const std::vector<GraphGradient>& gradients, Slots& slots) const;
+  bool lies_in_arena(int id) const { return places_[size_t(graph_.values[size_t(id)].storage)].bytes > 0; }
 
   Graph graph_;
-  std::vector<bool> given_;                   // values that become some leaf's .grad
-  std::vector<bool> owned_by_one_leaf_;       // of these, those that may do so without a copy
-  std::vector<std::vector<int>> dead_after_;  // per call: values that nobody needs any more
-  std::vector<int> writes_into_;              // per call: the dying value whose memory its result takes, or -1
+  std::vector<Step> steps_;
+  std::vector<bool> given_;              // values that become some leaf's .grad
+  std::vector<bool> owned_by_one_leaf_;  // of these, those that may do so without a copy
+  std::vector<bool> made_once_;          // values whose tensors stay from run to run
+  std::vector<Place> places_;            // per storage
+  int64_t arena_bytes_ = 0;
+  mutable std::unique_ptr<State> state_;
+  mutable std::atomic<bool> busy_{false};
 };
 
 }  // namespace mg
