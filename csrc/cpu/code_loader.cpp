@@ -2,10 +2,12 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <new>
 #include <vector>
 
 #include "../core/error.h"
 #include "pointwise_table.h"
+#include "stream.h"
 
 #if defined(__x86_64__) && defined(__linux__)
 #include <elf.h>
@@ -39,9 +41,18 @@ void* scratch(int64_t bytes) {
   return buffer.data;
 }
 
+// A block of a large result on its way around the caches; ordered before what follows by stream_end() only.
+void stream(void* to, const void* from, int64_t bytes) {
+  alignas(Stream) char room[sizeof(Stream)];
+  (new (room) Stream)->copy(to, from, bytes);  // never destroyed: that would wait for the stores
+}
+void stream_end() { const Stream waits(true); }
+
 // Function that the object calls, or null.
 void* find_function(const std::string& name) {
   if (name == "scratch") return reinterpret_cast<void*>(&scratch);
+  if (name == "stream") return reinterpret_cast<void*>(&stream);
+  if (name == "stream_end") return reinterpret_cast<void*>(&stream_end);
   const size_t end = name.rfind('.');
   if (name.rfind("row.", 0) != 0 || end < 4) return nullptr;
   const PointwiseKernel* row = find_pointwise(name.substr(4, end - 4).c_str());
@@ -102,6 +113,8 @@ class Loader {
         if (symbol.st_name >= strings.size() && symbol.st_name != 0) refuse("damaged");
         const std::string_view rest = strings.substr(symbol.st_name);
         names_.emplace_back(rest.substr(0, rest.find('\0')));
+        for (const char c : names_.back())
+          if (c <= ' ' || c > '~') refuse("damaged");
       }
       return;
     }

@@ -2,6 +2,7 @@
 // code can be set.
 #include <pybind11/stl.h>
 
+#include "../cpu/fused_kernel.h"
 #include "../graph/graph.h"
 #include "py.h"
 
@@ -75,6 +76,8 @@ void bind_fused(py::module_& m) {
         return out;
       })
       .def_property_readonly("structure", [](const FusedKernel& k) { return structure(k.program); })
+      .def_property_readonly("takes_code", [](const FusedKernel& k) { return k.code == nullptr && dynamic_cast<const cpu::CpuFusedKernel*>(&k) != nullptr; },
+                             "Whether code for the CPU may be set and none is.")
       .def_property_readonly("has_code", [](const FusedKernel& k) { return k.code != nullptr; })
       .def("set_code", &set_code, "set_code(address, alive): runs the function there from now on; `alive` is kept as long.")
       .def("run", [](const FusedKernel& k, const std::vector<uintptr_t>& addresses) {

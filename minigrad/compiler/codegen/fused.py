@@ -5,9 +5,7 @@ Dtypes are names ("float32"); the level of a register is "element", "row" or "co
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
 
@@ -16,8 +14,19 @@ class Unsupported(Exception):
     """A program for which no code is generated; it runs on the interpreter. The message says why."""
 
 
-@dataclass(frozen=True)
-class Step:
+class Machine(NamedTuple):
+    """What code is generated for. lanes: floats of a vector."""
+
+    isa: str
+    lanes: int
+    attributes: str
+
+    @property
+    def simd(self) -> bool:
+        return self.isa != "portable"
+
+
+class Step(NamedTuple):
     kind: str  # load, constant, apply, cast, reduce, reduce_rows, store
     level: str = "element"
     op: str = ""
@@ -27,11 +36,10 @@ class Step:
     args: tuple[int, ...] = ()
     operand: int = -1
     number: float | int | bool = 0
-    note: str = field(default="", compare=False)  # the user's line
+    note: str = ""  # the user's line
 
 
-@dataclass(frozen=True)
-class Operand:
+class Operand(NamedTuple):
     dtype: str
     strides: tuple[int, ...]
     written: bool = False
@@ -42,8 +50,7 @@ class Operand:
         return {0: "0", 1: "1"}.get(self.strides[-1], "n")
 
 
-@dataclass(frozen=True)
-class Program:
+class Program(NamedTuple):
     sizes: tuple[int, ...]
     operands: tuple[Operand, ...]
     steps: tuple[Step, ...]
@@ -54,10 +61,6 @@ class Program:
         lines = [f"{len(self.sizes)} axes", *(f"operand {k}: {o.dtype} {o.inner}{' out' * o.written}" for k, o in enumerate(self.operands))]
         return "\n".join(lines + [describe(self, k) for k in range(len(self.steps))])
 
-    def key(self) -> str:
-        """Name of the program's code."""
-        return hashlib.sha256(self.structure().encode()).hexdigest()[:24]
-
 
 def describe(program: Program, k: int) -> str:
     """One step as text: `%3 = mul %1 %2 : float32 row`."""
@@ -65,14 +68,8 @@ def describe(program: Program, k: int) -> str:
     args = " ".join(f"%{a}" for a in s.args)
     if s.kind == "store":
         return f"store {args} -> operand {s.operand}"
-    what = {"load": f"load operand {s.operand}", "constant": f"constant {s.number!r}", "cast": f"cast {args}", "apply": f"{s.row or s.op} {args}",
-            "reduce": f"{s.op} of row {args}", "reduce_rows": f"{s.op} of rows {args}"}[s.kind]  # fmt: skip
+    what = {"load": f"load operand {s.operand}", "constant": f"constant {s.number!r}", "cast": f"cast {args}",
+            "apply": f"{s.row or s.op} {args}", "reduce": f"{s.op} of row {args}",
+            "reduce_rows": f"{s.op} of rows {args}"}[s.kind]  # fmt: skip
     compute = f" in {s.compute}" if s.kind == "apply" and s.compute != s.dtype else ""
     return f"%{k} = {what} : {s.dtype}{compute} {s.level}"
-
-
-def from_data(data: dict[str, Any]) -> Program:
-    """A program as the core gives it (csrc/python/bind_fused.cpp)."""
-    operands = tuple(Operand(o["dtype"], tuple(o["strides"]), o["written"]) for o in data["operands"])
-    steps = tuple(Step(**{**s, "args": tuple(s["args"])}) for s in data["steps"])
-    return Program(tuple(data["sizes"]), operands, steps, data["n_inputs"])

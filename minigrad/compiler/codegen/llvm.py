@@ -6,14 +6,12 @@ Importing this module is cheap; llvmlite is imported when something is compiled.
 from __future__ import annotations
 
 import functools
-import importlib.util
-import platform
+from importlib.util import find_spec
 from typing import Any
 
 from minigrad import _core
 
-from .fused import Program
-from .llvm_kernel import KernelText, Machine
+from .fused import Machine, Program
 
 _FEATURES = {"avx512": "+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx2,+fma,+f16c,+bmi2", "avx2": "+avx2,+fma,+f16c,+bmi2", "portable": ""}
 _CPU = {"avx512": "x86-64-v4", "avx2": "x86-64-v3", "portable": "x86-64"}
@@ -24,7 +22,7 @@ _TRIPLE = "x86_64-unknown-linux-gnu"
 @functools.cache
 def available() -> bool:
     """Whether code can be generated and loaded here."""
-    return _core.can_load_code() and importlib.util.find_spec("llvmlite") is not None
+    return _core.can_load_code() and find_spec("llvmlite") is not None
 
 
 @functools.cache
@@ -34,11 +32,13 @@ def machine() -> Machine:
     width = _WIDTH[isa]
     attributes = (f'nounwind "target-cpu"="{_CPU[isa]}" "target-features"="{_FEATURES[isa]}" "prefer-vector-width"="{width}" '
                   f'"min-legal-vector-width"="{width}" "no-builtins"')  # fmt: skip
-    return Machine(isa, width // 32, attributes, _CPU[isa])
+    return Machine(isa, width // 32, attributes)
 
 
 def module_text(programs: dict[str, Program]) -> str:
     """IR of several programs, by the names of their functions. Raises Unsupported."""
+    from .llvm_kernel import KernelText
+
     target = machine()
     kernels = [KernelText(program, name, target) for name, program in programs.items()]
     texts = [kernel.text() for kernel in kernels]
@@ -66,13 +66,3 @@ def compile_text(text: str) -> bytes:
     module = binding.parse_assembly(text)
     module.verify()
     return target.emit_object(module)
-
-
-def compiler_version() -> str:
-    """Part of the key of cached code."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return f"llvmlite {version('llvmlite')} {platform.machine()}"
-    except PackageNotFoundError:
-        return ""

@@ -86,7 +86,7 @@ class Writer:
 
     def loop(self, begin: str, end: str, step: int, carried: list[tuple[str, str]],
              body: Callable[[str, list[str]], list[str]]) -> list[str]:  # fmt: skip
-        """for (i = begin; i < end; i += step); `carried`: (type, first value) of what goes from one round to the next; returns its last values."""
+        """for (i = begin; i < end; i += step). `carried`: (type, first value) of what goes from round to round; returns its last values."""
         self._names += 1
         tag, before = self._names, self._block
         head, inside, done = f"head{tag}", f"body{tag}", f"done{tag}"

@@ -12,13 +12,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import importlib.util
 import os
 import queue
 import threading
 import time
 from collections.abc import Iterable
-from pathlib import Path
+from importlib.util import find_spec
 from typing import Any
 
 from minigrad import _core
@@ -26,6 +25,7 @@ from minigrad import _core
 from . import llvm, store
 from .fused import Operand, Program, Step, Unsupported
 
+_SOURCES = ("fused", "rows", "schedule", "llvm_text", "llvm_kernel", "llvm_loops", "llvm_columns", "llvm")
 _loaded: dict[str, Any] = {}  # key -> Code, or the reason (str) why there is none
 _lock = threading.Lock()
 
@@ -47,7 +47,7 @@ report = Report()
 
 
 def mode() -> str:
-    """"off", "wait" or "background"."""
+    """One of "off", "wait" and "background"."""
     wish = os.environ.get("MINIGRAD_COMPILE", "")
     return "off" if wish == "0" or not llvm.available() else "wait" if wish == "wait" else "background"
 
@@ -71,19 +71,21 @@ def _name(dtype: Any) -> str:
 def _generator() -> bytes:
     """What code depends on besides its program: generator, formulas, instruction set, LLVM."""
     digest = hashlib.sha256(repr(llvm.machine()).encode())
-    here = Path(__file__).parent
-    for name in ("fused", "rows", "schedule", "llvm_text", "llvm_kernel", "llvm"):
-        digest.update((here / f"{name}.py").read_bytes())
+    here = os.path.dirname(__file__)
+    sources = [os.path.join(here, f"{name}.py") for name in _SOURCES]
+    spec = find_spec("llvmlite")
+    if spec is not None and spec.origin:
+        sources.append(os.path.join(os.path.dirname(spec.origin), "_version.py"))  # without importing it
+    for source in sources:
+        with contextlib.suppress(OSError), open(source, "rb") as file:
+            digest.update(file.read())
     digest.update(repr(_core.pointwise_lines()).encode())
-    spec = importlib.util.find_spec("llvmlite")
-    with contextlib.suppress(OSError, AttributeError):
-        digest.update((Path(spec.origin).parent / "_version.py").read_bytes())  # without importing it
     return digest.digest()
 
 
-def key_of(program: Program) -> str:
-    """Name of the program's code on disk and in memory."""
-    return hashlib.sha256(_generator() + program.structure().encode()).hexdigest()[:32]
+def key_of(structure: str) -> str:
+    """Name of a program's code on disk and in memory."""
+    return hashlib.sha256(_generator() + structure.encode()).hexdigest()[:32]
 
 
 def _from_disk(key: str) -> Any:
@@ -202,17 +204,16 @@ def attach(*graphs: Any) -> None:
 
 def attach_kernels(kernels: Iterable[Any], how: str | None = None) -> None:
     """Gives FusedKernels their code; `how`: see mode()."""
-    kernels = [k for k in kernels if not k.has_code]
+    kernels = [k for k in kernels if k.takes_code]
     how = how or mode()
     if not kernels or how == "off":
         return
     jobs = []
     for kernel in kernels:
-        program = program_of(kernel)
-        key = key_of(program)
+        key = key_of(kernel.structure)
         code = known(key)
         if code is None:
-            jobs.append((kernel, key, program))
+            jobs.append((kernel, key, program_of(kernel)))
         _set(kernel, code)
     if how == "wait":
         for kernel, key, program in jobs:

@@ -1,9 +1,9 @@
 """Where each step of a fused program happens in generated code.
 
-A row is walked in *phases*: a reduction over it has to be complete before its result is used, so phase 1 begins where the reductions of phase
-0 are known. A phase works block by block (512 columns, in L1) through *segments*: loops of code written in place; after each come the calls
-of ops' own kernels (exp, gelu …) on what it left in buffers. What later places need is kept, in a buffer of a block or of a row, or computed
-again where that is cheaper. Results are stored in the very last segment: an output may lie in an input's memory.
+A row is walked in *phases*: a reduction over it has to be complete before its result is used, so phase 1 begins where the reductions
+of phase 0 are known. A phase works block by block (512 columns, in L1) through *segments*: loops of code written in place; after each
+come the calls of ops' own kernels (exp, gelu …) on what it left in buffers. What later places need is kept, in a buffer of a block or of
+a row, or computed again where that is cheaper. Results are stored in the very last segment: an output may lie in an input's memory.
 """
 
 from __future__ import annotations

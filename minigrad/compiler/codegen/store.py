@@ -3,9 +3,8 @@
     MINIGRAD_CACHE_DIR    where (default: minigrad in $XDG_CACHE_HOME or ~/.cache); "" or "0": nowhere
     MINIGRAD_CACHE_SIZE   at most so many bytes (default 256M; K, M, G as units); what was not used longest goes first
 
-A file is written under another name and then renamed, so that a reader finds it whole or not at all, whoever else writes. Its head holds the
-digest of the rest: a damaged file counts as missing and is written again. A directory that cannot
-be written is no error.
+A file is written under another name and then renamed, so that a reader finds it whole or not at all, whoever else writes. Its head
+holds the digest of the rest: a damaged file counts as missing and is written again. A directory that cannot be written is no error.
 """
 
 from __future__ import annotations
@@ -14,23 +13,19 @@ import contextlib
 import hashlib
 import os
 import time
-from pathlib import Path
 
 _MAGIC = b"minigrad code 1\n"
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _STALE = 3600  # seconds after which a half-written file was left by a process that died
 
 
-def directory() -> Path | None:
+def directory() -> str | None:
     """The cache's directory, or None where there is to be none."""
     given = os.environ.get("MINIGRAD_CACHE_DIR")
     if given is not None:
-        return Path(given) / "code" if given not in ("", "0") else None
-    base = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return (Path(base) if base else Path.home() / ".cache") / "minigrad" / "code"
-    except RuntimeError:  # no home
-        return None
+        return os.path.join(given, "code") if given not in ("", "0") else None
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(base, "minigrad", "code")
 
 
 def size_limit() -> int:
@@ -48,9 +43,10 @@ def read(name: str) -> bytes | None:
     where = directory()
     if where is None:
         return None
-    path = where / name
+    path = os.path.join(where, name)
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            data = file.read()
     except OSError:
         return None
     start = len(_MAGIC) + 32
@@ -68,14 +64,15 @@ def write(name: str, content: bytes, plain: bool = False) -> None:
     if where is None:
         return
     head = b"" if plain else _MAGIC + hashlib.sha256(content).digest()
-    made = where / f".{name}.{os.getpid()}.{time.monotonic_ns()}"
+    made = os.path.join(where, f".{name}.{os.getpid()}.{time.monotonic_ns()}")
     try:
-        where.mkdir(mode=0o700, parents=True, exist_ok=True)
-        made.write_bytes(head + content)
-        os.replace(made, where / name)
+        os.makedirs(where, mode=0o700, exist_ok=True)
+        with open(made, "wb") as file:
+            file.write(head + content)
+        os.replace(made, os.path.join(where, name))
     except OSError:
         with contextlib.suppress(OSError):
-            made.unlink()
+            os.unlink(made)
 
 
 def trim() -> None:
