@@ -5,6 +5,7 @@
 
 #include "../autograd/node.h"
 #include "../core/allocator.h"
+#include "../core/profile.h"
 #include "plan_state.h"
 
 namespace mg {
@@ -50,6 +51,12 @@ void run_call(const GraphCall& c, std::vector<Tensor>& slots) {
 }
 
 Tensor allocate(const OutSpec& s) { return empty_strided(s.sizes, s.strides, s.dtype, s.device); }
+
+std::string fused_name(const GraphCall& c) {
+  std::string name = "fused[";
+  for (const GraphCall& part : c.parts) name += (name.back() == '[' ? "" : ", ") + part.op->name;
+  return name + "]";
+}
 
 void run_fused(const GraphCall& c, const std::vector<Tensor>& slots) {
   void* operands[64];
@@ -256,6 +263,7 @@ std::vector<Tensor> Plan::run_plainly(const std::vector<Tensor>& inputs) const {
       give_gradients(c.host->gradients, slots);
       c.host->run();
     } else if (c.fused) {
+      const std::unique_ptr<ProfileScope> noted = profile_is_on() ? std::make_unique<ProfileScope>(ProfileKind::Op, fused_name(c)) : nullptr;
       for (int id : c.outs) slots[size_t(id)] = allocate(graph_.values[size_t(id)].spec);
       run_fused(c, slots);
     } else {

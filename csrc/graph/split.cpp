@@ -33,6 +33,7 @@ std::pair<Graph, Graph> split(const Graph& joint, size_t forward_calls, size_t r
     for (const GraphArg& a : call.args)
       for (int id : a.ids) need(id);
   for (int id : backward.outputs) need(id);
+  backward.cotangents = seeds;
   backward.inputs.insert(backward.inputs.end(), seeds.begin(), seeds.end());
   return {renumbered(std::move(forward)), renumbered(std::move(backward))};
 }

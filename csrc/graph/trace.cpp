@@ -2,6 +2,10 @@
 #include "trace.h"
 
 #include <algorithm>
+#include <utility>
+
+#include "../core/layout.h"
+#include "../core/memory_format.h"
 
 namespace mg {
 
@@ -43,8 +47,9 @@ int Tracer::id_of(TensorImpl& t) {
   return id;
 }
 
-Tensor Tracer::new_input(const TensorImpl& like) {
-  const OutSpec spec{like.dtype, like.device, like.sizes, like.strides, true, 0};
+Tensor Tracer::new_input(const TensorImpl& like, bool packed) {
+  OutSpec spec{like.dtype, like.device, like.sizes, like.strides, true, 0};
+  if (packed && !dense_in_some_order(like)) spec.strides = contiguous_strides(like.sizes);
   const int id = int(graph.values.size());
   Tensor t = make_placeholder(Ref<Handler>(this), spec, id);
   t->requires_grad = needs_grad(like);
@@ -149,6 +154,11 @@ void Tracer::finish() {
     if (!met_[k].defined()) continue;
     drop_standin(*met_[k]);
     met_[k]->autograd->grad = grads_before_[k];
+    if (met_[k]->grad_fn == nullptr) continue;  // what comes from outside has no history: see id_of
+    hooks.drop_node(std::exchange(met_[k]->grad_fn, nullptr));
+    met_[k]->requires_grad = false;
+    met_[k]->grad_output = 0;
+    if (asked.empty()) asked = "a tensor from outside is written with one that requires grad, and so gets a history. Try returning the new one";
   }
   grads_before_.clear();
   kept_.clear();

@@ -26,7 +26,7 @@ struct Tracer final : Handler {
   void run(const Op& op, const Value* args, const MetaResult& r, Tensor* outs, Write mode) override;
 
   int id_of(TensorImpl& t);                        // number of its value; a tensor met for the first time becomes an input
-  Tensor new_input(const TensorImpl& like);        // a placeholder of the same spec, a leaf without history
+  Tensor new_input(const TensorImpl& like, bool packed = false);  // a placeholder of the same spec, a leaf without history; packed: without gaps
   void rewind(size_t calls);                       // forgets the calls after the first `calls`
   void host_call(std::string label, std::function<void()> run, const std::vector<Tensor>& leaves);
   /// Makes what was marked ordinary again, .grad as it was; called once, also after an error. The graph then has its `gradients`.

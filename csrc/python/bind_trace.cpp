@@ -126,7 +126,12 @@ void bind_trace(py::module_& m) {
       .def_property_readonly("draws", [](const Graph& g) { return std::any_of(g.calls.begin(), g.calls.end(), [](const GraphCall& c) { return draws(c); }); })
       .def_property_readonly("writes", &writes_inputs, "Whether it changes tensors that it did not make.")
       .def_property_readonly("n_values", [](const Graph& g) { return g.values.size(); });
-  py::class_<Plan, std::shared_ptr<Plan>>(m, "Plan", "A graph made ready to run.").def(py::init<Graph>()).def("run", &Plan::run);
+  py::class_<Plan, std::shared_ptr<Plan>>(m, "Plan", "A graph, fused and made ready to run.")
+      .def(py::init([](const Graph& g, bool fused) { return std::make_shared<Plan>(fused ? fuse(g) : g); }), py::arg("graph"), py::arg("fused") = true)
+      .def("run", &Plan::run)
+      .def_property_readonly("graph", &Plan::graph, "What it runs: the graph after fusion.")
+      .def_property_readonly("arena_bytes", &Plan::arena_bytes, "Memory of what lives inside of a run.")
+      .def_property_readonly("kernels", &Plan::kernels, "Calls per run that compute something.");
   py::class_<Trace>(m, "Trace", "A function being traced.")
       .def(py::init(&make_trace))
       .def("enter", &enter)
@@ -137,9 +142,10 @@ void bind_trace(py::module_& m) {
         return t.tracer->new_input(*spec_tensor(dtype, device, sizes, strides));
       }, "An input of this kind, as input() makes one of a tensor's kind.")
       .def("meet", [](Trace& t, const Tensor& tensor) { (void)t.tracer->id_of(*tensor); }, "The tensor becomes the next input, unless it is one.")
+      .def("meet", [](Trace& t, const Tensor& given) { t.tracer->id_of(*given); }, "Makes a tensor from outside an input now, not when an op meets it.")
       .def("cotangent", [](Trace& t, const Tensor& like) {
         t.tracer->graph.cotangents.push_back(int(t.tracer->graph.values.size()));
-        Tensor given = t.tracer->new_input(*like);
+        Tensor given = t.tracer->new_input(*like, true);
         given->requires_grad = false;
         return given;
       })

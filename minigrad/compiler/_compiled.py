@@ -19,6 +19,7 @@ from typing import Any
 from minigrad import _core
 from minigrad.compiler import _now
 
+from ._code import debug_level, show
 from ._dynamic import Sizes
 from ._entry import MISS, Entry
 from ._reach import GaveUp
@@ -142,6 +143,8 @@ class CompiledFunction:
         finally:
             _now.tracing = _now.busy = False
             self.traces.append(time.perf_counter() - start)
+        if debug_level():
+            show(entry, self._name())
         if self.trial and entry.on_cpu:
             Trial(entry)
         elif self.options.get("mode") == "reduce-overhead" and not entry.on_cpu:

@@ -13,6 +13,7 @@ from minigrad import _core
 from minigrad._core import Tensor
 from minigrad.autograd import Function
 
+from ._code import give_code
 from ._guards import Guards
 from ._pytree import LEAF, flatten, unflatten
 from ._reach import GaveUp, Reach, is_plain
@@ -113,7 +114,6 @@ class Entry:
                 trace.rewind(here)  # backward() ran inside of the function: what is returned is a value
                 wanted = []
         self._wanted = wanted
-        self._strides = [outputs[k].stride() for k in wanted]
         self._n_variables = len(grads)
         self._variables_with_gradient = [k for k, g in enumerate(grads) if g is not None]
         graph = trace.leave([*outputs, *(g for g in grads if g is not None)])
@@ -127,6 +127,7 @@ class Entry:
         else:
             self.graph = graph.optimized()
         self.plan = _core.Plan(self.graph)
+        give_code(self.plan, self.backward)
         self.draws, self.writes = self.graph.draws, self.graph.writes
         self._single = self._spec is LEAF and len(outputs) == 1
         inputs = {value: k for k, value in enumerate(self.graph.inputs)}
@@ -221,7 +222,7 @@ class _Compiled(Function):
         ctx.again = (call, inputs, [t._version for t in inputs], mg.get_rng_state() if entry.draws else None)
         results = entry.plan.run(list(inputs))
         ctx.save_for_backward(*results[n:])
-        outputs = [t.detach() if any(t is u for u in results[:k]) else t for k, t in enumerate(results[:n])]  # y and y.detach(): two tensors
+        outputs = [t.detach() if any(t is u for u in results[:k]) else t for k, t in enumerate(results[:n])]  # y, y.detach()
         ctx.mark_non_differentiable(*(t for k, t in enumerate(outputs) if k not in entry._wanted))
         return tuple(outputs)
 
@@ -231,7 +232,6 @@ class _Compiled(Function):
         cotangents = [grads[k] for k in entry._wanted]
         if mg.is_grad_enabled():
             return (None, None, *_differentiable_gradients(ctx, cotangents))
-        cotangents = [_laid_out(c, strides) for c, strides in zip(cotangents, entry._strides)]
         found = iter(entry.backward.run([*ctx.saved_tensors, *cotangents]))
         at, by_input, variable = set(entry._variables_with_gradient), [], 0
         for requires in ctx.requires:
@@ -241,11 +241,6 @@ class _Compiled(Function):
             else:
                 by_input.append(None)
         return (None, None, *by_input)
-
-
-def _laid_out(t: Tensor, strides: tuple) -> Tensor:
-    """In the layout that the graph was made for."""
-    return t if t.stride() == strides else mg.empty_strided(t.shape, strides, dtype=t.dtype, device=t.device).copy_(t)
 
 
 def _differentiable_gradients(ctx: Any, cotangents: list) -> list:

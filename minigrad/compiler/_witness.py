@@ -8,6 +8,7 @@ Python end the trace before they take place, so the eager call that follows does
 from __future__ import annotations
 
 import datetime
+import gc
 import io
 import os
 import random
@@ -59,11 +60,15 @@ class Witness:
         self._numpy = numpy.get_state() if numpy is not None else None
         self._modes = _modes()
         self._before = sys.getprofile()
+        self._collects = gc.isenabled()
+        gc.disable()  # finalisers and callbacks of the collector are not what the function does
         sys.setprofile(self._event)
         return self
 
     def __exit__(self, *error: Any) -> None:
         sys.setprofile(self._before)
+        if self._collects:
+            gc.enable()
 
     def _event(self, frame: Any, event: str, arg: Any) -> None:
         if event == "call":

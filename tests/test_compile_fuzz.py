@@ -1,0 +1,230 @@
+"""Random programs, compiled and plain: values, gradients, what is written into arguments and what shares memory are the same.
+
+A program is a list of steps on a growing pool of tensors; each step takes what it can from the pool, so every list is a valid program and
+hypothesis can shrink it. A long run: MINIGRAD_COMPILE_FUZZ=20000 pytest tests/test_compile_fuzz.py
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import minigrad as mg
+from minigrad.compiler import CompiledFunction
+from minigrad.nn import functional as F
+
+Tensor = mg.Tensor
+EXAMPLES = int(os.environ.get("MINIGRAD_COMPILE_FUZZ", "120"))
+
+UNARY: dict[str, Callable] = {
+    "sin": mg.sin, "tanh": mg.tanh, "relu": mg.relu, "sigmoid": mg.sigmoid, "abs": mg.abs, "neg": mg.neg, "times_one": lambda x: x * 1,
+    "minus_zero": lambda x: x - 0, "plus_zero": lambda x: x + 0.0, "square": lambda x: x**2, "quarter": lambda x: x / 4, "clone": mg.clone,
+    "contiguous": lambda x: x.contiguous(), "gelu": F.gelu, "to_double": lambda x: x.double(), "to_float": lambda x: x.float(),
+    "to_bfloat16": lambda x: x.bfloat16(), "detach": lambda x: x.detach(), "sign": lambda x: mg.where(x > 0, 1.0, -1.0),
+    "exp": lambda x: mg.exp(-x.abs()), "sqrt": lambda x: mg.sqrt(x.abs() + 1), "clamp": lambda x: x.clamp(-1, 1),
+}  # fmt: skip
+BINARY: dict[str, Callable] = {
+    "add": mg.add, "sub": mg.sub, "mul": mg.mul, "maximum": mg.maximum, "where": lambda x, y: mg.where(x > y, x, y * 2),
+    "divide": lambda x, y: x / (y.abs() + 1), "addcmul": lambda x, y: mg.addcmul(x, x, y), "less": lambda x, y: (x < y).float(),
+}  # fmt: skip
+REDUCTIONS: dict[str, Callable] = {
+    "sum": lambda x, d: x.sum(d), "mean": lambda x, d: x.mean(d, keepdim=True), "softmax": lambda x, d: x.softmax(d),
+    "var": lambda x, d: x.var(d, correction=0), "cumsum": lambda x, d: x.cumsum(d), "total": lambda x, d: x.sum(),
+    "normalise": lambda x, d: x - x.mean(d, keepdim=True), "amax": lambda x, d: x.amax(d) if x.shape[d] else x,
+    "logsumexp": lambda x, d: x.logsumexp(d),
+}  # fmt: skip
+VIEWS: dict[str, Callable] = {
+    "transpose": lambda x, d, k: x.transpose(d, k % x.dim()), "flatten": lambda x, d, k: x.flatten(),
+    "unsqueeze": lambda x, d, k: x.unsqueeze(d),
+    "select": lambda x, d, k: x.select(d, k % x.shape[d]) if x.shape[d] else x, "chunk": lambda x, d, k: x.chunk(2, d)[-1],
+    "narrow": lambda x, d, k: x.narrow(d, min(k, x.shape[d]), max(x.shape[d] - k - 1, 0)), "squeeze": lambda x, d, k: x.squeeze(d),
+    "expand": lambda x, d, k: x.unsqueeze(0).expand(2, *x.shape), "step": lambda x, d, k: x[::2], "view": lambda x, d, k: x.reshape(-1, 1),
+    "flip": lambda x, d, k: x.flip(d), "view_as": lambda x, d, k: x.reshape(x.shape[::-1]), "alias": lambda x, d, k: x.view(x.shape),
+    "mT": lambda x, d, k: x.transpose(-1, -2) if x.dim() > 1 else x,
+}  # fmt: skip
+WRITES: dict[str, Callable] = {
+    "add_": lambda x, y: x.add_(1), "mul_": lambda x, y: x.mul_(0.5), "zero_": lambda x, y: x.zero_(), "fill_": lambda x, y: x.fill_(2.0),
+    "relu_": lambda x, y: x.relu_(), "copy_": lambda x, y: x.copy_(y) if fits(y, x) else x,
+    "iadd": lambda x, y: x.add_(y) if fits(y, x) else x,
+    "set_row": lambda x, y: x.__setitem__(0, 3.0) if x.dim() and len(x) else x,
+    "masked_fill_": lambda x, y: x.masked_fill_(x > 0, 1.5), "set_rest": lambda x, y: x[1:].mul_(3) if x.dim() else x,
+}  # fmt: skip
+FRESH: dict[str, Callable] = {
+    "zeros_like": mg.zeros_like, "arange": lambda x: mg.arange(float(x.shape[-1])) if x.dim() else x, "eye": lambda x: mg.eye(2, 3),
+    "full": lambda x: mg.full(x.shape, 2.0), "constant_mask": lambda x: x * mg.ones(x.shape[-2:]).tril() if x.dim() > 1 else x,
+    "tensor": lambda x: mg.tensor([1.0, 2.0]), "rand": lambda x: mg.rand(2, 3), "dropout": lambda x: F.dropout(x, 0.5),
+    "by_size": lambda x: x + 1 if x.dim() and x.shape[0] > 2 else x * 2, "loop": lambda x: sum((x * k for k in range(x.dim())), x),
+}  # fmt: skip
+JOINS: dict[str, Callable] = {
+    "matmul": lambda x, y: x @ y if x.dim() == 2 and y.dim() == 2 and x.shape[1] == y.shape[0] and x.dtype == y.dtype else x,
+    "gram": lambda x, y: x.t() @ x if x.dim() == 2 else x,
+    "cat": lambda x, y: mg.cat([x, y], 0) if x.dim() and x.shape[1:] == y.shape[1:] and y.dim() else x,
+    "stack": lambda x, y: mg.stack([x, y]) if x.shape == y.shape else x,
+    "parts": lambda x, y: sum((p * (k + 1) for k, p in enumerate(x.unbind(0))), 0 * x.sum()) if x.dim() and len(x) else x,
+    "split": lambda x, y: x.chunk(2, 0)[0].sin().sum() + x.chunk(2, 0)[-1].cos().sum() if x.dim() else x,
+}  # fmt: skip
+KINDS = (UNARY, BINARY, REDUCTIONS, VIEWS, WRITES, FRESH, JOINS)
+NAMES = [name for kind in KINDS for name in kind]
+Step = tuple[str, int, int, int]
+
+
+def fits(small: Tensor, large: Tensor) -> bool:
+    pairs = zip(reversed(small.shape), reversed(large.shape))
+    return small.dim() <= large.dim() and all(a in (1, b) for a, b in pairs)
+
+
+def together(x: Tensor, y: Tensor) -> bool:
+    return all(a == b or 1 in (a, b) for a, b in zip(reversed(x.shape), reversed(y.shape)))
+
+
+def writable(x: Tensor) -> bool:
+    return not (x.requires_grad and x.is_leaf) and all(s or n < 2 for s, n in zip(x.stride(), x.shape)) and not shares_with_leaf(x)
+
+
+def shares_with_leaf(x: Tensor) -> bool:
+    base = x._base if x._is_view() else None
+    return base is not None and base.requires_grad and base.is_leaf
+
+
+def step(pool: list[Tensor], name: str, a: int, b: int, c: int) -> Tensor | None:
+    x, y = pool[a % len(pool)], pool[b % len(pool)]
+    if x.numel() > 400:
+        return None
+    if name in UNARY:
+        return UNARY[name](x)
+    if name in BINARY:
+        return BINARY[name](x, y) if together(x, y) else None
+    if name in REDUCTIONS:
+        return REDUCTIONS[name](x, c % x.dim()) if x.dim() else None
+    if name in VIEWS:
+        return VIEWS[name](x, c % x.dim(), b) if x.dim() and x.dim() < 4 else None
+    if name in WRITES:
+        if writable(x) and x.is_floating_point():
+            WRITES[name](x, y)
+        return None
+    if name in FRESH:
+        return FRESH[name](x)
+    return JOINS[name](x, y)
+
+
+def program(steps: list[Step], results: list[int]) -> Callable:
+    def f(*inputs: Tensor) -> Any:
+        pool = list(inputs)
+        for name, a, b, c in steps:
+            made = step(pool, name, a, b, c)
+            if made is not None:
+                pool.append(made)
+        return [pool[-1 - k % len(pool)] for k in results]
+
+    return f
+
+
+SHAPES = [(2, 3), (3, 3), (4,), (1, 3), (0, 3), (), (3, 2, 2), (3, 1)]
+
+
+def make(shapes: list[int], grads: list[bool], dtype: Any, extra: int, seed: int) -> list[Tensor]:
+    """The arguments; `extra` is added to sizes of 2 and more in the first dimension."""
+    mg.manual_seed(seed)
+    found = []
+    for k, needs in zip(shapes, grads):
+        shape = SHAPES[k]
+        shape = (shape[0] + extra, *shape[1:]) if extra and shape and shape[0] > 1 else shape
+        found.append(mg.randn(shape, dtype=dtype).requires_grad_(needs))
+    return found
+
+
+def layout(tensors: list[Tensor]) -> list[Any]:
+    """Which of them share memory, which are one object, and how they lie."""
+    at = [t.untyped_storage().data_ptr() if t.numel() else 0 for t in tensors]
+    same = [[p == q and p != 0 for q in at] for p in at]
+    return [same, [], [(t.shape, t.stride(), t.dtype, t.requires_grad) for t in tensors]]
+
+
+def outcome(f: Callable, inputs: list[Tensor]) -> tuple[list[Any], list[Tensor], str]:
+    mg.manual_seed(5)
+    try:
+        results = f(*inputs)
+    except RuntimeError as error:
+        return [], [], type(error).__name__
+    lies = layout([*inputs, *results])
+    leaves = [t for t in inputs if t.requires_grad]
+    values = [t.detach().clone() for t in (*inputs, *results)]
+    losses = [t.float().sum() for t in results if t.requires_grad and t.grad_fn is not None]
+    if losses:
+        try:
+            grads = mg.autograd.grad(sum(losses), leaves, allow_unused=True)
+        except RuntimeError as error:
+            return lies, values, type(error).__name__
+        values += [mg.zeros(()) if g is None else g for g in grads]
+    for t in results:
+        if writable(t.detach()):
+            t.detach().fill_(-7)  # nothing of it may come back in the next call
+    return lies, values, ""
+
+
+def equal(a: Tensor, b: Tensor, exact: bool) -> bool:
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    if exact and a.is_floating_point():
+        return bool(((a == b) | (a.isnan() & b.isnan())).all())
+    return mg.allclose(a, b, rtol=2e-2 if a.dtype == mg.bfloat16 else 2e-5, atol=1e-5, equal_nan=True)
+
+
+def check(steps: list[Step], results: list[int], inputs: tuple, dtype: Any, sizes: tuple[int, ...], dynamic: bool | None = None) -> None:
+    shapes, grads = inputs
+    f = program(steps, results)
+    compiled = CompiledFunction(f, dynamic=dynamic)
+    exact = not any(name in REDUCTIONS or name in JOINS for name, *_ in steps) and not any(grads)
+    for seed, extra in enumerate(sizes):
+        got = outcome(compiled, make(shapes, grads, dtype, extra, seed))
+        want = outcome(f, make(shapes, grads, dtype, extra, seed))
+        text = f"{steps} results={results} shapes={[SHAPES[k] for k in shapes]} grads={grads} extra={extra} seed={seed}\n{compiled.reasons}"
+        assert got[2] == want[2], text
+        assert got[0] == want[0], f"{text}\nlayout {got[0]} {want[0]}"
+        for k, (g, w) in enumerate(zip(got[1], want[1], strict=True)):
+            assert equal(g, w, exact), f"{text}\nvalue {k}: {g} {w}\n" + "\n".join(str(e.graph) for e in compiled.entries)
+
+
+STEPS = st.lists(st.tuples(st.sampled_from(NAMES), st.integers(0, 9), st.integers(0, 9), st.integers(0, 2)), min_size=1, max_size=12)
+INPUTS = st.integers(1, 3).flatmap(lambda n: st.tuples(st.lists(st.integers(0, len(SHAPES) - 1), min_size=n, max_size=n),
+                                                       st.lists(st.booleans(), min_size=n, max_size=n)))  # fmt: skip
+RESULTS = st.lists(st.integers(0, 12), min_size=1, max_size=3)
+QUIET = settings(max_examples=EXAMPLES, deadline=None, database=None, derandomize=EXAMPLES == 120,
+                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quiet() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@QUIET
+@given(STEPS, RESULTS, INPUTS)
+def test_programs(steps: list[Step], results: list[int], inputs: tuple[list[int], list[bool]]) -> None:
+    check(steps, results, inputs, mg.float32, (0, 0, 0))
+
+
+@QUIET
+@given(STEPS, RESULTS, INPUTS)
+def test_programs_without_gradients(steps: list[Step], results: list[int], inputs: tuple[list[int], list[bool]]) -> None:
+    check(steps, results, (inputs[0], [False] * len(inputs[0])), mg.float32, (0, 0))
+
+
+@QUIET
+@given(STEPS, RESULTS, INPUTS, st.sampled_from([mg.float64, mg.bfloat16, mg.float16]))
+def test_programs_of_other_dtypes(steps: list[Step], results: list[int], inputs: tuple[list[int], list[bool]], dtype: Any) -> None:
+    check(steps, results, inputs, dtype, (0, 0))
+
+
+@QUIET
+@given(STEPS, RESULTS, INPUTS)
+def test_programs_at_many_sizes(steps: list[Step], results: list[int], inputs: tuple[list[int], list[bool]]) -> None:
+    check(steps, results, inputs, mg.float32, (0, 1, 2, 0, 3, 1, 4, 4), True)
