@@ -175,7 +175,8 @@ class KernelOp:
 
             visible = apply(self, values)
         else:
-            visible = self.compute(values)[: self.visible]
+            with mg.no_grad():
+                visible = self.compute(values)[: self.visible]
             self._note_written(values)
         return visible[0] if self.visible == 1 else tuple(visible)
 

@@ -16,6 +16,8 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from minigrad import _core
+
 OPTIONS = ("num_warps", "num_stages", "num_ctas", "maxnreg", "launch_pdl", "enable_fp_fusion")
 
 
@@ -34,6 +36,7 @@ class _State:
     recorded: list[Launch] | None = None
     arch = 90
     observer: Callable[[Launch], None] | None = None  # the lab's
+    watched: list[Any] | None = None
 
 
 _state = _State()
@@ -54,6 +57,16 @@ def recording(arch: int) -> Iterator[list[Launch]]:
         yield _state.recorded
     finally:
         _state.recorded, _state.arch = previous
+
+
+@contextlib.contextmanager
+def watching() -> Iterator[list[Any]]:
+    """Inside, kernels that are launched while gradients are recorded, and so behind autograd's back, are noted in the list."""
+    previous, _state.watched = _state.watched, []
+    try:
+        yield _state.watched
+    finally:
+        _state.watched = previous
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +97,8 @@ def launch(kernel: Any, grid: Sequence[int], *args: Any, **named: Any) -> None:
     """
     if 0 in grid:
         return
+    if _state.watched is not None and _core.is_grad_enabled():
+        _state.watched.append(kernel)
     if _state.recorded is None and not interpreting():
         from minigrad.kernels import _driver
 

@@ -1,4 +1,8 @@
-"""The gradient of a kernel (KernelOp.backward) as a node of the autograd graph."""
+"""The gradient of a kernel (KernelOp.backward) as a node of the autograd graph.
+
+A backward made of differentiable calls (minigrad's ops, other kernels declared with `op`) can be differentiated again. One that launches
+a kernel itself, or uses a result that only the forward knows, cannot: whoever asks for it is told.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from typing import Any
 
 import minigrad as mg
 from minigrad.autograd import Function
-from minigrad.autograd.function import once_differentiable
+from minigrad.kernels._launch import watching
 
 
 class _Call(Function):
@@ -28,7 +32,6 @@ class _Call(Function):
         return visible[0] if op.visible == 1 else tuple(visible)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Any) -> tuple:
         op = ctx.op
         if op.backward is None:
@@ -36,8 +39,31 @@ class _Call(Function):
         kept = dict(zip(ctx.kept, ctx.saved_tensors))
         values = {**dict.fromkeys(op.params), **ctx.values, **{k: v for k, v in kept.items() if k in op.params}}
         results = tuple(kept.get(o) for o in op.outputs)
-        found = op.gradients(grads, values, results)
+        again = mg.is_grad_enabled()  # create_graph=True
+        with watching() as launched:
+            found = op.gradients(grads, values, results)
+        unknown = [o for o in op.outputs[op.visible :] if o in kept]
+        if again and (launched or unknown):
+            because = f"launches {launched[0].__name__}" if launched else f"uses {unknown[0]}"
+            anchors = [t for t in (*grads, *kept.values()) if isinstance(t, mg.Tensor) and t.requires_grad]
+            found = {n: t if t is None else _Constant.apply(op.name, because, t, *anchors) for n, t in found.items()}
         return (None, None, None, *(found.get(n) if ctx.needs_input_grad[k + 3] else None for k, n in enumerate(ctx.names)))
+
+
+class _Constant(Function):
+    """Passes a gradient on that nobody can differentiate."""
+
+    @staticmethod
+    def forward(ctx: Any, name: str, because: str, t: Any, *anchors: Any) -> Any:
+        ctx.name, ctx.because = name, because
+        return t.view_as(t)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple:
+        raise NotImplementedError(
+            f"{ctx.name}: second derivative: its backward {ctx.because}, which has none. Try a backward made of minigrad's ops and of "
+            "kernels declared with kernels.op"
+        )
 
 
 def apply(op: Any, values: dict[str, Any]) -> tuple:

@@ -170,7 +170,7 @@ def product(a, b, bias=None, activation="none", scale=None, keep_pre=False, out=
 
 
 def matmul_backward(g, a, b):
-    return dict(a=product(g, b.mT)[0], b=product(a.mT, g)[0])
+    return dict(a=matmul(g, b.mT), b=matmul(a.mT, g))  # of the op, not of product(): differentiable itself
 
 
 def linear_backward(g, x, weight, bias, activation, pre):

@@ -130,7 +130,8 @@ def product(a, b, version=None):
 
 
 def matmul_backward(g, a, b, version):
-    return dict(a=product(g, b.mT), b=product(a.mT, g))
+    version = None if version == 2 else version  # g may have another layout
+    return dict(a=matmul_persistent(g, b.mT, version), b=matmul_persistent(a.mT, g, version))
 
 
 _BOTH = ("float32", "bfloat16")
