@@ -230,6 +230,7 @@ std::vector<Tensor> Plan::run_planned(const std::vector<Tensor>& inputs, State& 
       slots[size_t(id)] = allocate(graph_.values[size_t(id)].spec);
       slots[size_t(id)]->inference = thread_state.inference_mode;
     }
+    for (const auto& [out, argument] : step.taken) slots[size_t(out)] = slots[size_t(argument)];
     switch (step.way) {
       case Way::Host:
         give_gradients(c.host->gradients, slots);

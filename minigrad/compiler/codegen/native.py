@@ -105,14 +105,31 @@ def _compile(key: str, program: Program) -> Any:
         text = llvm.module_text({"fused": program})
     except Unsupported as reason:
         return str(reason)
-    if int(os.environ.get("MINIGRAD_DEBUG") or 0) >= 4:
-        notes = "".join(f"; {line}\n" for line in program.structure().splitlines())
-        store.write(f"{key}.ll", (notes + text).encode(), plain=True)
     data = llvm.compile_text(text)
     store.write(key, data)
     report.seconds += time.perf_counter() - start
     report.compiled += 1
     return _core.load_code(data)["fused"]
+
+
+def readable(kernel: Any, notes: list[str]) -> str:
+    """Path of a kernel's LLVM IR, written for people; or why there is none.
+
+    Args:
+        notes: lines to stand above it: the call in the graph, the user's line.
+    """
+    program = program_of(kernel)
+    try:
+        text = llvm.module_text({"fused": program})
+    except Unsupported as reason:
+        return f"the interpreter: {reason}"
+    where = store.directory()
+    if where is None:
+        return text
+    name = f"{key_of(kernel.structure)}.ll"
+    head = "".join(f"; {line}\n" for note in (*notes, program.structure()) for line in note.splitlines())
+    store.write(name, (head + text).encode(), plain=True)
+    return os.path.join(where, name)
 
 
 def known(key: str) -> Any:
