@@ -196,6 +196,20 @@ def check_binaries_from_elsewhere() -> None:
         assert "neither a cubin nor PTX" in str(error)
 
 
+def check_scratch_of_tensor_descriptors() -> None:
+    from minigrad.kernels.matmul_persistent import persistent_v2_tma
+
+    if target().arch < 90:
+        return
+    a, b, y = (mg.zeros(128, 128, dtype=mg.bfloat16, device="cuda") for _ in range(3))
+    flags = dict(PROGRAMS=2, A_TURNED=False, B_TURNED=False, BLOCK_M=64, BLOCK_N=64, BLOCK_K=64, GROUP=8, num_warps=4, num_stages=3)
+    launch(persistent_v2_tma, (2,), a, b, y, 128, 128, 128, 128, 128, **flags)
+    got = backend.sim_last_launch()
+    *mine, scratch, profile = numbers(got, "QQQiiiiiQQ")
+    assert mine == [a.data_ptr(), b.data_ptr(), y.data_ptr(), *[128] * 5] and profile == 0
+    assert scratch and scratch % 128 == 0  # where each program writes its descriptors
+
+
 def check_no_torch() -> None:
     assert "torch" not in sys.modules
 
