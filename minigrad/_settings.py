@@ -68,7 +68,15 @@ def _explain(fn: Any, *args: Any, **kwargs: Any) -> Any:
     return explain(fn, *args, **kwargs)
 
 
+def _visualize(fn: Any, *, path: Any = None) -> Any:
+    """See `minigrad.compiler.visualize`."""
+    from minigrad.compiler._visualize import visualize
+
+    return visualize(fn, path=path)
+
+
 compile.explain = _explain  # type: ignore[attr-defined]
+compile.visualize = _visualize  # type: ignore[attr-defined]
 
 
 def cond(pred: Any, true_fn: Callable, false_fn: Callable, operands: Any = ()) -> Any:

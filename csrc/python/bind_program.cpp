@@ -1,6 +1,9 @@
 // A Graph as plain Python data, and a call of an op from such data: what minigrad/compiler/program.py saves and loads.
 #include <pybind11/stl.h>
 
+#include <algorithm>
+
+#include "../core/fused.h"
 #include "../graph/graph.h"
 #include "py.h"
 
@@ -41,9 +44,16 @@ py::dict call_data(const GraphCall& call) {
     d["writes"] = call.host->writes;
     return d;
   }
-  if (call.op == nullptr) return d;
   py::list args;
   for (const GraphArg& a : call.args) args.append(argument_data(a));
+  if (call.op == nullptr) {
+    py::list parts;
+    for (const GraphCall& part : call.parts) parts.append(call_data(part));
+    d["fused"] = call.fused ? to_string(call.fused->program) : std::string();
+    d["args"] = args;
+    d["parts"] = parts;
+    return d;
+  }
   d["op"] = call.op->name;
   d["inplace"] = call.mode == Write::Inplace;
   d["compute"] = owned(wrap_dtype(call.compute));
@@ -98,6 +108,19 @@ py::list call_by_name(const std::string& name, bool inplace, const py::list& giv
   return results;
 }
 
+// A graph of one call of `graph`: its arguments are the inputs, in the order of their first use, its results the outputs.
+Graph single_call(const Graph& graph, size_t at) {
+  MG_CHECK(at < graph.calls.size(), Index, "single_call: there is no call ", at);
+  Graph one;
+  one.values = graph.values;
+  one.calls = {graph.calls[at]};
+  one.outputs = graph.calls[at].outs;
+  for (const GraphArg& a : graph.calls[at].args)
+    for (int id : a.ids)
+      if (id >= 0 && std::find(one.inputs.begin(), one.inputs.end(), id) == one.inputs.end()) one.inputs.push_back(id);
+  return renumbered(std::move(one));
+}
+
 // The graph with the lines of the user's program that its calls came from.
 Graph with_lines(Graph graph, const std::vector<std::string>& lines) {
   MG_CHECK(lines.size() == graph.calls.size(), Value, "with_lines: got ", lines.size(), " lines for ", graph.calls.size(), " calls");
@@ -110,6 +133,7 @@ Graph with_lines(Graph graph, const std::vector<std::string>& lines) {
 void bind_program(py::module_& m) {
   m.def("graph_data", &graph_data, "A Graph as dicts and lists.");
   m.def("with_lines", &with_lines);
+  m.def("single_call", &single_call);
   m.def("call_op", &call_by_name, "Calls a registered op: call_op(name, inplace, all arguments in order).");
 }
 

@@ -197,6 +197,10 @@ config = _Config()
 
 
 def __getattr__(name: str) -> Any:
+    if name == "visualize":
+        from minigrad.compiler._visualize import visualize
+
+        return visualize
     if name in ("CompiledFunction", "explain"):  # they need nn and optim
         from minigrad.compiler import _compiled
 

@@ -200,7 +200,8 @@ class Source:
         """The source file."""
         self._place_inputs()
         self._place_values()
-        for self._now, call in enumerate(self.graph["calls"]):
+        for at, call in enumerate(self.graph["calls"]):
+            self._now = at
             self._call(call)
         self._now = len(self.graph["calls"])
         outputs = self._outputs()

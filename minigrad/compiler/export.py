@@ -13,7 +13,7 @@ from minigrad import _core
 from minigrad._core import Tensor
 
 from . import _now, _steppers, _trees
-from .program import ExportedProgram
+from .program import ExportedProgram, copied
 
 
 def export(
@@ -166,7 +166,7 @@ def _lift(met: list[Tensor], inside: list[Tensor], roots: Any, data: dict[str, A
             front, number = re.fullmatch(r"(.*?)(?:_(\d+))?", name, re.DOTALL).groups()
             name = f"{front}_{int(number or 0) + 1}"
         names[id(tensor)] = name
-        state[name] = _copy(tensor)
+        state[name] = copied(tensor)
     if any(shared.get(s, 0) > 1 for s in written):
         raise NotImplementedError("export: the function writes into memory that two of its tensors share. Try .clone() on one of them.")
     return state, names
@@ -177,22 +177,12 @@ def _target(call: dict[str, Any]) -> int:
     return call["args"][mutated][1]
 
 
-def _copy(tensor: Tensor) -> Tensor:
-    copy = tensor.detach().clone()
-    if copy.stride() != tensor.stride():  # overlapping or with gaps
-        reach = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride())) if tensor.numel() else 0
-        copy = mg.empty(reach, dtype=tensor.dtype, device=tensor.device)
-        flat = tensor.detach().as_strided((reach,), (1,), tensor.storage_offset()) if reach else copy
-        copy = copy.copy_(flat).as_strided(tensor.shape, tensor.stride())
-    return copy.requires_grad_(tensor.requires_grad)
-
-
 def _complete(owner: Any, met: list[Tensor], state: dict[str, Tensor], names: dict[int, str]) -> None:
     """Parameters of an optimizer that no call meets still belong to its groups."""
     for number, param in enumerate(p for group in owner.param_groups for p in group["params"]):
         if id(param) not in names:
             names[id(param)] = f"unused.{number}"
-            state[names[id(param)]] = _copy(param)
+            state[names[id(param)]] = copied(param)
 
 
 def _data(

@@ -57,12 +57,16 @@ class ExportedProgram:
             TypeError: the arguments are built differently than those of the export.
             RuntimeError: a tensor of another dtype, shape or device.
         """
+        return _trees.decode(self.data["results"], self._plan.run(self.inputs(args, kwargs)))
+
+    def inputs(self, args: tuple, kwargs: dict[str, Any], copy: bool = False) -> list[Tensor]:
+        """The graph's inputs for these arguments; `copy`: in memory of their own."""
         given: list[Tensor] = []
         _trees.tensors_of(self.data["arguments"], (args, kwargs), "program arguments", given)
-        inputs = []
+        found = []
         for spec in self.data["inputs"]:
-            inputs.append(self.state_dict[spec["state"]] if "state" in spec else _fitting(given[spec["argument"]], spec))
-        return _trees.decode(self.data["results"], self._plan.run(inputs))
+            found.append(self.state_dict[spec["state"]] if "state" in spec else _fitting(given[spec["argument"]], spec))
+        return [copied(t) for t in found] if copy else found
 
     def module(self) -> Any:
         """The program as a callable; torch's spelling."""
@@ -97,6 +101,17 @@ class ExportedProgram:
         return "\n".join([*lines, str(self.graph)])
 
     __repr__ = __str__
+
+
+def copied(tensor: Tensor) -> Tensor:
+    """The tensor in memory of its own, in the same layout; a leaf."""
+    copy = tensor.detach().clone()
+    if copy.stride() != tensor.stride():  # overlapping or with gaps
+        reach = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride())) if tensor.numel() else 0
+        copy = mg.empty(reach, dtype=tensor.dtype, device=tensor.device)
+        flat = tensor.detach().as_strided((reach,), (1,), tensor.storage_offset()) if reach else copy
+        copy = copy.copy_(flat).as_strided(tensor.shape, tensor.stride())
+    return copy.requires_grad_(tensor.requires_grad)
 
 
 def _fitting(tensor: Tensor, spec: dict[str, Any]) -> Tensor:
