@@ -31,7 +31,7 @@ from minigrad.testing.calls import (
     tensors,
     writes,
 )
-from minigrad.testing.checks_compile import compiled
+from minigrad.testing.checks_compile import compiled, compiled_llvm
 from minigrad.testing.checks_grad import complex_gradients, fast_gradients, gradients, second_gradients
 from minigrad.testing.checks_meta import meta_device
 from minigrad.testing.compare import assert_close, dtype_name, message, to_numpy
@@ -376,6 +376,7 @@ CHECKS: dict[str, Callable[[Any], None]] = {
     "meta": meta,
     "errors": errors, "example": example, "grad": gradients, "gradgrad": second_gradients, "fast_grad": fast_gradients,
     "complex": complex_gradients, "meta_device": meta_device, "compiled": compiled,
+    "compiled_llvm": compiled_llvm,
 }  # fmt: skip
 
 
