@@ -5,7 +5,9 @@
 // This is what every call of a compiled function pays, so it is written in C++ and stops at the first difference. form.h has the parts.
 #include <pybind11/stl.h>
 
+#include "../autograd/handler.h"
 #include "../autograd/node.h"
+#include "../autograd/saved_hooks.h"
 #include "../core/autocast.h"
 #include "../core/meta.h"
 #include "../graph/plan.h"
@@ -47,10 +49,13 @@ class Form {
   void from_argument(int position) { sources_.push_back({position, Tensor(), false, false, ""}); }
   void from_tensor(Tensor t, std::string label) {
     const bool requires_grad = needs_grad(*t);
-    sources_.push_back({-1, t, false, requires_grad, std::move(label)});
+    sources_.push_back({-1, t, false, requires_grad, std::move(label), hooks_on(*t)});
     specs_.push_back({t->dtype, t->device, t->sizes, t->strides, true, 0});
   }
   void from_gradient(Tensor leaf) { sources_.push_back({-1, std::move(leaf), true, false, ""}); }
+  // Storage numbers of the plan's inputs, where it writes to some: arguments have to share memory with each other and with what is kept as
+  // they did, or a write would be seen where none was traced.
+  void keep_memory(std::vector<int> storages) { storages_ = std::move(storages); }
   void set_plan(std::shared_ptr<Plan> plan) { plan_ = std::move(plan); }
 
   // The plan's inputs for this call, or None when it is another kind of call.
@@ -99,8 +104,11 @@ class Form {
       if (s.argument >= 0) continue;
       if (s.gradient && !has_gradient(*s.tensor)) return "a parameter's .grad is now None";
       if (s.gradient) continue;
+      if (hooks_on(*s.tensor) != s.hooks) return s.label + ": its gradient hooks are others";
       if (std::string found = tensor_difference(*s.tensor, specs_[kept++], s.requires_grad); !found.empty()) return s.label + ": " + found;
     }
+    std::vector<Tensor> found;
+    if (!storages_.empty() && !gather(args.ptr(), kwargs.ptr(), found)) return "which arguments share memory is not the same";
     return "";
   }
 
@@ -110,6 +118,7 @@ class Form {
     Tensor tensor;
     bool gradient, requires_grad;
     std::string label;
+    int hooks = 0;
   };
 
   static bool has_gradient(const TensorImpl& leaf) { return leaf.autograd != nullptr && leaf.autograd->grad.defined(); }
@@ -131,9 +140,18 @@ class Form {
         if (!has_gradient(*s.tensor)) return false;
         out.push_back(s.tensor->autograd->grad);
       } else {
-        if (!fits_tensor(*s.tensor, specs_[kept++], s.requires_grad)) return false;
+        if (hooks_on(*s.tensor) != s.hooks || !fits_tensor(*s.tensor, specs_[kept++], s.requires_grad)) return false;
         out.push_back(s.tensor);
       }
+    }
+    return storages_.empty() || shares_alike(out);
+  }
+
+  bool shares_alike(const std::vector<Tensor>& inputs) const {
+    for (size_t k = 0; k < inputs.size(); ++k) {
+      if (sources_[k].argument < 0) continue;
+      for (size_t j = 0; j < inputs.size(); ++j)
+        if ((inputs[k]->storage == inputs[j]->storage) != (storages_[k] == storages_[j])) return false;
     }
     return true;
   }
@@ -142,13 +160,21 @@ class Form {
   Modes modes_;
   std::vector<std::pair<Tensor, bool>> gradients_;
   std::vector<Source> sources_;
+  std::vector<int> storages_;
   std::vector<OutSpec> specs_;  // of the kept tensors among the sources
   std::shared_ptr<Plan> plan_;
 };
 
 }  // namespace
 
+bool function_mode_is_active();  // overrides.cpp
+
 void bind_form(py::module_& m) {
+  // Somebody wants to see each op: a transform, anomaly mode, hooks on saved tensors, a TorchFunctionMode.
+  m.def("ops_are_watched", [] {
+    return active_handler != nullptr || thread_state.anomaly || active_saved_hooks != nullptr || function_mode_is_active();
+  });
+  m.def("hooks_on", [](const Tensor& leaf) { return hooks_on(*leaf); });
   m.def("compare_by_value", [](const std::vector<py::type>& types) {
     for (const py::type& t : types) add_value_type(t);
   });
@@ -177,6 +203,7 @@ void bind_form(py::module_& m) {
       .def("from_argument", &Form::from_argument)
       .def("from_tensor", &Form::from_tensor)
       .def("from_gradient", &Form::from_gradient)
+      .def("keep_memory", &Form::keep_memory)
       .def("set_plan", &Form::set_plan)
       .def("inputs", &Form::inputs)
       .def("fits", &Form::fits)

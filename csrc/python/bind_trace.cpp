@@ -120,14 +120,20 @@ void bind_trace(py::module_& m) {
         for (const Pass& p : passes()) names.emplace_back(p.name);
         return names;
       })
+      .def("recomputed", &recompute, "The graph with large cheap values computed again instead of kept for long.")
       .def("fused", &fuse, "The graph with groups of calls replaced by fused ones (fused_programs).")
       .def("difference", &program_difference, "Where another graph does different things, in words; empty when only sizes and numbers differ.")
       .def("split", [](const Graph& g, size_t calls, size_t results, size_t cotangents) { return split(g, calls, results, cotangents); })
       .def_property_readonly("draws", [](const Graph& g) { return std::any_of(g.calls.begin(), g.calls.end(), [](const GraphCall& c) { return draws(c); }); })
       .def_property_readonly("writes", &writes_inputs, "Whether it changes tensors that it did not make.")
+      .def_property_readonly("input_storages", [](const Graph& g) {
+        std::vector<int> out;
+        for (int id : g.inputs) out.push_back(g.values[size_t(id)].storage);
+        return out;
+      }, "Inputs of one number share memory.")
       .def_property_readonly("n_values", [](const Graph& g) { return g.values.size(); });
   py::class_<Plan, std::shared_ptr<Plan>>(m, "Plan", "A graph, fused and made ready to run.")
-      .def(py::init([](const Graph& g, bool fused) { return std::make_shared<Plan>(fused ? fuse(g) : g); }), py::arg("graph"), py::arg("fused") = true)
+      .def(py::init([](const Graph& g, bool fused) { return std::make_shared<Plan>(fused ? fuse(recompute(g)) : g); }), py::arg("graph"), py::arg("fused") = true)
       .def("run", &Plan::run)
       .def_property_readonly("graph", &Plan::graph, "What it runs: the graph after fusion.")
       .def_property_readonly("arena_bytes", &Plan::arena_bytes, "Memory of what lives inside of a run.")
@@ -142,7 +148,6 @@ void bind_trace(py::module_& m) {
         return t.tracer->new_input(*spec_tensor(dtype, device, sizes, strides));
       }, "An input of this kind, as input() makes one of a tensor's kind.")
       .def("meet", [](Trace& t, const Tensor& tensor) { (void)t.tracer->id_of(*tensor); }, "The tensor becomes the next input, unless it is one.")
-      .def("meet", [](Trace& t, const Tensor& given) { t.tracer->id_of(*given); }, "Makes a tensor from outside an input now, not when an op meets it.")
       .def("cotangent", [](Trace& t, const Tensor& like) {
         t.tracer->graph.cotangents.push_back(int(t.tracer->graph.values.size()));
         Tensor given = t.tracer->new_input(*like, true);

@@ -88,9 +88,18 @@ PyObject* get_grad_fn(PyObject* o, void*) {
   });
 }
 
+// A tensor of which a traced function takes an alias becomes an input of the graph, as if an op had met it.
+void meet_tracer(TensorImpl& t) {
+  if (active_handler == nullptr || !active_handler->is_tracer || t.dataless || (needs_grad(t) && t.grad_fn != nullptr)) return;
+  static OpRef alias{"alias"};
+  const Value args[] = {Value(&t)};
+  active_handler->meet(*alias, args);
+}
+
 PyObject* get_data(PyObject* o, void*) {
   return guarded([&] {
     TensorImpl& self = self_of(o);
+    meet_tracer(self);
     Tensor t = detach_all(self);
     t->untracked_version = true;
     if (self.grad_fn != nullptr) self.grad_fn->written_unseen = true;
@@ -209,7 +218,12 @@ PyObject* m_item(PyObject* o, PyObject*) {
   });
 }
 
-PyObject* m_detach(PyObject* o, PyObject*) { return guarded([&] { return wrap(detach_all(self_of(o))); }); }
+PyObject* m_detach(PyObject* o, PyObject*) {
+  return guarded([&] {
+    meet_tracer(self_of(o));
+    return wrap(detach_all(self_of(o)));
+  });
+}
 PyObject* m_detach_inplace(PyObject* o, PyObject*) {
   return guarded([&] {
     TensorImpl& t = self_of(o);

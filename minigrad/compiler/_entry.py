@@ -11,8 +11,6 @@ from typing import Any
 import minigrad as mg
 from minigrad import _core
 from minigrad._core import Tensor
-from minigrad.autograd import Function
-
 from ._code import give_code
 from ._guards import Guards
 from ._pytree import LEAF, flatten, unflatten
@@ -115,7 +113,6 @@ class Entry:
                 wanted = []
         self._wanted = wanted
         self._n_variables = len(grads)
-        self._variables_with_gradient = [k for k, g in enumerate(grads) if g is not None]
         graph = trace.leave([*outputs, *(g for g in grads if g is not None)])
         if trace.asked:
             raise GaveUp(trace.asked)
@@ -128,6 +125,9 @@ class Entry:
             self.graph = graph.optimized()
         self.plan = _core.Plan(self.graph)
         give_code(self.plan, self.backward)
+        if wanted:
+            has = [g is not None for g in grads]
+            self._joint = _core.Joint(self.plan, self.backward, len(outputs), wanted, has, _differentiable_gradients)
         self.draws, self.writes = self.graph.draws, self.graph.writes
         self._single = self._spec is LEAF and len(outputs) == 1
         inputs = {value: k for k, value in enumerate(self.graph.inputs)}
@@ -169,6 +169,8 @@ class Entry:
                 guards.place(tensor)
             if position in touched and not had.get(id(tensor), True) and tensor.is_leaf:
                 self.form.keep_gradient(tensor, False)
+        if self.graph.writes:
+            self.form.keep_memory(self.graph.input_storages)
         self.form.set_plan(self.plan)
         self.on_cpu = all(t.device.type == "cpu" for t in (*self._arguments, *(m for m in trace.met if m is not None)))
         self._arguments = self._constants_given = None  # the call's own objects go
@@ -194,7 +196,7 @@ class Entry:
         if inputs is None:
             return MISS
         if self.backward is not None:
-            outputs = list(_Compiled.apply(self, (args, kwargs), *inputs))
+            outputs = self._joint.run(inputs, (self, args, kwargs, mg.get_rng_state() if self.draws else None))
         else:
             outputs = self.plan.run(inputs)
         return self.results(inputs, outputs)
@@ -212,54 +214,24 @@ class Entry:
         return unflatten(result, self._spec)
 
 
-class _Compiled(Function):
-    """The node of a compiled function whose results require grad."""
-
-    @staticmethod
-    def forward(ctx: Any, entry: Entry, call: tuple, *inputs: Tensor) -> tuple[Tensor, ...]:
-        n = len(entry._tensor_at)
-        ctx.entry, ctx.requires = entry, [t.requires_grad for t in inputs]
-        ctx.again = (call, inputs, [t._version for t in inputs], mg.get_rng_state() if entry.draws else None)
-        results = entry.plan.run(list(inputs))
-        ctx.save_for_backward(*results[n:])
-        outputs = [t.detach() if any(t is u for u in results[:k]) else t for k, t in enumerate(results[:n])]  # y, y.detach()
-        ctx.mark_non_differentiable(*(t for k, t in enumerate(outputs) if k not in entry._wanted))
-        return tuple(outputs)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-        entry = ctx.entry
-        cotangents = [grads[k] for k in entry._wanted]
-        if mg.is_grad_enabled():
-            return (None, None, *_differentiable_gradients(ctx, cotangents))
-        found = iter(entry.backward.run([*ctx.saved_tensors, *cotangents]))
-        at, by_input, variable = set(entry._variables_with_gradient), [], 0
-        for requires in ctx.requires:
-            if requires and variable < entry._n_variables:
-                by_input.append(next(found) if variable in at else None)
-                variable += 1
-            else:
-                by_input.append(None)
-        return (None, None, *by_input)
-
-
-def _differentiable_gradients(ctx: Any, cotangents: list) -> list:
-    """Gradients that have gradients themselves (create_graph=True): the function runs once more, eagerly and recorded."""
-    entry, ((args, kwargs), inputs, versions, generator) = ctx.entry, ctx.again
+def _differentiable_gradients(call: tuple, inputs: list[Tensor], cotangents: list[Tensor | None]) -> list[Tensor | None]:
+    """Gradients that have gradients themselves (create_graph=True), or that stand for a batch: the function runs once more, recorded."""
+    entry, args, kwargs, generator = call
     if entry.writes:
         raise NotImplementedError("compile: gradients of gradients through a compiled function that writes to tensors from outside "
                                   "(a BatchNorm in training does). Try the function without compile.")  # fmt: skip
-    if versions != [t._version for t in inputs]:
-        raise RuntimeError("one of the variables needed for gradient computation has been modified by an inplace operation")
-    state = mg.get_rng_state()
+    recorded = mg.is_grad_enabled()
+    state = mg.get_rng_state() if generator is not None else None
     if generator is not None:
         mg.set_rng_state(generator)
-    results = flatten(entry.function(*args, **kwargs))[0]
-    mg.set_rng_state(state)
-    outputs = [results[k] for k in (entry._tensor_at[w] for w in entry._wanted)]
-    variables = [t for t in inputs if t.requires_grad]
-    found = iter(mg.autograd.grad(outputs, variables, cotangents, create_graph=True, allow_unused=True))
-    return [next(found) if t.requires_grad else None for t in inputs]
+    with mg.enable_grad():
+        results = flatten(entry.function(*args, **kwargs))[0]
+    if generator is not None:
+        mg.set_rng_state(state)
+    pairs = [(results[entry._tensor_at[w]], c) for w, c in zip(entry._wanted, cotangents) if c is not None]
+    variables = [t for t in inputs if t.requires_grad][: entry._n_variables]
+    outputs, given = [y for y, _ in pairs], [c for _, c in pairs]
+    return list(mg.autograd.grad(outputs, variables, given, create_graph=recorded, allow_unused=True))
 
 
 def argument_names(function: Callable[..., Any], args: tuple, kwargs: dict) -> list[str]:
