@@ -184,6 +184,8 @@ def test_text_with_symbols() -> None:
     compiled = program(lambda x: x.reshape(-1)[: 3 * len(x) - 2] * 2, [4, 6, 9])
     text = compiled.sizes.families[0].text
     assert "f32[s0, 3]" in text and "f32[3*s0]" in text and "f32[3*s0 - 2]" in text and "other=2" in text
+    report = str(compiler.explain(compiled)(mg.ones(4, 3)))
+    assert "one program at 3 sizes" in report and "f32[3*s0 - 2]" in report
     assert with_symbols(["a[8, 7]", "a[18, 14]", "a[50, 33]"], [[2, 4], [3, 6], [5, 10]]) != "a[8, 7]"
     assert with_symbols(["a[8]", "a[18]", "a[50]"], [[2], [3], [5]]) == "a[2*s0*s0]"
     assert with_symbols(["a[2]", "a[3]", "a[5]"], [[4], [7], [10]]) == "a[s0//2]"

@@ -223,7 +223,7 @@ class Explanation:
         self.graphs = [entry.graph for entry in self.entries]
         self.reasons = self.break_reasons = list(compiled.reasons)
         self.recompiles = list(compiled.recompiles)
-        self.seconds = list(compiled.traces)
+        self.seconds, self.sizes = list(compiled.traces), compiled.sizes
         self.regions = [] if compiled.regions is None else [(name, Explanation(part)) for _, name, part in compiled.regions.parts]
         self.graphs += [graph for _, region in self.regions for graph in region.graphs]
         self.graph_count, self.graph_break_count = len(self.graphs), len(self.reasons)
@@ -236,6 +236,10 @@ class Explanation:
             lines += [f"-- form {k}: {entry.form.guards} guards{entry.verdict}"]
             for name, graph in zip(("forward", "backward"), both):
                 lines += [f"-- form {k}, {name}: {len(graph.calls)} calls", _with_lines(graph)]
+        for family in self.sizes.families:
+            if family.n_sizes > 1:
+                lines += [f"-- one program at {family.n_sizes} sizes, s0, s1 …:", family.text]
+        lines += [f"sizes apart: {note}" for note in self.sizes.notes]
         lines += [f"traced again: {reason}" for reason in self.recompiles]
         lines += [f"ran eagerly: {reason}" for reason in self.reasons]
         for name, region in self.regions:
