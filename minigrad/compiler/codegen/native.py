@@ -1,7 +1,10 @@
-"""Machine code for the fused kernels of a graph: from the cache where it is there, else compiled while the interpreter already runs.
+"""Machine code for the fused kernels of a graph: from the cache where it is there, else compiled, up to a point before the first run.
 
     attach(graph)          every kernel of the graph gets its code, now or as soon as it is compiled
-    MINIGRAD_COMPILE=0     the interpreter only        =wait   compile before the first run        default: in the background
+    MINIGRAD_COMPILE=0     the interpreter only
+    MINIGRAD_COMPILE=wait  every kernel is compiled before the first run
+    otherwise              for 0.2 s, largest first; a thread does the rest while the interpreter runs. It gets its turn between the steps
+                           of the program only (Python runs one thread at a time). Kernels too small to pay back stay with the interpreter
 
 Code and interpreter give the same bits (llvm_kernel.py), so it does not matter when a kernel changes over. Without llvmlite, and for
 programs that no code is generated for, the interpreter stays.
@@ -12,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import math
 import os
 import queue
 import threading
@@ -26,6 +30,8 @@ from . import llvm, store
 from .fused import Operand, Program, Step, Unsupported
 
 _SOURCES = ("fused", "rows", "schedule", "llvm_text", "llvm_kernel", "llvm_loops", "llvm_columns", "llvm")
+_PATIENCE = 0.2  # seconds of compilation before the first run of a graph
+_PAYS = 1 << 15  # elements x ops of a kernel below which 20 ms of compilation take some 10^4 runs to come back
 _loaded: dict[str, Any] = {}  # key -> Code, or the reason (str) why there is none
 _lock = threading.Lock()
 
@@ -51,7 +57,7 @@ _chosen: list[str] = []
 
 @contextlib.contextmanager
 def using(how: str) -> Iterator[None]:
-    """In this block: "0" (no code), "wait" or "background", whatever the environment says."""
+    """In this block: "0" (no code), "wait" or "", whatever the environment says."""
     _chosen.append(how)
     try:
         yield
@@ -60,9 +66,9 @@ def using(how: str) -> Iterator[None]:
 
 
 def mode() -> str:
-    """One of "off", "wait" and "background"."""
+    """One of "off", "wait" and "some"."""
     wish = _chosen[-1] if _chosen else os.environ.get("MINIGRAD_COMPILE", "")
-    return "off" if wish == "0" or not llvm.available() else "wait" if wish == "wait" else "background"
+    return "off" if wish == "0" or not llvm.available() else "wait" if wish == "wait" else "some"
 
 
 def program_of(kernel: Any) -> Program:
@@ -242,13 +248,21 @@ def attach_kernels(kernels: Iterable[Any], how: str | None = None) -> None:
     for kernel in kernels:
         key = key_of(kernel.structure)
         code = known(key)
-        if code is None:
-            jobs.append((kernel, key, program_of(kernel)))
-        _set(kernel, code)
-    if how == "wait":
-        for kernel, key, program in jobs:
-            _set(kernel, compiled(key, program))
-        if jobs:
-            store.trim()
+        if code is not None:
+            _set(kernel, code)
+            continue
+        program = program_of(kernel)
+        work = math.prod(program.sizes) * len(program.steps)
+        if how == "wait" or work >= _PAYS:
+            jobs.append((work, kernel, key, program))
+    jobs.sort(key=lambda job: -job[0])
+    start, rest = time.perf_counter(), []
+    for _, *job in jobs:
+        if how == "wait" or time.perf_counter() - start < _PATIENCE:
+            _set(job[0], compiled(*job[1:]))
+        else:
+            rest.append(tuple(job))
+    if rest:
+        _worker.add(rest)
     elif jobs:
-        _worker.add(jobs)
+        store.trim()
