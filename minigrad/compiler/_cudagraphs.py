@@ -1,10 +1,10 @@
 """mode="reduce-overhead": a compiled form on a CUDA device recorded once as a CUDA graph and replayed, one launch for the whole step.
 
-The first calls run the plan (kernels are compiled and tuned then), one is recorded. What the recording reads has to stay where it was: inputs
-that move between calls are copied to places of its own first, and a parameter that was given other memory means a new recording. Optimizers
-run inside of it, so a change of their numbers (a learning rate) is a new recording too, up to a limit; schedulers, which are Python, step
-after the replay. Results are copies. What cannot be recorded (an optimizer that counts on the host, a value that is waited for) stays with
-the plan, and `verdict` says why.
+The first calls run the plan (kernels are compiled and tuned then), one is recorded. What the recording reads has to stay where it was:
+inputs that move between calls are copied to places of its own first, and a parameter that was given other memory means a new recording.
+Optimizers run inside of it, so a change of their numbers (a learning rate) is a new recording too, up to a limit; schedulers, which are
+Python, step after the replay. Results are copies. What cannot be recorded (an optimizer that counts on the host, a value that is waited
+for) stays with the plan, and `verdict` says why.
 """
 
 from __future__ import annotations

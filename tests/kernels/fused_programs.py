@@ -71,7 +71,7 @@ class Builder:
     def store(self, a: int, dtype: str = "", level: str = "") -> None:
         level = level or (self.steps[a].level if self.steps[a].kind != "constant" else "element")
         shape = {"element": self.sizes, "row": (*self.sizes[:-1], 1), "column": (*(1 for _ in self.sizes[:-1]), self.sizes[-1])}[level]
-        out = mg.zeros(shape, dtype=getattr(mg, dtype or self.steps[a].dtype))
+        out = mg.zeros(shape, dtype=getattr(mg, dtype or self.steps[a].dtype), device=self.tensors[0].device)
         strides = tuple(0 if s == 1 and n != 1 else t for s, n, t in zip(shape, self.sizes, out.stride()))
         self.outputs.append((Operand(name_of(out.dtype), strides, True), out))
         self.step("store", args=(a,), operand=-len(self.outputs), level=level)

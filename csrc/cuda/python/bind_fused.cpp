@@ -109,6 +109,13 @@ Launches launches_of(const py::object& described) {
   return found;
 }
 
+int device_of(void* address) {
+  if (device_count() == 1) return 0;
+  cudaPointerAttributes where;
+  MG_CUDA(cudaPointerGetAttributes(&where, address));
+  return where.device;
+}
+
 class TritonKernel final : public FusedKernel {
  public:
   explicit TritonKernel(FusedProgram p) : FusedKernel(std::move(p)) {}
@@ -127,6 +134,7 @@ class TritonKernel final : public FusedKernel {
   }
 
   void run(void* const* operands) const override {
+    const DeviceGuard guard(device_of(operands[0]));
     if (interpreted_) {
       const py::gil_scoped_acquire gil;
       runner_(addresses(operands));

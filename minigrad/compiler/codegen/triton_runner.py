@@ -261,21 +261,20 @@ class Runner:
     def prepared(self, addresses: Sequence[int]) -> tuple[list[dict], list[int]]:
         """The launches for operands that lie as these do, with the best tiles, as csrc/cuda/python/bind_fused.cpp wants them."""
         choices = self.tiles.candidates
-        if len(choices) == 1:
-            return self.described(choices[0], addresses)
+        measured = len(choices) > 1 and not backend.is_simulated()
+        return self.described(self.fastest(addresses) if measured else choices[0], addresses)
+
+    def fastest(self, addresses: Sequence[int]) -> dict[str, Any]:
+        """The best tiles on this device. What is written goes to buffers of its own: results may lie over arguments."""
         from minigrad.kernels import _autotune
 
-        kept: dict[int, Any] = {}  # what is written goes to buffers of its own: results may lie over arguments
-
-        def run(choice: dict[str, Any]) -> None:
-            for k, o in enumerate(self.program.operands):
-                if o.written and k not in kept:
-                    extent = sum((n - 1) * s for n, s in zip(self.program.sizes, o.strides)) + 1
-                    kept[k] = mg.empty(extent, dtype=getattr(mg, o.dtype), device="cuda")
-            places = [kept[k].data_ptr() if k in kept else a for k, a in enumerate(addresses)]
-            backend.start_fused(self.described(choice, places), places)
-
-        return self.described(_autotune.best(self.key, choices, run), addresses)
+        places, kept = list(addresses), []
+        for k, o in enumerate(self.program.operands):
+            if o.written:
+                extent = sum((n - 1) * s for n, s in zip(self.program.sizes, o.strides)) + 1
+                kept.append(mg.empty(extent, dtype=getattr(mg, o.dtype), device="cuda"))
+                places[k] = kept[-1].data_ptr()
+        return _autotune.best(self.key, self.tiles.candidates, lambda c: backend.start_fused(self.described(c, places), places))
 
     def described(self, choice: dict[str, Any], addresses: Sequence[int]) -> tuple[list[dict], list[int]]:
         """(compiled launches, bytes of scratch memory)."""

@@ -410,7 +410,7 @@ def pieces(program: Program, chunks: int) -> Program:
         strides.insert(0, n)
         n *= size
     rows = [k for k, s in enumerate(program.steps) if s.kind == "reduce"]
-    old = tuple(dataclasses.replace(o, strides=((0,) if added else ()) + o.strides) for o in program.operands)
+    old = tuple(o._replace(strides=((0,) if added else ()) + o.strides) for o in program.operands)
     partials = tuple(Operand(summed_in(program.steps[k].dtype), (*strides, 1)) for k in rows)
     n_in = program.n_inputs
     operands = old[:n_in] + partials + old[n_in:]
@@ -424,8 +424,8 @@ def pieces(program: Program, chunks: int) -> Program:
         if step.kind == "reduce":
             at = n_in + rows.index(k)
             steps.append(Step("load", "element", dtype=operands[at].dtype, operand=at))
-            steps.append(dataclasses.replace(step, args=(len(steps) - 1,)))
+            steps.append(step._replace(args=(len(steps) - 1,)))
         else:
-            steps.append(dataclasses.replace(step, args=tuple(place[a] for a in step.args), operand=moved))
+            steps.append(step._replace(args=tuple(place[a] for a in step.args), operand=moved))
         place[k] = len(steps) - 1
     return Program((*outer, chunks), operands, tuple(steps), n_in + len(rows))
