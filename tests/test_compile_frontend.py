@@ -202,6 +202,7 @@ def test_trial_keeps_the_faster_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
     clock: list[float] = [0.0]
     monkeypatch.setattr(_trial.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(_trial, "pending", lambda: False)
 
     def make(plan: float, eager: float) -> Any:
         compiled = mg.compile(lambda x: x.sin() + 1, fullgraph=True)

@@ -12,6 +12,7 @@ void bind_clip(py::module_& m);
 void bind_program(py::module_& m);
 void bind_fused(py::module_& m);
 void bind_call_key(py::module_& m);
+void bind_compiled_node(py::module_& m);
 void bind_code(py::module_& m);
 void bind_python_kernels(py::module_& m);
 }
@@ -34,6 +35,7 @@ PYBIND11_MODULE(_core, m) {
   bind_trace(m);
   bind_form(m);
   bind_call_key(m);
+  bind_compiled_node(m);
   bind_program(m);
   bind_fused(m);
   bind_code(m);

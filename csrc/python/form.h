@@ -24,6 +24,7 @@ struct ArgShape {
   std::vector<ArgShape> parts;
   OutSpec spec;  // tensors
   bool requires_grad = false, is_leaf = true;
+  int hooks = 0;
   int first = 0;  // position of the first tensor argument that is the same tensor
 };
 
@@ -32,6 +33,8 @@ ArgShape shape_of(PyObject* o, std::vector<TensorImpl*>& tensors);
 bool matches(const ArgShape& s, PyObject* o, std::vector<TensorImpl*>& tensors);
 /// The first difference in words ("x: shape [4, 3] is now [5, 3]"), empty when it matches.
 std::string difference(const ArgShape& s, PyObject* o, const std::string& name, std::vector<TensorImpl*>& tensors);
+int hooks_on(const TensorImpl& leaf);       // gradient hooks: they were traced, or there were none
+bool class_overrides(PyObject* tensor);     // overrides.cpp: its class has a __torch_function__ of its own
 bool fits_tensor(const TensorImpl& t, const OutSpec& spec, bool requires_grad);
 std::string tensor_difference(const TensorImpl& t, const OutSpec& spec, bool requires_grad);
 

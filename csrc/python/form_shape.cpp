@@ -56,12 +56,13 @@ std::string numbers(const Sizes& sizes) {
 
 ArgShape shape_of(PyObject* o, std::vector<TensorImpl*>& tensors) {
   ArgShape s;
-  if (is_tensor(o)) {
+  if (is_tensor(o) && !class_overrides(o)) {
     const TensorImpl& t = *impl_of(o);
     s.kind = ArgShape::TensorKind;
     s.spec = {t.dtype, t.device, t.sizes, t.strides, true, t.offset};
     s.requires_grad = needs_grad(t);
     s.is_leaf = t.grad_fn == nullptr;
+    s.hooks = hooks_on(t);
     s.first = int(std::find(tensors.begin(), tensors.end(), &t) - tensors.begin());
     tensors.push_back(impl_of(o));
   } else if (is_sequence(o)) {
@@ -89,6 +90,12 @@ ArgShape shape_of(PyObject* o, std::vector<TensorImpl*>& tensors) {
   return s;
 }
 
+int hooks_on(const TensorImpl& leaf) {
+  if (leaf.autograd == nullptr || leaf.grad_fn != nullptr) return 0;
+  const AutogradMeta& m = *leaf.autograd;
+  return (m.hooks ? int(m.hooks->hooks.size()) : 0) + (m.post_accumulate ? int(m.post_accumulate->hooks.size()) : 0);
+}
+
 bool fits_tensor(const TensorImpl& t, const OutSpec& spec, bool requires_grad) {
   return t.dtype == spec.dtype && t.device == spec.device && t.sizes == spec.sizes && t.strides == spec.strides && needs_grad(t) == requires_grad;
 }
@@ -96,9 +103,9 @@ bool fits_tensor(const TensorImpl& t, const OutSpec& spec, bool requires_grad) {
 bool matches(const ArgShape& s, PyObject* o, std::vector<TensorImpl*>& tensors) {
   switch (s.kind) {
     case ArgShape::TensorKind: {
-      if (!is_tensor(o)) return false;
+      if (!is_tensor(o) || class_overrides(o)) return false;
       TensorImpl* t = impl_of(o);
-      if (t->dataless || !fits_tensor(*t, s.spec, s.requires_grad) || (t->grad_fn == nullptr) != s.is_leaf) return false;
+      if (t->dataless || hooks_on(*t) != s.hooks || !fits_tensor(*t, s.spec, s.requires_grad) || (t->grad_fn == nullptr) != s.is_leaf) return false;
       tensors.push_back(t);
       return size_t(std::find(tensors.begin(), tensors.end(), t) - tensors.begin()) == size_t(s.first);
     }
@@ -159,10 +166,11 @@ static std::string parts_difference(const ArgShape& s, PyObject* o, const std::s
 
 std::string difference(const ArgShape& s, PyObject* o, const std::string& name, std::vector<TensorImpl*>& tensors) {
   if (s.kind == ArgShape::TensorKind) {
-    if (!is_tensor(o)) return name + ": a tensor is now " + in_words(o);
+    if (!is_tensor(o) || class_overrides(o)) return name + ": a tensor is now " + in_words(o);
     TensorImpl* t = impl_of(o);
     tensors.push_back(t);
     if (const std::string what = tensor_difference(*t, s.spec, s.requires_grad); !what.empty()) return name + ": " + what;
+    if (hooks_on(*t) != s.hooks) return name + ": its gradient hooks are others";
     if ((t->grad_fn == nullptr) != s.is_leaf) return name + (s.is_leaf ? ": a leaf is now a tensor with a history" : ": a tensor with a history is now a leaf");
     const bool same = size_t(std::find(tensors.begin(), tensors.end(), t) - tensors.begin()) == size_t(s.first);
     return same ? "" : name + ": which arguments are one and the same tensor has changed";

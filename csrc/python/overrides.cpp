@@ -42,6 +42,9 @@ bool any_overrides(PyObject* const* args, Py_ssize_t n) {
 
 }  // namespace
 
+bool function_mode_is_active() { return mode_active && !switched_off; }
+bool class_overrides(PyObject* tensor) { return overriding && overrides(tensor); }
+
 bool call_overridden(PyObject* function, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames, PyObject** result) {
   const Py_ssize_t named = kwnames == nullptr ? 0 : PyTuple_GET_SIZE(kwnames);
   if (switched_off || !(mode_active || any_overrides(args, nargs + named))) return false;

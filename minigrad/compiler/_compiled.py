@@ -91,7 +91,7 @@ class CompiledFunction:
                 "options": self.options}  # fmt: skip
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if _now.busy or _core.vmap_depth():  # inside of another trace, or of a transform
+        if _now.busy or _core.ops_are_watched():  # inside of another trace, or somebody wants to see each op
             return self.fn(*args, **kwargs)
         if self._off:
             return self._eagerly(args, kwargs)

@@ -152,6 +152,8 @@ class Entry:
         owners = [(t, t.grad) for t in reach.tensors if t.is_leaf and t.grad is not None]  # holds the gradients' Python objects
         by_grad = {id(grad): t for t, grad in owners}
         touched = trace.gradient_leaves
+        if self.backward is not None and any(t is not None and _core.hooks_on(t) for t in trace.met):
+            raise GaveUp("a parameter has gradient hooks, which the gradients of a compiled function would meet twice")
         guards = Guards(self.form, reach, witness)
         guards.keep()
         for position, tensor in enumerate(trace.met):
@@ -254,6 +256,8 @@ def _containers_of(tree: Any) -> list:
 
 def _refuse(leaves: list) -> None:
     for leaf in leaves:
+        if isinstance(leaf, Tensor) and _core.any_overrides((leaf,)):
+            raise GaveUp(f"an argument is a {type(leaf).__name__}, whose __torch_function__ wants to see each op")
         if hasattr(type(leaf), "__next__"):
             raise GaveUp(f"an argument is a {type(leaf).__name__}, which moves on when it is read. Try a list")
         if type(leaf).__module__ == "numpy" and getattr(leaf, "ndim", 0):
