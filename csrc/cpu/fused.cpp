@@ -15,6 +15,7 @@ namespace mg::cpu {
 namespace {
 
 constexpr int64_t kGrain = 32768;     // additions worth handing to another thread
+constexpr int64_t kMostCalls = 128;   // of generated code, where rows are many: each waits for what it stored around the caches
 constexpr int64_t kMostParts = 32;    // of the rows, each with sums of its own
 constexpr int64_t kSummedRows = 64;   // rows added up in the elements' own type before they go to the wider one
 
@@ -234,7 +235,7 @@ void CpuFusedKernel::run_code(void* const* operands) const {
   const int64_t rows = program.rows(), cols = program.cols();
   const int64_t* sizes = program.sizes.data();
   if (program.reduces() || rows >= 64 || cols <= kGrain / 4) {
-    const int64_t grain = std::max<int64_t>(kGrain / (cols * list_.cost), 1);
+    const int64_t grain = std::max<int64_t>({kGrain / (cols * list_.cost), rows / kMostCalls, 1});
     parallel_for(0, rows, grain, [&](int64_t r0, int64_t r1) { code(operands, sizes, flat_strides_.data(), r0, r1, 0, cols); });
     return;
   }
