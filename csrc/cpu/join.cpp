@@ -4,8 +4,45 @@
 #include "complex_math.h"
 #include "copy.h"
 #include "rows.h"
+#include "stream.h"
 
 namespace mg::cpu {
+
+// cat of dense tensors of one dtype, joined inside of rows (the parts of a projection): row by row, so that the result is written from
+// front to back, and around the caches where it does not fit into them. 8192 rows of 3 x 384 floats, 1 thread: 7.4 -> 1.2 ms.
+static bool cat_rows(Invocation& inv) {
+  constexpr int64_t kAround = 8 << 20;  // bytes
+  const TensorImpl& out = inv.out();
+  const int parts = inv.args[0].len, d = int(inv.i(1) < 0 ? inv.i(1) + out.dim() : inv.i(1));
+  if (d == 0 || parts > 16 || !out.contiguous || out.numel == 0) return false;
+  int64_t rows = 1, bytes[16], whole = 0;
+  for (int k = 0; k < d; ++k) rows *= out.sizes[k];
+  bool aligned = reinterpret_cast<uintptr_t>(out.data()) % 64 == 0;
+  for (int k = 0; k < parts; ++k) {
+    const TensorImpl& t = *inv.args[0].tensors[k];
+    if (!t.contiguous || t.dtype != out.dtype || t.dim() != out.dim()) return false;
+    whole += bytes[k] = t.numel / rows * itemsize(out.dtype);
+    aligned &= bytes[k] % 64 == 0;
+  }
+  if (whole < 512) return false;
+  const bool around = aligned && out.nbytes() >= kAround;
+  parallel_for(0, rows, std::max<int64_t>(1, kRowGrain * 4 / whole), [&](int64_t begin, int64_t end) {
+    Stream stream;
+    for (int64_t row = begin; row < end; ++row) {
+      char* to = out.data() + row * whole;
+      for (int k = 0; k < parts; to += bytes[k++]) {
+        const char* from = inv.args[0].tensors[k]->data() + row * bytes[k];
+        if (around) stream.copy(to, from, bytes[k]);
+        else std::memcpy(to, from, size_t(bytes[k]));
+      }
+    }
+  });
+  return true;
+}
+
+static void cat_cpu(Invocation& inv) {
+  if (!cat_rows(inv)) cat_by_copies(inv);
+}
 
 // (g, input_shape, view arguments …)
 static void region_backward_cpu(Invocation& inv) {
@@ -60,7 +97,7 @@ static void unfold_backward_cpu(Invocation& inv) {
   add_serial(*region, inv.in(0));
 }
 
-MG_KERNEL("cat", CPU, cat_by_copies);
+MG_KERNEL("cat", CPU, cat_cpu);
 MG_KERNEL("stack", CPU, stack_by_copies);
 MG_KERNEL("_select_backward", CPU, region_backward_cpu);
 MG_KERNEL("_slice_backward", CPU, region_backward_cpu);
