@@ -19,6 +19,9 @@ Graph eliminate_lost_writes(const Graph& graph);
 /// Dead code: calls whose results nobody needs. Random draws stay: they move the generator.
 Graph eliminate_dead_code(const Graph& graph);
 
+/// Large results of cheap calls that lie idle for long are computed again: less memory. After the other passes (it is not among `passes()`).
+Graph recompute(const Graph& graph);
+
 struct Pass {
   const char* name;
   Graph (*run)(const Graph&);

@@ -99,6 +99,11 @@ void Plan::note_gradients() {
   for (const GraphCall& c : graph_.calls)
     if (c.host)
       for (const GraphGradient& g : c.host->gradients) give(g);
+  input_number_.assign(graph_.values.size(), -1);
+  for (size_t k = 0; k < graph_.inputs.size(); ++k) input_number_[size_t(graph_.inputs[k])] = int(k);
+  given_lists_.push_back(&graph_.gradients);
+  for (const GraphCall& c : graph_.calls)
+    if (c.host) given_lists_.push_back(&c.host->gradients);
   for (int id : graph_.outputs) owned_by_one_leaf_[size_t(id)] = false;
   for (int id : graph_.inputs) owned_by_one_leaf_[size_t(id)] = false;
 }
@@ -217,10 +222,22 @@ struct Plan::State::Cleared {
   }
 };
 
+// What is given a gradient loses the last one first, as zero_grad() would have it, unless the graph adds to that.
+void Plan::drop_gradients(const std::vector<Tensor>& inputs) const {
+  for (const auto* list : given_lists_)
+    for (const GraphGradient& g : *list) {
+      TensorImpl& leaf = *inputs[size_t(input_number_[size_t(g.leaf)])];
+      if (leaf.autograd == nullptr || !leaf.autograd->grad.defined()) continue;
+      const Tensor& old = leaf.autograd->grad;
+      if (std::none_of(inputs.begin(), inputs.end(), [&](const Tensor& t) { return t.is(old); })) leaf.autograd->grad.reset();
+    }
+}
+
 std::vector<Tensor> Plan::run_planned(const std::vector<Tensor>& inputs, State& state) const {
   Slots& slots = state.slots;
   const State::Cleared cleared{*this, state};
   state.settle(arena_pool().take(arena_bytes_), places_);
+  drop_gradients(inputs);
   for (size_t k = 0; k < inputs.size(); ++k) slots[size_t(graph_.inputs[k])] = inputs[k];
   for (const GraphConstant& c : graph_.constants) slots[size_t(c.id)] = c.tensor;
   for (size_t at = 0; at < graph_.calls.size(); ++at) {

@@ -1,8 +1,9 @@
 // Plan: a Graph made ready to run, again and again, without Python and without recording.
 //
-// What a call needs is settled once: its kernel, the dtype it computes in, the shapes of its results. What lives inside of a run lies in one
-// block of memory (the arena), at places planned by life times; these tensors and views of them are made once. What leaves the graph
-// (results, gradients) is allocated in each run. While some handler is active (a profiler, a transform) the calls go through call() instead.
+// What a call needs is settled once: its kernel, the dtype it computes in, the shapes of its results. What is small and lives inside of a
+// run lies in one block of memory (the arena), at places planned by life times; these tensors and views of them are made once. What leaves the
+// graph (results, gradients) and what is large is allocated in each run, so that both share the memory of one another. While some handler is active (a
+// profiler, a transform) the calls go through call() instead.
 #pragma once
 #include <atomic>
 #include <memory>
@@ -14,6 +15,8 @@ namespace mg {
 class Plan {
  public:
   explicit Plan(Graph graph);
+  Plan(const Plan&) = delete;
+  Plan& operator=(const Plan&) = delete;
   ~Plan();
   /// One tensor per input of the graph; one per output comes back. Raises what an op raises; what was written in place by then stays so.
   std::vector<Tensor> run(const std::vector<Tensor>& inputs) const;
@@ -38,11 +41,13 @@ class Plan {
     bool plain = false, complex = false;
     std::vector<int> fresh;  // results that are allocated in each run
     std::vector<int> dead;   // values that nobody needs any more
+    std::vector<std::pair<int, int>> taken;  // results that lie where a dying argument lies: (result, argument)
   };
   struct Place {  // of a storage in the arena
     int64_t bytes = 0, offset = 0;
     int first = -1, last = -1;  // calls
     int block = -1;             // storages of one block follow each other at one place
+    bool in_arena = false;      // else: allocated in each run
   };
   struct State;  // the tensors of a run
   using Slots = std::vector<Tensor>;
@@ -60,13 +65,16 @@ class Plan {
   std::vector<Tensor> run_planned(const std::vector<Tensor>& inputs, State& state) const;
   std::vector<Tensor> run_plainly(const std::vector<Tensor>& inputs) const;
   void run_kernel(const GraphCall& c, const Step& step, Slots& slots) const;
+  void drop_gradients(const std::vector<Tensor>& inputs) const;
   void give_gradients(const std::vector<GraphGradient>& gradients, Slots& slots) const;
-  bool lies_in_arena(int id) const { return places_[size_t(graph_.values[size_t(id)].storage)].bytes > 0; }
+  bool lies_in_arena(int id) const { return places_[size_t(graph_.values[size_t(id)].storage)].in_arena; }
 
   Graph graph_;
   std::vector<Step> steps_;
   std::vector<bool> given_;              // values that become some leaf's .grad
   std::vector<bool> owned_by_one_leaf_;  // of these, those that may do so without a copy
+  std::vector<const std::vector<GraphGradient>*> given_lists_;
+  std::vector<int> input_number_;        // of a value that is an input
   std::vector<bool> made_once_;          // values whose tensors stay from run to run
   std::vector<Place> places_;            // per storage
   int64_t arena_bytes_ = 0;

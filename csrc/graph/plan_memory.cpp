@@ -8,6 +8,7 @@ namespace mg {
 namespace {
 
 constexpr int64_t kAlign = 64;
+constexpr int64_t kLarge = 256 << 10;  // bytes; allocating that much in each run costs nothing beside the work on it
 
 int64_t bytes_of(const OutSpec& s) {  // from the storage's start to behind the last element
   int64_t last = s.offset;
@@ -69,7 +70,7 @@ std::unique_ptr<Plan::State> Plan::make_state() const {
   state->slots.resize(graph_.values.size());
   state->storages.resize(places_.size());
   for (size_t s = 0; s < places_.size(); ++s)
-    if (places_[s].bytes > 0) state->storages[s] = Storage::foreign(nullptr, size_t(places_[s].bytes), Device{}, [](void*) {}, nullptr);
+    if (places_[s].in_arena) state->storages[s] = Storage::foreign(nullptr, size_t(places_[s].bytes), Device{}, [](void*) {}, nullptr);
   for (size_t id = 0; id < graph_.values.size(); ++id) {
     if (!made_once_[id]) continue;
     const GraphValue& v = graph_.values[id];
@@ -101,6 +102,8 @@ void Plan::choose_storages() {
   const auto leave = [&](int id) {
     if (id >= 0) outside[storage(id)] = true;
   };
+  for (size_t id = 0; id < graph_.values.size(); ++id)
+    if (graph_.values[id].spec.device.type != DeviceType::CPU) leave(int(id));  // other devices have allocators of their own for this
   for (int id : graph_.inputs) leave(id);
   for (int id : graph_.outputs) leave(id);
   for (const GraphConstant& c : graph_.constants) leave(c.id);
@@ -130,6 +133,7 @@ void Plan::choose_storages() {
     for (const GraphArg& a : graph_.calls[at].args)
       for (int id : a.ids) touch(id, at);
   }
+  for (Place& p : places_) p.in_arena = p.bytes > 0 && p.bytes < kLarge;
   for (size_t at = 0; at < graph_.calls.size(); ++at)
     for (int id : graph_.calls[at].outs) {
       made_once_[size_t(id)] = lies_in_arena(id);
@@ -143,7 +147,7 @@ void Plan::choose_storages() {
 bool Plan::can_take(size_t at, int from, int id) const {
   const GraphCall& c = graph_.calls[at];
   const GraphValue &a = graph_.values[size_t(from)], &b = graph_.values[size_t(id)];
-  if (a.storage == b.storage || !lies_in_arena(from) || places_[size_t(a.storage)].last != int(at) || !same_layout_spec(a.spec, b.spec)) return false;
+  if (a.storage == b.storage || places_[size_t(a.storage)].bytes == 0 || places_[size_t(a.storage)].last != int(at) || !same_layout_spec(a.spec, b.spec)) return false;
   if (places_[size_t(a.storage)].bytes < places_[size_t(b.storage)].bytes) return false;
   int readers = 0, in = -1;
   for (size_t k = 0; k < c.args.size(); ++k)
@@ -153,6 +157,7 @@ bool Plan::can_take(size_t at, int from, int id) const {
         in = int(k);
         if (!same_layout_spec(graph_.values[size_t(other)].spec, a.spec)) return false;
       }
+  if (!c.fused && c.op->name == "_cross_entropy_backward") return in == 1 && readers == 1;  // row by row, each element read before it is written
   if (!c.fused) return c.op->is_pointwise && c.outs.size() == 1 && c.mode == Write::Fresh && !(c.op->can_fail && !is_inexact(steps_[at].compute));
   if (readers != 1) return false;
   const auto out = std::find(c.outs.begin(), c.outs.end(), id) - c.outs.begin();
@@ -165,18 +170,22 @@ void Plan::share_blocks() {
   for (size_t at = 0; at < graph_.calls.size(); ++at) {
     const GraphCall& c = graph_.calls[at];
     for (int id : c.outs) {
-      if (!made_once_[size_t(id)]) continue;
       Place& p = places_[size_t(graph_.values[size_t(id)].storage)];
-      if (p.block >= 0) continue;
+      if (p.bytes == 0 || p.block >= 0 || p.first != int(at)) continue;
       for (const GraphArg& a : c.args) {
         if (!a.is_tensor || steps_[at].way == Way::Done || !can_take(at, a.ids[0], id)) continue;
         const size_t from = size_t(graph_.values[size_t(a.ids[0])].storage);
-        if (taken[from]) continue;
+        if (taken[from] || places_[from].in_arena != p.in_arena) continue;
         taken[from] = true;
-        p.block = places_[from].block;
+        if (p.in_arena) {
+          p.block = places_[from].block;
+        } else {
+          steps_[at].taken.emplace_back(id, a.ids[0]);
+          std::erase(steps_[at].fresh, id);
+        }
         break;
       }
-      if (p.block < 0) p.block = blocks++;
+      if (p.block < 0 && p.in_arena) p.block = blocks++;
     }
   }
 }
