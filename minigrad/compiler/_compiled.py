@@ -121,12 +121,9 @@ class CompiledFunction:
         return self.fn(*args, **kwargs) if self.regions is None else self.regions.run(self.fn, args, kwargs)
 
     def _compile(self, args: tuple, kwargs: dict) -> Entry | None:
-        for attempt in self._failed:
-            if attempt.form.fits(args, kwargs):
-                if not attempt.again():
-                    return None
-                self._failed.remove(attempt)
-                break
+        earlier = next((attempt for attempt in self._failed if attempt.form.fits(args, kwargs)), None)
+        if earlier is not None and not earlier.again():
+            return None
         if _now.stance != "default":
             return self._by_stance()
         if self._used_up():
@@ -139,12 +136,14 @@ class CompiledFunction:
             entry = Entry(self.fn, args, kwargs)
         except GaveUp as reason:
             _now.tracing = _now.busy = False
-            return self._give_up(args, kwargs, reason)
+            return self._give_up(args, kwargs, reason, earlier)
         finally:
             _now.tracing = _now.busy = False
             self.traces.append(time.perf_counter() - start)
         if debug_level():
             show(entry, self._name())
+        if earlier is not None:
+            self._failed.remove(earlier)
         if self.trial and entry.on_cpu:
             Trial(entry)
         elif self.options.get("mode") == "reduce-overhead" and not entry.on_cpu:
@@ -175,16 +174,18 @@ class CompiledFunction:
                           "minigrad.compiler.explain() shows the forms.", stacklevel=5)  # fmt: skip
         return True
 
-    def _give_up(self, args: tuple, kwargs: dict, reason: GaveUp) -> None:
+    def _give_up(self, args: tuple, kwargs: dict, reason: GaveUp, earlier: _Attempt | None = None) -> None:
         self._note(str(reason), self.reasons)
         if self.fullgraph:
             if reason.__cause__ is not None and not _is_break(reason):
                 self.fn(*args, **kwargs)  # an error of the function's own comes out as it is
             raise RuntimeError(f"compile: fullgraph=True, but {self._name()} cannot be captured whole: {reason}") from reason.__cause__
-        if self.regions is None and (reason.__cause__ is None or _is_break(reason)):
+        passing = reason.later and earlier is None  # a cache that is filled once, maybe
+        if self.regions is None and not passing and (reason.__cause__ is None or _is_break(reason)):
             regions = Regions(self.fn, args, kwargs, lambda f: CompiledFunction(f, **{**self._settings(), "fullgraph": False}))
             self.regions = regions if regions.parts else None
-        self._failed.append(_Attempt(_core.Form(args, kwargs), reason))
+        if earlier is None:
+            self._failed.append(_Attempt(_core.Form(args, kwargs), reason))
         if len(self._failed) >= _GIVEN_UP and not self.entries:
             self._off = True
             self._failed.clear()
