@@ -45,7 +45,8 @@ def operands(torch: Any, tiny: bool) -> dict[str, Any]:
     """Equal numbers in either library."""
     n = 32 if tiny else 2048
     x, residual = numbers(torch, (n, n)), numbers(torch, (n, n), 1)
-    return {"x": x, "residual": residual, "bias": numbers(torch, (n,), 2), "weight": numbers(torch, (n,), 3), "shift": numbers(torch, (n,), 4),
+    bias, weight, shift = (numbers(torch, (n,), seed) for seed in (2, 3, 4))
+    return {"x": x, "residual": residual, "bias": bias, "weight": weight, "shift": shift,
             "mask": numbers(torch, (n, n), 5) > 0}  # fmt: skip
 
 

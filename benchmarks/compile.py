@@ -4,8 +4,8 @@
                                  [--rounds 11] [--seconds 6] [--slow-cache FILE] [--csv FILE] [--tiny]
 
 steady   training steps of the six models and chains of pointwise ops on 4 Mi elements: what is asked for runs in turn, round by round,
-         in one process; ratio = the other's time / compiled minigrad's of the same round, median and quartiles. The compiled results of chains are
-         compared with eager's first. `kernels`: calls of kernels in one eager and one compiled step.
+         in one process; ratio = the other's time / compiled minigrad's of the same round, median and quartiles. The compiled results of
+         chains are compared with eager's first. `kernels`: calls of kernels in one eager and one compiled step.
 latency  seconds of the first call of a compiled step in a new process, with an empty cache (cold) and with the cache that this left (warm).
 memory   peak of resident memory above the library's own, eager and compiled, each in a process of its own.
 `compile` is torch.compile: up to minutes a model. With --slow-cache its latency, and its time relative to torch eager's of the same rounds,
@@ -29,8 +29,8 @@ from benchmarks import chains, compare, machine, models, report
 NAMES = [*models.TRAINING, *chains.CHAINS]
 FIELDS = ["date", "cpu", "commit", "threads", "name", "compiled_s", "eager_s", "ratio_eager", "ratio_eager_q1", "ratio_eager_q3", "torch_s",
           "ratio_torch", "ratio_torch_q1", "ratio_torch_q3", "compile_s", "ratio_compile", "ratio_compile_q1", "ratio_compile_q3", "jax_s",
-          "ratio_jax", "ratio_jax_q1", "ratio_jax_q3", "rounds", "kernels_eager", "kernels_compiled", "cold_s", "warm_s", "torch_cold_s", "torch_warm_s",
-          "eager_bytes", "compiled_bytes", "share_of_eager"]  # fmt: skip
+          "ratio_jax", "ratio_jax_q1", "ratio_jax_q3", "rounds", "kernels_eager", "kernels_compiled", "cold_s", "warm_s",
+          "torch_cold_s", "torch_warm_s", "eager_bytes", "compiled_bytes", "share_of_eager"]  # fmt: skip
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -76,10 +76,10 @@ def _kernels(mg: Any, name: str, tiny: bool) -> dict[str, int]:
     with mg.profiler.profile() as seen:
         call()
     ops = [(e.key.removeprefix("aten::"), e.count) for e in seen.key_averages() if e.key.startswith("aten::")]
-    found["kernels_eager"] = sum(count for op, count in ops if op not in views)
-    graphs = mg.compiler.explain(compiled)().graphs
-    if graphs:
-        found["kernels_compiled"] = sum(c["op"] not in views for c in graphs[-1].calls)
+    found["kernels_eager"] = sum(count for op, count in ops if op not in views) + (name in models.TRAINING)  # one for the optimizer's step
+    entries = mg.compiler.explain(compiled)().entries
+    if entries:
+        found["kernels_compiled"] = entries[-1].plan.kernels
     return found
 
 

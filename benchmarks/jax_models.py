@@ -168,8 +168,8 @@ def _gpt_of(batch: int, vocabulary: int, context: int, layers: int, heads: int, 
         def norm() -> dict:
             return {"g": np.ones(width, np.float32), "b": np.zeros(width, np.float32)}
 
-        blocks = [{"n1": norm(), "qkv": n.linear(width, 3 * width), "proj": n.linear(width, width), "n2": norm(), "up": n.linear(width, 4 * width),
-                   "down": n.linear(4 * width, width)} for _ in range(layers)]  # fmt: skip
+        blocks = [{"n1": norm(), "qkv": n.linear(width, 3 * width), "proj": n.linear(width, width), "n2": norm(),
+                   "up": n.linear(width, 4 * width), "down": n.linear(4 * width, width)} for _ in range(layers)]  # fmt: skip
         params = {"wte": n(vocabulary, width, scale=0.02), "wpe": n(context, width, scale=1.0), "blocks": blocks, "n": norm()}
         data = n.labels(batch, context, high=vocabulary), n.labels(batch, context, high=vocabulary)
         mask = np.tril(np.ones((context, context), bool))

@@ -1,9 +1,9 @@
 """`mg.compile.visualize(f)(*args)`: what the compiler made of a function, as one HTML page that opens without anything else.
 
-Two columns of calls from top to bottom: before fusion and after. Arcs on the left lead from each value's call to those that read it. A row shows
-the op, its result's shape, bytes read and written, arithmetic, and time as a bar: each call of the plan is run by itself, a few times, on
-copies of the arguments and of the function's state. Pointing at a row shows the user's line and the whole call; a fused one lists what it
-stands for. No script; the pictures are SVG.
+Two columns of calls from top to bottom: before fusion and after. Arcs on the left lead from each value's call to those that read it. A row
+shows the op, its result's shape, bytes read and written, arithmetic, and time as a bar: each call of the plan is run by itself, a few
+times, on copies of the arguments and of the function's state. Pointing at a row shows the user's line and the whole call; a fused one
+lists what it stands for. No script; the pictures are SVG.
 """
 
 from __future__ import annotations
@@ -69,13 +69,15 @@ class Page:
     __repr__ = __str__
 
     def _text(self) -> str:
-        style = ("body{font:13px sans-serif;margin:16px}svg text{font:12px monospace}.c{display:inline-block;vertical-align:top;margin-right:24px}"
+        style = ("body{font:13px sans-serif;margin:16px}svg text{font:12px monospace}"
+                 ".c{display:inline-block;vertical-align:top;margin-right:24px}"
                  "h2{font-size:15px}.k{padding:2px 6px;margin-right:4px}")  # fmt: skip
         keys = "".join(f'<span class="k" style="background:{color}">{kind}</span>' for kind, color in _COLORS.items())
         columns = "".join(f'<div class="c"><h2>{title}: {_summary(rows)}</h2>{_svg(rows)}</div>'
                           for title, rows in (("before fusion", self.before), ("after", self.after)))  # fmt: skip
         arena = f"<p>Values inside of a run share an arena of {_bytes(self._arena)}.</p>" if self._arena else ""
-        return (f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(self.name)}</title><style>{style}</style></head>'
+        return (f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(self.name)}</title>'
+                f"<style>{style}</style></head>"
                 f"<body><h1>{escape(self.name)}</h1><p>{keys}</p>{arena}{columns}</body></html>")  # fmt: skip
 
 
@@ -257,12 +259,14 @@ def _svg(rows: list[Row]) -> str:
     for k, row in enumerate(rows):
         y = k * _ROW + 2
         tip = "\n".join(filter(None, (row.line, row.text, _detail(row))))
+        shown = _duration(row.seconds) if row.seconds else ""
         bar = max(1, int(_BAR * row.seconds / longest)) if row.seconds else 0
         parts.append(f'<g><title>{escape(tip)}</title><rect x="{_LEFT}" y="{y}" width="{_WIDTH - 2}" height="{_ROW - 4}" rx="3" '
-                     f'fill="{_COLORS[row.kind]}"/><rect x="{_LEFT + _WIDTH - _BAR - 80}" y="{y + 4}" width="{bar}" height="{_ROW - 12}" fill="#c0504d"/>'
+                     f'fill="{_COLORS[row.kind]}"/><rect x="{_LEFT + _WIDTH - _BAR - 80}" y="{y + 4}" width="{bar}" '
+                     f'height="{_ROW - 12}" fill="#c0504d"/>'
                      f'<text x="{_LEFT + 6}" y="{y + 15}">{escape(_cut(row.title, 34))}</text>'
-                     f'<text x="{_LEFT + 258}" y="{y + 15}">{escape(_cut(row.shape, 22))}</text>'
-                     f'<text x="{_LEFT + _WIDTH - 74}" y="{y + 15}">{_duration(row.seconds) if row.seconds else ""}</text></g>')  # fmt: skip
+                     f'<text x="{_LEFT + 258}" y="{y + 15}">{escape(_cut(row.shape, 20))}</text>'
+                     f'<text x="{_LEFT + _WIDTH - 74}" y="{y + 15}">{shown}</text></g>')  # fmt: skip
     return "".join([*parts, "</svg>"])
 
 

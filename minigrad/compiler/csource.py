@@ -3,11 +3,12 @@
     mg.export(model.eval(), (x,), path="model.c", format="c")
     cc -std=c11 -O3 -DMODEL_MAIN model.c -lm -o model && ./model model.bin x.bin > y.bin
 
-model.c has `int model_step(const float *in0, …, float *out0, …)` (0: done; the number of a call whose indices were wrong otherwise), and, when the
-weights are larger than _EMBEDDED bytes, `int model_load(const char *path)` for the file model.bin beside it. Everything is static: values of a
-step lie in one arena per type, placed by their lifetimes, and state that calls write (running means, an optimizer's) stays for the next step.
-MODEL_MAIN adds a main that reads its inputs from files of raw numbers and writes the results to stdout. Pointwise ops are loops made from their
-declared formulas (csource_pointwise.py), the others calls of small functions (csource_ops.py, kernels.c). float16 and bfloat16 are not there.
+model.c has `int model_step(const float *in0, …, float *out0, …)` (0: done; the number of a call whose indices were wrong otherwise), and,
+when there is much state, `int model_load(const char *path)` for the file model.bin beside it. Everything is static: values of a step lie in
+one arena per type, placed by their lifetimes, and state that calls write (running means, an optimizer's) stays for the next step.
+MODEL_MAIN adds a main that reads its inputs from files of raw numbers and writes the results to stdout. Pointwise ops are loops made
+from their declared formulas (csource_pointwise.py), the others calls of small functions (csource_ops.py, csource_moves.py, kernels.c);
+csource_file.py writes what stands around the step. float16 and bfloat16 are not there.
 """
 
 from __future__ import annotations
@@ -17,18 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import minigrad as mg
 from minigrad import _core
 from minigrad.io._files import byte_view, write_atomic
 from minigrad.op import registry
 
-from .csource_pointwise import TYPES, literal, loops
+from . import csource_file
+from .csource_pointwise import TYPES, loops
 from .program import ExportedProgram
-
-_EMBEDDED = 1 << 18  # bytes of weights that are written as numbers into the source
-_SECTION = re.compile(r"^//@ (\w+)\n", re.MULTILINE)
-_FLOAT_MATH = re.compile(r"\b(\w+)_T\b")
-_MATH_H = ("exp", "log", "sqrt", "fmod", "floor", "fabs", "log1p", "exp2")
 
 
 @dataclass(frozen=True)
@@ -175,6 +171,10 @@ class Source:
         if name != self.pointer(id):
             self.copy(self.pointer(id), self.strides(id), name, _dense_strides(self.sizes(id)), self.sizes(id), self.type(id))
 
+    def text_of(self, helper: str, ctype: str, *args: Any) -> str:
+        """A call of a function of kernels.c."""
+        return f"{self.need(helper, ctype)}({', '.join(map(str, args))})"
+
     def check(self, call: str) -> None:
         """The step ends with the number of this call when `call` gives 0."""
         self.lines([f"if (!{call}) return {self._now + 1};"])
@@ -206,7 +206,9 @@ class Source:
         self._now = len(self.graph["calls"])
         outputs = self._outputs()
         arenas = self._plan()
-        return "\n".join([*self._head(), *self._kernels(), *arenas, *self._weights(), *self._step(outputs), *self._main(outputs), ""])
+        self.embedded = sum(t.numel() * t.element_size() for t in map(self.program.state_dict.get, self.state)) <= csource_file.EMBEDDED
+        around = [*csource_file.head(self.name), *csource_file.kernels(self._helpers), *arenas, *csource_file.weights(self)]
+        return "\n".join([*around, *self._own.values(), "", *self._step(outputs), *csource_file.main(self, outputs), ""])
 
     def _place_inputs(self) -> None:
         for spec, id in zip(self.program.data["inputs"], self.graph["inputs"]):
@@ -231,8 +233,7 @@ class Source:
             for id in call["outs"]:
                 value = self._values[id]
                 if value["storage"] not in self._bases:
-                    reach = 1 + sum((n - 1) * s for n, s in zip(value["sizes"], value["strides"])) if self.numel(id) else 1
-                    block = made[value["storage"]] = Block(f"v{id}", self.dtype(id), reach, at, at)
+                    block = made[value["storage"]] = Block(f"v{id}", self.dtype(id), max(self.reach(id), 1), at, at)
                     self._blocks[block.name] = block
                     self._bases[value["storage"]] = (block.name, value["offset"])
                     self.type(id)
@@ -250,18 +251,14 @@ class Source:
         from . import csource_moves, csource_ops, csource_pointwise  # noqa: F401  csource_moves registers its emitters
 
         if "host" in data:
-            self.lines([f"// {data['host']}"])
+            self.lines([csource_file.comment(data["host"])])
             csource_ops.optimizer(self, data, self.program.data["calls"][self._now])
             return
         args = [_argument(*a) for a in data["args"]]
         info = registry[data["op"]]
         call = Call(data["op"], data["inplace"], args, data["outs"], data["compute"], {a.name: v for a, v in zip(info.args, args)})
-        line = data["line"]
-        self.lines(
-            [
-                f"// {', '.join(f'%{k}' for k in call.outs)}{' = ' if call.outs else ''}{call.op}{'_' * call.inplace}{'  ' + line if line else ''}"
-            ]
-        )
+        made = ", ".join(f"%{k}" for k in call.outs)
+        self.lines([csource_file.comment(f"{made}{' = ' * bool(made)}{call.op}{'_' * call.inplace}  {data['line']}".rstrip())])
         if info.view:
             if any(self.dtype(k) != self.dtype(call.args[0].id) for k in call.outs):
                 raise NotImplementedError(f"export: format='c' has no {call.op}")
@@ -297,52 +294,6 @@ class Source:
             lines.append(f"static {TYPES[dtype]} {dtype}_arena[{size}];")
         return lines
 
-    def _head(self) -> list[str]:
-        return [
-            f"// {self.name}: made by minigrad's mg.export(format=\"c\"). Compile with: cc -std=c11 -O3 -D{self.name.upper()}_MAIN {self.name}.c -lm",
-            "#include <math.h>", "#include <stdint.h>", "#include <stdio.h>", "#include <stdlib.h>", "#include <string.h>", "",
-            "#if defined(__GNUC__) && !defined(__clang__)",
-            '#define EACH _Pragma("GCC ivdep")  // no iteration reads what another one writes', "#else", "#define EACH", "#endif", "",
-        ]  # fmt: skip
-
-    def _kernels(self) -> list[str]:
-        parts = _SECTION.split((Path(__file__).parent / "kernels.c").read_text())
-        sections = dict(zip(parts[1::2], parts[2::2]))
-        text, seen = "", set[str]()
-        for helper in sections:  # in the file's order
-            for ctype in ("float", "double"):
-                if (helper, ctype) in self._helpers:
-                    piece = sections[helper]
-                    if helper == "matmul":  # its sizes are for both types
-                        sizes = re.search(r"^enum .*\n", piece, re.MULTILINE).group()
-                        piece = piece.replace(sizes, "" if "matmul" in seen else sizes)
-                    seen.add(helper)
-                    text += _of_type(piece, ctype)
-        return text.split("\n")
-
-    def _weights(self) -> list[str]:
-        """Declarations of the state; with numbers when they are few."""
-        tensors = [self.program.state_dict[name] for name in self.state]
-        self.embedded = sum(t.numel() * t.element_size() for t in tensors) <= _EMBEDDED
-        lines = []
-        for (key, name), tensor in zip(self.state.items(), tensors):
-            flat = memory_of(tensor)
-            ctype = TYPES.get(self.dtype_name(tensor.dtype))
-            if ctype is None:
-                raise NotImplementedError(f"export: format='c' has no {tensor.dtype}")
-            start = f"static {ctype} {name}[{max(flat.numel(), 1)}]"
-            lines.append(
-                f"{start}{' = ' + _numbers(flat, ctype) if self.embedded and flat.numel() else ''};  // {key} {list(tensor.shape)}"
-            )
-        if not self.embedded:
-            lines += [
-                "", "// Reads the state from the file written beside this source; 0 when that worked.",
-                f"int {self.name}_load(const char *path) {{", '  FILE *file = fopen(path, "rb");', "  size_t missing = 0;", "  if (!file) return 1;",
-                *(f"  missing += sizeof {name} - fread({name}, 1, sizeof {name}, file);" for name in self.state.values()),
-                "  missing += fgetc(file) != EOF;", "  fclose(file);", "  return missing != 0;", "}",
-            ]  # fmt: skip
-        return [*lines, *self._own.values(), ""]
-
     def _step(self, outputs: list[tuple[str, int]]) -> list[str]:
         body = "\n".join("  " + line for line in self._body)
         written = {name for name, _ in self.parameters if re.search(rf"\b{name}\b[^;=]*\] = ", body)}
@@ -353,29 +304,8 @@ class Source:
         places = [f"  {TYPES[b.dtype]} *const {b.name} = {b.dtype}_arena + {b.offset};" for b in self._blocks.values()]
         return [*about, f"int {self.name}_step({', '.join(parameters) or 'void'}) {{", *places, *unused, body, "  return 0;", "}"]
 
-    def _main(self, outputs: list[tuple[str, int]]) -> list[str]:
-        args = ([] if self.embedded else ["WEIGHTS"]) + [name.upper() for name, _ in self.parameters]
-        lines = ["", f"#ifdef {self.name.upper()}_MAIN"]
-        for name, id in [*self.parameters, *outputs]:
-            lines.append(f"static {self.type(id)} {name}[{max(self._reach(id) if name.startswith('in') else self.numel(id), 1)}];")
-        if self.parameters:
-            lines += ["", "static int read_file(const char *path, void *to, size_t bytes) {", '  FILE *file = fopen(path, "rb");',
-                  "  size_t got = 0;", "  if (file) got = fread(to, 1, bytes, file), fclose(file);", "  return got == bytes;", "}"]  # fmt: skip
-        lines += [
-            "",
-            "int main(int argc, char **argv) {",
-            f'  if (argc != {len(args) + 1}) return fprintf(stderr, "usage: %s {" ".join(args)}\\n", argv[0]), 2;',
-        ]
-        if not self.embedded:
-            lines.append(f'  if ({self.name}_load(argv[1])) return fprintf(stderr, "%s: not this program\'s weights\\n", argv[1]), 1;')
-        for k, (name, _) in enumerate(self.parameters, 1 if self.embedded else 2):
-            lines.append(f'  if (!read_file(argv[{k}], {name}, sizeof {name})) return fprintf(stderr, "%s: too short\\n", argv[{k}]), 1;')
-        lines.append(f"  const int failed = {self.name}_step({', '.join(name for name, _ in [*self.parameters, *outputs])});")
-        lines.append('  if (failed) return fprintf(stderr, "call %d: an index is out of range\\n", failed), 1;')
-        lines += [f"  if (fwrite({name}, sizeof *{name}, {self.numel(id)}, stdout) != {self.numel(id)}) return 1;" for name, id in outputs]
-        return [*lines, "  return 0;", "}", "#endif"]
-
-    def _reach(self, id: int) -> int:
+    def reach(self, id: int) -> int:
+        """Elements of memory from a value's first element to its last."""
         return 1 + sum((n - 1) * s for n, s in zip(self.sizes(id), self.strides(id))) if self.numel(id) else 0
 
 
@@ -392,39 +322,14 @@ def _dense_strides(sizes: list[int]) -> list[int]:
     return strides
 
 
-def _of_type(text: str, ctype: str) -> str:
-    """A section of kernels.c for float or double."""
-
-    def name(match: re.Match) -> str:
-        if match[1] in _MATH_H:
-            return match[1] + "f" * (ctype == "float")
-        return f"{match[1]}_{'f32' if ctype == 'float' else 'f64'}"
-
-    return re.sub(r"\bT\b", ctype, _FLOAT_MATH.sub(name, text))
-
-
-def memory_of(tensor: Any) -> Any:
-    """The memory that a tensor's elements reach, in one dimension."""
-    reach = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride())) if tensor.numel() else 0
-    return tensor.detach().as_strided((reach,), (1,), tensor.storage_offset())
-
-
-def _numbers(flat: Any, ctype: str) -> str:
-    kind = "int64_t" if ctype == "uint8_t" else ctype
-    return "{" + ", ".join(literal(v, kind) for v in flat.tolist()) + "}"
-
-
 def write_c(program: ExportedProgram, path: Path) -> None:
     """Write `path` and, when the weights are many, the file of the same name that ends in .bin."""
     name = re.sub(r"\W", "_", path.stem)
     source = Source(program, f"_{name}" if name[:1].isdigit() else name)
     text = source.text()
     if not source.embedded:
-        write_atomic(
-            path.with_suffix(".bin"),
-            b"".join(bytes(byte_view(memory_of(program.state_dict[k]).contiguous())) or b"\0" for k in source.state),
-        )
+        tensors = [program.state_dict[key] for key in source.state]
+        parts = [bytes(byte_view(csource_file.memory_of(t))) or bytes(t.element_size()) for t in tensors]
+        write_atomic(path.with_suffix(".bin"), b"".join(parts))
     write_atomic(path, text.encode())
 
-
-__all__ = ["Source", "mg", "write_c"]

@@ -139,8 +139,10 @@ def _index_select(c: Any, call: Any) -> None:
 # --- reductions -------------------------------------------------------------------------------------------------------------------------
 # op: (type of the accumulator when floating, its start, what one element x does, the result; n: how many there are)
 _REDUCTIONS = {
-    "sum": ("double", "0", "sum += x;", "sum"), "mean": ("double", "0", "sum += x;", "sum / n"), "prod": ("double", "1", "sum *= x;", "sum"),
-    "amax": ("double", "-INFINITY", "sum = x > sum || x != x ? x : sum;", "sum"), "amin": ("double", "INFINITY", "sum = x < sum || x != x ? x : sum;", "sum"),
+    "sum": ("double", "0", "sum += x;", "sum"), "mean": ("double", "0", "sum += x;", "sum / n"),
+    "prod": ("double", "1", "sum *= x;", "sum"),
+    "amax": ("double", "-INFINITY", "sum = x > sum || x != x ? x : sum;", "sum"),
+    "amin": ("double", "INFINITY", "sum = x < sum || x != x ? x : sum;", "sum"),
     "any": ("double", "0", "sum = sum != 0 || x != 0;", "sum"), "all": ("double", "1", "sum = sum != 0 && x != 0;", "sum"),
     "_vector_norm": ("double", "0", "sum += x * x;", "sqrt(sum)"),
 }  # fmt: skip
@@ -168,7 +170,7 @@ def _reduce(c: Any, call: Any) -> None:
 
     def body(index: list[str]) -> list[str]:
         inner = loops([sizes[d] for d in dims], [[strides[d] for d in dims]],
-                      lambda i: [f"const {kind} x = {c.pointer(x)}[{index[0]} + {i[0].replace('i', 'j')}];", step], independent=False)  # fmt: skip
+                      lambda i: [f"const {kind} x = {c.at(x, f'{index[0]} + ' + i[0].replace('i', 'j'))};", step], False)  # fmt: skip
         inner = [
             line.replace("int64_t i", "int64_t j").replace("; i", "; j") if line.lstrip().startswith("for") else line for line in inner
         ]
@@ -195,8 +197,10 @@ def _argmax(c: Any, call: Any) -> None:
         outer, inner = outer * (n if d < dim else 1), inner * (n if d > dim else 1)
     n, sign, place = sizes[dim] if sizes else 1, ">" if call.op == "argmax" else "<", c.result(out)
     c.lines([f"for (int64_t o = 0; o < {outer}; o++)", f"  for (int64_t i = 0; i < {inner}; i++) {{", "    int64_t best = 0;",
-             f"    for (int64_t j = 1; j < {n}; j++) {{", f"      const {c.type(x)} a = {data}[(o * {n} + j) * {inner} + i], b = {data}[(o * {n} + best) * {inner} + i];",
-             f"      if (b == b && (a {sign} b || a != a)) best = j;", "    }", f"    {place}[o * {inner} + i] = best;", "  }"])  # fmt: skip
+             f"    for (int64_t j = 1; j < {n}; j++) {{",
+             f"      const {c.type(x)} a = {data}[(o * {n} + j) * {inner} + i], b = {data}[(o * {n} + best) * {inner} + i];",
+             f"      if (b == b && (a {sign} b || a != a)) best = j;", "    }",
+             f"    {place}[o * {inner} + i] = best;", "  }"])  # fmt: skip
     c.give(out, place)
 
 
@@ -209,6 +213,6 @@ def _cumsum(c: Any, call: Any) -> None:
     steps = [[s for d, s in enumerate(c.strides(k)) if d != dim] for k in (x, out)]
     along = [(c.strides(k) or [0])[dim] for k in (x, out)]
     kind = "double" if c.dtype(out) in ("float32", "float64") else "int64_t"
-    c.lines(loops(outer, steps, lambda i: [f"{kind} sum = 0;", f"for (int64_t j = 0; j < {sizes[dim]}; j++) {{",
-                                           f"  sum += {c.at(x, f'{i[0]} + j * {along[0]}')};", f"  {c.at(out, f'{i[1]} + j * {along[1]}')} = ({c.type(out)})sum;",
-                                           "}"], independent=False))  # fmt: skip
+    c.lines(loops(outer, steps, lambda i: [
+        f"{kind} sum = 0;", f"for (int64_t j = 0; j < {sizes[dim]}; j++) {{", f"  sum += {c.at(x, f'{i[0]} + j * {along[0]}')};",
+        f"  {c.at(out, f'{i[1]} + j * {along[1]}')} = ({c.type(out)})sum;", "}"], independent=False))  # fmt: skip

@@ -58,12 +58,11 @@ def _matmul(c: Any, call: Any) -> None:
         m = sa[-2]
     batch = [max(x, y) if x and y else 0 for x, y in _aligned(sa[:-2], sb[:-2])]
     place = c.result(out)
-    name = c.need("matmul", c.type(out))
     strides = [broadcast_strides(sa[:-2], ta[:-2], batch), broadcast_strides(sb[:-2], tb[:-2], batch), _steps(batch, m * n)]
 
     def body(index: list[str]) -> list[str]:
-        return [f"{name}({m}, {n}, {k}, {c.pointer(a)} + {index[0]}, {ta[-2]}, {ta[-1]}, {c.pointer(b)} + {index[1]}, {tb[-2]}, {tb[-1]}, NULL, "
-                f"{place} + {index[2]}, {n});"]  # fmt: skip
+        factors = [f"{c.pointer(a)} + {index[0]}", *ta[-2:], f"{c.pointer(b)} + {index[1]}", *tb[-2:]]
+        return [c.text_of("matmul", c.type(out), m, n, k, *factors, "NULL", f"{place} + {index[2]}", n) + ";"]
 
     c.lines(loops(batch, strides, body, independent=False))
     c.give(out, place)
@@ -88,8 +87,8 @@ def _linear(c: Any, call: Any) -> None:
     n, k = [1, *c.sizes(weight.id)][-2:]
     m, out = c.numel(x.id) // max(k, 1), call.outs[0]
     place, ws = c.result(out), [0, *c.strides(weight.id)][-2:]
-    c.lines([f"{c.need('matmul', c.type(out))}({m}, {n}, {k}, {c.dense(x.id)}, {k}, 1, {c.pointer(weight.id)}, {ws[1]}, {ws[0]}, {_or_null(c, bias)}, "
-             f"{place}, {n});"])  # fmt: skip
+    factors = [c.dense(x.id), k, 1, c.pointer(weight.id), ws[1], ws[0]]
+    c.lines([c.text_of("matmul", c.type(out), m, n, k, *factors, _or_null(c, bias), place, n) + ";"])
     c.give(out, place)
 
 
@@ -97,8 +96,8 @@ def _linear(c: Any, call: Any) -> None:
 def _addmm(c: Any, call: Any) -> None:
     x, a, b, out = call.args[0].id, call.args[1].id, call.args[2].id, call.outs[0]
     (m, k), n, place, kind = c.sizes(a), c.sizes(b)[1], c.result(out), c.type(out)
-    c.lines([f"{c.need('matmul', kind)}({m}, {n}, {k}, {c.pointer(a)}, {c.strides(a)[0]}, {c.strides(a)[1]}, {c.pointer(b)}, {c.strides(b)[0]}, "
-             f"{c.strides(b)[1]}, NULL, {place}, {n});"])  # fmt: skip
+    factors = [c.pointer(a), *c.strides(a), c.pointer(b), *c.strides(b)]
+    c.lines([c.text_of("matmul", kind, m, n, k, *factors, "NULL", place, n) + ";"])
     alpha, beta = literal(call.named["alpha"], kind), literal(call.named["beta"], kind)
     c.lines(loops([m, n], [broadcast_strides(c.sizes(x), c.strides(x), [m, n]), [n, 1]],
                   lambda i: [f"{place}[{i[1]}] = {alpha} * {place}[{i[1]}] + {beta} * {c.at(x, i[0])};"]))  # fmt: skip
@@ -126,10 +125,10 @@ def _attention(c: Any, call: Any) -> None:
     at = [
         f"{p} + b * {x[0]} + h{'' if n == 0 or group == 1 else f' / {group}'} * {x[1]}" for n, (p, x) in enumerate(zip(pointers, strides))
     ]
-    c.lines([f"for (int64_t b = 0; b < {b}; b++)", f"  for (int64_t h = 0; h < {h}; h++)",
-             f"    {c.need('attention', kind)}({t}, {s}, {e}, {w}, {at[0]}, {strides[0][2]}, {at[1]}, {strides[1][2]}, {at[2]}, {strides[2][2]}, {added}, "
-             f"{kept}, {ms[2]}, {ms[3]}, {int(call.named['is_causal'])}, {literal(call.named['scale'], kind)}, {place} + b * {os[0]} + h * {os[1]}, "
-             f"{os[2]}, {c.pointer(call.outs[1])} + (b * {h} + h) * {t}, {row});"])  # fmt: skip
+    operands = [at[0], strides[0][2], at[1], strides[1][2], at[2], strides[2][2], added, kept, ms[2], ms[3], int(call.named["is_causal"])]
+    results = [f"{place} + b * {os[0]} + h * {os[1]}", os[2], f"{c.pointer(call.outs[1])} + (b * {h} + h) * {t}", row]
+    one = c.text_of("attention", kind, t, s, e, w, *operands, literal(call.named["scale"], kind), *results)
+    c.lines([f"for (int64_t b = 0; b < {b}; b++)", f"  for (int64_t h = 0; h < {h}; h++)", f"    {one};"])
     if not direct:
         c.give(out, place)
 
@@ -154,10 +153,12 @@ def _attention_backward(c: Any, call: Any) -> None:
         at += [f"{p} + b * {x[0]} + h{f' / {h // hk}' if n in (2, 3) and h != hk else ''} * {x[1]}", str(x[2])]
     kv = "h" if h == hk else f"h / {h // hk}"
     c.lines([f"memset({places[n]}, 0, sizeof({kind}) * {c.numel(call.outs[n])});" for n in (1, 2)])
-    c.lines([f"for (int64_t b = 0; b < {b}; b++)", f"  for (int64_t h = 0; h < {h}; h++)",
-             f"    {c.need('attention_backward', kind)}({t}, {s}, {e}, {w}, {', '.join(at)}, {c.dense(call.named['logsumexp'].id)} + (b * {h} + h) * {t}, "
-             f"{int(call.named['is_causal'])}, {literal(call.named['scale'], kind)}, {places[0]} + (b * {h} + h) * {t * e}, {e}, "
-             f"{places[1]} + (b * {hk} + {kv}) * {s * e}, {e}, {places[2]} + (b * {hk} + {kv}) * {s * w}, {w});"])  # fmt: skip
+    lse = f"{c.dense(call.named['logsumexp'].id)} + (b * {h} + h) * {t}"
+    results = [f"{places[0]} + (b * {h} + h) * {t * e}", e, f"{places[1]} + (b * {hk} + {kv}) * {s * e}", e,
+               f"{places[2]} + (b * {hk} + {kv}) * {s * w}", w]  # fmt: skip
+    how = [int(call.named["is_causal"]), literal(call.named["scale"], kind)]
+    one = c.text_of("attention_backward", kind, t, s, e, w, *at, lse, *how, *results)
+    c.lines([f"for (int64_t b = 0; b < {b}; b++)", f"  for (int64_t h = 0; h < {h}; h++)", f"    {one};"])
     for id, place in zip(call.outs, places):
         c.give(id, place)
 
@@ -188,8 +189,8 @@ def _layer_norm_backward(c: Any, call: Any) -> None:
 def _batch_norm(c: Any, call: Any) -> None:
     sizes, kind = c.sizes(call.args[0].id), c.type(call.outs[0])
     places = [c.result(k) for k in call.outs]
-    c.lines([f"{c.need('batch_norm', kind)}({sizes[0]}, {sizes[1]}, {_product(sizes[2:])}, {c.dense(call.args[0].id)}, {_or_null(c, call.args[1])}, "
-             f"{_or_null(c, call.args[2])}, {literal(call.named['eps'], kind)}, {', '.join(places)});"])  # fmt: skip
+    inputs = [_or_null(c, a) for a in call.args[:3]]
+    c.lines([c.text_of("batch_norm", kind, *sizes[:2], _product(sizes[2:]), *inputs, literal(call.named["eps"], kind), *places) + ";"])
     for id, place in zip(call.outs, places):
         c.give(id, place)
 
@@ -202,8 +203,8 @@ def _softmax(c: Any, call: Any) -> None:
     sizes = c.sizes(x) or [1]
     dim %= len(sizes)
     place = c.result(out)
-    c.lines([f"{c.need('softmax', c.type(out))}({_product(sizes[:dim])}, {sizes[dim]}, {_product(sizes[dim + 1 :])}, {c.dense(x)}, {place}, "
-             f"{int(call.op == 'log_softmax')});"])  # fmt: skip
+    shape = [_product(sizes[:dim]), sizes[dim], _product(sizes[dim + 1 :])]
+    c.lines([c.text_of("softmax", c.type(out), *shape, c.dense(x), place, int(call.op == "log_softmax")) + ";"])
     c.give(out, place)
 
 
@@ -250,8 +251,8 @@ def _loss_shape(c: Any, call: Any) -> str:
 def _cross_entropy(c: Any, call: Any) -> None:
     shape, places = _loss_shape(c, call), [c.result(k) for k in call.outs]
     x, target, weight = (call.named[n] for n in ("input", "target", "weight"))
-    c.check(f"{c.need('cross_entropy', c.type(x.id))}({shape}, {c.dense(x.id)}, {c.dense(target.id)}, {_or_null(c, weight)}, {call.named['ignore_index']}, "
-            f"{call.named['reduction']}, {', '.join(places)})")  # fmt: skip
+    how = [call.named["ignore_index"], call.named["reduction"]]
+    c.check(c.text_of("cross_entropy", c.type(x.id), shape, c.dense(x.id), c.dense(target.id), _or_null(c, weight), *how, *places))
     for id, place in zip(call.outs, places):
         c.give(id, place)
 
@@ -260,11 +261,8 @@ def _cross_entropy(c: Any, call: Any) -> None:
 def _cross_entropy_backward(c: Any, call: Any) -> None:
     shape, place = _loss_shape(c, call), c.result(call.outs[0])
     inputs = ", ".join(_or_null(c, call.named[n]) for n in ("g", "input", "target", "weight", "lse", "total_weight"))
-    c.lines(
-        [
-            f"{c.need('cross_entropy_backward', c.type(call.outs[0]))}({shape}, {inputs}, {call.named['ignore_index']}, {call.named['reduction']}, {place});"
-        ]
-    )
+    how = [call.named["ignore_index"], call.named["reduction"]]
+    c.lines([c.text_of("cross_entropy_backward", c.type(call.outs[0]), shape, inputs, *how, place) + ";"])
     c.give(call.outs[0], place)
 
 
@@ -360,8 +358,8 @@ def _step(c: Any, kind: str, group: dict[str, Any], name: str, gradient: int, st
         if group["momentum"]:
             buffer, first = c.own_state(state.get("momentum_buffer"), f"{p}_momentum", param), int("momentum_buffer" not in state)
         begun = c.counter(f"{p}_steps", 0) if first else "1"
-        c.lines([f"{c.need('sgd', ctype)}({n}, {p}, {grad}, {buffer}, {begun} == 0, {group['lr']!r}, {group['momentum']!r}, {group['dampening']!r}, "
-                 f"{group['weight_decay']!r}, {int(group['nesterov'])}, {flags});"])  # fmt: skip
+        numbers = [repr(group[k]) for k in ("lr", "momentum", "dampening", "weight_decay")]
+        c.lines([c.text_of("sgd", ctype, n, p, grad, buffer, f"{begun} == 0", *numbers, int(group["nesterov"]), flags) + ";"])
         c.lines([f"{begun}++;"] if first else [])
         return
     step = state.get("step", 0)

@@ -12,15 +12,15 @@ from minigrad.op import registry
 from .codegen.expressions import write
 
 TYPES = {
-    "float32": "float", "float64": "double", "int64": "int64_t", "int32": "int32_t", "int16": "int16_t", "int8": "int8_t", "uint8": "uint8_t",
-    "bool": "uint8_t",
+    "float32": "float", "float64": "double", "int64": "int64_t", "int32": "int32_t", "int16": "int16_t", "int8": "int8_t",
+    "uint8": "uint8_t", "bool": "uint8_t",
 }  # fmt: skip
 # The expression language's names that C's <math.h> has (there without `f` for double), and those of kernels.c.
 _MATH = {
     "abs": "fabs", "round": "rint", "asin": "asin", "acos": "acos", "atan": "atan", "lgamma": "lgamma",
-    **{n: n for n in ("floor", "ceil", "trunc", "sqrt", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "sinh",
-                      "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc", "atan2", "hypot", "pow", "fmod", "fmin", "fmax", "copysign",
-                      "nextafter")},
+    **{n: n for n in ("floor", "ceil", "trunc", "sqrt", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan",
+                      "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc", "atan2", "hypot", "pow", "fmod",
+                      "fmin", "fmax", "copysign", "nextafter")},
 }  # fmt: skip
 _HELPERS = {"maximum": "max", "minimum": "min", "remainder": "remainder", "floor_divide": "floor_divide", "logaddexp": "logaddexp",
             "logaddexp2": "logaddexp2"}  # fmt: skip
