@@ -51,6 +51,13 @@ def optimize(backend: Any = "inductor", *, nopython: bool = False, dynamic: bool
     return build(backend=backend, fullgraph=nopython, dynamic=dynamic)
 
 
+def explain(fn: Any, *args: Any, **kwargs: Any) -> Any:
+    """See `minigrad.compiler.explain`."""
+    from minigrad.compiler._compiled import explain as of_compiler
+
+    return of_compiler(fn, *args, **kwargs)
+
+
 def __getattr__(name: str) -> Any:
     if name == "OptimizedModule":  # it needs nn
         from minigrad.compiler._api import OptimizedModule
@@ -65,7 +72,7 @@ class utils:  # noqa: N801  torch._dynamo.utils, as far as programs reset counte
     counters: dict[str, Any] = {}
 
 
-__all__ = ["allow_in_graph", "assume_constant_result", "config", "disable", "disallow_in_graph", "forbid_in_graph", "graph_break",
+__all__ = ["allow_in_graph", "assume_constant_result", "config", "disable", "disallow_in_graph", "explain", "forbid_in_graph", "graph_break",
            "is_compiling", "list_backends", "mark_dynamic", "mark_static", "mark_static_address",
            "maybe_mark_dynamic", "optimize", "OptimizedModule",
            "reset"]  # fmt: skip
