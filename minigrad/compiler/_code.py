@@ -16,7 +16,19 @@ from typing import Any
 
 from minigrad import _core
 
+_expected: str | None = None
 _SHOWN = 12  # ops of a call, those that took longest
+
+
+def expect_code() -> None:
+    """Before plans are made: whether their fused kernels will get machine code decides what is worth fusing."""
+    global _expected
+    wish = os.environ.get("MINIGRAD_COMPILE", "")
+    if wish != _expected:
+        from importlib.util import find_spec
+
+        _core.unfold_norms(wish != "0" and _core.can_load_code() and find_spec("llvmlite") is not None)
+        _expected = wish
 
 
 def give_code(*plans: Any) -> None:
@@ -61,10 +73,14 @@ def _show_groups(graph: Any, level: int) -> None:
     for call, kernel in zip(calls, _core.fused_programs(graph), strict=True):
         if level >= 3:
             _print(f"{call['text'].strip()}\n{kernel}")
-        if level >= 4 and hasattr(kernel, "takes_code"):
+        if level >= 4 and (kernel.takes_code or kernel.has_code):
             from .codegen import native
 
             _print(f"code: {native.readable(kernel, [call['text'].strip()])}")
+        elif level >= 4:
+            from .codegen import triton_runner
+
+            _print(f"code: {triton_runner.readable(kernel)}")
 
 
 def _timed(run: Callable[..., Any], name: str, miss: object) -> Callable[..., Any]:

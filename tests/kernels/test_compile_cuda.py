@@ -127,6 +127,14 @@ def test_switched_off(launched):
     assert len(launched) == 1
 
 
+@simulated
+def test_debug_names_the_source(launched, monkeypatch, capfd):
+    monkeypatch.setenv("MINIGRAD_DEBUG", "4")
+    mg.compile(lambda x: (x * 9).relu())(values(5, 7).cuda())
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("code: ")]
+    assert "def fused_mul_relu(" in pathlib.Path(line.removeprefix("code: ")).read_text()
+
+
 @pytest.fixture(scope="module")
 def facts(compiling, tmp_path_factory):
     return in_process("compile_aot.py", compiling, tmp_path_factory.mktemp("cache"))

@@ -271,6 +271,24 @@ def test_every_tile_gives_the_same(choice):
     close(run(b, **choice)[0], mg.nn.functional.silu(x - x.amax(-1, keepdim=True)), 8)
 
 
+def test_addresses_of_64_bits(monkeypatch, short):
+    monkeypatch.setattr(triton_runner, "_extent", lambda program: 2**31)
+    for shape in ((500,), (20, 30), (30, 130), (3, 200)):  # flat, tile, loop, split
+        x = values(shape, "float32")
+        b = Builder(*shape)
+        v = b.load(x)
+        if len(shape) == 2:
+            total = b.reduce("amax", v)
+            b.store(total)
+            v = v if shape == (3, 200) else b.apply("sub_unit", v, total)
+        b.store(v)
+        assert ".to(tl.int64)" in triton_runner.Runner(b.program()).sources[0].text
+        top = x.amax(-1, keepdim=True)
+        got = run(b)
+        assert mg.equal(got[-1], x if len(shape) == 1 or shape == (3, 200) else x - top)
+        assert len(shape) == 1 or mg.equal(got[0], top)
+
+
 def test_without_triton(monkeypatch):
     b = Builder(3)
     b.store(b.load(values((3,), "float32")))

@@ -91,10 +91,14 @@ def _written(name: str, text: str) -> pathlib.Path:
     raise Unsupported("no place to write the kernel's source to")
 
 
+def _file(name: str, text: str) -> str:
+    return f"{name}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
 @functools.cache
 def kernel_of(name: str, text: str) -> Any:
     """The @triton.jit function of a source, imported from its file in the cache directory."""
-    file = f"{name}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    file = _file(name, text)
     spec = importlib.util.spec_from_file_location(f"minigrad_generated_{file}", _written(file, text))
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
@@ -304,6 +308,11 @@ def _sum_of_chunks() -> Any:
     from minigrad.compiler.codegen.triton_math import sum_of_chunks
 
     return sum_of_chunks
+
+
+def readable(kernel: Any) -> str:
+    """Where the source of a FusedKernel on a CUDA device is."""
+    return " ".join(str(_written(_file(s.name, s.text), s.text)) for s in Runner(program_of(kernel)).sources)
 
 
 def make(kernel: Any) -> Runner | None:
