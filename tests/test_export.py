@@ -343,5 +343,8 @@ def test_torch_spelling(tmp_path: Path) -> None:
     assert isinstance(program, export.ExportedProgram)
     export.save(program, tmp_path / "p.mg")
     assert "linear" in str(export.load(tmp_path / "p.mg").graph)
+    seen = []
+    mg.export(lambda x: seen.append((mg.compiler.is_exporting(), mg.compiler.is_compiling())) or x + 1, (mg.ones(1),))
+    assert seen == [(True, True)] and not mg.compiler.is_exporting()
     assert callable(program.module()) and len(list(program.parameters())) == 2
     assert device_type() and tempfile and F

@@ -79,6 +79,7 @@ def substitute_in_graph(original_fn: Any, **kwargs: Any) -> Callable[[T], T]:
 
 class _Now(threading.local):
     tracing = False  # a function is being traced
+    exporting = False  # by mg.export
     busy = False  # and compiled functions run as they are
     stance = "default"
 
@@ -97,8 +98,8 @@ def is_dynamo_compiling() -> bool:
 
 
 def is_exporting() -> bool:
-    """False."""
-    return False
+    """Whether the calling code is being traced by `mg.export`."""
+    return _now.exporting
 
 
 def reset() -> None:

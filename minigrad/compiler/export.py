@@ -92,7 +92,7 @@ def _program(function: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) 
 
 def _trace(trace: Any, function: Callable[..., Any], args: Any, kwargs: Any) -> tuple[list[Tensor], Any, Any]:
     before = _now.tracing, _now.busy
-    _now.tracing = _now.busy = True
+    _now.tracing = _now.busy = _now.exporting = True
     trace.enter()
     try:
         results: list[Tensor] = []
@@ -106,7 +106,7 @@ def _trace(trace: Any, function: Callable[..., Any], args: Any, kwargs: Any) -> 
         raise RuntimeError(f"export: the function cannot be captured: {trace.asked or error}") from error
     finally:
         trace.abandon()
-        _now.tracing, _now.busy = before
+        (_now.tracing, _now.busy), _now.exporting = before, False
 
 
 @contextmanager
