@@ -16,19 +16,7 @@ from typing import Any
 
 from minigrad import _core
 
-_expected: str | None = None
 _SHOWN = 12  # ops of a call, those that took longest
-
-
-def expect_code() -> None:
-    """Before plans are made: whether their fused kernels will get machine code decides what is worth fusing."""
-    global _expected
-    wish = os.environ.get("MINIGRAD_COMPILE", "")
-    if wish != _expected:
-        from importlib.util import find_spec
-
-        _core.unfold_norms(wish != "0" and _core.can_load_code() and find_spec("llvmlite") is not None)
-        _expected = wish
 
 
 def give_code(*plans: Any) -> None:
