@@ -146,12 +146,29 @@ def table(facts: list[Facts]) -> str:
     return "\n".join(lines)
 
 
+def section(name: str, ops: list[KernelOp], facts: list[Facts]) -> str:
+    """What the report says about one kernel file."""
+    reasons = [f"Spills of `{op.name}`: {op.spills}" for op in ops if op.spills]
+    return "\n\n".join([f"## {pathlib.Path(name).stem}", *reasons, table(facts)])
+
+
+def document(sections: list[str]) -> str:
+    """The report."""
+    import triton
+
+    head = (
+        "# What the compiler makes of the kernels\n\nWritten by `python -m minigrad.kernels._aot --report` with Triton "
+        f"{triton.__version__}: every configuration that ships, compiled for\nsm_80 and sm_90. In a variant `+` marks pointers and "
+        "sizes known to be multiples of 16. Spills are LDL and STL instructions,\nshared memory is in bytes. These are facts about "
+        "code, not about speed.\n\n"
+    )
+    return head + "\n\n".join(sections) + "\n"
+
+
 def main(arguments: list[str]) -> int:
     """The command; the number of problems."""
     if os.environ.get("TRITON_INTERPRET") == "1":
         raise SystemExit("_aot compiles: unset TRITON_INTERPRET")
-    import triton
-
     import minigrad.kernels as package
 
     report = arguments.pop(1) if arguments[:1] == ["--report"] else None
@@ -171,17 +188,10 @@ def main(arguments: list[str]) -> int:
             for p in f.problems:
                 problems += 1
                 print(f"FAILED {f.op} sm_{f.arch} {f.variant}: {p}", file=sys.stderr if as_json else sys.stdout)
-        reasons = [f"Spills of `{op.name}`: {op.spills}" for op in ops if op.spills]
-        sections.append("\n\n".join([f"## {pathlib.Path(name).stem}", *reasons, table(facts)]))
+        sections.append(section(name, ops, facts))
     assert "torch" not in sys.modules, "compiling imported torch"
     if report is not None:
-        head = (
-            "# What the compiler makes of the kernels\n\nWritten by `python -m minigrad.kernels._aot --report` with Triton "
-            f"{triton.__version__}: every configuration that ships, compiled for\nsm_80 and sm_90. In a variant `+` marks pointers and "
-            "sizes known to be multiples of 16. Spills are LDL and STL instructions,\nshared memory is in bytes. These are facts about "
-            "code, not about speed.\n\n"
-        )
-        pathlib.Path(report).write_text(head + "\n\n".join(sections) + "\n")
+        pathlib.Path(report).write_text(document(sections))
     return problems
 
 

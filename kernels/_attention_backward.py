@@ -8,7 +8,7 @@ to memory that other programs add to: atomics, whose order differs from run to r
 import triton
 import triton.language as tl
 
-from minigrad.kernels._attention_forward import LOG2E, biased, load_rows, sequence
+from minigrad.kernels._attention_forward import LOG2E, biased, kept, load_rows, sequence
 
 
 @triton.jit
@@ -25,10 +25,11 @@ def attention_delta(g_BHLD, o_BHLD, delta_BHL, L, D, g_b, g_h, g_l, o_b, o_h, o_
 
 @triton.jit
 def attention_backward_keys(q_BHLD, k_BGSD, v_BGSD, g_BHLD, dk_BGSD, dv_BGSD, lse_BHL, delta_BHL, bias_BHLS, slope_H, starts_q, starts_k,
-                            H, G, L, S, D, q_b, q_h, q_l, k_b, k_g, k_s, v_b, v_g, v_s, g_b, g_h, g_l, dk_b, dk_g, dk_s, lse_b, lse_h,
-                            bias_b, bias_h, bias_m, bias_n, scale, offset, window, PACKED: tl.constexpr, CAUSAL: tl.constexpr,
-                            WINDOW: tl.constexpr, BIAS: tl.constexpr, ALIBI: tl.constexpr, EVEN_D: tl.constexpr, BLOCK_M: tl.constexpr,
-                            BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):  # fmt: skip
+                            rng_2, H, G, L, S, D, q_b, q_h, q_l, k_b, k_g, k_s, v_b, v_g, v_s, g_b, g_h, g_l, dk_b, dk_g, dk_s,
+                            lse_b, lse_h, bias_b, bias_h, bias_m, bias_n, scale, offset, window, threshold, keep_scale,
+                            PACKED: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr, BIAS: tl.constexpr, ALIBI: tl.constexpr,
+                            DROPOUT: tl.constexpr, EVEN_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+                            BLOCK_D: tl.constexpr):  # fmt: skip
     """Program (keys, g, b): dk and dv of BLOCK_N keys; the query heads that share them come one after the other."""
     group, b = tl.program_id(1).to(tl.int64), tl.program_id(2).to(tl.int64)
     first_q, L = sequence(starts_q, b, PACKED, L)
@@ -61,9 +62,15 @@ def attention_backward_keys(q_BHLD, k_BGSD, v_BGSD, g_BHLD, dk_BGSD, dv_BGSD, ls
                            ALIBI)  # fmt: skip
                 weights = tl.exp2(s - lse[None, :])
                 g = load_rows(g_LD + i.to(tl.int64) * g_l, i, L, d, D, True, EVEN_D)
-                dv = tl.dot(weights.to(g.dtype), g, dv, input_precision="ieee")
+                used = weights
+                dweights = tl.dot(v, tl.trans(g), input_precision="ieee")
+                if DROPOUT:
+                    keep = kept(rng_2, b * H + h, m, j, L, S, threshold, BLOCK_M, BLOCK_N)
+                    used = tl.where(keep, weights * keep_scale, 0.0)
+                    dweights = tl.where(keep, dweights * keep_scale, 0.0)
+                dv = tl.dot(used.to(g.dtype), g, dv, input_precision="ieee")
                 delta = tl.load(delta_BHL + row + i, mask=i < L, other=0.0)
-                dscores = weights * (tl.dot(v, tl.trans(g), input_precision="ieee") - delta[None, :])
+                dscores = weights * (dweights - delta[None, :])
                 dk = tl.dot(dscores.to(q.dtype), q, dk, input_precision="ieee")
         at = b * dk_b + group * dk_g + (first_k + j)[:, None] * dk_s + d[None, :]
         inside = (j < S)[:, None] & (d < D)[None, :]
@@ -73,10 +80,11 @@ def attention_backward_keys(q_BHLD, k_BGSD, v_BGSD, g_BHLD, dk_BGSD, dv_BGSD, ls
 
 @triton.jit
 def attention_backward_queries(q_BHLD, k_BGSD, v_BGSD, g_BHLD, dq_BHLD, lse_BHL, delta_BHL, bias_BHLS, slope_H, starts_q, starts_k,
-                               dbias_BHLS, H, G, L, S, D, q_b, q_h, q_l, k_b, k_g, k_s, v_b, v_g, v_s, g_b, g_h, g_l, dq_b, dq_h, dq_l,
-                               lse_b, lse_h, bias_b, bias_h, bias_m, bias_n, scale, offset, window, PACKED: tl.constexpr,
-                               CAUSAL: tl.constexpr, WINDOW: tl.constexpr, BIAS: tl.constexpr, DBIAS: tl.constexpr, ALIBI: tl.constexpr,
-                               EVEN_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):  # fmt: skip
+                               dbias_BHLS, rng_2, H, G, L, S, D, q_b, q_h, q_l, k_b, k_g, k_s, v_b, v_g, v_s, g_b, g_h, g_l, dq_b, dq_h,
+                               dq_l, lse_b, lse_h, bias_b, bias_h, bias_m, bias_n, scale, offset, window, threshold, keep_scale,
+                               PACKED: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr, BIAS: tl.constexpr, DBIAS: tl.constexpr,
+                               ALIBI: tl.constexpr, DROPOUT: tl.constexpr, EVEN_D: tl.constexpr, BLOCK_M: tl.constexpr,
+                               BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):  # fmt: skip
     """Program (queries, h, b): dq of BLOCK_M queries, and on demand their rows of dscores (B, H, L, S), a bias's gradient."""
     h, b = tl.program_id(1).to(tl.int64), tl.program_id(2).to(tl.int64)
     first_q, L = sequence(starts_q, b, PACKED, L)
@@ -107,7 +115,11 @@ def attention_backward_queries(q_BHLD, k_BGSD, v_BGSD, g_BHLD, dq_BHLD, lse_BHL,
             s = tl.dot(q, tl.trans(k), input_precision="ieee") * (scale * LOG2E)
             s = biased(s, i[:, None], j[None, :], L, S, bias_LS, bias_m, bias_n, slope, offset, window, True, CAUSAL, WINDOW, BIAS, ALIBI)
             weights = tl.exp2(s - lse[:, None])
-            dscores = weights * (tl.dot(g, tl.trans(v), input_precision="ieee") - delta[:, None])
+            dweights = tl.dot(g, tl.trans(v), input_precision="ieee")
+            if DROPOUT:
+                keep = tl.trans(kept(rng_2, b * H + h, low, j, L, S, threshold, BLOCK_M, BLOCK_N))
+                dweights = tl.where(keep, dweights * keep_scale, 0.0)
+            dscores = weights * (dweights - delta[:, None])
             if DBIAS:
                 at = dbias_BHLS + ((b * H + h) * L + i)[:, None] * S + j[None, :]
                 tl.store(at, dscores.to(dbias_BHLS.dtype.element_ty), mask=(i < L)[:, None] & (j < S)[None, :])

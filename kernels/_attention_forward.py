@@ -3,6 +3,8 @@
 import triton
 import triton.language as tl
 
+from minigrad.kernels.dropout import philox
+
 LOG2E = tl.constexpr(1.4426950408889634)
 
 
@@ -44,9 +46,24 @@ def biased(s, i, j, L, S, bias_LS, bias_m, bias_n, slope, offset, window, MASKED
 
 
 @triton.jit
+def kept(rng_2, number, i, j, L, S, threshold, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
+    """Which weights dropout keeps, keys x queries, of the block of queries from i (a multiple of 4) on and the keys j of head `number`.
+
+    As in csrc/cuda/kernels/attention.h: 32-bit number (head S + key) L' + query of the stream decides, L' being L up to a multiple of 64;
+    four queries share one call of philox. rng_2: seed, and where the stream begins."""
+    seed = tl.load(rng_2)
+    padded = tl.cdiv(L, 64) * 64
+    first = ((number * S + j) * padded + i) // 4 + tl.load(rng_2 + 1)
+    counter = first[:, None] + tl.arange(0, BLOCK_M // 4)[None, :]
+    a, b, c, d = philox(seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF, counter)
+    return tl.join(tl.join(a, c), tl.join(b, d)).reshape(BLOCK_N, BLOCK_M).to(tl.int64) < threshold
+
+
+@triton.jit
 def attend(acc, total, top, q, i, start, stop, k_SD, v_SD, bias_LS, L, S, D, k_s, v_s, bias_m, bias_n, slope, scale, offset, window,
-           MASKED: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr, BIAS: tl.constexpr, ALIBI: tl.constexpr,
-           EVEN_D: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):  # fmt: skip
+           rng_2, number, threshold, MASKED: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr, BIAS: tl.constexpr,
+           ALIBI: tl.constexpr, DROPOUT: tl.constexpr, EVEN_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+           BLOCK_D: tl.constexpr):  # fmt: skip
     """The keys from start to stop: acc = sum of weights times v, total = sum of weights, both relative to 2^top."""
     d = tl.arange(0, BLOCK_D)
     for n in range(start, stop, BLOCK_N):
@@ -61,6 +78,9 @@ def attend(acc, total, top, q, i, start, stop, k_SD, v_SD, bias_LS, L, S, D, k_s
         weights = tl.exp2(s - safe[:, None])
         correction = tl.exp2(top - safe)
         total = total * correction + tl.sum(weights, 1)
+        if DROPOUT:
+            low = tl.min(i, 0)
+            weights = tl.where(tl.trans(kept(rng_2, number, low, j, L, S, threshold, BLOCK_M, BLOCK_N)), weights, 0.0)
         v = load_rows(v_SD + j.to(tl.int64) * v_s, j, S, d, D, MASKED, EVEN_D)
         acc = tl.dot(weights.to(v.dtype), v, acc * correction[:, None], input_precision="ieee")
         top = new
@@ -78,10 +98,11 @@ def sequence(starts, b, PACKED: tl.constexpr, length):
 
 
 @triton.jit
-def attention_forward(q_BHLD, k_BGSD, v_BGSD, o_BHLD, lse_BHL, bias_BHLS, slope_H, starts_q, starts_k, H, G, L, S, D, q_b, q_h, q_l, k_b,
-                      k_g, k_s, v_b, v_g, v_s, o_b, o_h, o_l, lse_b, lse_h, bias_b, bias_h, bias_m, bias_n, scale, offset, window,
-                      PACKED: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr, BIAS: tl.constexpr, ALIBI: tl.constexpr,
-                      EVEN_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):  # fmt: skip
+def attention_forward(q_BHLD, k_BGSD, v_BGSD, o_BHLD, lse_BHL, bias_BHLS, slope_H, starts_q, starts_k, rng_2, H, G, L, S, D, q_b, q_h, q_l,
+                      k_b, k_g, k_s, v_b, v_g, v_s, o_b, o_h, o_l, lse_b, lse_h, bias_b, bias_h, bias_m, bias_n, scale, offset, window,
+                      threshold, keep_scale, PACKED: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr, BIAS: tl.constexpr,
+                      ALIBI: tl.constexpr, DROPOUT: tl.constexpr, EVEN_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+                      BLOCK_D: tl.constexpr):  # fmt: skip
     block, h, b = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     if CAUSAL:
         block = tl.num_programs(0) - 1 - block  # the longest first
@@ -98,6 +119,7 @@ def attention_forward(q_BHLD, k_BGSD, v_BGSD, o_BHLD, lse_BHL, bias_BHLS, slope_
         v_SD = v_BGSD + b * v_b + g.to(tl.int64) * v_g + first_k * v_s
         bias_LS = bias_BHLS + b * bias_b + h.to(tl.int64) * bias_h if BIAS else bias_BHLS
         slope = tl.load(slope_H + h).to(tl.float32) if ALIBI else 0.0
+        number = b * H + h
         start, whole, cut, stop = 0, 0, S // BLOCK_N * BLOCK_N, S
         if CAUSAL:
             stop = tl.maximum(0, tl.minimum(S, low + BLOCK_M + offset))
@@ -112,13 +134,18 @@ def attention_forward(q_BHLD, k_BGSD, v_BGSD, o_BHLD, lse_BHL, bias_BHLS, slope_
         top = tl.full([BLOCK_M], float("-inf"), tl.float32)
         if WINDOW:
             acc, total, top = attend(acc, total, top, q, i, start, whole, k_SD, v_SD, bias_LS, L, S, D, k_s, v_s, bias_m, bias_n, slope,
-                                     scale, offset, window, True, CAUSAL, WINDOW, BIAS, ALIBI, EVEN_D, BLOCK_N, BLOCK_D)  # fmt: skip
+                                     scale, offset, window, rng_2, number, threshold, True, CAUSAL, WINDOW, BIAS, ALIBI, DROPOUT, EVEN_D,
+                                     BLOCK_M, BLOCK_N, BLOCK_D)  # fmt: skip
         acc, total, top = attend(acc, total, top, q, i, whole, cut, k_SD, v_SD, bias_LS, L, S, D, k_s, v_s, bias_m, bias_n, slope,
-                                 scale, offset, window, False, CAUSAL, WINDOW, BIAS, ALIBI, EVEN_D, BLOCK_N, BLOCK_D)  # fmt: skip
+                                 scale, offset, window, rng_2, number, threshold, False, CAUSAL, WINDOW, BIAS, ALIBI, DROPOUT, EVEN_D,
+                                 BLOCK_M, BLOCK_N, BLOCK_D)  # fmt: skip
         acc, total, top = attend(acc, total, top, q, i, cut, stop, k_SD, v_SD, bias_LS, L, S, D, k_s, v_s, bias_m, bias_n, slope,
-                                 scale, offset, window, True, CAUSAL, WINDOW, BIAS, ALIBI, EVEN_D, BLOCK_N, BLOCK_D)  # fmt: skip
+                                 scale, offset, window, rng_2, number, threshold, True, CAUSAL, WINDOW, BIAS, ALIBI, DROPOUT, EVEN_D,
+                                     BLOCK_M, BLOCK_N, BLOCK_D)  # fmt: skip
         lse = tl.where(total > 0, top + tl.log2(total), float("inf"))
         o = acc / tl.where(total > 0, total, 1.0)[:, None]
+        if DROPOUT:
+            o *= keep_scale
         o_at = o_BHLD + b * o_b + h.to(tl.int64) * o_h + (first_q + i) * o_l
         tl.store(o_at[:, None] + d[None, :], o.to(o_BHLD.dtype.element_ty), mask=(i < L)[:, None] & (d < D)[None, :])
         tl.store(lse_BHL + b * lse_b + h.to(tl.int64) * lse_h + first_q + i, lse, mask=i < L)

@@ -162,17 +162,27 @@ def _cross_entropy_backward(
     return (_kernel("cross_entropy").cross_entropy.gradients([g], values, (None, lse.float().contiguous(), one))["logits"],)
 
 
-def _attention_takes(q: Any, k: Any, v: Any, mask: Any, dropout: float) -> bool:
+def _attention_takes(q: Any, k: Any, v: Any, mask: Any) -> bool:
     shapes = q.dim() == k.dim() == 4 and v.shape == k.shape and q.shape[0] == k.shape[0] and q.shape[3] == k.shape[3]
-    plain = dropout == 0 and q.dtype == k.dtype == v.dtype  # dropout's random numbers: the plain kernel's own
     masks = mask is None or (mask.numel() > 0 and (str(mask.dtype) == "minigrad.bool" or _fits(mask)))
-    return shapes and plain and masks and q.shape[3] <= 256 and _fits(q, k, v) and k.numel() > 0
+    return shapes and q.dtype == k.dtype == v.dtype and masks and q.shape[3] <= 256 and _fits(q, k, v) and k.numel() > 0
 
 
-def _attention_problem(q: Any, k: Any, v: Any, mask: Any, causal: bool, scale: float) -> Any:
+def _attention_problem(q: Any, k: Any, v: Any, mask: Any, causal: bool, scale: float, dropout: float, rng: Any) -> Any:
     if mask is not None:
         mask = mask.expand(*q.shape[:3], k.shape[2])
-    return _kernel("attention").Problem(q, k, v, mask, None, causal, 0, None, scale)
+    return _kernel("attention").Problem(q, k, v, mask, None, causal, 0, None, scale, dropout=dropout, rng=rng)
+
+
+def _draw(q: Any, keys: int, generator: Any) -> Any:
+    """Seed and position of the numbers that dropout takes, as many as the plain kernel: queries count in blocks of 64."""
+    import minigrad as mg
+    from minigrad.cuda._door import backend
+    from minigrad.kernels._memory import empty
+
+    rng = empty((2,), mg.int64, q.device)
+    backend.draw_range(rng.data_ptr(), generator, q.shape[0] * q.shape[1] * keys * -(-q.shape[2] // 64) * 64, q.device.index)
+    return rng
 
 
 _LN2 = math.log(2)  # the kernel's logsumexp is of base 2
@@ -180,21 +190,22 @@ _LN2 = math.log(2)  # the kernel's logsumexp is of base 2
 
 @_override("_attention")
 def _attention(q: Any, k: Any, v: Any, mask: Any, dropout: float, causal: bool, scale: float, gqa: bool, generator: Any) -> Any:
-    if not _attention_takes(q, k, v, mask, dropout):
+    if not _attention_takes(q, k, v, mask):
         return None
-    out, lse = _attention_problem(q, k, v, mask, causal, scale).forward(_empty_like(q))
-    return out, lse.mul_(_LN2), lse  # the last, the dropout's random stream, is empty
+    rng = _draw(q, k.shape[2], generator) if dropout > 0 else None
+    out, lse = _attention_problem(q, k, v, mask, causal, scale, dropout, rng).forward(_empty_like(q))
+    return out, lse.mul_(_LN2), lse if rng is None else rng  # without dropout the last is empty
 
 
 @_override("_attention_backward")
 def _attention_backward(
     g: Any, q: Any, k: Any, v: Any, mask: Any, out: Any, lse: Any, rng: Any, dropout: float, causal: bool, scale: float, gqa: bool
 ) -> Any:
-    if not _attention_takes(q, k, v, mask, dropout):
+    if not _attention_takes(q, k, v, mask):
         return None
     found = [_empty_like(t) for t in (q, k, v)]  # a gradient of the mask is computed elsewhere
     out = out if out.stride(-1) == 1 else out.contiguous()
-    _attention_problem(q, k, v, mask, causal, scale).backward(g, out, lse / _LN2, *found)
+    _attention_problem(q, k, v, mask, causal, scale, dropout, rng).backward(g, out, lse / _LN2, *found)
     return tuple(found)
 
 

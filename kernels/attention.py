@@ -27,9 +27,10 @@ from minigrad.kernels._attention_backward import attention_backward_keys, attent
 from minigrad.kernels._attention_forward import attention_forward
 from minigrad.kernels._harness import case, cdiv, empty, full, ints, launch, main, mg, next_power_of_2, op, rand, target
 from minigrad.kernels._rows import scratch
+from minigrad.op import functions
 
 
-def _tiles(D, itemsize, arch, kernel, bias):
+def _tiles(D, itemsize, arch, kernel, bias, dropout):
     """Tiles whose sums, scores and operands fit registers and shared memory, for kernel "forward", "keys" or "queries"."""
     wide = next_power_of_2(max(D, 16))
     if itemsize == 4:  # FFMA
@@ -43,6 +44,8 @@ def _tiles(D, itemsize, arch, kernel, bias):
         m, n, warps, stages = (64, 128, 8, 2) if wide <= 64 and arch >= 90 else (32, 128, 8, 2) if arch >= 90 else (32, 64, 4, 2)
     else:
         m, n, warps, stages = (128, 64, 8, 2)
+    if dropout and itemsize < 4 and wide <= 128 and arch >= 90:  # the random numbers' registers
+        m, n, warps, stages = dict(forward=(128, 64, 8, 2), keys=(32, 128 if wide <= 64 else 64, 8, 2), queries=(128, 64, 8, 2))[kernel]
     return dict(BLOCK_M=m, BLOCK_N=n, BLOCK_D=wide, num_warps=warps, num_stages=stages)
 
 
@@ -55,7 +58,8 @@ class Problem:
 
     q (B, H, L, D), k and v (B, G, S, D) are views; packed ones have B = 1 in memory and `batch` sequences between `starts`."""
 
-    def __init__(self, q, k, v, bias, slope, causal, offset, window, scale, starts=(None, None), batch=None, longest=(None, None)):
+    def __init__(self, q, k, v, bias, slope, causal, offset, window, scale, starts=(None, None), batch=None, longest=(None, None),
+                 dropout=0.0, rng=None):  # fmt: skip
         self.q, self.k, self.v = _last_contiguous(q, k, v)
         (memory_batch, H, L, D), (G, S) = q.shape, k.shape[1:3]
         if H % G or v.shape != k.shape or k.shape[-1] != D:
@@ -70,6 +74,8 @@ class Problem:
         self.scale = D**-0.5 if scale is None else scale
         self.offset, self.window = offset, window or 0
         self.flags = dict(PACKED=self.packed, CAUSAL=causal, WINDOW=bool(window), BIAS=bias is not None, ALIBI=slope is not None)
+        self.flags["DROPOUT"] = dropout > 0
+        self.rng, self.dropout = (rng, dropout) if dropout > 0 else (None, 0.0)
         self.bias_strides = (0, 0, 0, 0) if bias is None else tuple(0 if n == 1 else s for n, s in zip(bias.shape, bias.stride()))
         self.rows = (0 if self.packed else H * L, L)  # strides of lse, (H, T) or (B, H, L)
         self.lse_shape = (memory_batch, H, L)
@@ -81,15 +87,16 @@ class Problem:
         return self.H, self.G, self.L, self.S, self.D
 
     def numbers(self):
-        return *self.rows, *self.bias_strides, self.scale, self.offset, self.window
+        threshold, keep_scale = round((1 - self.dropout) * 2**32), 1 / (1 - self.dropout) if self.dropout < 1 else 0.0
+        return *self.rows, *self.bias_strides, self.scale, self.offset, self.window, threshold, keep_scale
 
     def tile(self, kernel):
-        tile = _tiles(self.D, self.q.itemsize, target(self.q.device).arch, kernel, self.bias is not None)
+        tile = _tiles(self.D, self.q.itemsize, target(self.q.device).arch, kernel, self.bias is not None, self.dropout > 0)
         return dict(tile, EVEN_D=tile["BLOCK_D"] == self.D)
 
     def forward(self, o):
         lse, tile = scratch(self.q, *self.lse_shape), self.tile("forward")
-        tensors = (self.q, self.k, self.v, o, lse, self.bias, self.slope, *self.starts)
+        tensors = (self.q, self.k, self.v, o, lse, self.bias, self.slope, *self.starts, self.rng)
         strides = self.strides(self.q, self.k, self.v, o)
         grid = (cdiv(self.L, tile["BLOCK_M"]), self.H, self.batch)
         launch(attention_forward, grid, *tensors, *self.sizes(), *strides, *self.numbers(), **self.flags, **tile)
@@ -101,19 +108,19 @@ class Problem:
         rows, tile = dict(BLOCK_M=64, BLOCK_D=next_power_of_2(max(self.D, 16))), self.tile("keys")
         even, strides = dict(EVEN_D=rows["BLOCK_D"] == self.D), self.strides(g, o)
         launch(attention_delta, (cdiv(L, 64), H, memory_batch), g, o, delta, L, self.D, *strides, *self.rows, **even, **rows, num_warps=4)
-        tensors = (self.q, self.k, self.v, g, dk, dv, lse, delta, self.bias, self.slope, *self.starts)
+        tensors = (self.q, self.k, self.v, g, dk, dv, lse, delta, self.bias, self.slope, *self.starts, self.rng)
         strides = self.strides(self.q, self.k, self.v, g, dk)
         grid = (cdiv(self.S, tile["BLOCK_N"]), self.G, self.batch)
         launch(attention_backward_keys, grid, *tensors, *self.sizes(), *strides, *self.numbers(), **self.flags, **tile)
         tile = self.tile("queries")
-        tensors = (self.q, self.k, self.v, g, dq, lse, delta, self.bias, self.slope, *self.starts, dbias)
+        tensors = (self.q, self.k, self.v, g, dq, lse, delta, self.bias, self.slope, *self.starts, dbias, self.rng)
         strides = self.strides(self.q, self.k, self.v, g, dq)
         grid, flags = (cdiv(self.L, tile["BLOCK_M"]), H, self.batch), dict(self.flags, DBIAS=dbias is not None)
         launch(attention_backward_queries, grid, *tensors, *self.sizes(), *strides, *self.numbers(), **flags, **tile)
 
 
-def attention_backward(g, q, k, v, bias, slopes, causal, offset, window, scale, o, lse):
-    problem = Problem(q, k, v, bias, slopes, causal, offset, window, scale)
+def attention_backward(g, q, k, v, bias, slopes, causal, offset, window, scale, dropout, rng, o, lse):
+    problem = Problem(q, k, v, bias, slopes, causal, offset, window, scale, dropout=dropout, rng=rng)
     dq, dk, dv = (empty(t.shape, t.dtype, t.device) for t in (q, k, v))
     dbias = None
     if bias is not None and bias.is_floating_point():
@@ -125,7 +132,7 @@ def attention_backward(g, q, k, v, bias, slopes, causal, offset, window, scale, 
     return dict(q=dq, k=dk, v=dv, bias=dbias)
 
 
-def attention_reference(q, k, v, bias=None, slopes=None, causal=False, offset=0, window=None, scale=None):
+def attention_reference(q, k, v, bias=None, slopes=None, causal=False, offset=0, window=None, scale=None, dropout=0.0, rng=None):
     share, L, S = q.shape[1] // k.shape[1], q.shape[2], k.shape[2]
     k, v = (x.repeat_interleave(share, 1) for x in (k, v))
     scores = q @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
@@ -141,7 +148,10 @@ def attention_reference(q, k, v, bias=None, slopes=None, causal=False, offset=0,
     top = scores.detach().amax(-1, keepdim=True)
     weights = (scores - top.masked_fill(top == float("-inf"), 0.0)).exp()
     total = weights.sum(-1, keepdim=True)
-    return weights / total.masked_fill(total == 0, 1.0) @ v
+    weights = weights / total.masked_fill(total == 0, 1.0)
+    if dropout > 0:
+        weights = weights * functions["_attention_keep"](rng, dropout, tuple(weights.shape)).to(weights.dtype) / (1 - dropout)
+    return weights @ v
 
 
 def _qkv(B, H, G, L, S, D, layout="contiguous"):
@@ -149,7 +159,7 @@ def _qkv(B, H, G, L, S, D, layout="contiguous"):
 
 
 @op(
-    "attention(q, k, v, bias, slopes, causal, offset, window, scale) -> o, _lse",
+    "attention(q, k, v, bias, slopes, causal, offset, window, scale, dropout, rng) -> o, _lse",
     backward=attention_backward,
     reference=attention_reference,
     cases=[
@@ -160,6 +170,8 @@ def _qkv(B, H, G, L, S, D, layout="contiguous"):
         case(**_qkv(2, 2, 1, 20, 37, 24), slopes=rand(2, dtype="float32", positive=True), causal=True, offset=17),
         case(**_qkv(2, 2, 2, 20, 37, 16), bias=rand(1, 2, 20, 37)),
         case(**_qkv(2, 2, 1, 20, 37, 16), bias=ints(2, 1, 20, 37, low=0, high=2, dtype="bool"), dtypes=("float32", "bfloat16")),
+        case(**_qkv(2, 2, 1, 70, 37, 16), dropout=0.3, rng=ints(2, high=2**40)),
+        case(**_qkv(1, 1, 1, 20, 33, 16), causal=True, dropout=0.5, rng=ints(2, high=2**40), dtypes=("float32", "bfloat16")),
         case(**_qkv(1, 1, 1, 33, 20, 16), causal=True, offset=-9),
         case(**_qkv(1, 1, 1, 0, 3, 8)),
     ],
@@ -169,6 +181,7 @@ def _qkv(B, H, G, L, S, D, layout="contiguous"):
     ]
     + [
         case(**_qkv(4, 32, 8, 4096, 4096, 128), causal=True, dtypes=("float16",)),
+        *(case(**_qkv(8, 16, 16, 1024, 1024, d), causal=True, dropout=0.1, rng=ints(2, high=9), dtypes=("bfloat16",)) for d in (64, 128)),
         case(**_qkv(4, 16, 16, 1024, 1024, 256), causal=True, dtypes=("bfloat16",)),
         case(**_qkv(4, 32, 8, 4096, 4096, 128), bias=rand(1, 1, 4096, 4096), dtypes=("bfloat16",)),
         case(**_qkv(4, 32, 8, 4096, 4096, 128), bias=ints(1, 1, 4096, 4096, high=2, dtype="bool"), dtypes=("bfloat16",)),
@@ -182,14 +195,16 @@ def _qkv(B, H, G, L, S, D, layout="contiguous"):
     bytes=lambda q, k, **_: 2 * (q.numel() + k.numel()) * q.itemsize,
     tensor_cores=True,
 )
-def attention(q, k, v, bias=None, slopes=None, causal=False, offset=0, window=None, scale=None):
+def attention(q, k, v, bias=None, slopes=None, causal=False, offset=0, window=None, scale=None, dropout=0.0, rng=None):
     """softmax(scale q k^T + bias) v of q (B, H, L, D) and k, v (B, G, S, D), H a multiple of G.
 
     causal: query i sees keys up to i + offset (a cache of S - L older keys: offset=S - L), and with `window` only the last so many.
     bias: (B, H, L, S), each may be 1: added to the scores, with a gradient; or bool, whether a query sees a key.
     slopes: (H,), ALiBi's. scale: 1 / sqrt(D) unless given.
+    dropout: share of the weights that is dropped, by the numbers that seed and position in `rng` (2,) int64 name: minigrad's own.
     A row that may see nothing gives zeros."""
-    return Problem(q, k, v, bias, slopes, causal, offset, window, scale).forward(empty(q.shape, q.dtype, q.device))
+    problem = Problem(q, k, v, bias, slopes, causal, offset, window, scale, dropout=dropout, rng=rng)
+    return problem.forward(empty(q.shape, q.dtype, q.device))
 
 
 def _packed(q, k, v, starts, longest, causal, window, scale):

@@ -24,7 +24,8 @@ def test_numbers_of_the_formats():
     """Table 1 of arXiv 2209.05433."""
     e4m3, e5m2 = (float8.numbers_of(mg.arange(256), f) for f in ("e4m3", "e5m2"))
     assert [e4m3[c].item() for c in (0x7E, 0x08, 0x07, 0x01, 0x38, 0xB8)] == [448.0, 2.0**-6, 0.875 * 2.0**-6, 2.0**-9, 1.0, -1.0]
-    assert [e5m2[c].item() for c in (0x7B, 0x04, 0x03, 0x01, 0x7C, 0xFC)] == [57344.0, 2.0**-14, 0.75 * 2.0**-14, 2.0**-16, *[float("inf"), -float("inf")]]
+    assert [e5m2[c].item() for c in (0x7B, 0x04, 0x03, 0x01)] == [57344.0, 2.0**-14, 0.75 * 2.0**-14, 2.0**-16]
+    assert [e5m2[c].item() for c in (0x7C, 0xFC)] == [float("inf"), -float("inf")]
     assert e4m3.isnan().nonzero().flatten().tolist() == [0x7F, 0xFF]
     assert e5m2.isnan().sum() == 6
 

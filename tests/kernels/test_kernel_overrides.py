@@ -26,6 +26,13 @@ def rows(*shape, seed=0):
     return mg.randn(*shape, generator=mg.Generator().manual_seed(seed))
 
 
+def seeded(function, *args, **options):
+    """The same random numbers on every device."""
+    mg.manual_seed(5)
+    mg.rand(3, device=args[0].device)  # not at the beginning of the stream
+    return function(*args, **options)
+
+
 TARGET = mg.tensor([3, 0, -100, 32, 7, 7])
 RUNS = {  # op, function of (tensors on a device), tensors, whether a Triton kernel is expected
     "softmax": (lambda x: F.softmax(x, -1), [rows(6, 33)], True),
@@ -66,9 +73,17 @@ RUNS = {  # op, function of (tensors on a device), tensors, whether a Triton ker
         F.scaled_dot_product_attention,
         [rows(2, 3, 7, 20), rows(2, 3, 9, 20, seed=1), rows(2, 3, 9, 20, seed=2), rows(3, 7, 9, seed=3)], True,
     ),
+    "attention_dropout": (
+        lambda q, k, v: seeded(F.scaled_dot_product_attention, q, k, v, dropout_p=0.4),
+        [rows(2, 3, 70, 20), rows(2, 3, 9, 20, seed=1), rows(2, 3, 9, 20, seed=2)], True,
+    ),
+    "attention_dropout_gqa_causal": (
+        lambda q, k, v: seeded(F.scaled_dot_product_attention, q, k, v, dropout_p=0.1, is_causal=True, enable_gqa=True),
+        [rows(1, 4, 9, 16), rows(1, 2, 9, 16, seed=1), rows(1, 2, 9, 16, seed=2)], True,
+    ),
     "attention_all_dropped": (
         lambda q, k, v: F.scaled_dot_product_attention(q, k, v, dropout_p=1.0),
-        [rows(2, 3, 7, 20), rows(2, 3, 9, 20, seed=1), rows(2, 3, 9, 20, seed=2)], False,
+        [rows(2, 3, 7, 20), rows(2, 3, 9, 20, seed=1), rows(2, 3, 9, 20, seed=2)], True,
     ),
     "cross_entropy_weighted": (lambda x, w: F.cross_entropy(x, TARGET.to(x.device), w.detach().exp()), [rows(6, 33), rows(33)], False),
 }  # fmt: skip
@@ -146,6 +161,34 @@ def test_muon_leaves_what_the_kernels_do_not_take(launched):
     p.grad = rows(5, 4, seed=1).double().cuda()
     mg.optim.Muon([p]).step()
     assert launched == []
+
+
+def test_dropout_takes_as_many_numbers_as_the_plain_kernel(launched):
+    q, k, v = rows(2, 3, 7, 20).cuda(), rows(2, 3, 9, 20, seed=1).cuda(), rows(2, 3, 9, 20, seed=2).cuda()
+
+    def after():
+        out = seeded(F.scaled_dot_product_attention, q, k, v, dropout_p=0.4)
+        return out.cpu(), mg.rand(4, device="cuda").cpu()
+
+    ours, next_ours = after()
+    assert launched == ["attention_forward"]
+    with _overrides.disabled():
+        plain, next_plain = after()
+    assert mg.allclose(ours, plain, rtol=1e-5, atol=1e-5) and mg.equal(next_ours, next_plain)
+
+
+def test_numbers_drawn_in_a_captured_graph_are_new_at_each_replay():
+    from minigrad.cuda._door import backend
+
+    rng = mg.zeros(2, dtype=mg.int64, device="cuda")
+    graph = mg.cuda.CUDAGraph()
+    with mg.cuda.graph(graph):
+        backend.draw_range(rng.data_ptr(), None, 9, 0)
+    drawn = []
+    for _ in range(2):
+        graph.replay()
+        drawn.append(rng.cpu().tolist())
+    assert drawn[0][0] == drawn[1][0] and drawn[1][1] == drawn[0][1] + 3  # three blocks of four numbers
 
 
 def test_switches(launched):

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "../../core/backend_module.h"
+#include "../kernels/random.h"
 #include "../runtime/binaries.h"
 #include "../runtime/device_memory.h"
 #include "../runtime/graphs.h"
@@ -198,6 +199,12 @@ void bind_launch(py::module_& m) {
   });
   m.def("unload_binary", [](uintptr_t module) { unload_binary(reinterpret_cast<void*>(module)); });
   m.def("launch_packed", &launch_packed);
+  // Random numbers for a kernel in Python: takes `numbers` 32-bit ones and writes seed and position, two int64, to device memory; of the
+  // device's own generator where None is given. In a captured graph the replay writes them.
+  m.def("draw_range", [](uintptr_t to, const py::object& generator, uint64_t numbers, int device) {
+    Generator& from = generator.is_none() ? default_generator({DeviceType::CUDA, int8_t(device)}) : generator.cast<Generator&>();
+    write_range(reinterpret_cast<int64_t*>(to), reserve(from, numbers));
+  });
   py::class_<Family>(m, "KernelFamily", py::module_local())
       .def(py::init([](const std::vector<bool>& fixed) { return Family{{fixed.begin(), fixed.end()}, {}}; }))
       .def("start", &start)
