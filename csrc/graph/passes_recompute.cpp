@@ -105,6 +105,8 @@ class Recompute {
         for (int id : a.ids)
           if (id >= 0 && now_[size_t(id)] == id && !kept_[storage(id)] && idle_before(id, at) && bytes(id) >= kLarge) again(id, at);
     resolve(call);
+    if (call.op != nullptr && call.op->is_view && call.mode == Write::Fresh)
+      for (int id : call.outs) out_.values[size_t(id)].storage = out_.values[size_t(call.args[0].ids[0])].storage;
     out_.calls.push_back(std::move(call));
   }
 
