@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad.compiler import CompiledFunction
+from minigrad.compiler.codegen import native
 from minigrad.nn import functional as F
 
 Tensor = mg.Tensor
@@ -227,10 +228,34 @@ def test_programs_of_other_dtypes(steps: list[Step], results: list[int], inputs:
     check(steps, results, inputs, dtype, (0, 0))
 
 
-@QUIET
+@settings(QUIET, max_examples=max(EXAMPLES // 2, 20))
 @given(STEPS, RESULTS, INPUTS)
 def test_programs_at_many_sizes(steps: list[Step], results: list[int], inputs: tuple[list[int], list[bool]]) -> None:
     check(steps, results, inputs, mg.float32, (0, 1, 2, 0, 3, 1, 4, 4), True)
+
+
+@settings(QUIET, max_examples=max(EXAMPLES // 6, 20))
+@given(STEPS, RESULTS, INPUTS, st.sampled_from([mg.float32, mg.float32, mg.float64, mg.bfloat16, mg.float16]))
+def test_programs_as_machine_code(steps: list[Step], results: list[int], inputs: tuple[list[int], list[bool]], dtype: Any) -> None:
+    pytest.importorskip("llvmlite")
+    with native.using("wait"):
+        check(steps, results, inputs, dtype, (0, 0))
+
+
+def test_a_kernel_after_a_kernel_in_half_precision() -> None:
+    """Machine code: what one row function leaves is rounded before the next one reads it."""
+    pytest.importorskip("llvmlite")
+
+    def f(x: Tensor) -> tuple[Tensor, Tensor]:
+        y = x.sin()
+        return F.gelu(y), y
+
+    with native.using("wait"):
+        for dtype in (mg.float16, mg.bfloat16, mg.float32):
+            compiled = CompiledFunction(f)
+            for _ in range(2):
+                x = mg.randn(5, 7, dtype=dtype)
+                assert all(mg.equal(g, w) for g, w in zip(compiled(x), f(x), strict=True))
 
 
 def test_arguments_that_overlap_now_and_did_not_then() -> None:
