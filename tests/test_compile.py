@@ -246,3 +246,16 @@ def test_limit_and_explanation() -> None:
     assert forms(compiled) == 2
     text = str(explain(lambda x: mg.tanh(x).sum())(mg.ones(2, 2)))
     assert "1 compiled forms" in text and "%1: f32[2, 2] = tanh(%0)" in text
+
+
+def test_a_view_of_a_repeated_expression_keeps_its_memory() -> None:
+    def f(x: Tensor) -> Tensor:
+        a = (x + 1).cumsum(1)
+        b = (x + 1).cumsum(1).unsqueeze(2)  # the same values: one call is left, and the view is the last to read it
+        c = (a.exp().cumsum(0) * 2).cumsum(1).sin().cumsum(0)
+        return c.unsqueeze(1) @ b
+
+    compiled = CompiledFunction(f, fullgraph=True)
+    x = mg.randn(3, 4)
+    for _ in range(3):
+        assert mg.allclose(compiled(x), f(x), rtol=1e-5)

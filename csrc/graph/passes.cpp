@@ -84,7 +84,12 @@ Graph eliminate_common_subexpressions(const Graph& graph) {
     if (!key.empty()) {
       const auto [found, fresh] = seen.try_emplace(key, nullptr);
       if (!fresh) {
-        for (size_t k = 0; k < call.outs.size(); ++k) same[size_t(call.outs[k])] = found->second->outs[k];
+        for (size_t k = 0; k < call.outs.size(); ++k) {
+          const int kept = same[size_t(call.outs[k])] = found->second->outs[k];
+          const int from = out.values[size_t(call.outs[k])].storage, to = out.values[size_t(kept)].storage;
+          for (GraphValue& v : out.values)  // views of what goes are views of what stays, and keep its memory
+            if (v.storage == from) v.storage = to;
+        }
         continue;
       }
       out.calls.push_back(std::move(call));
