@@ -27,6 +27,7 @@ class Plan {
 
  private:
   std::vector<Tensor> laid_out(const std::vector<Tensor>& inputs) const;
+  Tensor result(int id, const Tensor& t) const;
   enum class Way : uint8_t {
     Host,
     Call,    // through call()
