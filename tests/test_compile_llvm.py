@@ -270,6 +270,38 @@ def test_random_chains(chain: tuple) -> None:
                 raise
 
 
+def test_the_compiler_thread_takes_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "_PATIENCE", 0.0)
+    x = mg.randn(300, 200)
+    kernels = [fused(lambda x, n=n: (x * n).abs() + x, x)[1][0] for n in (2.25, 2.75, 3.25)]
+    native.attach_kernels(kernels, "some")
+    assert native.wait(60) and all(k.has_code for k in kernels)
+    small = fused(lambda x: (x * 5.25).abs() + x, x[:2])[1][0]  # would not pay back
+    short = fused(lambda x: (x * 5.25).abs() + x[0], x.reshape(-1, 8))[1][0]
+    native.attach_kernels([small, short], "some")
+    assert not small.has_code and not short.has_code
+    with native.using("0"):
+        native.attach_kernels([kernels[0]])
+
+
+@pytest.mark.parametrize("level", [1, 2, 3, 4])
+def test_debug_levels(level: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> None:
+    monkeypatch.setenv("MINIGRAD_DEBUG", str(level))
+    x = mg.randn(64, 64)
+    step = mg.compile(lambda x: (x * 2 + 1).relu())
+    with native.using("wait"):
+        assert mg.equal(step(x), (x * 2 + 1).relu())
+    shown = capfd.readouterr().err
+    assert "ms, 1 ops" in shown and "1 x fused[mul, add, relu]" in shown
+    assert ("= fused[mul, add, relu](%0)" in shown) == (level >= 2)
+    assert ("store @1" in shown) == (level >= 3)
+    paths = [line.removeprefix("code: ") for line in shown.splitlines() if line.startswith("code: ")]
+    assert len(paths) == (level >= 4)
+    for path in paths:
+        text = Path(path).read_text()
+        assert "fused[mul, add, relu]" in text and Path(__file__).name in text and "define void @fused" in text
+
+
 # --- the cache on disk
 
 

@@ -32,6 +32,7 @@ from .fused import Operand, Program, Step, Unsupported
 _SOURCES = ("fused", "rows", "schedule", "llvm_text", "llvm_kernel", "llvm_loops", "llvm_columns", "llvm")
 _PATIENCE = 0.2  # seconds of compilation before the first run of a graph
 _PAYS = 1 << 15  # elements x ops of a kernel below which 20 ms of compilation take some 10^4 runs to come back
+_SHORT_ROW = 32  # columns: below, the interpreter, which takes many rows at once, is faster (1000 x 4: 2.6 us, code 4.4)
 _loaded: dict[str, Any] = {}  # key -> Code, or the reason (str) why there is none
 _lock = threading.Lock()
 
@@ -242,6 +243,8 @@ def attach_kernels(kernels: Iterable[Any], how: str | None = None) -> None:
     """Gives FusedKernels their code; `how`: see mode()."""
     kernels = [k for k in kernels if k.takes_code]
     how = how or mode()
+    if how != "wait":
+        kernels = [k for k in kernels if len(k.sizes) == 1 or k.sizes[-1] >= _SHORT_ROW]
     if not kernels or how == "off":
         return
     jobs = []
