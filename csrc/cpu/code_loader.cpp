@@ -107,6 +107,7 @@ class Loader {
       const Elf64_Shdr& text = sections_[s.sh_link];
       const std::string_view strings(object_.data() + text.sh_offset, text.sh_type == SHT_NOBITS ? 0 : text.sh_size);
       const size_t n = s.sh_size / sizeof(Elf64_Sym);
+      if (n == 0) break;
       symbols_.resize(n);
       std::memcpy(symbols_.data(), object_.data() + s.sh_offset, n * sizeof(Elf64_Sym));
       for (const Elf64_Sym& symbol : symbols_) {
