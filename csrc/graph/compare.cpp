@@ -20,33 +20,46 @@ bool is_size(Kind kind) { return kind == Kind::Int || kind == Kind::Float; }
 bool same_number(const Value& a, const Value& b) {
   if (a.kind != b.kind) return is_size(a.kind) && is_size(b.kind);
   switch (a.kind) {
-    case Kind::Bool: return a.b == b.b;
-    case Kind::DType: return a.dtype == b.dtype;
-    case Kind::Device: return a.device == b.device;
-    case Kind::Ints: return a.len == b.len;
-    case Kind::Str: return std::string_view(a.str) == b.str;
-    default: return true;
+    case Kind::Bool:
+      return a.b == b.b;
+    case Kind::DType:
+      return a.dtype == b.dtype;
+    case Kind::Device:
+      return a.device == b.device;
+    case Kind::Ints:
+      return a.len == b.len;
+    case Kind::Str:
+      return std::string_view(a.str) == b.str;
+    default:
+      return true;
   }
 }
 
 bool same_args(const std::vector<GraphArg>& a, const std::vector<GraphArg>& b) {
   if (a.size() != b.size()) return false;
   for (size_t k = 0; k < a.size(); ++k)
-    if (a[k].is_tensor != b[k].is_tensor || a[k].is_list != b[k].is_list || a[k].ids != b[k].ids || !same_number(a[k].number, b[k].number)) return false;
+    if (a[k].is_tensor != b[k].is_tensor || a[k].is_list != b[k].is_list || a[k].ids != b[k].ids ||
+        !same_number(a[k].number, b[k].number))
+      return false;
   return true;
 }
 
 bool same_call(const GraphCall& a, const GraphCall& b) {
-  if (a.op != b.op || a.mode != b.mode || a.outs != b.outs || bool(a.host) != bool(b.host) || bool(a.fused) != bool(b.fused)) return false;
+  if (a.op != b.op || a.mode != b.mode || a.outs != b.outs || bool(a.host) != bool(b.host) ||
+      bool(a.fused) != bool(b.fused))
+    return false;
   if (a.parts.size() != b.parts.size() || !same_args(a.args, b.args)) return false;
-  if (a.host && (a.host->label != b.host->label || a.host->writes != b.host->writes || !same_gradients(a.host->gradients, b.host->gradients))) return false;
+  if (a.host && (a.host->label != b.host->label || a.host->writes != b.host->writes ||
+                 !same_gradients(a.host->gradients, b.host->gradients)))
+    return false;
   for (size_t k = 0; k < a.parts.size(); ++k)
     if (!same_call(a.parts[k], b.parts[k])) return false;
   return true;
 }
 
 bool same_value_kind(const GraphValue& a, const GraphValue& b) {
-  return a.spec.dtype == b.spec.dtype && a.spec.device == b.spec.device && a.spec.sizes.size() == b.spec.sizes.size() && a.storage == b.storage && a.maker == b.maker;
+  return a.spec.dtype == b.spec.dtype && a.spec.device == b.spec.device && a.spec.sizes.size() == b.spec.sizes.size() &&
+         a.storage == b.storage && a.maker == b.maker;
 }
 
 bool same_constants(const Graph& a, const Graph& b) {
@@ -69,7 +82,8 @@ std::string program_difference(const Graph& a, const Graph& b) {
     out << a.calls.size() << " calls or " << b.calls.size();
     return out.str();
   }
-  if (a.inputs != b.inputs || a.outputs != b.outputs || !same_gradients(a.gradients, b.gradients)) return "what goes in or comes out is not the same";
+  if (a.inputs != b.inputs || a.outputs != b.outputs || !same_gradients(a.gradients, b.gradients))
+    return "what goes in or comes out is not the same";
   if (!same_constants(a, b)) return "the constants are not the same values";
   if (a.values.size() != b.values.size()) return "the number of values is not the same";
   for (size_t k = 0; k < a.values.size(); ++k)

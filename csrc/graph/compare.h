@@ -1,4 +1,5 @@
-// Whether two graphs are one program at two sizes: the same calls on the same values, where only sizes and numbers differ.
+// Whether two graphs are one program at two sizes: the same calls on the same values, where only sizes and numbers
+// differ.
 #pragma once
 #include "graph.h"
 

@@ -14,14 +14,20 @@ bool draws(const GraphCall& call) {
 
 int target_of(const GraphCall& call) { return call.args[size_t(std::max(call.op->mutated, 0))].ids[0]; }
 
-bool is_call(const GraphCall& call, const char* op) { return call.op != nullptr && call.mode == Write::Fresh && call.op->name == op; }
+bool is_call(const GraphCall& call, const char* op) {
+  return call.op != nullptr && call.mode == Write::Fresh && call.op->name == op;
+}
 
 bool same_geometry(const OutSpec& a, const OutSpec& b) {
   return a.dtype == b.dtype && a.device == b.device && a.sizes == b.sizes && a.strides == b.strides;
 }
 
 Facts::Facts(const Graph& graph)
-    : values(graph.values), memory_(graph.values.size() + 1), same_(graph.values.size()), reads_(graph.values.size(), 0), shown_(graph.values.size(), false),
+    : values(graph.values),
+      memory_(graph.values.size() + 1),
+      same_(graph.values.size()),
+      reads_(graph.values.size(), 0),
+      shown_(graph.values.size(), false),
       maker_of_(graph.values.size(), -1) {
   const int end = int(graph.calls.size());
   auto memory = [&](int id) -> Memory& { return memory_[size_t(values[size_t(id)].storage)]; };
@@ -98,7 +104,8 @@ GraphCall& Facts::resolved(GraphCall& call) const {
   for (GraphArg& a : call.args)
     for (int& id : a.ids) id = now(id);
   if (!call.host) return call;
-  const bool moved = std::any_of(call.host->gradients.begin(), call.host->gradients.end(), [&](const GraphGradient& g) { return now(g.value) != g.value; });
+  const bool moved = std::any_of(call.host->gradients.begin(), call.host->gradients.end(),
+                                 [&](const GraphGradient& g) { return now(g.value) != g.value; });
   if (!moved) return call;
   call.host = std::make_shared<HostCall>(*call.host);
   for (GraphGradient& g : call.host->gradients) g.value = now(g.value);

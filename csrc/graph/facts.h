@@ -1,12 +1,13 @@
-// What passes ask about a graph before they let one tensor stand for another: who writes to a storage and when, who reads it last, what
-// leaves the graph. It also carries the changes: once a value has been replaced, later calls are `resolved` to read its stand-in.
+// What passes ask about a graph before they let one tensor stand for another: who writes to a storage and when, who
+// reads it last, what leaves the graph. It also carries the changes: once a value has been replaced, later calls are
+// `resolved` to read its stand-in.
 #pragma once
 #include "graph.h"
 
 namespace mg {
 
-bool draws(const GraphCall& call);      // random numbers: it may be neither dropped nor repeated
-int target_of(const GraphCall& call);   // of an in-place call
+bool draws(const GraphCall& call);                    // random numbers: it may be neither dropped nor repeated
+int target_of(const GraphCall& call);                 // of an in-place call
 bool is_call(const GraphCall& call, const char* op);  // a fresh (not in-place) call of that op
 
 template <class F>
@@ -29,8 +30,8 @@ class Facts {
   /// Call that made it, as it now stands, or null for inputs and constants.
   const GraphCall* maker(int id) const;
 
-  bool shown(int id) const { return shown_[size_t(id)]; }  // the value itself is a result or a gradient: it has to stay a tensor of its own
-  int reads(int id) const { return reads_[size_t(id)]; }   // how often calls read it
+  bool shown(int id) const { return shown_[size_t(id)]; }  // a result or a gradient: it stays a tensor of its own
+  int reads(int id) const { return reads_[size_t(id)]; }  // how often calls read it
   bool leaves(int id) const { return storage_of(id).shown; }
   bool from_outside(int id) const { return storage_of(id).input; }
   bool written(int id) const { return !storage_of(id).writes.empty(); }

@@ -1,5 +1,5 @@
-// Algebra that keeps every bit: calls whose result is one of their arguments (x * 1, -(-x), a copy of what dies), and calls that have a
-// cheaper twin (x ** 2, x / 4). What changes -0.0 or NaN is not here: x + 0.0, x * 0.
+// Algebra that keeps every bit: calls whose result is one of their arguments (x * 1, -(-x), a copy of what dies), and
+// calls that have a cheaper twin (x ** 2, x / 4). What changes -0.0 or NaN is not here: x + 0.0, x * 0.
 #include <cmath>
 
 #include "facts.h"
@@ -9,7 +9,9 @@ namespace mg {
 
 namespace {
 
-int tensor_at(const GraphCall& call, size_t k) { return k < call.args.size() && call.args[k].is_tensor ? call.args[k].ids[0] : -1; }
+int tensor_at(const GraphCall& call, size_t k) {
+  return k < call.args.size() && call.args[k].is_tensor ? call.args[k].ids[0] : -1;
+}
 
 const Value* number_at(const GraphCall& call, size_t k) {
   if (k >= call.args.size() || call.args[k].is_tensor || call.args[k].is_list) return nullptr;
@@ -24,8 +26,12 @@ bool is_number(const GraphCall& call, size_t k, double n) {
 
 // The same op once more gives the argument back.
 bool undoes_itself(const std::string& op) { return op == "neg" || op == "bitwise_not" || op == "logical_not"; }
-bool settles(const std::string& op) { return op == "relu" || op == "abs" || op == "floor" || op == "ceil" || op == "trunc" || op == "round"; }
-bool copies(const std::string& op) { return op == "clone" || op == "_copy_contiguous" || op == "_to_dtype" || op == "_to_device"; }
+bool settles(const std::string& op) {
+  return op == "relu" || op == "abs" || op == "floor" || op == "ceil" || op == "trunc" || op == "round";
+}
+bool copies(const std::string& op) {
+  return op == "clone" || op == "_copy_contiguous" || op == "_to_dtype" || op == "_to_device";
+}
 
 // Every number of `narrow` is one of `wide`.
 bool holds_all(DType wide, DType narrow) {
@@ -71,7 +77,9 @@ bool is_real_float(DType d) { return d == DType::Float32 || d == DType::Float64;
 void divide_by_multiplying(GraphCall& call, const Facts& facts) {
   const Value* v = number_at(call, 1);
   const int x = tensor_at(call, 0);
-  if (v == nullptr || x < 0 || !is_real_float(facts.spec(x).dtype) || facts.spec(call.outs[0]).dtype != facts.spec(x).dtype) return;
+  if (v == nullptr || x < 0 || !is_real_float(facts.spec(x).dtype) ||
+      facts.spec(call.outs[0]).dtype != facts.spec(x).dtype)
+    return;
   int exponent = 0;
   const double by = v->as_double();
   if (!std::isfinite(by) || std::fabs(std::frexp(by, &exponent)) != 0.5 || exponent < -100 || exponent > 100) return;
@@ -84,7 +92,9 @@ void divide_by_multiplying(GraphCall& call, const Facts& facts) {
 
 void square(GraphCall& call, const Facts& facts) {
   const int x = tensor_at(call, 0);
-  if (x < 0 || !is_number(call, 1, 2) || !is_real_float(facts.spec(x).dtype) || facts.spec(call.outs[0]).dtype != facts.spec(x).dtype) return;
+  if (x < 0 || !is_number(call, 1, 2) || !is_real_float(facts.spec(x).dtype) ||
+      facts.spec(call.outs[0]).dtype != facts.spec(x).dtype)
+    return;
   const GraphArg input = call.args[0];
   call.op = find_op("mul");
   call.args = {input, input};
@@ -97,7 +107,9 @@ void cast_once(GraphCall& call, const Facts& facts, const std::vector<int>& posi
   if (before == nullptr || !is_call(*before, "_to_dtype") || facts.written(wide)) return;
   const int x = tensor_at(*before, 0);
   const bool same_layout = facts.spec(x).strides == facts.spec(wide).strides;
-  if (same_layout && holds_all(facts.spec(wide).dtype, facts.spec(x).dtype) && steady(facts, x, position[size_t(wide)], at)) call.args[0].ids[0] = x;
+  if (same_layout && holds_all(facts.spec(wide).dtype, facts.spec(x).dtype) &&
+      steady(facts, x, position[size_t(wide)], at))
+    call.args[0].ids[0] = x;
 }
 
 }  // namespace
@@ -118,8 +130,10 @@ Graph simplify_algebra(const Graph& graph) {
         facts.share(call.outs[0], x);
         continue;
       }
-      if (call.op->name == "true_divide") divide_by_multiplying(call, facts);
-      else if (call.op->name == "pow") square(call, facts);
+      if (call.op->name == "true_divide")
+        divide_by_multiplying(call, facts);
+      else if (call.op->name == "pow")
+        square(call, facts);
     }
     facts.made(call);
     kept.push_back(std::move(call));

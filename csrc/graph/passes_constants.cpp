@@ -1,4 +1,5 @@
-// Constant folding: what is made of numbers alone (masks, position tables, windows) is computed once, when the graph is made.
+// Constant folding: what is made of numbers alone (masks, position tables, windows) is computed once, when the graph is
+// made.
 #include "../autograd/handler.h"
 #include "../autograd/node.h"
 #include "facts.h"
@@ -25,7 +26,9 @@ struct Folder {
   }
 
   bool foldable(const GraphCall& call) const {
-    if (call.op == nullptr || call.mode != Write::Fresh || draws(call) || call.outs.empty() || call.op->name.starts_with("_empty")) return false;
+    if (call.op == nullptr || call.mode != Write::Fresh || draws(call) || call.outs.empty() ||
+        call.op->name.starts_with("_empty"))
+      return false;
     for (int id : call.outs)
       if (facts.leaves(id) || facts.written(id) || bytes(facts.spec(id)) > kLargest) return false;
     for (const GraphArg& a : call.args)
@@ -40,7 +43,9 @@ struct Folder {
     for (size_t k = 0; k < call.args.size(); ++k) {
       const GraphArg& a = call.args[k];
       for (int id : a.ids) lists[k].push_back(id < 0 ? nullptr : known[size_t(id)].get());
-      args[k] = a.is_tensor ? Value(lists[k][0]) : a.is_list ? Value::list(lists[k].data(), int(lists[k].size())) : static_cast<const Value&>(a.number);
+      args[k] = a.is_tensor ? Value(lists[k][0])
+                : a.is_list ? Value::list(lists[k].data(), int(lists[k].size()))
+                            : static_cast<const Value&>(a.number);
     }
     Tensor outs[kMaxOutputs];
     try {
@@ -63,15 +68,18 @@ Graph fold_constants(const Graph& graph) {
   Graph out = graph;
   out.calls.clear();
   std::vector<bool> folded(graph.calls.size(), false), wanted(graph.values.size(), false);
-  for (size_t at = 0; at < graph.calls.size(); ++at) folded[at] = folder.foldable(graph.calls[at]) && folder.compute(graph.calls[at]);
+  for (size_t at = 0; at < graph.calls.size(); ++at)
+    folded[at] = folder.foldable(graph.calls[at]) && folder.compute(graph.calls[at]);
   for (size_t at = 0; at < graph.calls.size(); ++at) {
     if (folded[at]) continue;
     const bool pointwise = graph.calls[at].op != nullptr && graph.calls[at].op->is_pointwise;
     for_each_read(graph.calls[at], [&](int id) {
       const int maker = graph.values[size_t(id)].maker;
       if (maker < 0 || !folded[size_t(maker)]) return;
-      if (pointwise && graph.calls[size_t(maker)].op->name == "_full") folded[size_t(maker)] = false;
-      else wanted[size_t(id)] = true;
+      if (pointwise && graph.calls[size_t(maker)].op->name == "_full")
+        folded[size_t(maker)] = false;
+      else
+        wanted[size_t(id)] = true;
     });
   }
   for (size_t at = 0; at < graph.calls.size(); ++at) {

@@ -57,7 +57,8 @@ Graph eliminate_lost_writes(const Graph& graph) {
 
 namespace {
 
-// One part of a gradient: `value` belongs at [start, start + length) of the dimension; `length` 0: at one position of it (select).
+// One part of a gradient: `value` belongs at [start, start + length) of the dimension; `length` 0: at one position of
+// it (select).
 struct Part {
   int64_t start, length;
   int value;
@@ -109,13 +110,19 @@ bool gather(const Graph& graph, const Facts& facts, size_t at, Gathering& g) {
     if (!reads_storage(call, facts, storage, 0) && !call.host) continue;
     if (call.op == nullptr) return false;
     g.calls.push_back(next);
-    if (call.op->is_view && call.args[0].ids[0] == g.buffer && facts.reads(call.outs[0]) == 1 && !facts.shown(call.outs[0])) continue;
+    if (call.op->is_view && call.args[0].ids[0] == g.buffer && facts.reads(call.outs[0]) == 1 &&
+        !facts.shown(call.outs[0]))
+      continue;
     Part part{};
-    const bool adds = call.op->name == "add" && call.mode == Write::Inplace && call.args[1].is_tensor && call.args[2].number.as_double() == 1;
-    if (!adds || target_of(call) == g.buffer || !place(whole, facts.spec(target_of(call)), g.dim, select, part)) return false;
+    const bool adds = call.op->name == "add" && call.mode == Write::Inplace && call.args[1].is_tensor &&
+                      call.args[2].number.as_double() == 1;
+    if (!adds || target_of(call) == g.buffer || !place(whole, facts.spec(target_of(call)), g.dim, select, part))
+      return false;
     part.value = call.args[1].ids[0];
     const OutSpec& given = facts.spec(part.value);
-    if (given.dtype != whole.dtype || given.sizes != facts.spec(target_of(call)).sizes || facts.values[size_t(part.value)].storage == storage) return false;
+    if (given.dtype != whole.dtype || given.sizes != facts.spec(target_of(call)).sizes ||
+        facts.values[size_t(part.value)].storage == storage)
+      return false;
     g.parts.push_back(part);
     covered += select ? 1 : part.length;
   }
@@ -152,7 +159,8 @@ Graph join_gradient_parts(const Graph& graph) {
     Gathering g;
     if (!gather(graph, facts, at, g)) continue;
     const size_t last = g.calls.back();
-    const bool steady = std::all_of(g.parts.begin(), g.parts.end(), [&](const Part& p) { return !facts.written_between(p.value, int(at), int(last)); });
+    const bool steady = std::all_of(g.parts.begin(), g.parts.end(),
+                                    [&](const Part& p) { return !facts.written_between(p.value, int(at), int(last)); });
     if (!steady) continue;
     for (size_t k : g.calls) dropped[k] = true;
     dropped[last] = false;

@@ -1,5 +1,5 @@
-// Views: a view is nothing but a geometry on a storage, so two of the same geometry are one, and a chain that nobody else looks into is
-// one step. Sound whatever is written in between, since views share their memory.
+// Views: a view is nothing but a geometry on a storage, so two of the same geometry are one, and a chain that nobody
+// else looks into is one step. Sound whatever is written in between, since views share their memory.
 #include <map>
 #include <tuple>
 
@@ -36,7 +36,8 @@ GraphArg number_arg(const Value& v) {
 bool rebase(GraphCall& call, int below, const Facts& facts) {
   const OutSpec &base = facts.spec(below), &out = facts.spec(call.outs[0]);
   if (base.dtype != out.dtype) return false;
-  if (row_major(base) && row_major(out) && base.offset == out.offset && base.strides.size() > 0 && find_op("view") != nullptr) {
+  if (row_major(base) && row_major(out) && base.offset == out.offset && base.strides.size() > 0 &&
+      find_op("view") != nullptr) {
     int64_t a = 1, b = 1;
     for (int64_t s : base.sizes) a *= s;
     for (int64_t s : out.sizes) b *= s;
@@ -47,10 +48,15 @@ bool rebase(GraphCall& call, int below, const Facts& facts) {
     }
   }
   const GraphCall* maker = facts.maker(below);
-  if (maker == nullptr || facts.from_outside(below) || base.offset != 0) return false;  // where an argument's elements begin is known at its call only
+  if (maker == nullptr || facts.from_outside(below) || base.offset != 0)
+    return false;  // where an argument's elements begin is known at its call only
   call.op = find_op("_as_strided");
-  call.args = {tensor_arg(below), number_arg(Value(out.sizes)), number_arg(Value(out.strides)), number_arg(Value(out.offset)),
-               number_arg(Value(base.strides)), number_arg(Value(int64_t(0)))};
+  call.args = {tensor_arg(below),
+               number_arg(Value(out.sizes)),
+               number_arg(Value(out.strides)),
+               number_arg(Value(out.offset)),
+               number_arg(Value(base.strides)),
+               number_arg(Value(int64_t(0)))};
   return true;
 }
 
@@ -62,7 +68,11 @@ Graph fold_views(const Graph& graph) {
   std::map<Geometry, int> known;
   auto geometry = [&](int id) {
     const OutSpec& s = facts.spec(id);
-    return Geometry{facts.values[size_t(id)].storage, s.offset, s.dtype, {s.sizes.begin(), s.sizes.end()}, {s.strides.begin(), s.strides.end()}};
+    return Geometry{facts.values[size_t(id)].storage,
+                    s.offset,
+                    s.dtype,
+                    {s.sizes.begin(), s.sizes.end()},
+                    {s.strides.begin(), s.strides.end()}};
   };
   for (int id : graph.inputs) known.emplace(geometry(id), id);
   std::vector<GraphCall> kept;
@@ -75,7 +85,8 @@ Graph fold_views(const Graph& graph) {
         facts.share(out, found->second);
         continue;
       }
-      for (const GraphCall* before = facts.maker(call.args[0].ids[0]); before != nullptr && before->op->is_view; before = facts.maker(call.args[0].ids[0])) {
+      for (const GraphCall* before = facts.maker(call.args[0].ids[0]); before != nullptr && before->op->is_view;
+           before = facts.maker(call.args[0].ids[0])) {
         const int middle = call.args[0].ids[0];
         if (facts.reads(middle) != 1 || facts.shown(middle) || !rebase(call, before->args[0].ids[0], facts)) break;
       }
