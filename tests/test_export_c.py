@@ -68,7 +68,7 @@ def expect_close(got: np.ndarray, want: Any, limit: float = 1e-5) -> None:
     finite = np.isfinite(want)
     assert (np.isnan(got) == np.isnan(want)).all() and (got[np.isinf(want)] == want[np.isinf(want)]).all()
     if finite.any():
-        assert np.abs(got - want)[finite].max() <= limit * max(np.abs(want[finite]).max(), 1e-2)
+        assert np.abs(got[finite] - want[finite]).max() <= limit * max(np.abs(want[finite]).max(), 1e-2)
 
 
 def model_and_input(name: str, tiny: bool) -> tuple[Callable, Any]:

@@ -115,7 +115,7 @@ def _attention(c: Any, call: Any) -> None:
     direct = c.strides(out)[3] == 1 or w == 1
     place = c.pointer(out) if direct else c.result(out)
     os = c.strides(out) if direct else [h * t * w, t * w, w, 1]
-    row, group = c.scratch(c.dtype(out), s), h // hk
+    row, group = c.scratch(c.dtype(out), t * s), h // hk
     added = kept = "NULL"
     ms = [0, 0, 0, 0]
     if mask is not None:
@@ -127,6 +127,7 @@ def _attention(c: Any, call: Any) -> None:
     ]
     operands = [at[0], strides[0][2], at[1], strides[1][2], at[2], strides[2][2], added, kept, ms[2], ms[3], int(call.named["is_causal"])]
     results = [f"{place} + b * {os[0]} + h * {os[1]}", os[2], f"{c.pointer(call.outs[1])} + (b * {h} + h) * {t}", row]
+    c.need("matmul", kind)
     one = c.text_of("attention", kind, t, s, e, w, *operands, literal(call.named["scale"], kind), *results)
     c.lines([f"for (int64_t b = 0; b < {b}; b++)", f"  for (int64_t h = 0; h < {h}; h++)", f"    {one};"])
     if not direct:
@@ -290,10 +291,11 @@ def _conv(c: Any, call: Any) -> None:
     channels, outs = ws[1], ws[0] // groups
     inputs, weights, place = c.dense(x), c.dense(weight), c.result(out)
     b = "NULL" if bias is None else f"{c.dense(bias.id)} + g * {outs}"
-    c.lines([f"for (int64_t n = 0; n < {sizes[0]}; n++)", f"  for (int64_t g = 0; g < {groups}; g++)",
-             f"    {c.need('conv', c.type(out))}({channels}, {h}, {w}, {outs}, {kh}, {kw}, {oh}, {ow}, {sy}, {sx}, {py}, {px}, {dy}, {dx}, "
-             f"{inputs} + (n * {groups} + g) * {channels * h * w}, {weights} + g * {outs * channels * kh * kw}, {b}, "
-             f"{place} + (n * {groups} + g) * {outs * oh * ow});"])  # fmt: skip
+    c.need("matmul", c.type(out))
+    group = [f"{inputs} + (n * {groups} + g) * {channels * h * w}", f"{weights} + g * {outs * channels * kh * kw}", b,
+             f"{place} + (n * {groups} + g) * {outs * oh * ow}", c.scratch(c.dtype(out), channels * kh * kw * oh * ow)]  # fmt: skip
+    one = c.text_of("conv", c.type(out), channels, h, w, outs, kh, kw, oh, ow, sy, sx, py, px, dy, dx, *group)
+    c.lines([f"for (int64_t n = 0; n < {sizes[0]}; n++)", f"  for (int64_t g = 0; g < {groups}; g++)", f"    {one};"])
     c.give(out, place)
 
 

@@ -58,12 +58,13 @@ static int64_t int_pow(int64_t base, int64_t exponent) {
 }
 
 //@ matmul
-// c[m][n] = a b (+ bias): a blocked product. Blocks of b are packed into a panel that stays in the cache; four rows of 16 columns are summed
-// at a time in variables of their own. ar, ac: strides of a's rows and columns; b's likewise; c has rows of `ldc`.
-enum { PANEL_ROWS = 256, PANEL_COLS = 64, TILE_ROWS = 4, TILE_COLS = 16 };
+// c[m][n] = a b (+ bias): a blocked product. Blocks of b are packed into a panel that stays in the cache, eight rows of a beside each other, and
+// eight rows of 32 columns are summed at a time in variables of their own. ar, ac: strides of a's rows and columns; b's likewise; c has rows
+// of `ldc`. (A compiler unrolls a loop over 16 columns before it looks for vectors, and then finds none.)
+enum { PANEL_ROWS = 256, PANEL_COLS = 64, TILE_ROWS = 8, TILE_COLS = 32 };
 static void matmul_T(int64_t m, int64_t n, int64_t k, const T *a, int64_t ar, int64_t ac, const T *b, int64_t br, int64_t bc, const T *bias,
                      T *c, int64_t ldc) {
-  static T panel[PANEL_ROWS][PANEL_COLS];
+  static T panel[PANEL_ROWS][PANEL_COLS], tile[PANEL_ROWS][TILE_ROWS];
   for (int64_t i = 0; i < m; i++)
     for (int64_t j = 0; j < n; j++) c[i * ldc + j] = bias ? bias[j] : 0;
   for (int64_t j0 = 0; j0 < n; j0 += PANEL_COLS)
@@ -71,25 +72,32 @@ static void matmul_T(int64_t m, int64_t n, int64_t k, const T *a, int64_t ar, in
       const int64_t cols = n - j0 < PANEL_COLS ? n - j0 : PANEL_COLS, depth = k - p0 < PANEL_ROWS ? k - p0 : PANEL_ROWS;
       for (int64_t p = 0; p < depth; p++)
         for (int64_t j = 0; j < PANEL_COLS; j++) panel[p][j] = j < cols ? b[(p0 + p) * br + (j0 + j) * bc] : 0;
-      for (int64_t i0 = 0; i0 < m; i0 += TILE_ROWS)
+      for (int64_t i0 = 0; i0 < m; i0 += TILE_ROWS) {
+        const int64_t rows = m - i0 < TILE_ROWS ? m - i0 : TILE_ROWS;
+        for (int64_t p = 0; p < depth; p++)
+          for (int64_t r = 0; r < TILE_ROWS; r++) tile[p][r] = r < rows ? a[(i0 + r) * ar + (p0 + p) * ac] : 0;
         for (int64_t t = 0; t < cols; t += TILE_COLS) {
-          const int64_t rows = m - i0 < TILE_ROWS ? m - i0 : TILE_ROWS, width = cols - t < TILE_COLS ? cols - t : TILE_COLS;
-          T sum[TILE_ROWS][TILE_COLS] = {{0}};
-          const T *row[TILE_ROWS];
-          for (int64_t r = 0; r < TILE_ROWS; r++) row[r] = a + (i0 + (r < rows ? r : 0)) * ar + p0 * ac;
+          T s0[TILE_COLS] = {0}, s1[TILE_COLS] = {0}, s2[TILE_COLS] = {0}, s3[TILE_COLS] = {0};
+          T s4[TILE_COLS] = {0}, s5[TILE_COLS] = {0}, s6[TILE_COLS] = {0}, s7[TILE_COLS] = {0};
+          const T *const sums[TILE_ROWS] = {s0, s1, s2, s3, s4, s5, s6, s7};
           for (int64_t p = 0; p < depth; p++) {
-            const T x0 = row[0][p * ac], x1 = row[1][p * ac], x2 = row[2][p * ac], x3 = row[3][p * ac];
+            const T *x = tile[p];
             for (int j = 0; j < TILE_COLS; j++) {
               const T y = panel[p][t + j];
-              sum[0][j] += x0 * y;
-              sum[1][j] += x1 * y;
-              sum[2][j] += x2 * y;
-              sum[3][j] += x3 * y;
+              s0[j] += x[0] * y;
+              s1[j] += x[1] * y;
+              s2[j] += x[2] * y;
+              s3[j] += x[3] * y;
+              s4[j] += x[4] * y;
+              s5[j] += x[5] * y;
+              s6[j] += x[6] * y;
+              s7[j] += x[7] * y;
             }
           }
           for (int64_t r = 0; r < rows; r++)
-            for (int64_t j = 0; j < width; j++) c[(i0 + r) * ldc + j0 + t + j] += sum[r][j];
+            for (int64_t j = 0; j < TILE_COLS && t + j < cols; j++) c[(i0 + r) * ldc + j0 + t + j] += sums[r][j];
         }
+      }
     }
 }
 
@@ -171,33 +179,24 @@ static void softmax_T(int64_t outer, int64_t n, int64_t inner, const T *x, T *ou
 }
 
 //@ attention
-// One head: out[t] = softmax(scale q[t] k^T + mask) v, `queries` rows on `keys` rows; `row` has room for `keys` numbers. Strides of rows.
+// One head: out[t] = softmax(scale q[t] k^T + mask) v, `queries` rows on `keys` rows; `scores` has room for queries x keys. Strides of rows.
 static void attention_T(int64_t queries, int64_t keys, int64_t width, int64_t value_width, const T *q, int64_t qs, const T *k, int64_t ks,
                         const T *v, int64_t vs, const T *added, const uint8_t *kept, int64_t mask_row, int64_t mask_col, int causal, T scale,
-                        T *out, int64_t os, T *logsumexp, T *row) {
+                        T *out, int64_t os, T *logsumexp, T *scores) {
+  matmul_T(queries, keys, width, q, qs, 1, k, 1, ks, NULL, scores, keys);
   for (int64_t t = 0; t < queries; t++) {
-    const int64_t seen = causal && t + 1 < keys ? t + 1 : keys;
-    T largest = -INFINITY;
+    T *row = scores + t * keys, largest = -INFINITY;
     double sum = 0;
-    for (int64_t s = 0; s < seen; s++) {
-      T dot = 0;
-      for (int64_t j = 0; j < width; j++) dot += q[t * qs + j] * k[s * ks + j];
-      dot *= scale;
-      if (added) dot += added[t * mask_row + s * mask_col];
-      if (kept && !kept[t * mask_row + s * mask_col]) dot = -INFINITY;
-      row[s] = dot;
-      if (dot > largest) largest = dot;
+    for (int64_t s = 0; s < keys; s++) {
+      const int hidden = (causal && s > t) || (kept && !kept[t * mask_row + s * mask_col]);
+      row[s] = hidden ? -INFINITY : row[s] * scale + (added ? added[t * mask_row + s * mask_col] : 0);
+      if (row[s] > largest) largest = row[s];
     }
-    for (int64_t j = 0; j < value_width; j++) out[t * os + j] = 0;
-    for (int64_t s = 0; s < seen; s++) {
-      row[s] = largest == -INFINITY ? 0 : exp_T(row[s] - largest);
-      sum += row[s];
-    }
-    for (int64_t s = 0; s < seen; s++)
-      for (int64_t j = 0; j < value_width; j++) out[t * os + j] += row[s] * v[s * vs + j];
-    for (int64_t j = 0; j < value_width && sum > 0; j++) out[t * os + j] /= (T)sum;
+    for (int64_t s = 0; s < keys; s++) sum += row[s] = largest == -INFINITY ? 0 : exp_T(row[s] - largest);
+    for (int64_t s = 0; s < keys && sum > 0; s++) row[s] /= (T)sum;
     logsumexp[t] = largest + (T)log(sum);
   }
+  matmul_T(queries, value_width, keys, scores, keys, 1, v, vs, 1, NULL, out, os);
 }
 
 //@ attention_backward
@@ -289,27 +288,26 @@ static void cross_entropy_backward_T(int64_t batch, int64_t classes, int64_t inn
 }
 
 //@ conv
-// One group of one image: out[o][y][x] = bias[o] + sum over c, i, j of weight[o][c][i][j] in[c][y * sy + i * dy - py][x * sx + j * dx - px].
+// One group of one image: out[o][y][x] = bias[o] + sum over c, i, j of weight[o][c][i][j] in[c][y * sy + i * dy - py][x * sx + j * dx - px],
+// as a product of the weights and the matrix of what each output element sees (`columns`: channels * kh * kw rows of oh * ow).
 static void conv_T(int64_t channels, int64_t height, int64_t width, int64_t outs, int64_t kh, int64_t kw, int64_t oh, int64_t ow, int64_t sy, int64_t sx,
-                   int64_t py, int64_t px, int64_t dy, int64_t dx, const T *in, const T *weight, const T *bias, T *out) {
-  for (int64_t o = 0; o < outs; o++) {
-    T *plane = out + o * oh * ow;
-    for (int64_t i = 0; i < oh * ow; i++) plane[i] = bias ? bias[o] : 0;
-    for (int64_t c = 0; c < channels; c++)
-      for (int64_t i = 0; i < kh; i++)
-        for (int64_t j = 0; j < kw; j++) {
-          const T w = weight[((o * channels + c) * kh + i) * kw + j];
-          for (int64_t y = 0; y < oh; y++) {
-            const int64_t from = y * sy + i * dy - py;
-            if (from < 0 || from >= height) continue;
-            const T *line = in + (c * height + from) * width;
-            for (int64_t x = 0; x < ow; x++) {
-              const int64_t at = x * sx + j * dx - px;
-              if (at >= 0 && at < width) plane[y * ow + x] += w * line[at];
-            }
+                   int64_t py, int64_t px, int64_t dy, int64_t dx, const T *in, const T *weight, const T *bias, T *out, T *columns) {
+  const int64_t places = oh * ow, depth = channels * kh * kw;
+  T *to = columns;
+  for (int64_t c = 0; c < channels; c++)
+    for (int64_t i = 0; i < kh; i++)
+      for (int64_t j = 0; j < kw; j++)
+        for (int64_t y = 0; y < oh; y++) {
+          const int64_t from = y * sy + i * dy - py;
+          const T *line = in + (c * height + (from < 0 || from >= height ? 0 : from)) * width;
+          for (int64_t x = 0; x < ow; x++) {
+            const int64_t at = x * sx + j * dx - px;
+            *to++ = from < 0 || from >= height || at < 0 || at >= width ? 0 : line[at];
           }
         }
-  }
+  matmul_T(outs, places, depth, weight, depth, 1, columns, places, 1, NULL, out, places);
+  for (int64_t o = 0; o < outs && bias; o++)
+    for (int64_t i = 0; i < places; i++) out[o * places + i] += bias[o];
 }
 
 //@ max_pool
