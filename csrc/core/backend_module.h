@@ -32,6 +32,7 @@ struct CudaHooks {
   Tensor (*pin)(const Tensor& t) = nullptr;            // a copy in pinned memory, itself if it is there
   bool (*is_pinned)(const Storage& s) = nullptr;
   void (*record_use)(const Tensor& t, intptr_t stream) = nullptr;  // Tensor.record_stream
+  void (*note_use)(const TensorImpl& t) = nullptr;  // a kernel that is no op's is about to use it on the current stream (graph/plan.cpp)
 };
 extern CudaHooks cuda_hooks;
 

@@ -68,7 +68,7 @@ def _show_groups(graph: Any, level: int) -> None:
         elif level >= 4:
             from .codegen import triton_runner
 
-            _print(f"code: {triton_runner.readable(kernel)}")
+            _print(f"code: {triton_runner.readable(kernel, [call['text'].strip(), call['line']])}")
 
 
 def _timed(run: Callable[..., Any], name: str, miss: object) -> Callable[..., Any]:

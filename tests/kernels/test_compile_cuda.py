@@ -132,7 +132,8 @@ def test_debug_names_the_source(launched, monkeypatch, capfd):
     monkeypatch.setenv("MINIGRAD_DEBUG", "4")
     mg.compile(lambda x: (x * 9).relu())(values(5, 7).cuda())
     (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("code: ")]
-    assert "def fused_mul_relu(" in pathlib.Path(line.removeprefix("code: ")).read_text()
+    text = pathlib.Path(line.removeprefix("code: ")).read_text()
+    assert "def fused_mul_relu(" in text and "test_compile_cuda.py" in text
 
 
 @pytest.fixture(scope="module")

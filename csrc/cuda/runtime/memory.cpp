@@ -82,6 +82,9 @@ void install_backend() {
   profile_hooks.device_allocated = allocated_everywhere;
   cuda_hooks.pin = pinned_copy;
   cuda_hooks.is_pinned = is_pinned;
+  cuda_hooks.note_use = [](const TensorImpl& t) {
+    if (several_streams()) [[unlikely]] note_use(t);
+  };
   cuda_hooks.record_use = [](const Tensor& t, intptr_t stream) {
     MG_CHECK(t.device().type == DeviceType::CUDA, Runtime, "record_stream: expected a CUDA tensor, got one on ", t.device());
     device_memory(t.device().index).record_use(t->storage->data, stream_handle(t.device().index, reinterpret_cast<cudaStream_t>(stream)));

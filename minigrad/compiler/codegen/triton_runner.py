@@ -79,7 +79,7 @@ def _written(name: str, text: str) -> pathlib.Path:
     for place in (folder(), pathlib.Path(tempfile.gettempdir()) / f"minigrad-triton-{os.getuid()}"):
         path = place / f"{name}.py"
         try:
-            if path.exists() and path.read_text() == text:
+            if path.exists() and path.read_text().startswith(text):
                 return path
             place.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("w", dir=place, delete=False) as file:
@@ -310,9 +310,10 @@ def _sum_of_chunks() -> Any:
     return sum_of_chunks
 
 
-def readable(kernel: Any) -> str:
-    """Where the source of a FusedKernel on a CUDA device is."""
-    return " ".join(str(_written(_file(s.name, s.text), s.text)) for s in Runner(program_of(kernel)).sources)
+def readable(kernel: Any, notes: Sequence[str]) -> str:
+    """Where the source of a FusedKernel on a CUDA device is, with notes at its end: what calls it stands for, and the user's line."""
+    trailer = "".join(f"# {line}\n" for note in notes for line in note.splitlines())
+    return " ".join(str(_written(_file(s.name, s.text), s.text + trailer)) for s in Runner(program_of(kernel)).sources)
 
 
 def make(kernel: Any) -> Runner | None:
