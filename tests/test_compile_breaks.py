@@ -173,3 +173,31 @@ def test_rewritten_buffers() -> None:
     for _ in range(6):
         x = mg.randn(3, 2)
         assert mg.equal(compiled(x), b(x)) and mg.equal(a.mean, b.mean)
+
+
+def test_threads_have_compiled_functions_too() -> None:
+    import threading
+
+    model, _ = make()
+    compiled = [CompiledFunction(lambda x, k=k: model(x) * k, fullgraph=True) for k in range(8)]
+    x, got = mg.randn(5, 4), {}
+    with mg.no_grad():
+        want = model(x)
+
+        def run(k: int) -> None:
+            with mg.no_grad():  # it belongs to the thread
+                got[k] = [compiled[k](x) for _ in range(5)][-1]
+
+        threads = [threading.Thread(target=run, args=(k,)) for k in range(8)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    assert all(mg.allclose(got[k], want * k, rtol=1e-6) for k in range(8))
+
+
+def test_no_more_is_tried_when_nothing_was_ever_captured() -> None:
+    compiled = CompiledFunction(lambda x: x * x.sum().item())
+    for _ in range(80):
+        assert compiled(mg.ones(2)).tolist() == [2, 2]
+    assert compiled._off and len(compiled.reasons) == 1

@@ -97,7 +97,7 @@ int hooks_on(const TensorImpl& leaf) {
 }
 
 bool fits_tensor(const TensorImpl& t, const OutSpec& spec, bool requires_grad) {
-  return t.dtype == spec.dtype && t.device == spec.device && t.sizes == spec.sizes && t.strides == spec.strides && needs_grad(t) == requires_grad;
+  return !t.dataless && t.dtype == spec.dtype && t.device == spec.device && t.sizes == spec.sizes && t.strides == spec.strides && needs_grad(t) == requires_grad;
 }
 
 bool matches(const ArgShape& s, PyObject* o, std::vector<TensorImpl*>& tensors) {
@@ -105,7 +105,7 @@ bool matches(const ArgShape& s, PyObject* o, std::vector<TensorImpl*>& tensors) 
     case ArgShape::TensorKind: {
       if (!is_tensor(o) || class_overrides(o)) return false;
       TensorImpl* t = impl_of(o);
-      if (t->dataless || hooks_on(*t) != s.hooks || !fits_tensor(*t, s.spec, s.requires_grad) || (t->grad_fn == nullptr) != s.is_leaf) return false;
+      if (hooks_on(*t) != s.hooks || !fits_tensor(*t, s.spec, s.requires_grad) || (t->grad_fn == nullptr) != s.is_leaf) return false;
       tensors.push_back(t);
       return size_t(std::find(tensors.begin(), tensors.end(), t) - tensors.begin()) == size_t(s.first);
     }

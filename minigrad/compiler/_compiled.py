@@ -9,6 +9,7 @@ first calls of each form alternate between plan and function, and the faster one
 from __future__ import annotations
 
 import functools
+import threading
 import time
 import types
 import warnings
@@ -29,7 +30,10 @@ from ._trial import Trial
 _LIMIT = 8  # compiled forms of one function; torch's recompile_limit
 _BUDGET = 60.0  # seconds of tracing per function; what comes later runs eagerly
 _GIVEN_UP = 4  # calls of different kinds that could not be captured, before no more is tried
+_HOPELESS = 64  # calls of one kind that could not be captured, likewise: no more looking for forms
 _RETRIES = (2, 4, 8)  # calls after which an attempt that failed for a passing reason is repeated
+
+_one_at_a_time = threading.RLock()  # parameters have no data while they are traced
 
 every: weakref.WeakSet[CompiledFunction] = weakref.WeakSet()  # for reset()
 
@@ -106,7 +110,14 @@ class CompiledFunction:
                     return result
             if self.sizes.waits(args, kwargs):
                 return self._eagerly(args, kwargs)
-        entry = self._compile(args, kwargs)
+        if not _one_at_a_time.acquire(blocking=False):  # another thread traces, maybe these parameters
+            with _one_at_a_time:
+                pass
+            return self(*args, **kwargs)
+        try:
+            entry = self._compile(args, kwargs)
+        finally:
+            _one_at_a_time.release()
         if entry is not None:
             result = entry.call(args, kwargs)
             if result is not MISS:
@@ -123,6 +134,7 @@ class CompiledFunction:
     def _compile(self, args: tuple, kwargs: dict) -> Entry | None:
         earlier = next((attempt for attempt in self._failed if attempt.form.fits(args, kwargs)), None)
         if earlier is not None and not earlier.again():
+            self._off = earlier.calls > _HOPELESS and not self.entries and not self.sizes.families
             return None
         if _now.stance != "default":
             return self._by_stance()
@@ -171,7 +183,7 @@ class CompiledFunction:
             self._warned = True
             why = f" Last recompilation: {self.recompiles[-1]}." if self.recompiles else ""
             warnings.warn(f"compile: {self._name()} {reason} and runs eagerly for other arguments.{why} "
-                          "minigrad.compiler.explain() shows the forms.", stacklevel=5)  # fmt: skip
+                          "minigrad.compiler.explain() shows the forms.", stacklevel=4)  # fmt: skip
         return True
 
     def _give_up(self, args: tuple, kwargs: dict, reason: GaveUp, earlier: _Attempt | None = None) -> None:
