@@ -6,7 +6,8 @@
 steady   training steps of the six models and chains of pointwise ops on 4 Mi elements: what is asked for runs in turn, round by round,
          in one process; ratio = the other's time / compiled minigrad's of the same round, median and quartiles. The compiled results of
          chains are compared with eager's first. `kernels`: calls of kernels in one eager and one compiled step.
-latency  seconds of the first call of a compiled step in a new process, with an empty cache (cold) and with the cache that this left (warm).
+latency  seconds of the first call of a compiled step in a new process, with an empty cache (cold) and with the cache that this left (warm);
+         beside it those of the first eager call, which is in both.
 memory   peak of resident memory above the library's own, eager and compiled, each in a process of its own.
 `compile` is torch.compile: up to minutes a model. With --slow-cache its latency, and its time relative to torch eager's of the same rounds,
 are kept in that file and used again by the next run on the same machine and versions.
@@ -29,7 +30,7 @@ from benchmarks import chains, compare, machine, models, report
 NAMES = [*models.TRAINING, *chains.CHAINS]
 FIELDS = ["date", "cpu", "commit", "threads", "name", "compiled_s", "eager_s", "ratio_eager", "ratio_eager_q1", "ratio_eager_q3", "torch_s",
           "ratio_torch", "ratio_torch_q1", "ratio_torch_q3", "compile_s", "ratio_compile", "ratio_compile_q1", "ratio_compile_q3", "jax_s",
-          "ratio_jax", "ratio_jax_q1", "ratio_jax_q3", "rounds", "kernels_eager", "kernels_compiled", "cold_s", "warm_s",
+          "ratio_jax", "ratio_jax_q1", "ratio_jax_q3", "rounds", "kernels_eager", "kernels_compiled", "cold_s", "warm_s", "plain_s",
           "torch_cold_s", "torch_warm_s", "eager_bytes", "compiled_bytes", "share_of_eager"]  # fmt: skip
 
 
@@ -129,7 +130,8 @@ def _latency(options: dict[str, Any]) -> dict[str, Any]:
 
     library = importlib.import_module(options["library"])
     library.set_num_threads(options["threads"])
-    call = _compiled(library, _make(library, options["name"], options["tiny"]))
+    call = _make(library, options["name"], options["tiny"])
+    call = _compiled(library, call) if options["compiled"] else call
     start = time.perf_counter()
     call()
     return {"seconds": time.perf_counter() - start}
@@ -143,7 +145,8 @@ def _memory(options: dict[str, Any]) -> dict[str, Any]:
     from benchmarks.peak_memory import resident
 
     mg.set_num_threads(options["threads"])
-    wrap = mg.compile if options["compiled"] else lambda f: f
+    # Without mg.compile's trial, which runs the function itself and leaves its memory in the allocator's cache.
+    wrap = mg.compiler.CompiledFunction if options["compiled"] else lambda f: f
     small = wrap(_make(mg, options["name"], True))
     for _ in range(3):
         small()
@@ -153,12 +156,7 @@ def _memory(options: dict[str, Any]) -> dict[str, Any]:
     with open("/proc/self/clear_refs", "w") as f:
         f.write("5")  # VmHWM starts again from here
     call = wrap(_make(mg, options["name"], options["tiny"]))
-    settled = 14 if options["compiled"] else 3  # the trial of mg.compile runs the function itself: what counts is after it
-    for k in range(settled):
-        if k == settled - 2:
-            gc.collect()
-            with open("/proc/self/clear_refs", "w") as f:
-                f.write("5")
+    for _ in range(4):
         call()
     return {"bytes": max(resident("VmHWM") - baseline, 0)}
 
@@ -183,11 +181,11 @@ def _worker(part: str, cache: str | None = None, **options: Any) -> dict[str, An
 
 
 def _first_calls(args: argparse.Namespace, threads: int, name: str, library: str) -> dict[str, float]:
-    """Seconds cold and warm."""
+    """Seconds cold and warm; ours also without compiling: what the step itself takes the first time."""
     with tempfile.TemporaryDirectory() as cache:
         found = {}
-        for when in ("cold", "warm"):
-            row = _worker("latency", cache, library=library, name=name, threads=threads, tiny=args.tiny)
+        for when in ("cold", "warm", *["plain"] * (library == "minigrad")):
+            row = _worker("latency", cache, library=library, name=name, threads=threads, tiny=args.tiny, compiled=when != "plain")
             if "seconds" in row:
                 found[f"{'torch_' if library == 'torch' else ''}{when}_s"] = row["seconds"]
         return found
@@ -260,7 +258,8 @@ def print_row(row: dict[str, Any]) -> None:
             key = f"ratio_{other}"
             line += f"  {other} {row[key]:.2f} [{row[key + '_q1']:.2f}, {row[key + '_q3']:.2f}]" if key in row else ""
         line += f"  kernels {row.get('kernels_eager', '?')} -> {row.get('kernels_compiled', '?')}"
-    for key, text in (("cold_s", "cold"), ("warm_s", "warm"), ("torch_cold_s", "torch cold"), ("torch_warm_s", "torch warm")):
+    firsts = {"plain_s": "first call eager", "cold_s": "cold", "warm_s": "warm", "torch_cold_s": "torch cold", "torch_warm_s": "torch warm"}
+    for key, text in firsts.items():
         line += f"  {text} {report.duration(row[key])}" if key in row else ""
     if "share_of_eager" in row:
         line += f"  memory {row['compiled_bytes'] / 2**20:.0f} MiB, {row['share_of_eager']:.2f} of eager's"
