@@ -11,6 +11,7 @@ void bind_profile(py::module_& m);
 void bind_clip(py::module_& m);
 void bind_program(py::module_& m);
 void bind_fused(py::module_& m);
+void bind_step(py::module_& m);
 void bind_call_key(py::module_& m);
 void bind_compiled_node(py::module_& m);
 void bind_code(py::module_& m);
@@ -38,6 +39,7 @@ PYBIND11_MODULE(_core, m) {
   bind_compiled_node(m);
   bind_program(m);
   bind_fused(m);
+  bind_step(m);
   bind_code(m);
   bind_autocast(m);
   bind_profile(m);

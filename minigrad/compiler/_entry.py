@@ -11,10 +11,12 @@ from typing import Any
 import minigrad as mg
 from minigrad import _core
 from minigrad._core import Tensor
+
 from ._code import give_code
 from ._guards import Guards
 from ._pytree import LEAF, flatten, unflatten
 from ._reach import GaveUp, Reach, is_plain
+from ._steps import native_step
 from ._witness import Witness
 
 MISS = object()
@@ -316,7 +318,7 @@ class _Recorded:
             if args or kwargs:
                 raise GaveUp(f"{type(owner).__name__}.step() with arguments")
             self._owners.append(owner)
-            self._trace.host(f"{type(owner).__name__}.step()", step, params)
+            self._trace.host(f"{type(owner).__name__}.step()", native_step(owner), params)
 
         owner.step = noted
         self._undo.append((lambda: setattr(owner, "step", step)) if own else (lambda: owner.__dict__.pop("step")))
