@@ -201,3 +201,11 @@ def test_no_more_is_tried_when_nothing_was_ever_captured() -> None:
     for _ in range(80):
         assert compiled(mg.ones(2)).tolist() == [2, 2]
     assert compiled._off and len(compiled.reasons) == 1
+
+
+def test_wrong_calls_do_not_spoil_right_ones() -> None:
+    compiled = CompiledFunction(lambda x: x @ mg.ones(3, 2))
+    for n in range(4, 10):
+        with pytest.raises(RuntimeError, match="matmul"):
+            compiled(mg.ones(2, n))
+    assert compiled(mg.ones(2, 3)).tolist() == [[3, 3]] * 2 and len(compiled.entries) == 1

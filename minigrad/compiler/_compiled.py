@@ -20,7 +20,7 @@ from typing import Any
 from minigrad import _core
 from minigrad.compiler import _now
 
-from ._code import debug_level, show
+from ._code import backend, debug_level, show
 from ._dynamic import Sizes
 from ._entry import MISS, Entry
 from ._reach import GaveUp
@@ -43,6 +43,7 @@ class _Attempt:
 
     def __init__(self, form: Any, reason: GaveUp) -> None:
         self.form, self.later, self.calls = form, reason.later, 1
+        self.is_error = reason.__cause__ is not None and not _is_break(reason)  # the function's own, perhaps
 
     def again(self) -> bool:
         """Whether this call is one to try once more."""
@@ -145,7 +146,8 @@ class CompiledFunction:
         start = time.perf_counter()
         _now.tracing = _now.busy = True
         try:
-            entry = Entry(self.fn, args, kwargs)
+            with backend(self.options.get("backend")):
+                entry = Entry(self.fn, args, kwargs)
         except GaveUp as reason:
             _now.tracing = _now.busy = False
             return self._give_up(args, kwargs, reason, earlier)
@@ -198,7 +200,7 @@ class CompiledFunction:
             self.regions = regions if regions.parts else None
         if earlier is None:
             self._failed.append(_Attempt(_core.Form(args, kwargs), reason))
-        if len(self._failed) >= _GIVEN_UP and not self.entries:
+        if sum(not attempt.is_error for attempt in self._failed) >= _GIVEN_UP and not self.entries:
             self._off = True
             self._failed.clear()
 
