@@ -32,6 +32,19 @@ def test_out_that_is_an_argument_of_cat() -> None:
     assert tuple(e.shape) == (0,)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8", "complex64"])
+@pytest.mark.parametrize("parts", [[16, 16], [384, 1, 383], [256, 0, 512], [1024, 1024, 64]])
+def test_cat_inside_of_rows(parts: list[int], dtype: str) -> None:
+    """Dense parts are joined row by row, large results around the caches; other layouts and dtypes part by part."""
+    for rows in (1, 6, 2500):
+        arrays = [np.random.default_rng(k).integers(-9, 9, (rows, n)).astype(dtype) for k, n in enumerate(parts)]
+        tensors, want = [mg.from_numpy(a) for a in arrays], np.concatenate(arrays, 1)
+        assert (mg.cat(tensors, 1).numpy() == want).all() and (mg.cat([t.t() for t in tensors], 0).numpy() == want.T).all()
+        assert (mg.cat([t.clone(memory_format=mg.contiguous_format).t().contiguous().t() for t in tensors], -1).numpy() == want).all()
+        out = mg.empty(rows * sum(parts) + 3, dtype=tensors[0].dtype)[3:].view(rows, -1)
+        assert (mg.cat(tensors, 1, out=out).numpy() == want).all()
+
+
 def test_out_that_is_the_input_of_a_reduction() -> None:
     x = mg.arange(12.0).reshape(3, 4).contiguous()
     expected = x.sum(0).tolist()
