@@ -21,7 +21,9 @@ namespace mg::cpu {
 
 namespace {
 
-[[noreturn]] void refuse(const char* why) { fail(ErrorKind::Runtime, "compile: generated code cannot be loaded: ", why); }
+[[noreturn]] void refuse(const char* why) {
+  fail(ErrorKind::Runtime, "compile: generated code cannot be loaded: ", why);
+}
 
 // What loaded code may need of a thread; freed with it.
 void* scratch(int64_t bytes) {
@@ -66,7 +68,8 @@ class Loader {
   explicit Loader(std::string_view object) : object_(object), header_(*at<Elf64_Ehdr>(0)) {}
 
   LoadedCode load() {
-    if (std::memcmp(header_.e_ident, ELFMAG, SELFMAG) != 0 || header_.e_machine != EM_X86_64 || header_.e_type != ET_REL)
+    if (std::memcmp(header_.e_ident, ELFMAG, SELFMAG) != 0 || header_.e_machine != EM_X86_64 ||
+        header_.e_type != ET_REL)
       refuse("not an object file for x86-64");
     read_sections();
     read_symbols();
@@ -94,8 +97,10 @@ class Loader {
     for (int k = 0; k < header_.e_shnum; ++k) {
       Elf64_Shdr copy;
       std::memcpy(&copy, s + k, sizeof copy);
-      if (copy.sh_type != SHT_NOBITS) at<char>(copy.sh_offset, copy.sh_size);
-      else if ((copy.sh_flags & SHF_ALLOC) && copy.sh_size != 0) refuse("it has variables");
+      if (copy.sh_type != SHT_NOBITS)
+        at<char>(copy.sh_offset, copy.sh_size);
+      else if ((copy.sh_flags & SHF_ALLOC) && copy.sh_size != 0)
+        refuse("it has variables");
       sections_.push_back(copy);
     }
   }
@@ -128,7 +133,9 @@ class Loader {
     start_.assign(sections_.size(), kNowhere);
     for (size_t k = 0; k < sections_.size(); ++k) {
       const Elf64_Shdr& s = sections_[k];
-      if (!(s.sh_flags & SHF_ALLOC) || s.sh_type == SHT_NOBITS || s.sh_type == SHT_X86_64_UNWIND || s.sh_type == SHT_NOTE) continue;
+      if (!(s.sh_flags & SHF_ALLOC) || s.sh_type == SHT_NOBITS || s.sh_type == SHT_X86_64_UNWIND ||
+          s.sh_type == SHT_NOTE)
+        continue;
       if (s.sh_flags & SHF_WRITE) refuse("it has variables");
       const size_t align = s.sh_addralign < 1 ? 1 : s.sh_addralign;
       if (align > 4096 || (align & (align - 1)) != 0) refuse("damaged");
@@ -161,7 +168,8 @@ class Loader {
     if (symbol >= symbols_.size()) refuse("damaged");
     const Elf64_Sym& s = symbols_[symbol];
     if (s.st_shndx == SHN_UNDEF) return reinterpret_cast<uint64_t>(memory_ + jumps_ + 16 * symbol);
-    if (s.st_shndx >= start_.size() || start_[s.st_shndx] == kNowhere || s.st_value > sections_[s.st_shndx].sh_size) refuse("damaged");
+    if (s.st_shndx >= start_.size() || start_[s.st_shndx] == kNowhere || s.st_value > sections_[s.st_shndx].sh_size)
+      refuse("damaged");
     return reinterpret_cast<uint64_t>(memory_ + start_[s.st_shndx] + s.st_value);
   }
 
@@ -176,8 +184,10 @@ class Loader {
       if (section.sh_size < bytes || r.r_offset > section.sh_size - bytes) refuse("damaged");
       char* place = memory_ + start_[list.sh_info] + r.r_offset;
       uint64_t value = address(ELF64_R_SYM(r.r_info)) + uint64_t(r.r_addend);
-      if (type == R_X86_64_PC32 || type == R_X86_64_PLT32) value -= reinterpret_cast<uint64_t>(place);
-      else if (type != R_X86_64_64) refuse("it has an unknown kind of relocation");
+      if (type == R_X86_64_PC32 || type == R_X86_64_PLT32)
+        value -= reinterpret_cast<uint64_t>(place);
+      else if (type != R_X86_64_64)
+        refuse("it has an unknown kind of relocation");
       std::memcpy(place, &value, bytes);
     }
   }

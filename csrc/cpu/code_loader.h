@@ -1,7 +1,9 @@
-// Machine code made while the program runs (minigrad/compiler/codegen): an object file is placed in memory and made executable.
+// Machine code made while the program runs (minigrad/compiler/codegen): an object file is placed in memory and made
+// executable.
 //
-// The loader knows just what such objects contain: ELF for x86-64, read-only sections, position-independent code, calls of the
-// functions below. Anything else, a damaged file among it, is refused with the reason. It reads only inside of the bytes it is given.
+// The loader knows just what such objects contain: ELF for x86-64, read-only sections, position-independent code, calls
+// of the functions below. Anything else, a damaged file among it, is refused with the reason. It reads only inside of
+// the bytes it is given.
 //   row.<name>.<dtype>   the contiguous kernel of a line of csrc/scalar.h (pointwise_table.h)
 //   stream, stream_end   stores around the caches (stream.h): void stream(void* to, const void* from, int64_t bytes)
 //   scratch              void* scratch(int64_t bytes), aligned to 64, of the calling thread, until its next call

@@ -1,5 +1,5 @@
-// The lines of csrc/scalar.h as text, for generators of code (minigrad/compiler/codegen/rows.py): the compiled kernels and generated
-// code come from the same line.
+// The lines of csrc/scalar.h as text, for generators of code (minigrad/compiler/codegen/rows.py): the compiled kernels
+// and generated code come from the same line.
 #include "pointwise_text.h"
 
 namespace mg::cpu {

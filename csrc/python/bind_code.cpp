@@ -38,7 +38,8 @@ struct Code {
 std::map<std::string, Code> load_code(py::bytes object) {
   const cpu::LoadedCode loaded = cpu::load_code(std::string_view(object));
   std::map<std::string, Code> codes;
-  for (const auto& [name, address] : loaded.functions) codes[name] = {reinterpret_cast<FusedCode>(address), loaded.memory};
+  for (const auto& [name, address] : loaded.functions)
+    codes[name] = {reinterpret_cast<FusedCode>(address), loaded.memory};
   return codes;
 }
 

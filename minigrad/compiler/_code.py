@@ -8,15 +8,31 @@ At level 1 a call runs under the profiler, op by op: slower than usual, and the 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from minigrad import _core
 
 _SHOWN = 12  # ops of a call, those that took longest
+
+
+@contextlib.contextmanager
+def backend(name: str | None) -> Iterator[None]:
+    """In this block plans get what mg.compile's `backend` asks for: "interpreter" no code, "llvm" all of it before the first run."""
+    how = {"interpreter": "0", "llvm": "wait"}.get(name or "")
+    if how is None:
+        yield
+        return
+    from .codegen import llvm, native
+
+    if how == "wait" and not llvm.available():
+        raise RuntimeError("compile: backend='llvm' needs the package llvmlite, and Linux on x86-64. Try pip install minigrad[compile].")
+    with native.using(how):
+        yield
 
 
 def give_code(*plans: Any) -> None:
