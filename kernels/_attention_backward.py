@@ -63,13 +63,14 @@ def attention_backward_keys(q_BHLD, k_BGSD, v_BGSD, g_BHLD, dk_BGSD, dv_BGSD, ls
                 weights = tl.exp2(s - lse[None, :])
                 g = load_rows(g_LD + i.to(tl.int64) * g_l, i, L, d, D, True, EVEN_D)
                 used = weights
-                dweights = tl.dot(v, tl.trans(g), input_precision="ieee")
                 if DROPOUT:
                     keep = kept(rng_2, b * H + h, m, j, L, S, threshold, BLOCK_M, BLOCK_N)
                     used = tl.where(keep, weights * keep_scale, 0.0)
-                    dweights = tl.where(keep, dweights * keep_scale, 0.0)
                 dv = tl.dot(used.to(g.dtype), g, dv, input_precision="ieee")
                 delta = tl.load(delta_BHL + row + i, mask=i < L, other=0.0)
+                dweights = tl.dot(v, tl.trans(g), input_precision="ieee")
+                if DROPOUT:
+                    dweights = tl.where(keep, dweights * keep_scale, 0.0)
                 dscores = weights * (dweights - delta[None, :])
                 dk = tl.dot(dscores.to(q.dtype), q, dk, input_precision="ieee")
         at = b * dk_b + group * dk_g + (first_k + j)[:, None] * dk_s + d[None, :]
