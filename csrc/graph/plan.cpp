@@ -5,6 +5,7 @@
 
 #include "../autograd/node.h"
 #include "../core/allocator.h"
+#include "../core/backend_module.h"
 #include "../core/profile.h"
 #include "plan_state.h"
 
@@ -63,6 +64,10 @@ void run_fused(const GraphCall& c, const std::vector<Tensor>& slots) {
   int n = 0;
   for (const GraphArg& a : c.args) operands[n++] = slots[size_t(a.ids[0])]->data();
   for (int id : c.outs) operands[n++] = slots[size_t(id)]->data();
+  if (cuda_hooks.note_use != nullptr && slots[size_t(c.outs[0])]->device.type == DeviceType::CUDA) {
+    for (const GraphArg& a : c.args) cuda_hooks.note_use(*slots[size_t(a.ids[0])]);
+    for (int id : c.outs) cuda_hooks.note_use(*slots[size_t(id)]);
+  }
   c.fused->run(operands);
 }
 
@@ -233,6 +238,11 @@ void Plan::drop_gradients(const std::vector<Tensor>& inputs) const {
     }
 }
 
+// A view of an argument that requires grad would require it too; whether it does is not the plan's to say.
+Tensor Plan::result(int id, const Tensor& t) const {
+  return needs_grad(*t) && graph_.values[size_t(id)].maker >= 0 ? alias(*t) : t;
+}
+
 std::vector<Tensor> Plan::run_planned(const std::vector<Tensor>& inputs, State& state) const {
   Slots& slots = state.slots;
   const State::Cleared cleared{*this, state};
@@ -266,7 +276,7 @@ std::vector<Tensor> Plan::run_planned(const std::vector<Tensor>& inputs, State& 
     for (int id : step.dead) slots[size_t(id)].reset();
   }
   std::vector<Tensor> results;
-  for (int id : graph_.outputs) results.push_back(slots[size_t(id)]);
+  for (int id : graph_.outputs) results.push_back(result(id, slots[size_t(id)]));
   give_gradients(graph_.gradients, slots);
   return results;
 }
@@ -290,7 +300,7 @@ std::vector<Tensor> Plan::run_plainly(const std::vector<Tensor>& inputs) const {
     for (int id : steps_[at].dead) slots[size_t(id)].reset();
   }
   std::vector<Tensor> results;
-  for (int id : graph_.outputs) results.push_back(slots[size_t(id)]);
+  for (int id : graph_.outputs) results.push_back(result(id, slots[size_t(id)]));
   give_gradients(graph_.gradients, slots);
   return results;
 }
