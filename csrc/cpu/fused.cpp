@@ -287,7 +287,7 @@ void CpuFusedKernel::run_with_columns(void* const* operands) const {
     const FusedColumn& column = list_.columns[size_t(c)];
     const DType wide = column.dtype == DType::Int64 ? DType::Int64 : DType::Float64;
     char* first = total(0, c);
-    const PointwiseFn add = find_pointwise("add_unit")->fn[int(wide)];
+    const PointwiseFn add = parts_ > 1 ? find_pointwise("add_unit")->fn[int(wide)] : nullptr;
     for (int64_t part = 1; part < parts_; ++part) {
       const void* in[2] = {first, total(part, c)};
       add(first, in, cols);
