@@ -27,6 +27,8 @@ class Machine(NamedTuple):
 
 
 class Step(NamedTuple):
+    """One register of a program, or a store."""
+
     kind: str  # load, constant, apply, cast, reduce, reduce_rows, store
     level: str = "element"
     op: str = ""
@@ -40,6 +42,8 @@ class Step(NamedTuple):
 
 
 class Operand(NamedTuple):
+    """A tensor that a program reads or writes; strides in elements."""
+
     dtype: str
     strides: tuple[int, ...]
     written: bool = False
@@ -51,6 +55,8 @@ class Operand(NamedTuple):
 
 
 class Program(NamedTuple):
+    """A fused kernel: its iteration space, operands (inputs first) and steps."""
+
     sizes: tuple[int, ...]
     operands: tuple[Operand, ...]
     steps: tuple[Step, ...]

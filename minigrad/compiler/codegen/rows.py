@@ -20,6 +20,8 @@ FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 class Line(NamedTuple):
+    """A line of csrc/scalar.h; divides: an integer 0 as second operand is an error."""
+
     name: str
     parameters: tuple[str, ...]
     result: str  # SAME or BOOL
@@ -41,6 +43,8 @@ def lines() -> dict[str, Line]:
 
 
 class Kernel(NamedTuple):
+    """What a line's contiguous kernel is like; mask: the first operand is a bool."""
+
     arity: int
     boolean: bool
     mask: bool
