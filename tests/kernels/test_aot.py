@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
+import importlib.metadata
+import importlib.util
 import json
 import os
 import pathlib
@@ -11,7 +13,11 @@ import sys
 
 import pytest
 
+if importlib.util.find_spec("triton") is None:
+    pytest.skip("triton is not installed: pip install 'triton>=3.6,<3.10'", allow_module_level=True)
+
 from minigrad import kernels
+from minigrad.kernels import _aot, _checks
 from minigrad.kernels._specialize import parameter_widths
 
 
@@ -34,6 +40,17 @@ def test_configurations(name, compiled):
     done = compiled[name].result()
     assert done.returncode == 0, done.stderr[-4000:]
     assert json.loads(done.stdout.splitlines()[-1]), "no configuration was compiled"
+
+
+@pytest.mark.parametrize("name", kernels.names())
+def test_report_is_current(name, compiled):
+    """docs/kernels_aot.md says what this Triton makes of the kernels: registers, spills, shared memory, instructions."""
+    report = (pathlib.Path(__file__).resolve().parents[2] / "docs/kernels_aot.md").read_text()
+    if f"with Triton {importlib.metadata.version('triton')}:" not in report:
+        pytest.skip("the report is another Triton version's")
+    facts = [_aot.Facts(**f) for f in json.loads(compiled[name].result().stdout.splitlines()[-1])]
+    expected = _aot.section(name, _checks.load(name), facts)
+    assert f"{expected}\n" in report, "out of date: python -m minigrad.kernels._aot --report docs/kernels_aot.md"
 
 
 def test_mistakes_are_named(compiling):
