@@ -27,7 +27,6 @@ from minigrad.kernels._attention_backward import attention_backward_keys, attent
 from minigrad.kernels._attention_forward import attention_forward
 from minigrad.kernels._harness import case, cdiv, empty, full, ints, launch, main, mg, next_power_of_2, op, rand, target
 from minigrad.kernels._rows import scratch
-from minigrad.op import functions
 
 
 def _tiles(D, itemsize, arch, kernel, bias, dropout):
@@ -150,7 +149,7 @@ def attention_reference(q, k, v, bias=None, slopes=None, causal=False, offset=0,
     total = weights.sum(-1, keepdim=True)
     weights = weights / total.masked_fill(total == 0, 1.0)
     if dropout > 0:
-        weights = weights * functions["_attention_keep"](rng, dropout, tuple(weights.shape)).to(weights.dtype) / (1 - dropout)
+        weights = weights * mg.op.functions["_attention_keep"](rng, dropout, tuple(weights.shape)).to(weights.dtype) / (1 - dropout)
     return weights @ v
 
 

@@ -1,5 +1,5 @@
-"""The work that is timed on the device: the builders of benchmarks/cpu_kernels.py at sizes of a GPU. Memory-bound cases move 256 MiB arrays,
-far beyond any L2; `moved` counts operands read once and results written once."""
+"""The work that is timed on the device: the builders of benchmarks/cpu_kernels.py at sizes of a GPU. Memory-bound cases move 256 MiB
+arrays, far beyond any L2; `moved` counts operands read once and results written once."""
 
 from __future__ import annotations
 

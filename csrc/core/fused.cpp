@@ -1,25 +1,11 @@
-// fused.h: lines of csrc/scalar.h as data, programs as text, and who runs them on which device.
+// fused.h: programs as text, and who runs them on which device.
 #include "fused.h"
 
-#include <map>
 #include <sstream>
 
 namespace mg {
 
 namespace {
-
-constexpr bool is_true(std::string_view what) { return what == "BOOL"; }
-#define MG_LINE(name, n, cls, res, mask, divides) ScalarRow{#name, n, #cls[0], is_true(#res), mask, divides},
-constexpr ScalarRow kRows[] = {
-#define MG_OP1(name, cls, res, ...) MG_LINE(name, 1, cls, res, false, false)
-#define MG_OP2(name, cls, res, ...) MG_LINE(name, 2, cls, res, false, false)
-#define MG_OP3(name, cls, res, ...) MG_LINE(name, 3, cls, res, false, false)
-#define MG_OP4(name, cls, res, ...) MG_LINE(name, 4, cls, res, false, false)
-#define MG_DIV2(name, cls, res, ...) MG_LINE(name, 2, cls, res, false, true)
-#define MG_WHERE(name, cls, res, ...) MG_LINE(name, 3, cls, res, true, false)
-#include "../scalar.h"
-};
-#undef MG_LINE
 
 const char* kind_name(FusedStep::Kind k) {
   constexpr const char* names[] = {"load", "constant", "apply", "cast", "reduce", "reduce_rows", "store"};
@@ -57,16 +43,6 @@ FusedFactory& factory_of(DeviceType device) {
 }
 
 }  // namespace
-
-const ScalarRow* find_scalar_row(std::string_view name) {
-  static const auto* const by_name = [] {
-    auto* rows = new std::map<std::string_view, const ScalarRow*>;
-    for (const ScalarRow& row : kRows) rows->emplace(row.name, &row);
-    return rows;
-  }();
-  const auto found = by_name->find(name);
-  return found == by_name->end() ? nullptr : found->second;
-}
 
 std::string to_string(const FusedProgram& program) {
   std::ostringstream out;

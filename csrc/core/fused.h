@@ -41,7 +41,6 @@ struct ScalarRow {
     return d == DType::Bool ? classes == 'A' || classes == 'I' : is_integral(d) && classes != 'F';
   }
 };
-const ScalarRow* find_scalar_row(std::string_view name);  // null: there is none
 
 enum class FusedLevel : uint8_t { Element, Row, Column };
 

@@ -13,6 +13,7 @@ Graph fuse(const Graph& graph);
 
 enum class FuseRole : uint8_t { None, Map, Cast, ReduceLast, ReduceLeading };
 FuseRole fuse_role(const Graph& graph, const GraphCall& call);
+const ScalarRow* find_scalar_row(std::string_view name);  // null: there is none
 /// The line of csrc/scalar.h for a pointwise call with these arguments, or null.
 const ScalarRow* scalar_row_of(const GraphCall& call);
 

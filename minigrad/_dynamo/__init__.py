@@ -72,7 +72,7 @@ class utils:  # noqa: N801  torch._dynamo.utils, as far as programs reset counte
     counters: dict[str, Any] = {}
 
 
-__all__ = ["allow_in_graph", "assume_constant_result", "config", "disable", "disallow_in_graph", "explain", "forbid_in_graph", "graph_break",
-           "is_compiling", "list_backends", "mark_dynamic", "mark_static", "mark_static_address",
+__all__ = ["allow_in_graph", "assume_constant_result", "config", "disable", "disallow_in_graph", "explain", "forbid_in_graph",
+           "graph_break", "is_compiling", "list_backends", "mark_dynamic", "mark_static", "mark_static_address",
            "maybe_mark_dynamic", "optimize", "OptimizedModule",
            "reset"]  # fmt: skip

@@ -27,6 +27,8 @@ class Machine(NamedTuple):
 
 
 class Step(NamedTuple):
+    """A step: what it does, with which registers (`args`) and operand, and what comes of it."""
+
     """One register of a program, or a store."""
 
     kind: str  # load, constant, apply, cast, reduce, reduce_rows, store
@@ -42,6 +44,8 @@ class Step(NamedTuple):
 
 
 class Operand(NamedTuple):
+    """A tensor that is read or written: strides in elements, one per axis."""
+
     """A tensor that a program reads or writes; strides in elements."""
 
     dtype: str
@@ -55,6 +59,8 @@ class Operand(NamedTuple):
 
 
 class Program(NamedTuple):
+    """A fused kernel; inputs come first among the operands."""
+
     """A fused kernel: its iteration space, operands (inputs first) and steps."""
 
     sizes: tuple[int, ...]
