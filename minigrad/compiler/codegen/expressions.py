@@ -3,7 +3,7 @@
     write(lambda x: 1 / (1 + m.exp(-x)), ["%3"], emit)
 
 calls emit("neg", ("%3",)), emit("exp", (…,)), emit("add", (1, …)), emit("truediv", (1, …)) in order and returns what the last one gave.
-What emit returns (a name, an LLVM value, a line of C) is handed to it again as an argument; Python numbers of the formula stay Python numbers.
+What emit returns (a name, an LLVM value, a line of C) is handed to it again as an argument; numbers of the formula stay Python numbers.
 The names are those of the primitives of minigrad/ops/shared/expr.py and of OPERATORS below. What a formula computes twice is emitted once.
 """
 

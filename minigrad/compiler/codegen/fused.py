@@ -27,8 +27,6 @@ class Machine(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A step: what it does, with which registers (`args`) and operand, and what comes of it."""
-
     """One register of a program, or a store."""
 
     kind: str  # load, constant, apply, cast, reduce, reduce_rows, store
@@ -44,8 +42,6 @@ class Step(NamedTuple):
 
 
 class Operand(NamedTuple):
-    """A tensor that is read or written: strides in elements, one per axis."""
-
     """A tensor that a program reads or writes; strides in elements."""
 
     dtype: str
@@ -59,8 +55,6 @@ class Operand(NamedTuple):
 
 
 class Program(NamedTuple):
-    """A fused kernel; inputs come first among the operands."""
-
     """A fused kernel: its iteration space, operands (inputs first) and steps."""
 
     sizes: tuple[int, ...]

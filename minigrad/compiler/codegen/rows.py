@@ -20,8 +20,6 @@ FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 class Line(NamedTuple):
-    """A line of csrc/scalar.h, its expression compiled as Python."""
-
     """A line of csrc/scalar.h; divides: an integer 0 as second operand is an error."""
 
     name: str
@@ -45,8 +43,6 @@ def lines() -> dict[str, Line]:
 
 
 class Kernel(NamedTuple):
-    """What the contiguous kernel of a pointwise op takes and gives."""
-
     """What a line's contiguous kernel is like; mask: the first operand is a bool."""
 
     arity: int
