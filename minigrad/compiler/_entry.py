@@ -200,7 +200,7 @@ class Entry:
         if inputs is None:
             return MISS
         if self.backward is not None:
-            outputs = self._joint.run(inputs, (self, args, kwargs, mg.get_rng_state() if self.draws else None))
+            outputs = self._joint.run(inputs, (self, args, kwargs, _random_states() if self.draws else None))
         else:
             outputs = self.plan.run(inputs)
         return self.results(inputs, outputs)
@@ -218,6 +218,17 @@ class Entry:
         return unflatten(result, self._spec)
 
 
+def _random_states() -> tuple[Tensor, list[Tensor]]:
+    """Of the CPU's generator and of those of all devices in use."""
+    return mg.get_rng_state(), mg.cuda.get_rng_state_all() if mg.cuda.is_initialized() else []
+
+
+def _set_random_states(states: tuple[Tensor, list[Tensor]]) -> None:
+    mg.set_rng_state(states[0])
+    if states[1]:
+        mg.cuda.set_rng_state_all(states[1])
+
+
 def _differentiable_gradients(call: tuple, inputs: list[Tensor], cotangents: list[Tensor | None]) -> list[Tensor | None]:
     """Gradients that have gradients themselves (create_graph=True), or that stand for a batch: the function runs once more, recorded."""
     entry, args, kwargs, generator = call
@@ -225,13 +236,13 @@ def _differentiable_gradients(call: tuple, inputs: list[Tensor], cotangents: lis
         raise NotImplementedError("compile: gradients of gradients through a compiled function that writes to tensors from outside "
                                   "(a BatchNorm in training does). Try the function without compile.")  # fmt: skip
     recorded = mg.is_grad_enabled()
-    state = mg.get_rng_state() if generator is not None else None
+    state = _random_states() if generator is not None else None
     if generator is not None:
-        mg.set_rng_state(generator)
+        _set_random_states(generator)
     with mg.enable_grad():
         results = flatten(entry.function(*args, **kwargs))[0]
     if generator is not None:
-        mg.set_rng_state(state)
+        _set_random_states(state)
     pairs = [(results[entry._tensor_at[w]], c) for w, c in zip(entry._wanted, cotangents) if c is not None]
     variables = [t for t in inputs if t.requires_grad][: entry._n_variables]
     outputs, given = [y for y, _ in pairs], [c for _, c in pairs]

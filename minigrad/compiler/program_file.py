@@ -26,8 +26,14 @@ def save(program: ExportedProgram, path: Any) -> None:
 
     Args:
         program: of `mg.export`. path: the file; it is replaced in one piece.
+    Raises:
+        NotImplementedError: a tensor of it lies on another device than the CPU.
     """
     now, state = program.snapshot()
+    for spec in now["inputs"]:
+        if not spec["device"].startswith("cpu"):
+            raise NotImplementedError(f"export.save: the program works on {spec['device']}, and files hold programs for the CPU so far. "
+                                      "Try exporting it with model and arguments on the CPU.")  # fmt: skip
     stored, layouts, shared = {}, {}, {}
     for name, tensor in state.items():
         plain = tensor.detach()
