@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_compile_passes import traced
 
 import minigrad as mg
 from minigrad import _core
-from minigrad.compiler._entry import UNPREDICTABLE
 from minigrad.compiler.codegen import llvm, native, rows
 from minigrad.compiler.codegen.fused import Operand, Program, Step, Unsupported
 
@@ -136,15 +136,7 @@ def test_few_ops_are_left_to_the_interpreter() -> None:
 
 
 def fused(f: Callable, *args: mg.Tensor) -> tuple[Any, list[Any]]:
-    trace = _core.Trace(UNPREDICTABLE)
-    trace.enter()
-    try:
-        result = f(*args)
-        graph = trace.leave(list(result) if isinstance(result, tuple) else [result])
-        del result
-    finally:
-        trace.abandon()
-    graph = graph.optimized().fused()
+    graph = traced(f, *args)[0].optimized().fused()
     return graph, _core.fused_programs(graph)
 
 

@@ -4,19 +4,11 @@
 
 #include "../cpu/fused_kernel.h"
 #include "../graph/graph.h"
-#include "py.h"
+#include "plain_data.h"
 
 namespace mg::python {
 
 namespace {
-
-py::object owned(PyObject* o) { return py::reinterpret_steal<py::object>(checked(o)); }
-
-py::tuple whole_numbers(const Dims& d) {
-  py::tuple out(size_t(d.size()));
-  for (int k = 0; k < d.size(); ++k) out[size_t(k)] = d[k];
-  return out;
-}
 
 py::dict operand_data(const FusedOperand& o) {
   py::dict d;

@@ -5,19 +5,11 @@
 
 #include "../core/fused.h"
 #include "../graph/graph.h"
-#include "py.h"
+#include "plain_data.h"
 
 namespace mg::python {
 
 namespace {
-
-py::object owned(PyObject* o) { return py::reinterpret_steal<py::object>(checked(o)); }
-
-py::tuple whole_numbers(const Dims& d) {
-  py::tuple out(size_t(d.size()));
-  for (int k = 0; k < d.size(); ++k) out[size_t(k)] = d[k];
-  return out;
-}
 
 // ("value", id), ("values", [id or None]) or ("number", Python object).
 py::tuple argument_data(const GraphArg& a) {
