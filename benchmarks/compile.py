@@ -7,7 +7,7 @@ steady   training steps of the six models and chains of pointwise ops on 4 Mi el
          in one process; ratio = the other's time / compiled minigrad's of the same round, median and quartiles. The compiled results of
          chains are compared with eager's first. `kernels`: calls of kernels in one eager and one compiled step.
 latency  seconds of the first call of a compiled step in a new process, with an empty cache (cold) and with the cache that this left (warm);
-         beside it those of the first eager call, which is in both.
+         beside it those of the first eager call, which is in both. Medians and extremes of --repeats processes each (torch.compile: one).
 memory   peak of resident memory above the library's own, eager and compiled, each in a process of its own.
 `compile` is torch.compile: up to minutes a model. With --slow-cache its latency, and its time relative to torch eager's of the same rounds,
 are kept in that file and used again by the next run on the same machine and versions.
@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -30,7 +31,8 @@ from benchmarks import chains, compare, machine, models, report
 NAMES = [*models.TRAINING, *chains.CHAINS]
 FIELDS = ["date", "cpu", "commit", "threads", "name", "compiled_s", "eager_s", "ratio_eager", "ratio_eager_q1", "ratio_eager_q3", "torch_s",
           "ratio_torch", "ratio_torch_q1", "ratio_torch_q3", "compile_s", "ratio_compile", "ratio_compile_q1", "ratio_compile_q3", "jax_s",
-          "ratio_jax", "ratio_jax_q1", "ratio_jax_q3", "rounds", "kernels_eager", "kernels_compiled", "cold_s", "warm_s", "plain_s",
+          "ratio_jax", "ratio_jax_q1", "ratio_jax_q3", "rounds", "kernels_eager", "kernels_compiled", "cold_s", "cold_min", "cold_max", "warm_s",
+          "warm_min", "warm_max", "plain_s", "plain_min", "plain_max",
           "torch_cold_s", "torch_warm_s", "eager_bytes", "compiled_bytes", "share_of_eager"]  # fmt: skip
 
 
@@ -45,6 +47,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--against", nargs="*", choices=("torch", "compile", "jax"), default=["torch"], help="besides our eager code")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--seconds", type=float, default=6.0, help="stop the rounds of a case after about this long (at least 3 rounds)")
+    parser.add_argument("--repeats", type=int, default=5, help="processes whose first calls are timed, of each kind")
     parser.add_argument("--slow-cache", metavar="FILE", help="JSON file that keeps what torch.compile took")
     parser.add_argument("--csv", help="append the rows to this file")
     parser.add_argument("--tiny", action="store_true", help="everything shrunk to almost nothing: for tests")
@@ -182,13 +185,20 @@ def _worker(part: str, cache: str | None = None, **options: Any) -> dict[str, An
 
 def _first_calls(args: argparse.Namespace, threads: int, name: str, library: str) -> dict[str, float]:
     """Seconds cold and warm; ours also without compiling: what the step itself takes the first time."""
-    with tempfile.TemporaryDirectory() as cache:
-        found = {}
-        for when in ("cold", "warm", *["plain"] * (library == "minigrad")):
-            row = _worker("latency", cache, library=library, name=name, threads=threads, tiny=args.tiny, compiled=when != "plain")
-            if "seconds" in row:
-                found[f"{'torch_' if library == 'torch' else ''}{when}_s"] = row["seconds"]
-        return found
+    ours = library == "minigrad"
+    seconds: dict[str, list[float]] = {}
+    for _ in range(args.repeats if ours else 1):
+        with tempfile.TemporaryDirectory() as cache:
+            for when in ("cold", "warm", *["plain"] * ours):
+                row = _worker("latency", cache, library=library, name=name, threads=threads, tiny=args.tiny, compiled=when != "plain")
+                if "seconds" in row:
+                    seconds.setdefault(when, []).append(row["seconds"])
+    if not ours:
+        return {f"torch_{when}_s": some[0] for when, some in seconds.items()}
+    found = {}
+    for when, some in seconds.items():
+        found |= {f"{when}_s": statistics.median(some), f"{when}_min": min(some), f"{when}_max": max(some)}
+    return found
 
 
 class SlowCache:
@@ -261,6 +271,8 @@ def print_row(row: dict[str, Any]) -> None:
     firsts = {"plain_s": "first call eager", "cold_s": "cold", "warm_s": "warm", "torch_cold_s": "torch cold", "torch_warm_s": "torch warm"}
     for key, text in firsts.items():
         line += f"  {text} {report.duration(row[key])}" if key in row else ""
+        low, high = key.replace("_s", "_min"), key.replace("_s", "_max")
+        line += f" [{report.duration(row[low])}, {report.duration(row[high])}]" if low in row else ""
     if "share_of_eager" in row:
         line += f"  memory {row['compiled_bytes'] / 2**20:.0f} MiB, {row['share_of_eager']:.2f} of eager's"
     print(line, flush=True)
