@@ -31,8 +31,8 @@ from benchmarks import chains, compare, machine, models, report
 NAMES = [*models.TRAINING, *chains.CHAINS]
 FIELDS = ["date", "cpu", "commit", "threads", "name", "compiled_s", "eager_s", "ratio_eager", "ratio_eager_q1", "ratio_eager_q3", "torch_s",
           "ratio_torch", "ratio_torch_q1", "ratio_torch_q3", "compile_s", "ratio_compile", "ratio_compile_q1", "ratio_compile_q3", "jax_s",
-          "ratio_jax", "ratio_jax_q1", "ratio_jax_q3", "rounds", "kernels_eager", "kernels_compiled", "cold_s", "cold_min", "cold_max", "warm_s",
-          "warm_min", "warm_max", "plain_s", "plain_min", "plain_max",
+          "ratio_jax", "ratio_jax_q1", "ratio_jax_q3", "rounds", "kernels_eager", "kernels_compiled", "cold_s", "cold_min", "cold_max",
+          "warm_s", "warm_min", "warm_max", "plain_s", "plain_min", "plain_max",
           "torch_cold_s", "torch_warm_s", "eager_bytes", "compiled_bytes", "share_of_eager"]  # fmt: skip
 
 
