@@ -102,8 +102,9 @@ def _is_nonzero(self: Tensor) -> bool:
 
 def _is_set_to(self: Tensor, tensor: Tensor) -> bool:
     """Whether both are the same view of the same memory."""
-    same = self.data_ptr() == tensor.data_ptr() and self.shape == tensor.shape and self.stride() == tensor.stride()
-    return same and self.dtype == tensor.dtype
+    if _core.storage_id(self) != _core.storage_id(tensor) or self.storage_offset() != tensor.storage_offset():
+        return False
+    return self.dtype == tensor.dtype and self.shape == tensor.shape and self.stride() == tensor.stride()
 
 
 def _split(self: Tensor, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:

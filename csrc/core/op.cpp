@@ -275,7 +275,7 @@ struct Writer {
       throw;
     }
     for (int k = 0; k < op.n_outputs(); ++k)
-      if (!outs[k]->untracked_version) ++outs[k]->storage->version;
+      note_write(*outs[k]);
     if (node != nullptr) hooks.finish(node, op, args, outs, Write::Inplace);
   }
 };

@@ -17,6 +17,9 @@ struct Storage : Pooled<Storage> {
   size_t nbytes = 0;
   Device device;
   bool resizable = true;
+  bool has_prepared = false;             // copies made of it go with it (prepared.h)
+  std::atomic<int32_t> lent{0};          // who outside may write without any counter moving: NumPy, DLPack, holders of the address
+  uint32_t unseen_writes = 0;            // through `.data`: they leave `version` alone
   // Foreign memory (NumPy, DLPack, mmap): called with `owner` instead of the device allocator's free.
   void (*release)(void* owner) = nullptr;
   void* owner = nullptr;

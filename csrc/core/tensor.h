@@ -54,6 +54,9 @@ struct TensorImpl : Pooled<TensorImpl> {
   static void destroy(TensorImpl* t);
 };
 
+// Counts a write to t, for saved tensors and for what was prepared of it.
+inline void note_write(TensorImpl& t) { ++(t.untracked_version ? t.storage->unseen_writes : t.storage->version); }
+
 class Tensor {
  public:
   Tensor() = default;

@@ -9,7 +9,7 @@
 #include "../core/op.h"
 #include "conv_pixels.h"
 #include "conv_winograd.h"
-#include "staged.h"
+#include "prepared.h"
 
 namespace mg::cpu {
 
@@ -56,7 +56,7 @@ void with_layout(Invocation& inv, int tensors, F&& body) {
   bool direct = result->contiguous && result.dtype() == compute;
   for (int i = 0; i < tensors; ++i)
     if (inv.has(i)) {
-      in[i] = staged(inv.in(i), compute);
+      in[i] = i == 1 ? staged_weight(inv.in(i), compute) : staged(inv.in(i), compute);
       direct = direct && !(in[i]->storage == result->storage);
     }
   const Tensor out = direct ? result : empty(result.sizes(), compute);
@@ -97,7 +97,7 @@ bool conv_channels_last(const Invocation& inv, const ConvShape& s, bool transpos
   if (!(channels_last(*x) || channels_last(*y)) || x.dtype() != DType::Float32) return false;
   if (!(transposed ? winograd_data_suits(s) : winograd_suits(s))) return false;
   if (!(channels_last(*y) || y->contiguous) || shares_storage(inv, 3)) return false;
-  const Tensor in = image(x), w = staged(inv.in(1), DType::Float32);
+  const Tensor in = image(x), w = staged_weight(inv.in(1), DType::Float32);
   const Tensor bias = inv.has(2) ? staged(inv.in(2), DType::Float32) : Tensor();
   const float* b = bias.defined() ? bias.ptr<float>() : nullptr;
   const bool from = channels_last(*in), to = channels_last(*y);
@@ -128,7 +128,7 @@ Epilogue<float> with_bias(const Tensor& bias) {
 bool product_channels_last(const Invocation& inv, const ConvShape& s, bool transposed) {
   const Tensor &y = inv.outs[0], &x = inv.tensor(0);
   if (!is_product(inv, s, 3, x, y)) return false;
-  const Tensor w = staged(inv.in(1), DType::Float32), bias = inv.has(2) ? staged(inv.in(2), DType::Float32) : Tensor();
+  const Tensor w = staged_weight(inv.in(1), DType::Float32), bias = inv.has(2) ? staged(inv.in(2), DType::Float32) : Tensor();
   const int64_t pixels = s.N * s.pixels(), from = transposed ? s.O : s.C, to = transposed ? s.C : s.O;
   const Strided<float> weight{w.ptr<float>(), s.C, 1};
   gemm<float, float>(pixels, to, from, {x.ptr<float>(), from, 1}, transposed ? weight : weight.mT(), y.ptr<float>(), to,
@@ -193,7 +193,7 @@ bool conv_turned(const Invocation& inv, const ConvShape& s, bool transposed) {
     return alias(*t, sizes, contiguous_strides(sizes), t->offset);
   };
   const Tensor x = pixel_image(as_image(staged(inv.in(0), DType::Float32), from));
-  const Tensor weight = staged(inv.in(1), DType::Float32),
+  const Tensor weight = staged_weight(inv.in(1), DType::Float32),
                bias = inv.has(2) ? staged(inv.in(2), DType::Float32) : Tensor();
   const Tensor w = as_image(weight, {s.O, s.Cg(), s.KH, s.KW});
   const Tensor out = empty_strided(to, channels_last_strides(to), DType::Float32);

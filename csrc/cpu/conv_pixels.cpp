@@ -9,13 +9,14 @@
 #include <algorithm>
 
 #include "../core/parallel.h"
-#include "staged.h"
+#include "prepared.h"
 
 namespace mg::cpu {
 
 namespace {
 
 constexpr int64_t kBlock = 144;  // kBlock: kTapBlock of conv_forward.cpp
+constexpr int64_t kPreparedPixels = 2048;  // as there
 
 // Results of a row at first, first + step … (`count` of them): result i reads, for its t-th tap, column
 // source + i * advance + t * tap_step of a padded row.
@@ -145,8 +146,15 @@ struct Dense {
     }
   }
 
+  // What the packed weights depend on, besides their elements.
+  PreparedKey key(const Tensor& w, bool transposed) const {
+    const Dims& st = w.strides();
+    const int64_t ways = int64_t(columns.size());  // some, where a row is shorter than its phases
+    return {"pixels", w.ptr<float>(), {transposed, s.O, s.C, s.KH, s.KW, s.SW, s.PW, s.DW, st[0], st[1], st[2], st[3], ways}};
+  }
+
   template <class W>
-  void run(W&& weight, const float* bias, float* y) const {
+  void run(const PreparedKey& key, W&& weight, const float* bias, float* y) const {
     const int64_t panel_width = vectors() * g.lanes, height = int64_t(rows.size());
     std::vector<std::vector<Block>> lists;
     std::vector<int64_t> starts(1, 0);
@@ -154,14 +162,18 @@ struct Dense {
       lists.push_back(blocks(c));
       starts.push_back(starts.back() + s.KH * int64_t(c.taps.size()) * from * panel_width);
     }
-    float* const packed = scratch<float>(ScratchSlot::PackB, starts.back());
-    parallel_for(0, s.KH * int64_t(columns.size()), ceil_div(16 * 1024, from * to), [&](int64_t i0, int64_t i1) {
-      for (int64_t i = i0; i < i1; ++i) {
-        const size_t k = size_t(i / s.KH);
-        const int64_t ky = i % s.KH, size = int64_t(columns[k].taps.size()) * from * panel_width;
-        pack(columns[k], lists[k], ky, weight, packed + starts[k] + ky * size);
-      }
-    });
+    const auto pack_all = [&](float* packed) {
+      parallel_for(0, s.KH * int64_t(columns.size()), ceil_div(16 * 1024, from * to), [&](int64_t i0, int64_t i1) {
+        for (int64_t i = i0; i < i1; ++i) {
+          const size_t k = size_t(i / s.KH);
+          const int64_t ky = i % s.KH, size = int64_t(columns[k].taps.size()) * from * panel_width;
+          pack(columns[k], lists[k], ky, weight, packed + starts[k] + ky * size);
+        }
+      });
+    };
+    const bool pays = s.N * height * width <= kPreparedPixels;
+    const Prepared<float> weights = prepared<float>(key, starts.back(), ScratchSlot::PackB, pays, pack_all);
+    const float* const packed = weights.data;
     const int64_t row_work = width * to * from * s.KH * s.KW / (s.SH * s.SW) + 1;
     const int64_t least = ceil_div(kTaskFma, row_work), wanted = ceil_div(height * s.N, 4 * get_num_threads());
     const int64_t share = std::min(std::max(least, std::min<int64_t>(wanted, 8)), height),
@@ -180,7 +192,7 @@ Tensor packable(const ConvShape& s, const Tensor& w) {
   const Dims& st = w.strides();
   if (st[0] == 1 || st[1] == 1) return w;
   const Tensor taps =
-      staged(*alias(*w, {s.KH, s.KW, s.O, s.C}, {st[2], st[3], st[0], st[1]}, w->offset), DType::Float32);
+      staged_weight(*alias(*w, {s.KH, s.KW, s.O, s.C}, {st[2], st[3], st[0], st[1]}, w->offset), DType::Float32);
   return alias(*taps, w.sizes(), {s.C, 1, s.KW * s.O * s.C, s.O * s.C}, taps->offset);
 }
 
@@ -214,7 +226,8 @@ void pixels_forward(const ConvShape& s, const float* x, const Tensor& w, const f
   const float* p = weight.ptr<float>();
   Dense d{s, forward_reach(rows_of(s)), columns_forward(s), padded_forward(s), s.H, s.W, s.C, s.O, s.OW};
   d.pad(x);
-  d.run([&](int64_t i, int64_t j) { return Strided<float>{p + i * st[2] + j * st[3], st[1], st[0]}; }, bias, y);
+  d.run(d.key(weight, false), [&](int64_t i, int64_t j) { return Strided<float>{p + i * st[2] + j * st[3], st[1], st[0]}; },
+        bias, y);
 }
 
 void pixels_data(const ConvShape& s, const float* dy, const Tensor& w, const float* bias, float* dx) {
@@ -225,7 +238,8 @@ void pixels_data(const ConvShape& s, const float* dy, const Tensor& w, const flo
   const float* p = weight.ptr<float>();
   Dense d{s, data_reach(rows_of(s)), columns_data(s), padded_data(s), s.OH, s.OW, s.O, s.C, s.W};
   d.pad(dy);
-  d.run([&](int64_t i, int64_t j) { return Strided<float>{p + i * st[2] + j * st[3], st[0], st[1]}; }, bias, dx);
+  d.run(d.key(weight, true), [&](int64_t i, int64_t j) { return Strided<float>{p + i * st[2] + j * st[3], st[0], st[1]}; },
+        bias, dx);
 }
 
 }  // namespace mg::cpu

@@ -11,6 +11,7 @@
 #include "../core/parallel.h"
 #include "../core/tensor.h"
 #include "isa.h"
+#include "prepared.h"
 
 namespace mg::cpu {
 
@@ -19,6 +20,7 @@ namespace {
 constexpr int64_t kTiles = 96, kMaxTileColumns = 256;
 constexpr int64_t kSliceFloats = 512 * 1024;  // of a weight's transform: small enough for a copy per slice of the tiles
 constexpr int64_t kMaxSlices = 8;
+constexpr int64_t kPreparedTiles = 640;  // more, and the transform of the weights takes less than 3 % of the time
 
 struct Loops {
   const WinogradTable& table;
@@ -134,9 +136,18 @@ struct Winograd {
     return finite;
   }
 
-  // U[u][block of outputs][input channel][B].
-  Tensor transform_weights(const float* w, bool adjoint, int64_t stride) const {
-    const Tensor u = empty({transformed_weights() * stride}, DType::Float32);
+  // U[u][block of outputs][input channel][B]: kept, or made for this call.
+  Ref<Storage> transformed(const float* w, bool adjoint, int64_t stride) const {
+    const auto make = [&](float* u) { transform_weights(w, adjoint, stride, u); };
+    const int64_t size = transformed_weights() * stride;
+    if (s.N * tile_rows * tile_cols <= kPreparedTiles && may_prepare(w))
+      return kept<float>({"winograd", w, {reinterpret_cast<int64_t>(&f), adjoint, s.O, s.C}}, size, make);
+    Ref<Storage> u = Storage::allocate(size_t(size) * sizeof(float), Device{});
+    make(static_cast<float*>(u->data));
+    return u;
+  }
+
+  void transform_weights(const float* w, bool adjoint, int64_t stride, float* u) const {
     const int64_t lane_stride = adjoint ? 9 : s.C * 9, k_stride = adjoint ? s.O * 9 : 9;
     constexpr int64_t kDepth = 32;
     const int64_t parts = ceil_div(s.C, kDepth);
@@ -145,16 +156,15 @@ struct Winograd {
         const int64_t o = i / parts * g.lanes, k = i % parts * kDepth;
         f.transform_weights(w + o * lane_stride + k * k_stride, lane_stride, k_stride, lanes_of(i / parts, s.O),
                             std::min(kDepth, s.C - k), adjoint,
-                            u.ptr<float>() + o / g.block * s.C * g.block + k * g.block + o % g.block, stride);
+                u + o / g.block * s.C * g.block + k * g.block + o % g.block, stride);
       }
     });
-    return u;
   }
 
   bool forward(const float* x, const float* w, bool adjoint, const float* bias, float* y) const {
     const int64_t out_blocks = blocks(s.O), u_stride = out_blocks * s.C * g.block + g.lanes;
-    const Tensor weights = transform_weights(w, adjoint, u_stride);
-    const float* u = weights.ptr<float>();
+    const Ref<Storage> weights = transformed(w, adjoint, u_stride);
+    const float* u = static_cast<const float*>(weights->data);
     std::atomic<bool> finite = true;
     over_tasks([&](int64_t task) {
       float* v = scratch<float>(ScratchSlot::PackA, positions() * in_stride);

@@ -172,6 +172,15 @@ void unpacked_block(const Problem<T, T>& p, bool parallel) {
   const GemmTable<T>& g = gemm_table<T>();
   const Panels panels(p.n, g.lanes, g.nr);
   const bool in_place = p.b_rows();
+  const auto pack = [&](int64_t q, T* packed) {
+    const int64_t j = panels.column(q), width = panels.column(q + 1) - j;
+    g.pack.pack_b(p.k, std::min(width, p.n - j), p.b.at(0, j), packed);
+  };
+  Ref<Storage> kept_b;  // panel after panel
+  if (!in_place && keeps_b(p, 1) && may_prepare(p.b.data))
+    kept_b = kept<T>(key_of_b("gemm panels", p), panels.padded() * p.k, [&](T* packed) {
+      for (int64_t q = 0; q < panels.count; ++q) pack(q, packed + panels.column(q) * p.k);
+    });
   const auto columns = [&](int64_t q0, int64_t q1) {
     const int64_t j0 = panels.column(q0), j1 = std::min(p.n, panels.column(q1));
     const Problem<T, T> mine = p.at(0, j0, p.m, j1 - j0);
@@ -179,8 +188,8 @@ void unpacked_block(const Problem<T, T>& p, bool parallel) {
     for (int64_t q = q0; q < q1 && !in_place; ++q) {
       const int64_t j = panels.column(q), width = panels.column(q + 1) - j;
       const Problem<T, T> one = p.at(0, j, p.m, std::min(width, p.n - j));
-      T* packed = scratch<T>(ScratchSlot::PackA, width * p.k);
-      g.pack.pack_b(p.k, one.n, one.b, packed);
+      T* packed = kept_b ? static_cast<T*>(kept_b->data) + j * p.k : scratch<T>(ScratchSlot::PackA, width * p.k);
+      if (!kept_b) pack(q, packed);
       g.direct(p.m, one.n, p.k, p.a, packed, width, one.c, p.ldc, one.e);
     }
     finish(mine);
@@ -198,9 +207,11 @@ void narrow_block(const Problem<T, T>& p) {
   const GemmTable<T>& g = gemm_table<T>();
   const int64_t width = ceil_div(p.n, g.lanes) * g.lanes;
   const bool in_place = p.b_rows() && p.m <= 128 && p.b.rs <= 2 * width;
-  T* packed = in_place ? nullptr : scratch<T>(ScratchSlot::PackB, width * p.k);
-  if (!in_place) g.pack.pack_b(p.k, p.n, p.b, packed);
-  const T* b = in_place ? p.b.data : packed;
+  Prepared<T> packed{};
+  if (!in_place)
+    packed = prepared<T>(key_of_b("gemm narrow", p), width * p.k, ScratchSlot::PackB, keeps_b(p, 1),
+                         [&](T* to) { g.pack.pack_b(p.k, p.n, p.b, to); });
+  const T* b = in_place ? p.b.data : packed.data;
   const int64_t ldb = in_place ? p.b.rs : width;
   // Tasks that are worth a thread, and as many for every thread: of three tasks for two threads one would wait.
   const int64_t units = ceil_div(p.m, g.mr), threads = get_num_threads(), worth = std::max<int64_t>(1, p.fma() / kTaskFma);

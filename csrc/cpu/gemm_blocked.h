@@ -1,91 +1,8 @@
-// What the drivers of gemm.cpp and gemm_low.cpp share: a product with its strides, the way its columns are dealt into
-// panels and its k into blocks, and the blocked driver over packed panels. Rows and columns may be split at will, by the
-// number of threads too: an element's value depends only on the blocks of k, which depend on the sizes alone.
+// The blocked driver of gemm() over packed panels. Included by gemm.cpp only.
 #pragma once
-#include <algorithm>
-#include <cstring>
-#include <type_traits>
-
-#include "../core/parallel.h"
-#include "gemm.h"
-#include "gemm_tuning.h"
+#include "gemm_problem.h"
 
 namespace mg::cpu {
-
-constexpr int64_t kFarBytes = 16 << 20;
-constexpr int64_t kStreamElements = 64 * 1024;  // of a matrix read once: worth a thread
-
-template <class S, class T>
-struct Problem {
-  int64_t m, n, k;
-  Strided<S> a, b;
-  T* c;
-  int64_t ldc;
-  Epilogue<T> e;
-  bool far = n * k * int64_t(sizeof(S)) >= kFarBytes;  // B comes from memory
-
-  bool a_rows() const { return a.cs == 1 || k == 1; }     // contiguous along k
-  bool b_columns() const { return b.rs == 1 || k == 1; }  // contiguous along k
-  bool b_rows() const { return b.cs == 1 || n == 1; }
-  int64_t fma() const { return m * n * k; }
-  // The part with rows from i and columns from j on.
-  Problem at(int64_t i, int64_t j, int64_t rows, int64_t columns) const {
-    return {rows, columns, k, a.at(i, 0), b.at(0, j), c + i * ldc + j, ldc, e.at(i, j), far};
-  }
-  // The block [k0, k1) of k: all but the first accumulate, the last one finishes.
-  Problem block(int64_t k0, int64_t k1) const {
-    Problem p = *this;
-    p.k = k1 - k0;
-    p.a = a.at(0, k0);
-    p.b = b.at(k0, 0);
-    if (k0 > 0) p.e.add = c, p.e.add_rs = ldc, p.e.add_cs = 1, p.e.beta = T(1);
-    if (k1 < k) p.e.act = nullptr, p.e.pre = nullptr, p.e.residual = nullptr;
-    return p;
-  }
-};
-
-// How n columns are dealt into panels of at most nr.
-struct Panels {
-  int64_t vectors, count;
-  int lanes;
-  Panels(int64_t n, int lanes_, int nr)
-      : vectors(ceil_div(n, lanes_)), count(ceil_div(vectors, nr / lanes_)), lanes(lanes_) {}
-  int64_t column(int64_t p) const { return panel_start(p, vectors, count) * lanes; }
-  int64_t padded() const { return vectors * lanes; }
-};
-
-// A number of the tuning table that counts floats, for elements of T.
-template <class T>
-int64_t floats(int64_t count) {
-  return count * 4 / int64_t(sizeof(T));
-}
-
-// The bounds of block q when k is cut into equal blocks of at most `block` whole words of `unit` elements.
-struct KBlocks {
-  int64_t k, words, count;
-  int unit;
-  KBlocks(int64_t k_, int unit_, int64_t block)
-      : k(k_), words(ceil_div(k_, unit_)), count(ceil_div(words, block)), unit(unit_) {}
-  int64_t start(int64_t q) const { return std::min(k, panel_start(q, words, count) * unit); }
-};
-
-// Act, copy and residual over m x n finished elements, in cache.
-template <class T>
-void finish(int64_t m, int64_t n, T* c, int64_t ldc, const Epilogue<T>& e) {
-  for (int64_t i = 0; i < m; ++i, c += ldc) {
-    if (e.pre != nullptr) std::memcpy(e.pre + i * e.pre_rs, c, size_t(n) * sizeof(T));
-    if (e.act != nullptr) {
-      const void* in[] = {c};
-      e.act(c, in, n);
-    }
-    if (e.residual != nullptr)
-      for (int64_t j = 0; j < n; ++j) c[j] += e.residual[i * e.residual_rs + j];
-  }
-}
-template <class S, class T>
-void finish(const Problem<S, T>& p) {
-  if (p.e.has_finish()) finish(p.m, p.n, p.c, p.ldc, p.e);
-}
 
 // Products over packed panels, in two orders. Few rows: A is packed once, tasks own columns and pack B for themselves
 // into L2, block by block. Many rows: B is packed once per block and shared, tasks own rows and pack A.
@@ -116,6 +33,27 @@ class Blocked {
     }
   }
 
+  int64_t all_words(const KBlocks& blocks) const { return blocks.words + blocks.count * g.extra; }
+
+  // B as the tasks of few_rows pack it: columns [j, j + columns) from j * all_words on, block of k after block.
+  Ref<Storage> kept_columns(const Problem<S, T>& p, const KBlocks& blocks, int64_t columns) const {
+    if (!keeps_b(p, g.unit) || !may_prepare(p.b.data)) return {};
+    const int64_t size = ceil_div(p.n, g.lanes) * g.lanes * all_words(blocks);
+    return kept<T>(key_of_b("gemm columns", p, columns), size, [&](T* packed) {
+      parallel_chunks(ceil_div(p.n, columns), [&](int64_t task) {
+        const int64_t j = task * columns;
+        const Problem<S, T> mine = p.at(0, j, p.m, std::min(columns, p.n - j));
+        const Panels panels(mine.n, g.lanes, g.nr);
+        T* b = packed + j * all_words(blocks);
+        for (int64_t q = 0; q < blocks.count; ++q) {
+          const Problem<S, T> part = mine.block(blocks.start(q), blocks.start(q + 1));
+          g.pack_b(part.k, part.n, part.b, panels.count, b);
+          b += panels.padded() * words(part.k);
+        }
+      });
+    });
+  }
+
   void few_rows(const Problem<S, T>& p) const {
     const KBlocks blocks(p.k, g.unit, floats<T>(gemm_tuning().block_k));
     const int64_t rows = ceil_div(p.m, g.mr) * g.mr;
@@ -135,10 +73,12 @@ class Blocked {
     const int64_t wanted = std::min<int64_t>(2 * get_num_threads(), ceil_div(p.fma(), kTaskFma));
     const int64_t share = ceil_div(ceil_div(p.n, wanted), g.lanes) * g.lanes;
     const int64_t columns = std::min(kGroup, std::max<int64_t>(share, 2 * g.lanes));
+    const Ref<Storage> kept_b = in_place ? Ref<Storage>() : kept_columns(p, blocks, columns);
     parallel_chunks(ceil_div(p.n, columns), [&](int64_t task) {
       const int64_t j = task * columns;
       const Problem<S, T> mine = p.at(0, j, p.m, std::min(columns, p.n - j));
       const Panels panels(mine.n, g.lanes, g.nr);
+      const T* ready = kept_b ? static_cast<const T*>(kept_b->data) + j * all_words(blocks) : nullptr;
       for (int64_t q = 0; q < blocks.count; ++q) {
         const Problem<S, T> part = mine.block(blocks.start(q), blocks.start(q + 1));
         if constexpr (std::is_same_v<S, T>)
@@ -148,6 +88,11 @@ class Blocked {
             finish(part);
             continue;
           }
+        if (ready != nullptr) {
+          multiply(part, a + a_offset(q), ready, panels, 0, panels.count);
+          ready += panels.padded() * words(part.k);
+          continue;
+        }
         T* b = scratch<T>(ScratchSlot::PackA, panels.padded() * words(part.k));
         g.pack_b(part.k, part.n, part.b, panels.count, b);
         multiply(part, a + a_offset(q), b, panels, 0, panels.count);
@@ -176,13 +121,17 @@ class Blocked {
 
   void many_rows_block(const Problem<S, T>& p) const {
     const Panels panels(p.n, g.lanes, g.nr);
-    T* b = scratch<T>(ScratchSlot::PackB, panels.padded() * words(p.k));
-    parallel_for(0, panels.count, ceil_div(kStreamElements, g.nr * p.k), [&](int64_t q0, int64_t q1) {
-      for (int64_t q = q0; q < q1; ++q) {
-        const int64_t j = panels.column(q), width = panels.column(q + 1) - j;
-        g.pack_b(p.k, std::min(width, p.n - j), p.b.at(0, j), 1, b + j * words(p.k));
-      }
-    });
+    const auto pack = [&](T* b) {
+      parallel_for(0, panels.count, ceil_div(kStreamElements, g.nr * p.k), [&](int64_t q0, int64_t q1) {
+        for (int64_t q = q0; q < q1; ++q) {
+          const int64_t j = panels.column(q), width = panels.column(q + 1) - j;
+          g.pack_b(p.k, std::min(width, p.n - j), p.b.at(0, j), 1, b + j * words(p.k));
+        }
+      });
+    };
+    const Prepared<T> packed = prepared<T>(key_of_b("gemm", p), panels.padded() * words(p.k), ScratchSlot::PackB,
+                                           keeps_b(p, g.unit), pack);
+    const T* const b = packed.data;
     const int64_t threads = std::min<int64_t>(get_num_threads(), ceil_div(p.fma(), kTaskFma));
     const int64_t wanted =
         ceil_div(ceil_div(p.m, floats<T>(gemm_tuning().block_rows)), threads) * threads;  // as many for each thread

@@ -93,7 +93,7 @@ void Tracer::run(const Op& op, const Value* args, const MetaResult& r, Tensor* o
   }
   if (mode == Write::Inplace) {
     TensorImpl& target = *args[std::max(op.mutated, 0)].t;
-    if (!target.untracked_version) ++target.storage->version;
+    note_write(target);
   } else {
     for (int k = 0; k < op.n_outputs(); ++k) {
       outs[k] = make_placeholder(Ref<Handler>(this), r.out[k], int64_t(graph.values.size()));
@@ -138,7 +138,7 @@ void Tracer::host_call(std::string label, std::function<void()> run, const std::
     const int id = id_of(*leaf);
     call.host->writes.push_back(id);
     numbers.push_back(int(std::find(graph.inputs.begin(), graph.inputs.end(), id) - graph.inputs.begin()));
-    if (!leaf->untracked_version) ++leaf->storage->version;
+    note_write(*leaf);
   }
   note_gradients(numbers, call.host->gradients);
   if (current_line != nullptr) call.line = current_line();

@@ -311,7 +311,8 @@ def save_model(model: Any, filename: PathLike, metadata: dict[str, str] | None =
     """Write a module's state_dict; tensors that share memory in full are written once, and the metadata names the others."""
     state, kept, notes, seen = model.state_dict(), {}, dict(metadata or {}), {}
     for name, tensor in state.items():
-        look = (tensor.data_ptr(), tuple(tensor.shape), tuple(tensor.stride())) if tensor.numel() else (name,)
+        place = (_core.storage_id(tensor), tensor.storage_offset())
+        look = (*place, tuple(tensor.shape), tuple(tensor.stride())) if tensor.numel() else (name,)
         first = seen.setdefault(look, name)
         if first == name:
             kept[name] = tensor

@@ -126,7 +126,7 @@ def _on_gpu(ready: list[tuple[Tensor, Tensor, Tensor]]) -> bool:
     first, params = ready[0][0], [own[0] for own in ready]
     if not first.is_cuda or first.dtype not in (mg.float32, mg.float16, mg.bfloat16) or os.environ.get("MINIGRAD_TRITON") == "0":
         return False
-    if len({p.data_ptr() for p in params}) < len(params) or 0 in map(Tensor.numel, params):
+    if len({(mg._core.storage_id(p), p.storage_offset()) for p in params}) < len(params) or 0 in map(Tensor.numel, params):
         return False
     from minigrad import kernels
 

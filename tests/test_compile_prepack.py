@@ -1,0 +1,421 @@
+"""What a plan keeps of weights (packed, transformed) is never older than the weight, gives the same bits, and goes when it should."""
+
+import gc
+import threading
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+import minigrad.nn.functional as F
+from minigrad import nn
+
+CASES = {
+    "linear": (lambda: nn.Linear(128, 96), (20, 128)),  # packed by the tasks that own columns
+    "linear, many rows": (lambda: nn.Linear(300, 200, bias=False), (250, 300)),
+    "linear, small": (lambda: nn.Linear(64, 64), (12, 64)),
+    "linear, few columns": (lambda: nn.Linear(1000, 40), (150, 1000)),
+    "linear, blocks": (lambda: nn.Linear(1100, 90), (20, 1100)),
+    "linear, vectors": (lambda: nn.Linear(128, 96), (1, 128)),
+    "conv": (lambda: nn.Conv2d(24, 40, 3), (1, 24, 5, 5)),
+    "conv, channels of one": (lambda: nn.Conv2d(64, 70, 1, bias=False), (2, 64, 6, 6)),
+    "conv, groups": (lambda: nn.Conv2d(64, 64, 3, groups=2), (1, 64, 7, 7)),
+    "winograd": (lambda: nn.Conv2d(32, 48, 3, padding=1), (1, 32, 12, 12)),
+    "winograd, strided": (lambda: nn.Conv2d(32, 48, 3, 2, padding=1), (1, 32, 24, 24)),
+    "turned": (lambda: nn.Conv2d(32, 32, 5, padding=2), (1, 32, 9, 9)),
+    "transposed": (lambda: nn.ConvTranspose2d(32, 40, 4, 2, 1), (1, 32, 7, 7)),
+    "transposed, winograd": (lambda: nn.ConvTranspose2d(32, 40, 3, 1, 1), (1, 32, 12, 12)),
+    "1d": (lambda: nn.Conv1d(32, 48, 5), (2, 32, 30)),
+    "3d": (lambda: nn.Conv3d(20, 24, 3), (1, 20, 5, 6, 7)),
+}
+
+
+def pair(name, dtype=mg.float32, last=False, **options):
+    mg.manual_seed(0)
+    make, shape = CASES[name]
+    module = make().to(dtype)
+    if last:
+        module = module.to(memory_format=mg.channels_last)
+    x = mg.randn(*shape).to(dtype)
+    compiled = mg.compile(lambda v: module(v), options=options or None)
+    return module, compiled, x
+
+
+def plan_of(compiled):
+    return compiled.entries[0].plan
+
+
+def run(compiled, x, times=1):
+    with mg.no_grad():
+        for _ in range(times):
+            out = compiled(x)
+    return out
+
+
+@pytest.fixture(autouse=True)
+def always_the_plan():
+    mg.use_deterministic_algorithms(True)  # no trial: every call goes to the plan
+    yield
+    mg.use_deterministic_algorithms(False)
+
+
+def same(a, b):
+    return a.dtype == b.dtype and a.stride() == b.stride() and np.array_equal(a.detach().float().clone().numpy(), b.detach().float().clone().numpy(), equal_nan=True)
+
+
+def check(module, compiled, x):
+    with mg.no_grad():
+        want = module(x)
+    assert same(run(compiled, x), want)
+
+
+@pytest.mark.parametrize("dtype", [mg.float32, mg.float64, mg.bfloat16, mg.float16], ids=str)
+@pytest.mark.parametrize("name", CASES)
+def test_same_bits(name, dtype):
+    module, compiled, x = pair(name, dtype)
+    for _ in range(4):
+        check(module, compiled, x)
+    with mg.no_grad():
+        other = mg.randn(*x.shape).to(dtype)
+    check(module, compiled, other)
+    if dtype == mg.float32 and name not in ("linear, vectors", "3d"):
+        assert plan_of(compiled).prepared_bytes >= module.weight.numel() * 4
+
+
+@pytest.mark.parametrize("name", ["winograd", "turned", "conv, channels of one", "transposed"])
+def test_channels_last(name):
+    module, compiled, x = pair(name, last=True)
+    for image in (x, x.to(memory_format=mg.channels_last)):
+        for _ in range(4):
+            check(module, compiled, image)
+
+
+def in_place(module, compiled):
+    with mg.no_grad():
+        module.weight.mul_(1.5)
+
+
+def optimizer(module, compiled):
+    module.weight.grad = mg.ones_like(module.weight)
+    mg.optim.SGD([module.weight], lr=0.1).step()
+    module.weight.grad = None
+
+
+def adam(module, compiled):
+    module.weight.grad = mg.ones_like(module.weight)
+    mg.optim.Adam([module.weight], lr=0.1).step()
+    module.weight.grad = None
+
+
+def load_state_dict(module, compiled):
+    module.load_state_dict({k: v + 1 for k, v in module.state_dict().items()})
+
+
+def load_state_dict_assign(module, compiled):
+    module.load_state_dict({k: v + 1 for k, v in module.state_dict().items()}, assign=True)
+
+
+def data_swapped(module, compiled):
+    for _ in range(3):  # addresses are given out again
+        module.weight.data = module.weight.detach() * 1.25
+
+
+def data_written(module, compiled):
+    module.weight.data.add_(1)
+
+
+def data_copied(module, compiled):
+    module.weight.data.copy_(mg.randn_like(module.weight))
+
+
+def data_view_written(module, compiled):
+    module.weight.data[0].zero_()
+
+
+def view_written(module, compiled):
+    with mg.no_grad():
+        module.weight.view(-1)[3:7].fill_(2.0)
+
+
+def detached_written(module, compiled):
+    module.weight.detach().zero_()
+
+
+def element_written(module, compiled):
+    with mg.no_grad():
+        module.weight[0, 0] = 3.0
+
+
+def numpy_written(module, compiled):
+    module.weight.detach().numpy()[...] += 1
+
+
+def storage_written(module, compiled):
+    module.weight.untyped_storage()[:8] = 1
+
+
+def storage_filled(module, compiled):
+    module.weight.untyped_storage().fill_(0)
+
+
+def dlpack_written(module, compiled):
+    np.from_dlpack(module.weight.detach())  # read-only there
+    other = mg.from_dlpack(module.weight.detach())
+    other.mul_(2)
+
+
+def address_written(module, compiled):
+    import ctypes
+
+    ctypes.memset(module.weight.data_ptr(), 0, 64)
+
+
+def set_to(module, compiled):
+    with mg.no_grad():
+        module.weight.set_(mg.randn_like(module.weight))
+
+
+def swapped(module, compiled):
+    module.weight = nn.Parameter(mg.randn_like(module.weight))
+
+
+def swapped_twice(module, compiled):
+    for _ in range(2):
+        module.weight = nn.Parameter(mg.randn_like(module.weight))
+        gc.collect()
+
+
+def initialised(module, compiled):
+    nn.init.normal_(module.weight)
+
+
+def foreach(module, compiled):
+    with mg.no_grad():
+        mg._foreach_mul_([module.weight], 0.5)
+
+
+def clipped(module, compiled):
+    nn.utils.vector_to_parameters(nn.utils.parameters_to_vector(module.parameters()).detach() * 2, module.parameters())
+
+
+def in_inference_mode(module, compiled):
+    with mg.inference_mode():
+        module.weight.data.mul_(3)
+
+
+CHANGES = [in_place, optimizer, adam, load_state_dict, load_state_dict_assign, data_swapped, data_written, data_copied, data_view_written, view_written,
+           detached_written, element_written, numpy_written, storage_written, storage_filled, dlpack_written, address_written, set_to, swapped,
+           swapped_twice, initialised, foreach, clipped, in_inference_mode]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("name", ["linear", "winograd"])
+def test_changed_weights(name, change):
+    module, compiled, x = pair(name)
+    for _ in range(3):
+        for _ in range(3):
+            check(module, compiled, x)
+        with mg.no_grad():
+            before = module(x)
+        change(module, compiled)
+        with mg.no_grad():
+            assert change in (storage_written, element_written, view_written) or not same(module(x), before) or module.weight.eq(0).any()
+        check(module, compiled, x)
+
+
+def test_array_that_is_kept():
+    module, compiled, x = pair("linear")
+    check(module, compiled, x)
+    array = module.weight.detach().numpy()
+    for k in range(4):
+        array[k] = k
+        check(module, compiled, x)
+    assert plan_of(compiled).prepared_bytes == 0
+    part = array[3:].reshape(-1)
+    del array
+    for k in range(3):
+        part[k] = k
+        check(module, compiled, x)
+    del part
+    gc.collect()
+    for _ in range(3):
+        check(module, compiled, x)
+    assert plan_of(compiled).prepared_bytes > 0
+
+
+def test_memory_of_others_is_not_prepared():
+    module, compiled, x = pair("linear")
+    array = np.ones((96, 128), np.float32)
+    module.weight = nn.Parameter(mg.from_numpy(array))
+    for k in range(5):
+        array[k] = k
+        check(module, compiled, x)
+    assert plan_of(compiled).prepared_bytes == 0
+    module.weight = nn.Parameter(mg.randn(96, 128).share_memory_())
+    for _ in range(4):
+        check(module, compiled, x)
+    assert plan_of(compiled).prepared_bytes == 0
+
+
+def test_training_prepares_nothing():
+    module, _, x = pair("linear")
+    optimizer = mg.optim.SGD(module.parameters(), lr=0.1)
+    plans = []
+
+    @mg.compile
+    def step(x):
+        optimizer.zero_grad()
+        loss = module(x).square().mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    for _ in range(5):
+        step(x)
+    plans = [entry.plan for entry in step.entries]
+    assert plans and all(plan.prepared_bytes == 0 for plan in plans)
+
+
+def test_option():
+    module, compiled, x = pair("winograd", prepack=False)
+    for _ in range(4):
+        check(module, compiled, x)
+    assert plan_of(compiled).prepared_bytes == 0
+
+
+def test_copies_go_with_the_weight():
+    module, compiled, x = pair("winograd")
+    for _ in range(3):
+        check(module, compiled, x)
+    plan = plan_of(compiled)
+    assert plan.prepared_bytes > 0
+    with mg.no_grad():
+        module.weight.add_(1)
+    run(compiled, x)  # it may be trained: nothing is kept before it was found unchanged
+    assert plan.prepared_bytes == 0
+    run(compiled, x)
+    assert plan.prepared_bytes > 0
+
+
+def test_copies_die_with_the_weight():
+    compiled, x, w = mg.compile(lambda x, w: F.linear(x, w)), mg.randn(20, 128), mg.randn(96, 128)
+    for _ in range(3):
+        compiled(x, w)
+    plan = plan_of(compiled)
+    assert plan.prepared_bytes > 0
+    del w
+    assert plan.prepared_bytes == 0
+
+
+def test_plans_share_copies():
+    module, compiled, x = pair("conv")
+    other = mg.compile(lambda v: module(v).relu())
+    for _ in range(3):
+        check(module, compiled, x)
+        with mg.no_grad():
+            assert same(other(x), module(x).relu())
+    assert plan_of(compiled).prepared_bytes == plan_of(other).prepared_bytes > 0
+    before = plan_of(other).prepared_bytes
+    compiled.reset()
+    gc.collect()
+    assert plan_of(other).prepared_bytes == before
+    with mg.no_grad():
+        module.weight.add_(1)
+        assert same(other(x), module(x).relu())
+
+
+def test_views_of_one_storage():
+    """Two weights in one piece of memory, and one read in two ways."""
+    flat = mg.randn(2 * 64 * 64)
+    a, b = flat[: 64 * 64].view(64, 64), flat[64 * 64 :].view(64, 64)
+    x = mg.randn(12, 64)
+
+    def f(x):
+        return F.linear(F.linear(x, a), b) @ a + F.linear(x, a.t())
+
+    compiled = mg.compile(f)
+    with mg.no_grad():
+        for _ in range(4):
+            assert same(compiled(x), f(x))
+        b.add_(1)
+        for _ in range(4):
+            assert same(compiled(x), f(x))
+
+
+def test_weight_written_inside_of_the_function():
+    weight, x = mg.randn(96, 128), mg.randn(20, 128)
+
+    def f(x, w):
+        y = F.linear(x, w)
+        w.add_(1)
+        return y + F.linear(x, w)
+
+    compiled, twin = mg.compile(f), weight.clone()
+    with mg.no_grad():
+        for _ in range(5):
+            assert same(compiled(x, weight), f(x, twin))
+
+
+def test_other_weights_in_the_same_place():
+    """A function of its weight: another tensor in each call, now and then where an earlier one lay."""
+    compiled, x = mg.compile(lambda x, w: F.linear(x, w)), mg.randn(20, 128)
+    with mg.no_grad():
+        for k in range(12):
+            w = mg.full((96, 128), float(k // 2))
+            assert same(compiled(x, w), F.linear(x, w))
+            del w
+
+
+def test_threads():
+    module, compiled, x = pair("winograd")
+    with mg.no_grad():
+        compiled(x)
+        want = module(x)
+    wrong = []
+
+    def work():
+        for _ in range(20):
+            if not same(run(compiled, x), want):
+                wrong.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
+@pytest.mark.parametrize("name", ["linear", "linear, many rows", "conv", "winograd", "turned"])
+def test_number_of_threads(name):
+    module, compiled, x = pair(name)
+    before, outs = mg.get_num_threads(), []
+    try:
+        for n in (1, 2, 3, 1):
+            mg.set_num_threads(n)
+            outs += [run(compiled, x) for _ in range(3)]
+    finally:
+        mg.set_num_threads(before)
+    assert all(same(out, outs[0]) for out in outs)
+
+
+def test_not_finite():
+    """Winograd gives way where a result is not finite."""
+    module, compiled, x = pair("winograd")
+    for _ in range(3):
+        check(module, compiled, x)
+    x[0, 0, 0, 0] = float("inf")
+    for _ in range(3):
+        check(module, compiled, x)
+
+
+def test_many_sizes():
+    mg.manual_seed(0)
+    module = nn.Conv2d(32, 32, 3, padding=1)
+    compiled = mg.compile(module, dynamic=True)
+    with mg.no_grad():
+        for _ in range(3):
+            for n in (1, 2, 3, 5):
+                x = mg.randn(n, 32, 10, 10)
+                for _ in range(3):
+                    assert same(compiled(x), module(x))
