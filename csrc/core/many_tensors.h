@@ -10,6 +10,8 @@
 
 namespace mg {
 
+struct Invocation;
+
 // Parameter, gradient, and up to three tensors of state, null where a step has none.
 using StepRow = std::array<TensorImpl*, 2 + kRuleColumns>;
 using TensorSpan = std::span<TensorImpl* const>;
@@ -39,5 +41,9 @@ struct ManyTensorKernels {
 };
 
 const ManyTensorKernels*& many_tensor_kernels(DeviceType type);  // null: the device has none
+bool has_many_tensor_kernels(const TensorImpl& t);               // its device, for its dtype
+
+// `norm` as an op over a list, `_total_norm(tensors, largest)`: what a traced function's clipping becomes. The kernel of every device.
+void total_norm(Invocation& inv);
 
 }  // namespace mg

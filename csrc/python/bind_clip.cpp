@@ -3,6 +3,8 @@
 // Python then goes tensor by tensor.
 #include <cmath>
 
+#include "../autograd/handler.h"
+#include "../autograd/node.h"
 #include "../core/many_tensors.h"
 #include "../cpu/many.h"
 #include "py.h"
@@ -20,10 +22,7 @@ bool collect(const py::list& tensors, cpu::ManyTensors& all) {
     all.add(t);
   }
   if (all.tensors.empty()) return false;
-  const ManyTensorKernels* kernels = many_tensor_kernels(all.tensors[0]->device.type);
-  const DType dtype = all.tensors[0]->dtype;
-  if (kernels == nullptr) return false;
-  return dtype == DType::Float32 || dtype == DType::Float64 || (kernels->half_types && is_floating(dtype));
+  return has_many_tensor_kernels(*all.tensors[0]);
 }
 const ManyTensorKernels& kernels_of(const cpu::ManyTensors& all) { return *many_tensor_kernels(all.tensors[0]->device.type); }
 
@@ -36,13 +35,32 @@ bool collect_to_write(const py::list& tensors, cpu::ManyTensors& all) {
 
 void written(const cpu::ManyTensors& all) {
   for (TensorImpl* t : all.tensors)
-    if (!t->untracked_version) ++t->storage->version;
+    note_write(*t);
+}
+
+// While a function is traced the norm is an op of its graph; scaling and clamping are noted tensor by tensor, and joined by the plan
+// (csrc/graph/join.cpp).
+bool is_traced() { return active_handler != nullptr && active_handler->is_tracer; }
+
+py::object traced_norm(const py::list& tensors, bool maximum) {
+  static OpRef op{"_total_norm"};
+  std::vector<TensorImpl*> list;
+  for (py::handle o : tensors) {
+    if (Py_TYPE(o.ptr()) != tensor_type) return py::none();
+    TensorImpl* t = impl_of(o.ptr());
+    list.push_back(t);
+    if (!has_many_tensor_kernels(*t) || t->dtype != list[0]->dtype || !(t->device == list[0]->device)) return py::none();
+  }
+  const GradModeGuard off(false);
+  return py::reinterpret_steal<py::object>(wrap(invoke(op, Value::list(list.data(), int(list.size())), Value(maximum))));
 }
 
 py::object norm_of_all(const py::list& tensors, double order) {
   cpu::ManyTensors all;
   const bool maximum = std::isinf(order) && order > 0;
-  if ((order != 2 && !maximum) || !collect(tensors, all)) return py::none();
+  if (order != 2 && !maximum) return py::none();
+  if (is_traced()) return traced_norm(tensors, maximum);
+  if (!collect(tensors, all)) return py::none();
   const Tensor result = empty({}, all.tensors[0]->dtype, all.tensors[0]->device);
   kernels_of(all).norm(all.tensors, maximum, *result);
   return py::reinterpret_steal<py::object>(wrap(result));
@@ -56,7 +74,7 @@ bool is_number_there(py::handle o, const cpu::ManyTensors& all) {
 
 bool scale_all(const py::list& tensors, py::object factor) {
   cpu::ManyTensors all;
-  if (!collect_to_write(tensors, all) || !is_number_there(factor, all)) return false;
+  if (is_traced() || !collect_to_write(tensors, all) || !is_number_there(factor, all)) return false;
   kernels_of(all).scale(all.tensors, *impl_of(factor.ptr()));
   written(all);
   return true;
@@ -64,6 +82,7 @@ bool scale_all(const py::list& tensors, py::object factor) {
 
 // grads *= factor; `found` (float32) becomes 1 if one was not finite.
 bool unscale_all(const py::list& tensors, py::object factor, py::object found) {
+  settle_pending("unscale_");
   cpu::ManyTensors all;
   if (!collect_to_write(tensors, all) || !is_number_there(factor, all) || !is_number_there(found, all)) return false;
   TensorImpl* flag = impl_of(found.ptr());
@@ -76,7 +95,7 @@ bool unscale_all(const py::list& tensors, py::object factor, py::object found) {
 
 bool clamp_all(const py::list& tensors, double low, double high) {
   cpu::ManyTensors all;
-  if (!collect_to_write(tensors, all)) return false;
+  if (is_traced() || !collect_to_write(tensors, all)) return false;
   kernels_of(all).clamp(all.tensors, low, high);
   written(all);
   return true;

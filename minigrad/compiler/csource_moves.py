@@ -186,6 +186,18 @@ def _dims(dim: Any, n: int) -> list[int]:
     return sorted({d % n for d in (dim if isinstance(dim, (tuple, list)) else [dim])}) if n else []
 
 
+@emits("_total_norm")
+def _total_norm(c: Any, call: Any) -> None:
+    out, largest = call.outs[0], call.named["largest"]
+    step = "{ const double a = fabs(x); sum = a > sum || a != a ? a : sum; }" if largest else "sum += x * x;"
+    lines = [
+        line
+        for part in (ref.id for ref in call.args[0])
+        for line in loops(c.sizes(part), [c.strides(part)], lambda i, p=part: [f"const double x = {c.at(p, i[0])};", step], False)
+    ]
+    c.lines(["{ double sum = 0;", *lines, f"{c.at(out, '0')} = ({c.type(out)}){'sum' if largest else 'sqrt(sum)'};", "}"])
+
+
 @emits("argmax", "argmin")
 def _argmax(c: Any, call: Any) -> None:
     x, out, dim = call.args[0].id, call.outs[0], call.named["dim"]

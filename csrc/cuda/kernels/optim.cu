@@ -384,6 +384,7 @@ void unscale(TensorSpan tensors, const TensorImpl& factor, const TensorImpl& fou
 
 constexpr ManyTensorKernels kernels{true, sgd, adam, rule, counted_adam, counted_rule, norm, scale, clamp, unscale};
 [[maybe_unused]] const bool registered = (many_tensor_kernels(DeviceType::CUDA) = &kernels, true);
+MG_CUDA_KERNEL("_total_norm", total_norm);
 
 }  // namespace
 }  // namespace mg::cuda

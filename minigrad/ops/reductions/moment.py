@@ -219,6 +219,17 @@ op(
     doc="(sum |x|^ord)^(1/ord); the kernel of `norm` and `linalg.vector_norm`.",
 )
 
+op(
+    "_total_norm(tensors: tensors, largest: bool = False) -> out",
+    meta="total_norm",
+    namespace=None,
+    dtypes=("float64", "float32"),
+    ref=lambda tensors, largest=False: _np().linalg.norm(_np().concatenate([t.ravel() for t in tensors]), _np().inf if largest else 2),
+    samples=lambda s: [s([s.t(3, 4), s.t(5), s.t()]), s([s.t(4, 3, layout="transposed"), s.t(2)], True), s([s.t(0), s.t(7)])],
+    no_grad_reason="gradients are clipped without a graph of their own",
+    doc="2-norm, or largest magnitude, of all tensors as if they were one vector: clip_grad_norm_ in a traced function.",
+)
+
 
 @composite(
     namespace="linalg",
