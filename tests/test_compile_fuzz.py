@@ -55,6 +55,12 @@ WRITES: dict[str, Callable] = {
     "iadd": lambda x, y: x.add_(y) if fits(y, x) else x,
     "set_row": lambda x, y: x.__setitem__(0, 3.0) if x.dim() and len(x) else x,
     "masked_fill_": lambda x, y: x.masked_fill_(x > 0, 1.5), "set_rest": lambda x, y: x[1:].mul_(3) if x.dim() else x,
+    "sigmoid_": lambda x, y: x.sigmoid_(), "clamp_": lambda x, y: x.clamp_(-1, 1), "by_itself": lambda x, y: x.mul_(x),
+    "mul_by": lambda x, y: x.mul_(y) if fits(y, x) else x, "wide": lambda x, y: x.add_(y.double()) if fits(y, x) else x,
+    "addcmul_": lambda x, y: x.addcmul_(y, y, value=0.5) if fits(y, x) else x, "by_name": lambda x, y: x.detach().neg_(),
+    "flat": lambda x, y: x.view(-1).add_(1), "turned": lambda x, y: x.transpose(0, -1).mul_(2) if x.dim() else x,
+    "row_sums": lambda x, y: x.sub_(x.sum(-1, keepdim=True)) if x.dim() else x,
+    "turn_added": lambda x, y: x.add_(x.t()) if x.dim() == 2 and x.shape[0] == x.shape[1] else x,
 }  # fmt: skip
 FRESH: dict[str, Callable] = {
     "zeros_like": mg.zeros_like, "arange": lambda x: mg.arange(float(x.shape[-1])) if x.dim() else x, "eye": lambda x: mg.eye(2, 3),
@@ -196,6 +202,8 @@ def check(steps: list[Step], results: list[int], inputs: tuple, dtype: Any, size
 
 
 STEPS = st.lists(st.tuples(st.sampled_from(NAMES), st.integers(0, 9), st.integers(0, 9), st.integers(0, 2)), min_size=1, max_size=12)
+OFTEN = [*WRITES, *WRITES, *"transpose alias view narrow detach add mul square sum normalise gram clone total".split()]
+WRITING = st.lists(st.tuples(st.sampled_from(OFTEN), st.integers(0, 5), st.integers(0, 5), st.integers(0, 2)), min_size=2, max_size=14)
 INPUTS = st.integers(1, 3).flatmap(lambda n: st.tuples(st.lists(st.integers(0, len(SHAPES) - 1), min_size=n, max_size=n),
                                                        st.lists(st.booleans(), min_size=n, max_size=n)))  # fmt: skip
 RESULTS = st.lists(st.integers(0, 12), min_size=1, max_size=3)
@@ -232,6 +240,20 @@ def test_programs_of_other_dtypes(steps: list[Step], results: list[int], inputs:
 @given(STEPS, RESULTS, INPUTS)
 def test_programs_at_many_sizes(steps: list[Step], results: list[int], inputs: tuple[list[int], list[bool]]) -> None:
     check(steps, results, inputs, mg.float32, (0, 1, 2, 0, 3, 1, 4, 4), True)
+
+
+@QUIET
+@given(WRITING, RESULTS, INPUTS, st.booleans())
+def test_programs_that_write(steps: list[Step], results: list[int], inputs: tuple[list[int], list[bool]], grads: bool) -> None:
+    check(steps, results, (inputs[0], [grads and g for g in inputs[1]]), mg.float32, (0, 0, 0))
+
+
+@settings(QUIET, max_examples=max(EXAMPLES // 6, 20))
+@given(WRITING, RESULTS, INPUTS, st.sampled_from([mg.float32, mg.float32, mg.float64, mg.bfloat16, mg.float16]))
+def test_writes_as_machine_code(steps: list[Step], results: list[int], inputs: tuple[list[int], list[bool]], dtype: Any) -> None:
+    pytest.importorskip("llvmlite")
+    with native.using("wait"):
+        check(steps, results, (inputs[0], [False] * len(inputs[0])), dtype, (0, 0))
 
 
 @settings(QUIET, max_examples=max(EXAMPLES // 6, 20))

@@ -7,12 +7,17 @@ namespace mg {
 
 bool draws(const GraphCall& call) {
   if (call.op == nullptr) return false;
-  for (const Arg& a : call.op->args)
-    if (a.kind == ArgKind::Generator) return true;
-  return false;
+  bool may = false;
+  for (size_t k = 0; k < call.op->args.size(); ++k) {
+    may |= call.op->args[k].kind == ArgKind::Generator;
+    if (call.op->args[k].name == "dropout_p" && !call.args[k].is_tensor && call.args[k].number.as_double() == 0) return false;
+  }
+  return may;
 }
 
 int target_of(const GraphCall& call) { return call.args[size_t(std::max(call.op->mutated, 0))].ids[0]; }
+
+int result_of(const GraphCall& call) { return call.mode == Write::Inplace ? target_of(call) : call.outs[0]; }
 
 bool is_call(const GraphCall& call, const char* op) {
   return call.op != nullptr && call.mode == Write::Fresh && call.op->name == op;

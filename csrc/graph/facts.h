@@ -8,6 +8,7 @@ namespace mg {
 
 bool draws(const GraphCall& call);                    // random numbers: it may be neither dropped nor repeated
 int target_of(const GraphCall& call);                 // of an in-place call
+int result_of(const GraphCall& call);                 // of a call with one result, also of an in-place one
 bool is_call(const GraphCall& call, const char* op);  // a fresh (not in-place) call of that op
 
 template <class F>

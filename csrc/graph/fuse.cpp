@@ -115,14 +115,14 @@ class Grouping {
     return back;
   }
 
-  bool is_row(const Group& g, int at) const { return g.reduces && spec(call(at).outs[0]).sizes == g.row_space && !(g.row_space == g.space); }
+  bool is_row(const Group& g, int at) const { return g.reduces && call(at).mode == Write::Fresh && spec(call(at).outs[0]).sizes == g.row_space && !(g.row_space == g.space); }
 
   Group alone(int at) const {
     const GraphCall& c = call(at);
     Group g;
     g.members = {at};
     g.reduces = roles_[size_t(at)] == FuseRole::ReduceLast || roles_[size_t(at)] == FuseRole::ReduceLeading;
-    const OutSpec& s = spec(g.reduces ? c.args[0].ids[0] : c.outs[0]);
+    const OutSpec& s = spec(g.reduces ? c.args[0].ids[0] : result_of(c));
     g.space = s.sizes;
     g.layout = s.strides;
     g.row_space = s.sizes;
@@ -132,7 +132,7 @@ class Grouping {
 
   // The calls of `b` become calls of a group like `a`.
   bool agrees(const Group& a, const Group& b) const {
-    if (!(spec(call(a.members[0]).outs[0]).device == spec(call(b.members[0]).outs[0]).device)) return false;
+    if (!(spec(result_of(call(a.members[0]))).device == spec(result_of(call(b.members[0]))).device)) return false;
     if (a.space == b.space && a.layout == b.layout) return true;
     return b.members.size() == 1 && !b.reduces && is_row(a, b.members[0]) && rows_only(a, b.members[0]);
   }
@@ -148,7 +148,7 @@ class Grouping {
     for (int m : members) {
       const bool leading = roles_[size_t(m)] == FuseRole::ReduceLeading;
       const int x = call(m).args[0].is_tensor ? call(m).args[0].ids[0] : -1;
-      if (leading || (roles_[size_t(m)] == FuseRole::ReduceLast && spec(call(m).outs[0]).sizes.size() != spec(x).sizes.size())) left.insert(call(m).outs[0]);
+      if (leading || (roles_[size_t(m)] == FuseRole::ReduceLast && spec(call(m).outs[0]).sizes.size() != spec(x).sizes.size())) left.insert(result_of(call(m)));
     }
     for (int m : members)
       for (const GraphArg& a : call(m).args)
@@ -158,22 +158,39 @@ class Grouping {
 
   bool too_large(const std::vector<int>& members) const {
     if (members.size() > kMostCalls || members.back() - members.front() > kNear) return true;
-    std::set<int> made, read;
-    for (int m : members) made.insert(call(m).outs[0]);
-    int stored = 0;
+    std::set<int> made, read, stored;
     for (int m : members) {
-      stored += needed(call(m).outs[0], made);
       for (const GraphArg& a : call(m).args)
         if (a.is_tensor && !made.contains(a.ids[0])) read.insert(a.ids[0]);
+      made.insert(result_of(call(m)));
+      if (needed(m, members)) stored.insert(result_of(call(m)));
     }
-    return int(read.size()) + stored > kMostOperands;
+    return int(read.size() + stored.size()) > kMostOperands;
+  }
+
+  // What one call writes in place is there before the group, and nobody in it knows it by another name.
+  bool writes_by_other_names(const std::vector<int>& members) const {
+    std::map<int, int> targets;  // storage -> value
+    for (int m : members) {
+      if (call(m).mode != Write::Inplace) continue;
+      const int target = target_of(call(m));
+      if (std::binary_search(members.begin(), members.end(), maker_[size_t(target)])) return true;
+      targets.emplace(graph_.values[size_t(target)].storage, target);
+    }
+    if (targets.empty()) return false;
+    return std::any_of(members.begin(), members.end(), [&](int m) {
+      return std::any_of(call(m).args.begin(), call(m).args.end(), [&](const GraphArg& a) {
+        const auto found = a.is_tensor ? targets.find(graph_.values[size_t(a.ids[0])].storage) : targets.end();
+        return found != targets.end() && found->second != a.ids[0];
+      });
+    });
   }
 
   bool unite(Group& a, const Group& b) const {
     if (!agrees(a, b)) return false;
     std::vector<int> members;
     std::merge(a.members.begin(), a.members.end(), b.members.begin(), b.members.end(), std::back_inserter(members));
-    if (too_large(members) || reads_what_left(members) || has_way_around(members)) return false;
+    if (too_large(members) || reads_what_left(members) || writes_by_other_names(members) || has_way_around(members)) return false;
     a.members = std::move(members);
     a.reduces |= b.reduces;
     return true;
@@ -215,8 +232,10 @@ class Grouping {
     if (g >= 0 && std::find(near.begin(), near.end(), g) == near.end()) near.push_back(g);
   }
 
-  // Does anybody but these calls read the value?
-  bool needed(int id, const std::set<int>& made) const {
+  // Does anybody but these calls read what this one makes?
+  bool needed(int at, const std::vector<int>& members) const {
+    if (call(at).mode == Write::Inplace) return true;
+    const int id = call(at).outs[0];
     if (shown_.empty()) {
       shown_.assign(graph_.values.size(), false);
       users_.resize(graph_.values.size());
@@ -227,20 +246,16 @@ class Grouping {
         for_each_read(call(at), [&](int read) { users_[size_t(read)].push_back(at); });
     }
     if (shown_[size_t(id)]) return true;
-    return std::any_of(users_[size_t(id)].begin(), users_[size_t(id)].end(), [&](int at) { return call(at).outs.size() != 1 || !made.contains(call(at).outs[0]); });
+    return std::any_of(users_[size_t(id)].begin(), users_[size_t(id)].end(), [&](int user) { return !std::binary_search(members.begin(), members.end(), user); });
   }
 
   void add_fused(const Group& group, std::vector<GraphCall>& calls) const {
     std::vector<const GraphCall*> parts;
-    std::set<int> made;
-    for (int m : group.members) {
-      parts.push_back(&call(m));
-      made.insert(call(m).outs[0]);
-    }
-    FusedGroup built = make_group(graph_, parts, [&](int id) { return needed(id, made); });
+    for (int m : group.members) parts.push_back(&call(m));
+    FusedGroup built = make_group(graph_, parts, [&](int id) { return needed(maker_[size_t(id)], group.members); });
     GraphCall fused;
-    fused.fused = make_fused_kernel(std::move(built.program), spec(parts[0]->outs[0]).device.type);
-    if (fused.fused == nullptr || built.outputs.empty()) {
+    fused.fused = make_fused_kernel(std::move(built.program), spec(result_of(*parts[0])).device.type);
+    if (fused.fused == nullptr || built.outputs.size() + built.writes.size() == 0) {
       for (const GraphCall* part : parts) calls.push_back(*part);
       return;
     }
@@ -251,6 +266,7 @@ class Grouping {
       fused.args.push_back(std::move(a));
     }
     fused.outs = built.outputs;
+    fused.writes = built.writes;
     for (const GraphCall* part : parts) {
       fused.parts.push_back(*part);
       if (!part->line.empty()) fused.line = part->line;

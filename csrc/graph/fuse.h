@@ -19,7 +19,7 @@ const ScalarRow* scalar_row_of(const GraphCall& call);
 
 struct FusedGroup {
   FusedProgram program;
-  std::vector<int> inputs, outputs;  // values, in the order of the operands
+  std::vector<int> inputs, outputs, writes;  // values, in the order of the operands
 };
 /// `parts` in their order; `needed(id)`: somebody outside reads that value.
 FusedGroup make_group(const Graph& graph, const std::vector<const GraphCall*>& parts, const std::function<bool(int)>& needed);

@@ -5,6 +5,7 @@
 
 #include "../core/layout.h"
 #include "../core/reduce_dims.h"
+#include "facts.h"
 #include "fuse.h"
 
 namespace mg {
@@ -35,7 +36,7 @@ bool in_order(const OutSpec& arg, const OutSpec& out) {
 }
 
 bool fits(const Graph& g, const GraphCall& call) {
-  const OutSpec& out = g.values[size_t(call.outs[0])].spec;
+  const OutSpec& out = g.values[size_t(result_of(call))].spec;
   for (const GraphArg& a : call.args) {
     if (a.is_list) return false;
     if (!a.is_tensor) continue;
@@ -56,7 +57,7 @@ FuseRole map_role(const Graph& g, const GraphCall& call) {
     ++operands;
     const GraphArg& a = call.args[k];
     if (!a.is_tensor && (!a.number.is_number() || a.number.kind == Kind::Complex)) return FuseRole::None;
-    if (a.is_tensor && !in_order(g.values[size_t(a.ids[0])].spec, g.values[size_t(call.outs[0])].spec)) return FuseRole::None;
+    if (a.is_tensor && !in_order(g.values[size_t(a.ids[0])].spec, g.values[size_t(result_of(call))].spec)) return FuseRole::None;
   }
   return operands >= row->arity ? FuseRole::Map : FuseRole::None;
 }
@@ -75,12 +76,22 @@ FuseRole reduce_role(const Graph& g, const GraphCall& call) {
   return FuseRole::None;
 }
 
-// Shape of what a call goes through.
+// The target is written element by element, and nobody reads its memory by another name.
+bool writes_plainly(const Graph& g, const GraphCall& call) {
+  const int target = target_of(call);
+  const GraphValue& t = g.values[size_t(target)];
+  if (!call.op->is_pointwise || call.op->mutated >= 0) return false;
+  for (int k = 0; k < t.spec.sizes.size(); ++k)
+    if (t.spec.sizes[k] > 1 && t.spec.strides[k] == 0) return false;
+  return std::all_of(call.args.begin(), call.args.end(), [&](const GraphArg& a) { return !a.is_tensor || a.ids[0] == target || g.values[size_t(a.ids[0])].storage != t.storage; });
+}
+
 class Builder {
  public:
   Builder(const Graph& graph, const std::vector<const GraphCall*>& parts, const std::function<bool(int)>& needed) : graph_(graph), needed_(needed) {
     choose_space(parts);
     for (const GraphCall* call : parts) add(*call);
+    for (const auto& [id, last] : overwritten_) store(id, last, FuseRole::Map, *parts[0]);
     order_operands();
     merge_axes();
     choose_levels();
@@ -96,7 +107,7 @@ class Builder {
     for (const GraphCall* call : parts) {
       const FuseRole role = fuse_role(graph_, *call);
       const bool reduces = role == FuseRole::ReduceLast || role == FuseRole::ReduceLeading;
-      const OutSpec& s = spec(reduces ? call->args[0].ids[0] : call->outs[0]);
+      const OutSpec& s = spec(reduces ? call->args[0].ids[0] : result_of(*call));
       keeps_last_ |= reduces;
       if (numel_of(s.sizes) <= numel_of(space_) && space_.size() != 0) continue;
       space_ = s.sizes;
@@ -174,7 +185,7 @@ class Builder {
   }
 
   void add(const GraphCall& call) {
-    const int id = call.outs[0];
+    const int id = result_of(call);
     const FuseRole role = fuse_role(graph_, call);
     int result;
     if (role == FuseRole::Map) {
@@ -194,7 +205,12 @@ class Builder {
       result = reduce(call, role);
     }
     made_[id] = result;
-    if (needed_(id)) store(id, result, role, call);
+    if (call.mode == Write::Inplace) {
+      overwritten_[id] = result;
+      for (auto at = converted_.begin(); at != converted_.end();) at = at->first.first == id ? converted_.erase(at) : std::next(at);
+    } else if (needed_(id)) {
+      store(id, result, role, call);
+    }
   }
 
   int reduce(const GraphCall& call, FuseRole role) {
@@ -237,14 +253,15 @@ class Builder {
     FusedProgram& p = group_.program;
     std::vector<int> place(ids_.size());
     std::vector<FusedOperand> sorted;
-    for (const bool written : {false, true}) {
+    for (std::vector<int>* kind : {&group_.inputs, &group_.outputs, &group_.writes}) {
       for (size_t k = 0; k < ids_.size(); ++k) {
-        if (p.operands[k].written != written) continue;
+        const bool written = p.operands[k].written;
+        if (kind != (!written ? &group_.inputs : overwritten_.contains(ids_[k]) ? &group_.writes : &group_.outputs)) continue;
         place[k] = int(sorted.size());
         sorted.push_back(p.operands[k]);
-        (written ? group_.outputs : group_.inputs).push_back(ids_[k]);
+        kind->push_back(ids_[k]);
       }
-      if (!written) p.n_inputs = int(sorted.size());
+      if (kind == &group_.inputs) p.n_inputs = int(sorted.size());
     }
     p.operands = std::move(sorted);
     for (Step& s : p.steps)
@@ -310,6 +327,7 @@ class Builder {
   FusedGroup group_;
   std::vector<int> ids_;  // values of the operands
   std::map<int, int> made_, loaded_;
+  std::map<int, int> overwritten_;  // value written in place -> the register with what it holds at the end
   std::map<std::pair<int, DType>, int> converted_;
   std::map<std::pair<std::pair<int, int64_t>, DType>, int> constants_;
 };
@@ -333,7 +351,8 @@ const ScalarRow* scalar_row_of(const GraphCall& call) {
 }
 
 FuseRole fuse_role(const Graph& graph, const GraphCall& call) {
-  if (call.op == nullptr || call.mode != Write::Fresh || call.op->mutated >= 0 || call.outs.size() != 1 || call.op->is_view) return FuseRole::None;
+  if (call.op == nullptr || call.mode == Write::Out || call.op->mutated >= 0 || call.op->n_out != 1 || call.op->is_view) return FuseRole::None;
+  if (call.mode == Write::Inplace && !writes_plainly(graph, call)) return FuseRole::None;
   const std::string& name = call.op->name;
   const bool converts = name == "_to_dtype";
   const bool reduces = name == "sum" || name == "mean" || name == "amax" || name == "amin";

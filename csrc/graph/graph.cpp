@@ -83,13 +83,14 @@ void print_outs(std::ostream& out, const Graph& g, const GraphCall& call) {
 
 void print_fused(std::ostream& out, const GraphCall& call) {
   out << "fused[";
-  for (size_t k = 0; k < call.parts.size(); ++k) out << (k ? ", " : "") << call.parts[k].op->name;
+  for (size_t k = 0; k < call.parts.size(); ++k) out << (k ? ", " : "") << call.parts[k].op->name << (call.parts[k].mode == Write::Inplace ? "_" : "");
   out << "](";
   for (size_t k = 0; k < call.args.size(); ++k) {
     if (k) out << ", ";
     print_arg(out, call.args[k]);
   }
   out << ')';
+  for (size_t k = 0; k < call.writes.size(); ++k) out << (k ? ", %" : " into %") << call.writes[k];
 }
 
 void print_call(std::ostream& out, const Graph& g, const GraphCall& call) {

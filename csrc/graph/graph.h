@@ -41,8 +41,9 @@ struct HostCall {
 struct GraphCall {
   const Op* op = nullptr;  // null: host or fused
   std::shared_ptr<HostCall> host;
-  std::shared_ptr<FusedKernel> fused;  // operands: args, then outs
-  std::vector<GraphCall> parts;        // the calls that a fused one stands for
+  std::shared_ptr<FusedKernel> fused;  // operands: args, then outs, then what it writes in place
+  std::vector<int> writes;             // of a fused or joined call: values that are there before it
+  std::vector<GraphCall> parts;        // the calls that a fused or joined one stands for
   DType compute = DType::Float32;      // what the op's meta function said (MetaResult)
   Write mode = Write::Fresh;  // Inplace: the target is args[op->mutated] or args[0]; no fresh values
   std::vector<GraphArg> args;

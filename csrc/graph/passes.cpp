@@ -129,6 +129,7 @@ Graph eliminate_dead_code(const Graph& graph) {
 const std::vector<Pass>& passes() {
   static const std::vector<Pass> all = {
       {"views", fold_views},
+      {"inplace", functionalise},
       {"algebra", simplify_algebra},
       {"constants", fold_constants},
       {"common_subexpressions", eliminate_common_subexpressions},

@@ -6,6 +6,8 @@ namespace mg {
 
 /// Views: of two with the same geometry one stays; a chain of views becomes one step.
 Graph fold_views(const Graph& graph);
+/// In-place: calls that write to all of a result of the graph give a result of their own, for fusion to join.
+Graph functionalise(const Graph& graph);
 /// Algebra: x * 1, x / 1, -(-x), copies of what dies, casts of casts; x ** 2 and x / 2^k get their cheaper twins.
 Graph simplify_algebra(const Graph& graph);
 /// Constants: what is made of numbers alone is computed now.

@@ -7,45 +7,16 @@
 #include "../core/allocator.h"
 #include "../core/backend_module.h"
 #include "../core/profile.h"
+#include "arguments.h"
+#include "join.h"
 #include "plan_state.h"
 
 namespace mg {
 
 namespace {
 
-// A tensor of that spec without memory: what meta functions look at.
-Tensor stand_in(const OutSpec& spec) {
-  Tensor t(make_ref<TensorImpl>());
-  t->dtype = spec.dtype;
-  t->device = spec.device;
-  t->storage = Storage::foreign(nullptr, 0, spec.device, [](void*) {}, nullptr);
-  t->offset = spec.offset;
-  t->set_layout(spec.sizes, spec.strides);
-  return t;
-}
-
-// Arguments of a call as call() and kernels take them.
-struct Arguments {
-  ValueArray values;
-  std::vector<std::vector<TensorImpl*>> lists;
-  Arguments(const GraphCall& c, const std::vector<Tensor>& slots) {
-    for (size_t k = 0; k < c.args.size(); ++k) {
-      const GraphArg& a = c.args[k];
-      if (a.is_tensor) {
-        values[k] = Value(slots[size_t(a.ids[0])]);
-      } else if (a.is_list) {
-        auto& list = lists.emplace_back();
-        for (int id : a.ids) list.push_back(id < 0 ? nullptr : slots[size_t(id)].get());
-        values[k] = Value::list(list.data(), int(list.size()));
-      } else {
-        values[k] = a.number;
-      }
-    }
-  }
-};
-
 void run_call(const GraphCall& c, std::vector<Tensor>& slots) {
-  Arguments args(c, slots);
+  CallArguments args(c, slots);
   Tensor outs[kMaxOutputs];
   call(*c.op, args.values, outs, c.mode);
   for (size_t k = 0; k < c.outs.size(); ++k) slots[size_t(c.outs[k])] = std::move(outs[k]);
@@ -63,12 +34,18 @@ void run_fused(const GraphCall& c, const std::vector<Tensor>& slots) {
   void* operands[64];
   int n = 0;
   for (const GraphArg& a : c.args) operands[n++] = slots[size_t(a.ids[0])]->data();
-  for (int id : c.outs) operands[n++] = slots[size_t(id)]->data();
-  if (cuda_hooks.note_use != nullptr && slots[size_t(c.outs[0])]->device.type == DeviceType::CUDA) {
+  for (const auto* made : {&c.outs, &c.writes})
+    for (int id : *made) operands[n++] = slots[size_t(id)]->data();
+  if (cuda_hooks.note_use != nullptr && slots[size_t(c.outs.empty() ? c.writes[0] : c.outs[0])]->device.type == DeviceType::CUDA) {
     for (const GraphArg& a : c.args) cuda_hooks.note_use(*slots[size_t(a.ids[0])]);
-    for (int id : c.outs) cuda_hooks.note_use(*slots[size_t(id)]);
+    for (const auto* made : {&c.outs, &c.writes})
+      for (int id : *made) cuda_hooks.note_use(*slots[size_t(id)]);
   }
   c.fused->run(operands);
+  if (c.writes.empty()) return;
+  for (const GraphCall& part : c.parts)
+    if (part.mode == Write::Inplace)
+      if (TensorImpl& t = *slots[size_t(part.args[0].ids[0])]; !t.untracked_version) ++t.storage->version;
 }
 
 Tensor view_of(const TensorImpl& base, const OutSpec& from, const OutSpec& to) {
@@ -135,7 +112,7 @@ void Plan::choose_way(size_t at, const std::vector<Tensor>& stand_ins) {
   const bool inplace = c.mode == Write::Inplace;
   if (c.op->mutated >= 0 || c.mode == Write::Out || (inplace && !c.op->is_pointwise)) return;
   MetaResult r(c.op->n_out);
-  Arguments args(c, stand_ins);
+  CallArguments args(c, stand_ins);
   try {
     c.op->meta(*c.op, args.values, r);
   } catch (const std::exception&) {
@@ -173,6 +150,7 @@ void Plan::note_deaths() {
     const GraphCall& call = graph_.calls[at];
     for (int id : call.outs) use(id, at);
     for (const GraphArg& a : call.args)
+    for (int id : call.writes) use(id, at);
       for (int id : a.ids) use(id, at);
     if (call.host)
       for (const GraphGradient& g : call.host->gradients) use(g.value, at);
@@ -204,7 +182,7 @@ void Plan::give_gradients(const std::vector<GraphGradient>& gradients, Slots& sl
 }
 
 void Plan::run_kernel(const GraphCall& c, const Step& step, Slots& slots) const {
-  Arguments args(c, slots);
+  CallArguments args(c, slots);
   Tensor outs[kMaxOutputs];
   if (c.mode == Write::Inplace) outs[0] = slots[size_t(c.args[0].ids[0])];
   else

@@ -56,6 +56,7 @@ class Plan {
   void note_gradients();
   void choose_ways();
   void choose_way(size_t at, const std::vector<Tensor>& stand_ins);
+    bool outside = false;       // comes from outside or is seen there: nobody else's memory once it is made
   void note_deaths();
   void plan_arena();          // plan_memory.cpp
   void choose_storages();

@@ -122,18 +122,23 @@ void Plan::choose_storages() {
       if (!native || (!here && steps_[at].way != Way::View)) leave(id);
   }
   const auto touch = [&](int id, size_t at) {
-    if (id < 0 || outside[storage(id)]) return;
+    if (id < 0) return;
     Place& p = places_[storage(id)];
     if (p.first < 0) p.first = int(at);
     p.last = int(at);
-    p.bytes = std::max(p.bytes, (bytes_of(graph_.values[size_t(id)].spec) + kAlign - 1) / kAlign * kAlign);
+    p.bytes = std::max(p.bytes, bytes_of(graph_.values[size_t(id)].spec));
   };
   for (size_t at = 0; at < graph_.calls.size(); ++at) {
     for (int id : graph_.calls[at].outs) touch(id, at);
+    for (int id : graph_.calls[at].writes) touch(id, at);
     for (const GraphArg& a : graph_.calls[at].args)
       for (int id : a.ids) touch(id, at);
   }
-  for (Place& p : places_) p.in_arena = p.bytes > 0 && p.bytes < kLarge;
+  for (size_t k = 0; k < places_.size(); ++k) {
+    Place& p = places_[k];
+    p.outside = outside[k];
+    p.in_arena = !p.outside && p.bytes > 0 && p.bytes < kLarge;
+  }
   for (size_t at = 0; at < graph_.calls.size(); ++at)
     for (int id : graph_.calls[at].outs) {
       made_once_[size_t(id)] = lies_in_arena(id);
@@ -147,8 +152,12 @@ void Plan::choose_storages() {
 bool Plan::can_take(size_t at, int from, int id) const {
   const GraphCall& c = graph_.calls[at];
   const GraphValue &a = graph_.values[size_t(from)], &b = graph_.values[size_t(id)];
-  if (a.storage == b.storage || places_[size_t(a.storage)].bytes == 0 || places_[size_t(a.storage)].last != int(at) || !same_layout_spec(a.spec, b.spec)) return false;
-  if (places_[size_t(a.storage)].bytes < places_[size_t(b.storage)].bytes) return false;
+  const Place &old = places_[size_t(a.storage)], &fresh = places_[size_t(b.storage)];
+  if (a.storage == b.storage || old.outside || old.bytes == 0 || old.last != int(at) || !same_layout_spec(a.spec, b.spec)) return false;
+  if (old.bytes < fresh.bytes) return false;
+  if (fresh.outside && (old.bytes != fresh.bytes || steps_[size_t(a.maker)].way == Way::View)) return false;  // what a user gets is no view
+  for (int written : c.writes)
+    if (graph_.values[size_t(written)].storage == a.storage) return false;
   int readers = 0, in = -1;
   for (size_t k = 0; k < c.args.size(); ++k)
     for (int other : c.args[k].ids)
@@ -179,9 +188,8 @@ void Plan::share_blocks() {
         taken[from] = true;
         if (p.in_arena) {
           p.block = places_[from].block;
-        } else {
+        } else if (std::erase(steps_[at].fresh, id) != 0) {
           steps_[at].taken.emplace_back(id, a.ids[0]);
-          std::erase(steps_[at].fresh, id);
         }
         break;
       }
@@ -201,7 +209,7 @@ void Plan::place_blocks() {
     if (p.block < 0) continue;
     if (size_t(p.block) >= blocks.size()) blocks.resize(size_t(p.block) + 1);
     Block& b = blocks[size_t(p.block)];
-    b.bytes = std::max(b.bytes, p.bytes);
+    b.bytes = std::max(b.bytes, (p.bytes + kAlign - 1) / kAlign * kAlign);
     b.first = std::min(b.first, p.first);
     b.last = std::max(b.last, p.last);
   }

@@ -44,6 +44,7 @@ py::dict call_data(const GraphCall& call) {
     d["fused"] = call.fused ? to_string(call.fused->program) : std::string();
     d["args"] = args;
     d["parts"] = parts;
+    d["writes"] = call.writes;
     return d;
   }
   d["op"] = call.op->name;
