@@ -15,7 +15,7 @@ namespace mg::cpu {
 
 constexpr int64_t kFarBytes = 16 << 20;
 constexpr int64_t kStreamElements = 64 * 1024;  // of a matrix read once: worth a thread
-constexpr int64_t kPreparedRows = 512;          // more, and packing B takes less than 4 % of the time
+constexpr int64_t kPreparedRows = 256;          // more, and packing B takes less than 5 % of the time
 
 template <class S, class T>
 struct Problem {
