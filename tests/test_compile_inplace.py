@@ -70,6 +70,7 @@ WRITES: dict[str, Callable] = {
     "clamp_min_": lambda y, x: y.clamp_min_(0),
     "leaky": lambda y, x: F.leaky_relu(y, 0.1, inplace=True), "lerp_": lambda y, x: y.lerp_(x, 0.3),
     "addcmul_": lambda y, x: y.addcmul_(x, y), "copy_": lambda y, x: y.copy_(y * 2 + x), "cast": lambda y, x: y.copy_(y.double() * 2),
+    "masked_fill_": lambda y, x: y.masked_fill_(x > 0, 1.5),
     "row": lambda y, x: y.sub_(x[0]), "number": lambda y, x: y.sub_(y.sum()), "all": lambda y, x: y.__setitem__(..., x + 1),
 }  # fmt: skip
 
@@ -289,3 +290,25 @@ def test_running_statistics_and_averages() -> None:
     names = calls_of(compiled.entries[0].plan)
     assert sum(name.startswith("fused[mul_, add_") for name in names) == 2  # the running mean and variance
     assert sum("lerp_" in name for name in names) == len(average) and "lerp_" not in names
+
+
+@pytest.mark.parametrize("dtype", [mg.float32, mg.float64, mg.bfloat16, mg.float16])
+@pytest.mark.parametrize("value", [float("-inf"), 0, 0.1, True])
+def test_masked_fill_in_groups(dtype: mg.dtype, value: float) -> None:
+    def f(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        y = (x * 2).masked_fill(mask, value) + 1
+        z = x @ x
+        z.masked_fill_(mask[0], value)
+        z *= 3
+        return y, z
+
+    mask = mg.rand(7, 7) > 0.5
+    plan = both(f, mg.randn(7, 7).to(dtype), mask)
+    assert sorted(name for name in calls_of(plan) if "fill" in name) == ["fused[masked_fill, mul]", "fused[mul, masked_fill, add]"]
+    assert "masked_fill" in calls_of(both(lambda x, m: x.masked_fill(m, x.sum()) * 2, mg.randn(7, 7).to(dtype), mask))
+
+
+def test_what_masked_fill_moves_stays_bit_for_bit() -> None:
+    x = mg.tensor([0x7FA00001, 0x7FC00123, -1, 5], dtype=mg.int32).view(mg.float32)
+    got = both(lambda x: x.masked_fill(x > 0, 1.0).neg(), mg.tensor([1.0, -0.0, 0.0, -3.0])).run([x])[0]
+    assert got.view(mg.int32).tolist()[:3] == x.neg().view(mg.int32).tolist()[:3]

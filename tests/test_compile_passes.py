@@ -188,6 +188,11 @@ def test_views_that_are_looked_into_stay() -> None:
     assert body(after("views", lambda x: x.t().t(), X))[-1] == "return %2"  # a result is a tensor of its own
 
 
+def test_strides_of_a_single_row_stay() -> None:
+    f = lambda x: x.reshape(-1, 1).transpose(0, 1)  # noqa: E731
+    assert after("views", f, mg.randn(2, 3)) is not None and f(mg.randn(2, 3)).stride() == (1, 1)
+
+
 def test_an_argument_may_lie_anywhere() -> None:
     """The offset of an argument is no part of what a form is compiled for."""
     f = lambda x: x.narrow(0, 1, 2).t().narrow(0, 0, 1) + 1  # noqa: E731

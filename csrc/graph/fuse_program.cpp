@@ -35,6 +35,9 @@ bool in_order(const OutSpec& arg, const OutSpec& out) {
   return inner < 0 || strides[inner] == 0 || strides[inner] == 1 || numel_of(arg.sizes) <= kGathered;
 }
 
+bool is_masked_fill(const GraphCall& call) { return call.op->name == "masked_fill"; }  // a `where` by another name
+DType computed_in(const Graph& g, const GraphCall& call) { return widened(is_masked_fill(call) ? g.values[size_t(call.args[0].ids[0])].spec.dtype : call.compute); }
+
 bool fits(const Graph& g, const GraphCall& call) {
   const OutSpec& out = g.values[size_t(result_of(call))].spec;
   for (const GraphArg& a : call.args) {
@@ -48,8 +51,9 @@ bool fits(const Graph& g, const GraphCall& call) {
 
 FuseRole map_role(const Graph& g, const GraphCall& call) {
   const ScalarRow* row = scalar_row_of(call);
-  const DType compute = widened(call.compute);
+  const DType compute = computed_in(g, call);
   if (row == nullptr || !row->computes_in(compute) || (row->divides && !is_inexact(compute)) || (call.op->can_fail && !is_inexact(compute))) return FuseRole::None;
+  if (is_masked_fill(call) && (call.args[2].is_tensor || !is_inexact(compute))) return FuseRole::None;
   if (std::string_view(row->name) == "pow" && !is_inexact(compute)) return FuseRole::None;  // may raise
   int operands = 0;
   for (size_t k = 0; k < call.args.size(); ++k) {
@@ -190,13 +194,15 @@ class Builder {
     int result;
     if (role == FuseRole::Map) {
       const ScalarRow* row = scalar_row_of(call);
-      const DType compute = widened(call.compute);
+      const DType compute = computed_in(graph_, call);
       std::vector<int> args;
       for (size_t k = 0; k < call.args.size(); ++k) {
         if (!is_operand(call.op->kinds[k])) continue;
-        const DType wanted = row->mask && args.empty() ? DType::Bool : compute;
+        const bool mask = row->mask && k == (is_masked_fill(call) ? 1 : 0);
+        const DType wanted = mask ? DType::Bool : compute;
         args.push_back(call.args[k].is_tensor ? value(call.args[k].ids[0], wanted) : constant(call.args[k].number, wanted));
       }
+      if (is_masked_fill(call)) std::rotate(args.begin(), args.begin() + 1, args.end());
       result = apply(call.op, row, std::move(args), compute, spec(id).dtype);
     } else if (role == FuseRole::Cast) {
       const int from = value(call.args[0].ids[0], spec(call.args[0].ids[0]).dtype);
@@ -335,6 +341,7 @@ class Builder {
 }  // namespace
 
 const ScalarRow* scalar_row_of(const GraphCall& call) {
+  if (is_masked_fill(call)) return find_scalar_row("where");
   const ScalarRow* row = find_scalar_row(call.op->name);
   if (row == nullptr) return nullptr;
   const GraphArg* last = nullptr;
@@ -356,8 +363,9 @@ FuseRole fuse_role(const Graph& graph, const GraphCall& call) {
   const std::string& name = call.op->name;
   const bool converts = name == "_to_dtype";
   const bool reduces = name == "sum" || name == "mean" || name == "amax" || name == "amin";
-  if ((!call.op->is_pointwise && !converts && !reduces) || !fits(graph, call)) return FuseRole::None;
-  if (call.op->is_pointwise) return map_role(graph, call);
+  const bool maps = call.op->is_pointwise || is_masked_fill(call);
+  if ((!maps && !converts && !reduces) || !fits(graph, call)) return FuseRole::None;
+  if (maps) return map_role(graph, call);
   if (reduces) return reduce_role(graph, call);
   const OutSpec &from = graph.values[size_t(call.args[0].ids[0])].spec, &to = graph.values[size_t(call.outs[0])].spec;
   return in_order(from, to) ? FuseRole::Cast : FuseRole::None;

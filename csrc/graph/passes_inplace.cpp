@@ -121,6 +121,8 @@ class Functional {
       to.number = OwnedValue(same ? Value() : Value(t.dtype));
       fresh.op = find_op(same ? "clone" : "_to_dtype");
       fresh.args = {call.args[1], to};
+    } else if (call.op->name == "masked_fill_") {
+      fresh.op = find_op("masked_fill");
     } else if (!call.op->is_pointwise || call.op->mutated >= 0 || call.op->n_out != 1) {
       return false;
     }

@@ -3,6 +3,7 @@
 #include <map>
 #include <tuple>
 
+#include "../core/layout.h"
 #include "facts.h"
 #include "passes.h"
 
@@ -36,7 +37,7 @@ GraphArg number_arg(const Value& v) {
 bool rebase(GraphCall& call, int below, const Facts& facts) {
   const OutSpec &base = facts.spec(below), &out = facts.spec(call.outs[0]);
   if (base.dtype != out.dtype) return false;
-  if (row_major(base) && row_major(out) && base.offset == out.offset && base.strides.size() > 0 &&
+  if (row_major(base) && out.strides == contiguous_strides(out.sizes) && base.offset == out.offset && base.strides.size() > 0 &&
       find_op("view") != nullptr) {
     int64_t a = 1, b = 1;
     for (int64_t s : base.sizes) a *= s;

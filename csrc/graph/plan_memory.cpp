@@ -167,6 +167,7 @@ bool Plan::can_take(size_t at, int from, int id) const {
         if (!same_layout_spec(graph_.values[size_t(other)].spec, a.spec)) return false;
       }
   if (!c.fused && c.op->name == "_cross_entropy_backward") return in == 1 && readers == 1;  // row by row, each element read before it is written
+  if (!c.fused && c.op->name == "masked_fill") return c.mode == Write::Fresh;  // element by element, as masked_fill_
   if (!c.fused) return c.op->is_pointwise && c.outs.size() == 1 && c.mode == Write::Fresh && !(c.op->can_fail && !is_inexact(steps_[at].compute));
   if (readers != 1) return false;
   const auto out = std::find(c.outs.begin(), c.outs.end(), id) - c.outs.begin();
