@@ -189,8 +189,10 @@ _LN2 = math.log(2)  # the kernel's logsumexp is of base 2
 
 
 @_override("_attention")
-def _attention(q: Any, k: Any, v: Any, mask: Any, dropout: float, causal: bool, scale: float, gqa: bool, generator: Any) -> Any:
-    if not _attention_takes(q, k, v, mask):
+def _attention(
+    q: Any, k: Any, v: Any, mask: Any, dropout: float, causal: bool, scale: float, gqa: bool, generator: Any, unseen: float
+) -> Any:
+    if unseen != 0 or not _attention_takes(q, k, v, mask):
         return None
     rng = _draw(q, k.shape[2], generator) if dropout > 0 else None
     out, lse = _attention_problem(q, k, v, mask, causal, scale, dropout, rng).forward(_empty_like(q))

@@ -74,7 +74,7 @@ class ForwardBlock {
     started_ = true;
   }
 
-  // A query that sees no key gets zeros and a logsumexp of inf, which makes its weights 0 in the backward pass.
+  // A query that sees no key gets `unseen` and a logsumexp of inf, which makes its weights 0 in the backward pass.
   void finish(T* logsumexp) {
     if (!started_) std::fill(out_, out_ + nq_ * p_.values, T(0));
     for (int64_t i = 0; i < nq_; ++i) {
@@ -84,6 +84,8 @@ class ForwardBlock {
       shrink_[i] = none ? T(0) : T(1) / sum_[i];
     }
     attention_fns<T>().scale_rows(out_, p_.values, nq_, p_.values, shrink_);
+    for (int64_t i = 0; p_.unseen != 0 && i < nq_; ++i)
+      if (sum_[i] == T(0)) std::fill_n(out_ + i * p_.values, p_.values, T(p_.unseen));
     write_rows(p_.out, p_.out.head(head_), q0_, nq_, p_.values, out_, p_.values);
   }
 
@@ -106,12 +108,13 @@ void forward(const AttentionProblem& p, T* logsumexp) {
   });
 }
 
-// _attention(query, key, value, attn_mask?, dropout_p, is_causal, scale, enable_gqa, generator) -> out, logsumexp, rng
+// _attention(query, key, value, attn_mask?, dropout_p, is_causal, scale, enable_gqa, generator, unseen) -> out, logsumexp, rng
 void attention_cpu(Invocation& inv) {
   AttentionProblem p(inv, 0, inv.out(0), inv.b(7));
   p.dropout = inv.f(4);
   p.causal = inv.b(5);
   p.scale = inv.f(6);
+  p.unseen = inv.f(9);
   if (p.dropout > 0) {
     p.range = (inv.has(8) ? *inv.args[8].generator : default_generator(inv.out().device)).reserve(p.random_numbers());
     const Tensor state = inv.outs[2];

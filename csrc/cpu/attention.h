@@ -47,6 +47,7 @@ struct AttentionProblem {
   int64_t heads = 1, group = 1, queries, keys, width, values;
   Operand q, k, v, mask, out;
   double scale, dropout = 0;
+  double unseen = 0;  // what a query that sees no key gets
   bool causal;
   PhiloxRange range{};
 

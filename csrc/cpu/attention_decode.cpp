@@ -126,7 +126,7 @@ T join_parts(const AttentionProblem& p, T* parts, int64_t count) {
   }
   const bool none = sum == T(0);
   const T factor = none ? T(0) : T(1) / sum;
-  for (int64_t j = 0; j < p.values; ++j) parts[2 + j] *= factor;
+  for (int64_t j = 0; j < p.values; ++j) parts[2 + j] = none ? T(p.unseen) : parts[2 + j] * factor;
   return none ? std::numeric_limits<T>::infinity() : top + std::log(sum);
 }
 

@@ -108,7 +108,7 @@ def _addmm(c: Any, call: Any) -> None:
 @emits("_attention")
 def _attention(c: Any, call: Any) -> None:
     q, k, v, mask, out = *(call.named[n] for n in ("query", "key", "value", "attn_mask")), call.outs[0]
-    if len(c.sizes(q.id)) != 4 or call.named["dropout_p"]:
+    if len(c.sizes(q.id)) != 4 or call.named["dropout_p"] or call.named.get("unseen"):
         refuse(call, "with dropout" if call.named["dropout_p"] else f"of {len(c.sizes(q.id))} dimensions")
     (b, h, t, e), (_, hk, s, _), w, kind = c.sizes(q.id), c.sizes(k.id), c.sizes(v.id)[3], c.type(out)
     pointers, strides = zip(*(_rows(c, x.id) for x in (q, k, v)))

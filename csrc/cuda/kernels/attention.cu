@@ -131,8 +131,9 @@ void run(const Invocation& inv, const Operands& t, const Prepared& p, const floa
   });
 }
 
-// _attention(query, key, value, attn_mask?, dropout_p, is_causal, scale, enable_gqa, generator) -> out, logsumexp, rng
+// _attention(query, key, value, attn_mask?, dropout_p, is_causal, scale, enable_gqa, generator, unseen) -> out, logsumexp, rng
 void attention_cuda(Invocation& inv) {
+  MG_CHECK(inv.f(9) == 0, NotImplemented, "_attention: a query that sees no key gets zeros on cuda: got unseen=", inv.f(9));
   const Operands t{inv.in(0), inv.in(1), inv.in(2), inv.has(3) ? &inv.in(3) : nullptr};
   Tensor rng;
   const double dropout = inv.f(4);

@@ -80,7 +80,7 @@ def _attention_fast_grads(
 
 def _np_attention(
     query: Any, key: Any, value: Any, attn_mask: Any, dropout_p: float, is_causal: bool, scale: float, enable_gqa: bool,
-    generator: Any = None,
+    generator: Any = None, unseen: float = 0.0,
 ) -> tuple[Any, ...]:  # fmt: skip
     np = _np()
     if enable_gqa:
@@ -97,7 +97,7 @@ def _np_attention(
 
 
 op(
-    f"_attention(query, key, value, attn_mask?, {_SCHEMA}, *, generator: generator? = None) -> out, logsumexp, rng",
+    f"_attention(query, key, value, attn_mask?, {_SCHEMA}, *, generator: generator? = None, unseen: float = 0) -> out, logsumexp, rng",
     meta="attention",
     namespace=None,
     nondiff=("logsumexp", "rng"),
@@ -113,7 +113,8 @@ op(
         s(s.f(5, 4), s.f(3, 4), s.f(3, 2), None, 0.0, False, 1.0, False),
     ],
     ref=_np_attention,
-    doc="softmax(scale query keyᵀ + attn_mask) value, its logsumexp (N…, Hq, L) and where dropout's random stream began "
+    doc="softmax(scale query keyᵀ + attn_mask) value, its logsumexp (N…, Hq, L) and where dropout's random stream began. "
+    "`unseen` is the result of a query that sees no key: 0, or NaN as softmax has it (compiled programs; CPU alone) "
     "(Dao et al., arXiv 2205.14135).",
 )
 
