@@ -98,7 +98,7 @@ Tensor autocast_argument(const Tensor& t, DType to) {
   }
   Suspend off;
   Tensor result = invoke(cast, t, to);
-  if (keep) s.cache[t.get()] = {t, result, t->storage->version};
+  if (keep && !result->dataless) s.cache[t.get()] = {t, result, t->storage->version};
   return result;
 }
 

@@ -24,6 +24,10 @@ void clear_autocast_cache();
 int autocast_nesting(int change);  // regions entered and not left; returns the new count
 unsigned autocast_suspend();       // every device off, to be given back to autocast_resume
 void autocast_resume(unsigned before);
+struct AutocastSuspended {  // for a scope
+  unsigned before = autocast_suspend();
+  ~AutocastSuspended() { autocast_resume(before); }
+};
 
 // `t` as an op of this policy takes it: itself when it is not a floating tensor of an enabled device, or double.
 Tensor autocast_argument(const Tensor& t, DType to);

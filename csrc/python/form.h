@@ -26,11 +26,15 @@ struct ArgShape {
   bool requires_grad = false, is_leaf = true;
   int hooks = 0;
   int first = 0;  // position of the first tensor argument that is the same tensor
+  py::object attributes;  // of a tensor: a copy of its __dict__, where it has one
+  py::object watched;     // a set: those of its attributes that have to stay as they are
 };
 
 /// Shape of `o`; tensors in it are appended in the order in which minigrad/compiler/_pytree.py finds them.
 ArgShape shape_of(PyObject* o, std::vector<TensorImpl*>& tensors);
 bool matches(const ArgShape& s, PyObject* o, std::vector<TensorImpl*>& tensors);
+/// From now on `s` is compared with regard to these names of the tensors' own attributes.
+void watch_attributes(ArgShape& s, const py::set& names);
 /// The first difference in words ("x: shape [4, 3] is now [5, 3]"), empty when it matches.
 std::string difference(const ArgShape& s, PyObject* o, const std::string& name, std::vector<TensorImpl*>& tensors);
 int hooks_on(const TensorImpl& leaf);       // gradient hooks: they were traced, or there were none
@@ -38,14 +42,17 @@ bool class_overrides(PyObject* tensor);     // overrides.cpp: its class has a __
 bool fits_tensor(const TensorImpl& t, const OutSpec& spec, bool requires_grad);
 std::string tensor_difference(const TensorImpl& t, const OutSpec& spec, bool requires_grad);
 
-// What has to stay as it was: names in namespaces, contents of lists and dicts, closure cells, attributes.
+// What has to stay as it was: names in namespaces and classes, contents of lists and dicts, closure cells, attributes, functions.
 class Guards {
  public:
   void keep_name(py::dict table, py::object key, py::object value, std::string label);  // a null value: the name is absent
   void keep_contents(py::object container, std::string label);
   void keep_item(py::object sequence, Py_ssize_t index, py::object value, std::string label);
   void keep_cell(py::object cell, py::object value, std::string label);
-  void keep_attribute(py::object owner, py::object name, py::object value, std::string label);
+  void keep_attribute(py::object owner, py::object name, py::object value, std::string label);  // a null value: it has none
+  void keep_of_class(const py::type& kind, py::object name, std::string label);  // as it is now, also if it is absent
+  void keep_function(py::object function, std::string label);  // its code and its default arguments
+  void keep_variable(py::object variable);                     // the value of a context variable
   bool hold() const;
   std::string difference() const;
   size_t size() const;
@@ -75,6 +82,14 @@ class Guards {
     py::object owner, name, value;  // no name: the owner is a cell
     std::string label;
   };
+  struct Function {
+    py::object function, code, defaults, keywords;
+    std::string label;
+    bool holds() const;
+  };
+  struct Variable {
+    py::object variable, value;
+  };
   bool visit(std::string* words) const;
   bool tables_hold(std::string* words) const;
   bool contents_hold(std::string* words) const;
@@ -83,6 +98,8 @@ class Guards {
   std::vector<Contents> contents_;
   std::vector<Item> items_;
   std::vector<Attribute> attributes_;
+  std::vector<Function> functions_;
+  std::vector<Variable> variables_;
 };
 
 }  // namespace mg::python

@@ -32,6 +32,13 @@ bool differs(std::string* words, const std::string& label, PyObject* before, PyO
 }
 
 py::object owned(PyObject* o) { return py::reinterpret_steal<py::object>(o); }
+py::object shared(PyObject* o) { return py::reinterpret_borrow<py::object>(o); }
+
+py::object value_of(const py::object& variable) {
+  PyObject* value = nullptr;
+  if (PyContextVar_Get(variable.ptr(), nullptr, &value) < 0) PyErr_Clear();
+  return owned(value);
+}
 
 }  // namespace
 
@@ -101,8 +108,27 @@ void Guards::keep_attribute(py::object owner, py::object name, py::object value,
   attributes_.push_back({owner, name, value, std::move(label)});
 }
 
+void Guards::keep_of_class(const py::type& kind, py::object name, std::string label) {
+  py::dict table = py::reinterpret_borrow<py::dict>(reinterpret_cast<PyTypeObject*>(kind.ptr())->tp_dict);
+  py::object value = shared(PyDict_GetItemWithError(table.ptr(), name.ptr()));
+  keep_name(std::move(table), std::move(name), std::move(value), std::move(label));
+}
+void Guards::keep_function(py::object o, std::string label) {
+  if (!PyFunction_Check(o.ptr())) return;
+  const auto* f = reinterpret_cast<PyFunctionObject*>(o.ptr());
+  functions_.push_back({o, shared(f->func_code), shared(f->func_defaults), shared(f->func_kwdefaults), std::move(label)});
+}
+bool Guards::Function::holds() const {
+  const auto* f = reinterpret_cast<PyFunctionObject*>(function.ptr());
+  return f->func_code == code.ptr() && f->func_defaults == defaults.ptr() && f->func_kwdefaults == keywords.ptr();
+}
+void Guards::keep_variable(py::object variable) {
+  py::object value = value_of(variable);
+  variables_.push_back({std::move(variable), std::move(value)});
+}
+
 size_t Guards::size() const {
-  size_t n = contents_.size() + items_.size() + attributes_.size();
+  size_t n = contents_.size() + items_.size() + attributes_.size() + functions_.size() + variables_.size();
   for (const Table& t : tables_) n += t.names.size();
   return n;
 }
@@ -169,6 +195,10 @@ bool Guards::visit(std::string* words) const {
     if (!now) PyErr_Clear();
     if (!same_value(a.value.ptr(), now.ptr())) return differs(words, a.label, a.value.ptr(), now.ptr());
   }
+  for (const Function& f : functions_)
+    if (!f.holds()) return differs(words, f.label, f.code.ptr(), reinterpret_cast<PyFunctionObject*>(f.function.ptr())->func_code);
+  for (const Variable& v : variables_)
+    if (const py::object now = value_of(v.variable); !same_value(v.value.ptr(), now.ptr())) return differs(words, "a context variable", v.value.ptr(), now.ptr());
   return true;
 }
 

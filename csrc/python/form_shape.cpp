@@ -37,6 +37,22 @@ std::vector<py::object> fields_of(PyObject* o) {
   return names;
 }
 
+// What the program itself set on a tensor is as it was, as far as it is watched.
+bool same_attributes(const ArgShape& s, PyObject* o) {
+  PyObject* now = reinterpret_cast<PyTensor*>(o)->dict;
+  if (now == nullptr && !s.attributes) return true;
+  for (auto item : py::reinterpret_borrow<py::dict>(s.attributes ? s.attributes.ptr() : py::dict().ptr())) {
+    PyObject* value = now != nullptr ? PyDict_GetItemWithError(now, item.first.ptr()) : nullptr;
+    if (!same_value(item.second.ptr(), value)) return false;
+  }
+  PyObject *key, *item;
+  for (Py_ssize_t at = 0; now != nullptr && PyDict_Next(now, &at, &key, &item);) {
+    const bool known = s.attributes && PyDict_Contains(s.attributes.ptr(), key) == 1;
+    if (!known && PySet_Contains(s.watched.ptr(), key) == 1) return false;
+  }
+  return true;
+}
+
 py::object type_of(PyObject* o) { return py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(Py_TYPE(o))); }
 
 py::object attribute(PyObject* o, const py::object& name) {
@@ -64,6 +80,7 @@ ArgShape shape_of(PyObject* o, std::vector<TensorImpl*>& tensors) {
     s.is_leaf = t.grad_fn == nullptr;
     s.hooks = hooks_on(t);
     s.first = int(std::find(tensors.begin(), tensors.end(), &t) - tensors.begin());
+    if (PyObject* own = reinterpret_cast<PyTensor*>(o)->dict; own != nullptr) s.attributes = py::reinterpret_steal<py::object>(PyDict_Copy(own));
     tensors.push_back(impl_of(o));
   } else if (is_sequence(o)) {
     s.kind = ArgShape::Sequence;
@@ -107,6 +124,7 @@ bool matches(const ArgShape& s, PyObject* o, std::vector<TensorImpl*>& tensors) 
       TensorImpl* t = impl_of(o);
       if (hooks_on(*t) != s.hooks || !fits_tensor(*t, s.spec, s.requires_grad) || (t->grad_fn == nullptr) != s.is_leaf) return false;
       tensors.push_back(t);
+      if (s.watched && !same_attributes(s, o)) return false;
       return size_t(std::find(tensors.begin(), tensors.end(), t) - tensors.begin()) == size_t(s.first);
     }
     case ArgShape::Constant:
@@ -131,6 +149,17 @@ bool matches(const ArgShape& s, PyObject* o, std::vector<TensorImpl*>& tensors) 
       return true;
   }
   return false;
+}
+
+void watch_attributes(ArgShape& s, const py::set& names) {
+  for (ArgShape& part : s.parts) watch_attributes(part, names);
+  if (s.kind != ArgShape::TensorKind) return;
+  s.watched = names;
+  if (!s.attributes) return;
+  py::dict kept;
+  for (auto item : py::reinterpret_borrow<py::dict>(s.attributes))
+    if (names.contains(item.first)) kept[item.first] = item.second;
+  s.attributes = kept.empty() ? py::object() : py::object(kept);
 }
 
 std::string tensor_difference(const TensorImpl& t, const OutSpec& spec, bool requires_grad) {
@@ -171,6 +200,7 @@ std::string difference(const ArgShape& s, PyObject* o, const std::string& name, 
     tensors.push_back(t);
     if (const std::string what = tensor_difference(*t, s.spec, s.requires_grad); !what.empty()) return name + ": " + what;
     if (hooks_on(*t) != s.hooks) return name + ": its gradient hooks are others";
+    if (s.watched && !same_attributes(s, o)) return name + ": its own attributes are others";
     if ((t->grad_fn == nullptr) != s.is_leaf) return name + (s.is_leaf ? ": a leaf is now a tensor with a history" : ": a tensor with a history is now a leaf");
     const bool same = size_t(std::find(tensors.begin(), tensors.end(), t) - tensors.begin()) == size_t(s.first);
     return same ? "" : name + ": which arguments are one and the same tensor has changed";

@@ -3,6 +3,9 @@
 #include "py.h"
 
 #include "../autograd/node.h"
+#include "../autograd/handler.h"
+#include "../core/dataless.h"
+#include "../core/lent.h"
 #include "../core/layout.h"
 
 namespace mg::python {
@@ -90,7 +93,7 @@ PyObject* get_grad_fn(PyObject* o, void*) {
 
 // A tensor of which a traced function takes an alias becomes an input of the graph, as if an op had met it.
 void meet_tracer(TensorImpl& t) {
-  if (active_handler == nullptr || !active_handler->is_tracer || t.dataless || (needs_grad(t) && t.grad_fn != nullptr)) return;
+  if (active_handler == nullptr || !active_handler->is_tracer || active_handler->defers || t.dataless || (needs_grad(t) && t.grad_fn != nullptr)) return;
   static OpRef alias{"alias"};
   const Value args[] = {Value(&t)};
   active_handler->meet(*alias, args);
@@ -110,6 +113,9 @@ int set_data(PyObject* o, PyObject* v, void*) {
   return guarded_int([&] {
     TensorImpl& t = self_of(o);
     Tensor n = expect_tensor(v, "data: assigned value");
+    settle_pending("data");
+    MG_CHECK(active_handler == nullptr || !active_handler->is_tracer || active_handler->defers, NotImplemented,
+             "data: a tensor gets other memory inside of a compiled function. Try copy_()");
     MG_CHECK(is_inexact(n.dtype()) || !t.requires_grad, Runtime, "data: a tensor that requires grad needs floating data: got ", n.dtype());
     t.storage = n->storage;
     t.base.reset();  // no view of the old storage any more
@@ -181,7 +187,10 @@ PyObject* m_numel(PyObject* o, PyObject*) { return PyLong_FromLongLong(self_of(o
 PyObject* m_dim(PyObject* o, PyObject*) { return PyLong_FromLong(self_of(o).dim()); }
 PyObject* m_data_ptr(PyObject* o, PyObject*) {
   return guarded([&] {
-    require_data(self_of(o), "data_ptr");
+    settle_pending("data_ptr");
+    need_data(self_of(o), "data_ptr");
+    Storage* storage = self_of(o).storage.get();
+    if (storage != nullptr) storage->lent.fetch_add(1, std::memory_order_relaxed);  // who has the address may write
     return PyLong_FromVoidPtr(self_of(o).device.type == DeviceType::Meta ? nullptr : self_of(o).data());
   });
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import inspect
 import types
 from collections.abc import Callable
@@ -12,10 +11,12 @@ import minigrad as mg
 from minigrad import _core
 from minigrad._core import Tensor
 
+from ._changes import is_plain
+from ._checks import containers_of, no_effects, no_history_is_needed, nothing_escaped, refuse, unchanged
 from ._code import give_code
 from ._guards import Guards
 from ._pytree import LEAF, flatten, unflatten
-from ._reach import GaveUp, Reach, is_plain
+from ._reach import GaveUp, Reach
 from ._steps import native_step
 from ._witness import Witness
 
@@ -34,7 +35,11 @@ class Entry:
         graph, backward_graph: what the plans run, for printing.
     """
 
-    def __init__(self, function: Callable[..., Any], args: tuple, kwargs: dict) -> None:
+    joint = True  # its gradients are part of it
+
+    def __init__(self, function: Callable[..., Any], args: tuple, kwargs: dict, *, look: bool = True, memory: float = 1.0) -> None:
+        """`look`: what tensors hold that seldom change (masks) may decide what the graph becomes. `memory`: see passes_recompute.cpp."""
+        self._look, self._memory = look, memory
         self.backward: Any = None
         self.backward_graph: Any = None
         self.function = function
@@ -44,14 +49,19 @@ class Entry:
         self.form = _core.Form(args, kwargs)
         containers: list[Any] = []
         leaves, spec = flatten((args, kwargs), containers)
-        _refuse(leaves)
+        refuse(leaves)
         reach = Reach(function, dict(zip(argument_names(function, args, kwargs), (*args, *kwargs.values()))))
         if iterators := reach.iterators():
             raise GaveUp(f"{iterators[0]} is an iterator, which moves on. Try a list")
         had = {id(t): t.grad is not None for t in reach.tensors if t.requires_grad and t.is_leaf}
         needs = [t.requires_grad for t in reach.tensors]
+        bare = [t for t in reach.tensors if _core.attributes_of(t) is None]
         trace = _core.Trace(UNPREDICTABLE)
         inside = {id(t): trace.input(t) for t in leaves if isinstance(t, Tensor) and t.requires_grad and not t.is_leaf}
+        dressed = [(t, _core.attributes_of(t)) for t in leaves if isinstance(t, Tensor) and id(t) in inside]
+        for t, attributes in dressed:
+            if attributes is not None:
+                inside[id(t)].__dict__.update(attributes)
         self._arguments = [t for t in leaves if isinstance(t, Tensor)]
         self._constants_given = [t for t in leaves if not isinstance(t, Tensor)]
         witness = Witness(reach)
@@ -66,16 +76,19 @@ class Entry:
                             trace.meet(t)
                     given = unflatten([inside.get(id(t), t) for t in leaves], spec)
                     self._trace(trace, witness, function, given, inside)
-                    _unchanged(given, [inside.get(id(t), t) for t in leaves], spec)
+                    unchanged(given, [inside.get(id(t), t) for t in leaves], spec)
                 except Exception as error:
                     raise GaveUp(trace.asked or f"{type(error).__name__}: {error}") from error
                 finally:
                     trace.abandon()
             self._results_can_be_made_again(reach, containers)
             order = list(inside)
+            no_history_is_needed(witness, [inside[k] for k in order])
+            if any((_core.attributes_of(inside[id(t)]) or {}) != (attributes or {}) for t, attributes in dressed):
+                raise GaveUp("an attribute of an argument was set")
             del inside, given, leaves
-            _no_effects(witness, reach, needs)
-            _nothing_escaped(trace)
+            no_effects(witness, reach, needs, bare)
+            nothing_escaped(trace)
             self._bind(trace, reach, witness, had, order)
             kept = True
         finally:
@@ -89,17 +102,20 @@ class Entry:
             raise GaveUp(trace.asked)
         self._containers: list[Any] = []
         self._leaves, self._spec = flatten(result, self._containers)
-        given_out = {id(c) for c in _containers_of(given)}
+        given_out = {id(c) for c in containers_of(given)}
         if any(id(c) in given_out for c in self._containers):
             raise GaveUp("a list, dict or dataclass of the arguments is part of the result, as the same object. Try a copy")
         del result
         self._tensor_at = [k for k, leaf in enumerate(self._leaves) if isinstance(leaf, Tensor)]
+        first: dict[int, int] = {}
+        self._again = [(k, first[id(self._leaves[k])]) for k in self._tensor_at if first.setdefault(id(self._leaves[k]), k) != k]
+        self._tensor_at = list(first.values())  # what the result has twice comes out as one tensor
         outputs = [self._leaves[k] for k in self._tensor_at]
         here = trace.position
         before = trace.met
         known = {id(t) for t in before if t is not None}
         # What the function only hands on is no result of its own: it comes out as the same object.
-        wanted = [k for k, t in enumerate(outputs) if t.requires_grad and id(t) not in known and mg.op.is_dataless(t)]
+        wanted = [k for k, t in enumerate(outputs) if self.joint and t.requires_grad and id(t) not in known and mg.op.is_dataless(t)]
         given_on = known | {id(t) for t in inside.values()}
         self._cut = {k for k, t in enumerate(outputs) if id(t) not in given_on}  # of those that are handed on: x.detach(), x.data
         grads: list[Any] = []
@@ -118,15 +134,22 @@ class Entry:
         graph = trace.leave([*outputs, *(g for g in grads if g is not None)])
         if trace.asked:
             raise GaveUp(trace.asked)
-        for k in self._tensor_at:
+        self._assumed: list[Tensor] = []
+        if self.joint:
+            graph, here = self._with_attention(trace, graph, here)
+        for k in (*self._tensor_at, *(k for k, _ in self._again)):
             self._leaves[k] = None
-        if wanted:
+        if not self.joint:
+            refuse_inner_steps(trace, self.owners, graph)
+            self.graph, self.plan = graph, None
+        elif wanted:
             self.graph, self.backward_graph = (part.optimized() for part in graph.split(here, len(outputs), len(wanted)))
-            self.backward = _core.Plan(self.backward_graph)
+            self.backward = _core.Plan(self.backward_graph, budget=self._memory)
         else:
             self.graph = graph.optimized()
-        self.plan = _core.Plan(self.graph)
-        give_code(self.plan, self.backward)
+        if self.joint:
+            self.plan = _core.Plan(self.graph, budget=self._memory)
+            give_code(self.plan, self.backward)
         if wanted:
             has = [g is not None for g in grads]
             self._joint = _core.Joint(self.plan, self.backward, len(outputs), wanted, has, _differentiable_gradients)
@@ -134,6 +157,16 @@ class Entry:
         self._single = self._spec is LEAF and len(outputs) == 1
         inputs = {value: k for k, value in enumerate(self.graph.inputs)}
         self._handed_on = [(k, inputs[v]) for k, v in enumerate(self.graph.outputs[: len(outputs)]) if v in inputs]
+
+    def _with_attention(self, trace: Any, graph: Any, here: int) -> tuple[Any, int]:
+        """The graph with attention as one op. What it found in masks has to stay as it is: `_assumed`."""
+        given = {id(t) for t in self._arguments}
+        for position, tensor in enumerate(trace.met if self._look else ()):
+            if tensor is not None and id(tensor) not in given and not tensor.requires_grad and _core.writes_are_seen(tensor):
+                graph.look_at(position, tensor)
+        graph, here = graph.with_attention(here)
+        self._assumed = [trace.met[position] for position in graph.assumed]
+        return graph, here
 
     def _results_can_be_made_again(self, reach: Reach, containers: list) -> None:
         """A replay gives the same results: tensors anew, and everything else as it is, so that has to be constants or things of outside."""
@@ -154,6 +187,7 @@ class Entry:
         owners = [(t, t.grad) for t in reach.tensors if t.is_leaf and t.grad is not None]  # holds the gradients' Python objects
         by_grad = {id(grad): t for t, grad in owners}
         touched = trace.gradient_leaves
+        offsets: list[int] = []
         if self.backward is not None and any(t is not None and _core.hooks_on(t) for t in trace.met):
             raise GaveUp("a parameter has gradient hooks, which the gradients of a compiled function would meet twice")
         guards = Guards(self.form, reach, witness)
@@ -163,21 +197,39 @@ class Entry:
                 shadow = next(shadows, None)
                 if shadow is not None:
                     self.form.from_argument(shadow)
+                    offsets.append(self._arguments[shadow].storage_offset())
                 continue
+            offsets.append(tensor.storage_offset())
             if id(tensor) in number:
                 self.form.from_argument(number[id(tensor)])
             elif id(tensor) in by_grad and by_grad[id(tensor)] is not tensor:
-                self.form.from_gradient(by_grad[id(tensor)])
+                leaf = by_grad[id(tensor)]
+                self.form.from_gradient_of_argument(number[id(leaf)]) if id(leaf) in number else self.form.from_gradient(leaf)
             else:
                 self.form.from_tensor(tensor, reach.places.get(id(tensor), (None, None, "a tensor"))[2])
                 guards.place(tensor)
             if position in touched and not had.get(id(tensor), True) and tensor.is_leaf:
-                self.form.keep_gradient(tensor, False)
+                self._keep_gradient(tensor, False, number)
+        for tensor in reach.tensors if "grad" in witness.names else ():  # the code may look at it
+            if id(tensor) in had:
+                self._keep_gradient(tensor, had[id(tensor)], number)
         if self.graph.writes:
             self.form.keep_memory(self.graph.input_storages)
-        self.form.set_plan(self.plan)
+        for tensor in self._assumed:
+            self.form.keep_values(tensor)
+        del self._assumed
+        if witness.offsets:
+            self.form.keep_offsets(offsets)
+        if self.plan is not None:
+            self.form.set_plan(self.plan)
         self.on_cpu = all(t.device.type == "cpu" for t in (*self._arguments, *(m for m in trace.met if m is not None)))
         self._arguments = self._constants_given = None  # the call's own objects go
+
+    def _keep_gradient(self, tensor: Tensor, has: bool, number: dict[int, int]) -> None:
+        if id(tensor) in number:
+            self.form.keep_gradient_of_argument(number[id(tensor)], has)
+        else:
+            self.form.keep_gradient(tensor, has)
 
     MISS = MISS
 
@@ -215,7 +267,17 @@ class Entry:
         result = list(self._leaves)
         for k, t in zip(self._tensor_at, outputs):
             result[k] = t
+        for k, source in self._again:
+            result[k] = result[source]
         return unflatten(result, self._spec)
+
+
+def refuse_inner_steps(trace: Any, owners: list[Any], graph: Any) -> None:
+    """A backend of the user's sees what computes results; backward() and steps inside of the function are no part of that."""
+    leaves = dict(zip(graph.inputs, trace.met))
+    given = [(leaves[leaf], value) for leaf, value in _core.graph_data(graph)["gradients"]]
+    if owners or any(call["op"] is None for call in graph.calls) or any(value >= 0 or t.grad is not None for t, value in given):
+        raise GaveUp("backward() or a step of an optimizer happens inside of it, which a backend of one's own does not see")
 
 
 def _random_states() -> tuple[Tensor, list[Tensor]]:
@@ -259,53 +321,6 @@ def argument_names(function: Callable[..., Any], args: tuple, kwargs: dict) -> l
         names = []
     names += [f"argument {k}" for k in range(len(names), len(args))]
     return [*names[: len(args)], *kwargs]
-
-
-def _containers_of(tree: Any) -> list:
-    found: list[Any] = []
-    flatten(tree, found)
-    return [c for c in found if not isinstance(c, tuple)]
-
-
-def _refuse(leaves: list) -> None:
-    for leaf in leaves:
-        if isinstance(leaf, Tensor) and _core.any_overrides((leaf,)):
-            raise GaveUp(f"an argument is a {type(leaf).__name__}, whose __torch_function__ wants to see each op")
-        if hasattr(type(leaf), "__next__"):
-            raise GaveUp(f"an argument is a {type(leaf).__name__}, which moves on when it is read. Try a list")
-        if type(leaf).__module__ == "numpy" and getattr(leaf, "ndim", 0):
-            raise GaveUp("an argument is a NumPy array, whose elements may change. Try a tensor")
-
-
-def _unchanged(given: Any, leaves: list, spec: Any) -> None:
-    now, now_spec = flatten(given)
-    if len(now) != len(leaves) or any(a is not b for a, b in zip(now, leaves)) or repr_of(spec) != repr_of(now_spec):
-        raise GaveUp("a list, dict or dataclass among the arguments was changed. Try returning the new one")
-
-
-def repr_of(spec: Any) -> Any:
-    """A spec as plain data, to compare."""
-    return None if spec is LEAF else (spec.kind, spec.keys, [repr_of(part) for part in spec.parts])
-
-
-def _no_effects(witness: Witness, reach: Reach, needs: list[bool]) -> None:
-    changed = [t for t, before in zip(reach.tensors, needs) if t.requires_grad != before]
-    for t in changed:
-        t.requires_grad_(not t.requires_grad)
-    if changed:
-        raise GaveUp("requires_grad of a tensor from outside was changed", later=True)
-    if reach.capped:
-        raise GaveUp("the function reaches more Python state than can be watched for changes")
-    effects = witness.effects(put_back=True)
-    if effects:
-        raise GaveUp(f"Python state changed, which a replay would not repeat: {effects}", later=True)
-
-
-def _nothing_escaped(trace: Any) -> None:
-    if trace.escaped:
-        gc.collect()  # a cycle may hold what nobody can reach
-    if trace.escaped:
-        raise GaveUp("a tensor that the function makes is kept outside of it, somewhere in Python. Try returning it", later=True)
 
 
 class _Recorded:

@@ -12,7 +12,10 @@ code that ran is guarded.
 from __future__ import annotations
 
 import functools
+import opcode
+import sys
 import types
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -23,11 +26,14 @@ from minigrad.nn import Module
 from minigrad.optim import Optimizer
 from minigrad.optim.lr_scheduler import LRScheduler
 
+from ._changes import MISSING, PLAIN, Node, changes, content, is_plain, state_of
+
 _MOST = 20000  # nodes; a function that reaches more is not watched to the end
 _LONG = 512  # entries of a container whose elements are looked into
-_PLAIN = (int, float, complex, str, bytes, type(None), range, slice, type(Ellipsis), _core.dtype, _core.device)
 _NOT_OURS = {"logging", "threading", "importlib", "_pytest", "pluggy", "unittest", "numpy", "torch", "weakref", "abc", "typing"}
-MISSING = object()
+_WEAK = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet)
+_EXACT = (list, dict, set, deque)
+_LOAD_GLOBAL, _EXTENDED, _SHIFT = opcode.opmap["LOAD_GLOBAL"], opcode.EXTENDED_ARG, 1 if sys.version_info >= (3, 11) else 0
 
 
 class GaveUp(BaseException):
@@ -39,33 +45,13 @@ class GaveUp(BaseException):
         self.later = later
 
 
-def is_plain(value: Any) -> bool:
-    """Numbers, strings and what is compared like them."""
-    return isinstance(value, _PLAIN) or (type(value) is tuple and all(is_plain(v) for v in value))
-
-
-def shown(value: Any) -> str:
-    """A value in a few words."""
-    return "nothing" if value is MISSING else _core.in_words(value)
-
-
-class Node:
-    """A place of state; `before` is what it held when it was first seen."""
-
-    __slots__ = ("kind", "thing", "before", "label", "edges")
-
-    def __init__(self, kind: str, thing: Any, before: Any, label: str) -> None:
-        self.kind, self.thing, self.before, self.label = kind, thing, before, label
-        self.edges: list[tuple[str | None, Node]] = []
-
-
 class Reach:
     """Everything of interest that `function` and `values` (name -> value) lead to.
 
     Attributes:
         modules: every module with its path. optimizers, schedulers: as found. tensors: likewise.
         places: id of a tensor -> (holder, key, label); reading the place again shows whether it was replaced.
-        capped: there was more than is watched.
+        capped: there was more than is watched. loaded: names that code reads as globals.
     """
 
     def __init__(self, function: Callable[..., Any], values: dict[str, Any]) -> None:
@@ -76,7 +62,11 @@ class Reach:
         self.tensors: list[Tensor] = []
         self.capped = False
         self.nodes: dict[int, Node] = {}
+        self.loaded: set[str] = set()
         self._globals: dict[int, Node] = {}
+        self._large: list[tuple[Node, Any]] = []  # classes and Python modules with what they hold: only what code names is looked into
+        self._words: set[str] = set()  # names in code
+        self._new_words: set[str] = set()
         self._queue: deque[Node] = deque()
         self.root = Node("root", None, None, "")
         for name, value in values.items():
@@ -87,13 +77,31 @@ class Reach:
     # ---- walking ----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while self._queue:
+        while self._queue or self._new_words:
+            if not self._queue:
+                self._name_more()
+                continue
             if len(self.nodes) > _MOST:
                 self.capped = True
                 self._queue.clear()
                 return
             node = self._queue.popleft()
             getattr(self, "_expand_" + node.kind)(node)
+
+    def _name_more(self) -> None:
+        words, self._new_words = self._new_words, set()
+        self._words |= words
+        for node, table in self._large:
+            self._look(node, table, words)
+
+    def _look(self, node: Node, table: Any, words: set[str]) -> None:
+        for name in table.keys() & words:
+            value, of_class = table[name], node.kind == "class"
+            if of_class and isinstance(value, (types.FunctionType, staticmethod, classmethod, property)):
+                continue
+            if not of_class:
+                node.before.setdefault(name, value)
+            self._edge(node, name, value, node.thing, name, f"{node.label}.{name}")
 
     def _new(self, kind: str, thing: Any, before: Any, label: str) -> Node:
         node = Node(kind, thing, before, label)
@@ -108,17 +116,24 @@ class Reach:
                 self.tensors.append(value)
             elif id(value) not in self.places and not any(value is t for t in self.tensors):
                 self.tensors.append(value)
+            table = _core.attributes_of(value)
+            if table is not None and id(table) not in self.nodes:
+                parent.edges.append((name, self._new("attributes", table, dict(table), label)))
             return
         node = self._see(value, label)
         if node is not None:
             parent.edges.append((name, node))
 
     def _see(self, value: Any, label: str) -> Node | None:
-        if isinstance(value, _PLAIN) or id(value) in self.nodes:
+        if isinstance(value, PLAIN) or id(value) in self.nodes:
             return self.nodes.get(id(value))
         if isinstance(value, type):
             own = value.__module__.partition(".")[0] not in ("builtins", "minigrad", "collections", *_NOT_OURS)
-            return self._new("class", value, {k: v for k, v in vars(value).items() if is_plain(v)}, value.__name__) if own else None
+            return self._new("class", value, dict(vars(value)), value.__name__) if own else None
+        if isinstance(value, weakref.ref):
+            return self._see(value(), label)
+        if isinstance(value, _WEAK):
+            return self._see(value.data, label)
         if isinstance(value, types.ModuleType):
             return self._module_of_python(value)
         if isinstance(value, (list, dict, set, deque)):
@@ -140,18 +155,8 @@ class Reach:
         if type(value).__module__.partition(".")[0] in _NOT_OURS:
             return None
         if isinstance(getattr(value, "__dict__", None), dict) or any("__slots__" in vars(c) for c in type(value).__mro__[:-1]):
-            return self._new("object", value, self._state(value), label)
+            return self._new("object", value, state_of(value), label)
         return None
-
-    @staticmethod
-    def _state(value: Any) -> dict[str, Any]:
-        state = dict(getattr(value, "__dict__", None) or {})
-        for kind in type(value).__mro__:
-            slots = vars(kind).get("__slots__", ())
-            for name in (slots,) if isinstance(slots, str) else slots:
-                if name not in ("__dict__", "__weakref__"):
-                    state[name] = getattr(value, name, MISSING)
-        return state
 
     def _module_of_python(self, value: types.ModuleType) -> Node | None:
         import sys
@@ -159,19 +164,34 @@ class Reach:
         top = value.__name__.partition(".")[0]
         if top in ("minigrad", *_NOT_OURS) or top in sys.stdlib_module_names or len(value.__dict__) > 2000:
             return None
+        if id(value.__dict__) in self.nodes:
+            return self.nodes[id(value.__dict__)]
         plain = {k: v for k, v in value.__dict__.items() if is_plain(v) and not k.startswith("__")}
         return self._new("python", value.__dict__, plain, value.__name__)
 
     def _expand_python(self, node: Node) -> None:
+        self._large.append((node, node.thing))
+        self._look(node, node.thing, self._words)
+
+    def _expand_array(self, node: Node) -> None:
         pass
 
-    _expand_array = _expand_iterator = _expand_python
+    _expand_iterator = _expand_array
+
+    def _expand_attributes(self, node: Node) -> None:
+        for name, item in node.before.items():
+            self._edge(node, name, item, node.thing, name, f"{node.label}.{name}")
 
     def _expand_contents(self, node: Node) -> None:
         items = node.thing.items() if isinstance(node.thing, dict) else enumerate(node.thing)
         long = len(node.thing) > _LONG
+        if type(node.thing) not in _EXACT:  # what a class of one's own adds to a list or dict
+            self._edge(node, None, type(node.thing), None, None, "")
+            table = getattr(node.thing, "__dict__", None)
+            if table:
+                node.edges.append((None, self._new("attributes", table, dict(table), node.label)))
         for key, item in list(items):
-            if isinstance(item, _PLAIN) or (long and not isinstance(item, Tensor)):
+            if isinstance(item, PLAIN) or (long and not isinstance(item, Tensor)):
                 continue
             holder = node.thing if not isinstance(node.thing, (set, deque)) else None
             self._edge(node, None, item, holder, key, f"{node.label}[{key!r}]" if isinstance(key, (int, str)) else node.label)
@@ -205,7 +225,7 @@ class Reach:
             if name in ("_parameters", "_buffers", "_modules"):
                 if id(item) not in self.nodes:
                     node.edges.append((None, self._new("table", item, dict(item), node.label)))
-            elif not isinstance(item, _PLAIN) and not (name.endswith("_hooks") and not item):
+            elif not isinstance(item, PLAIN) and not (name.endswith("_hooks") and not item):
                 hidden = name.startswith("_") and not type(module).__module__.startswith("minigrad.")
                 self._edge(node, None if hidden or name.endswith("_hooks") else name, item, module.__dict__, name, f"{node.label}.{name}")
         self._edge(node, None, type(module), None, None, "")
@@ -214,17 +234,19 @@ class Reach:
         self._edge(node, None, node.thing.__wrapped__, None, None, node.label)
 
     def _expand_class(self, node: Node) -> None:
-        for value in vars(node.thing).values():
-            function = getattr(value, "fget", value)
+        for value in node.before.values():
+            function = getattr(value, "fget", value) if isinstance(value, (property, types.FunctionType)) else value
             if isinstance(function, (types.FunctionType, staticmethod, classmethod)):
                 self._edge(node, None, function, None, None, node.label)
+        self._large.append((node, node.before))
+        self._look(node, node.before, self._words)
         for base in node.thing.__bases__:
             self._edge(node, None, base, None, None, "")
 
     def _expand_function(self, node: Node) -> None:
         function = node.thing
         if isinstance(function, functools.partial):
-            for part in (function.func, *function.args, *function.keywords.values()):
+            for part in (function.func, *function.args, function.keywords):
                 self._edge(node, None, part, None, None, node.label)
             return
         for inner in ("__self__", "__func__", "__wrapped__"):
@@ -236,9 +258,9 @@ class Reach:
         for name, cell in zip(code.co_freevars, function.__closure__ or ()):
             known = self.nodes.get(id(cell))
             if known is None:
-                known = self._new("cell", cell, _content(cell), name)
+                known = self._new("cell", cell, content(cell), name)
             node.edges.append((None, known))
-        for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+        for default in (*(function.__defaults__ or ()), function.__kwdefaults__):
             self._edge(node, None, default, None, None, "a default argument")
         self._edge(node, None, function.__dict__, None, None, function.__name__)
         node.edges.append((None, self.globals_of(function.__globals__, code)))
@@ -253,7 +275,10 @@ class Reach:
         if node is None:
             node = self._globals[id(space)] = Node("globals", space, {}, "")
             self.nodes[id(node)] = node
-        for name in _names(code):
+        names = _names(code)
+        self._new_words.update(name for name in names if name not in self._words)
+        self.loaded.update(_loaded(code))
+        for name in names:
             if name not in node.before:
                 value = node.before[name] = space.get(name, MISSING)
                 self._edge(node, name, value, space, name, name)
@@ -262,6 +287,11 @@ class Reach:
     def more(self, space: dict, code: types.CodeType) -> None:
         """Code that turned up while tracing."""
         self.root.edges.append((None, self.globals_of(space, code)))
+        self._run()
+
+    def also(self, value: Any, label: str) -> None:
+        """Something that code which runs was seen to read."""
+        self._edge(self.root, None, value, None, None, label)
         self._run()
 
     def iterators(self) -> list[str]:
@@ -282,98 +312,21 @@ class Reach:
 
     def changes(self, put_back: bool = False) -> list[str]:
         """What is no longer as it was, in words; `put_back`: and is so again afterwards."""
-        found: list[str] = []
-        for node in self.nodes.values():
-            now = _now(node)
-            if now is None:
-                continue
-            if _same(node.before, now):
-                continue
-            found += _differences(node, now)
-            if put_back:
-                _restore(node, now)
-        return found
+        return changes(self.nodes.values(), put_back)
 
 
-def _now(node: Node) -> Any:
-    kind, thing = node.kind, node.thing
-    if kind in ("contents", "table"):
-        return dict(thing) if isinstance(thing, dict) else list(thing)
-    if kind == "module":
-        return thing.__dict__
-    if kind == "object":
-        return Reach._state(thing)
-    if kind in ("globals", "python"):
-        return {name: thing.get(name, MISSING) for name in node.before}
-    if kind == "class":
-        return {k: v for k, v in vars(thing).items() if is_plain(v)}
-    if kind == "cell":
-        return _content(thing)
-    return thing.cache_info().currsize if kind == "cached" else None
-
-
-def _same(before: Any, now: Any) -> bool:
-    if isinstance(before, dict):
-        return len(before) == len(now) and all(_equal(v, now.get(k, MISSING)) for k, v in before.items())
-    if isinstance(before, list):
-        return len(before) == len(now) and all(_equal(a, b) for a, b in zip(before, now))
-    return _equal(before, now)
-
-
-def _equal(a: Any, b: Any) -> bool:
-    return a is b or _core.same_value(a, b)
-
-
-def _differences(node: Node, now: Any) -> list[str]:
-    if node.kind == "cell":
-        return [f"{node.label} changed from {shown(node.before)} to {shown(now)}"]
-    if node.kind == "cached":
-        return [f"{node.label}() put a result into its cache"]
-    if isinstance(node.before, list):
-        if len(node.before) != len(now):
-            return [f"{node.label} had {len(node.before)} entries and now has {len(now)}"]
-        pairs = enumerate(zip(node.before, now))
-        return [f"{node.label}[{k}] changed from {shown(a)} to {shown(b)}" for k, (a, b) in pairs if not _equal(a, b)]
-    label = "{}[{!r}]" if node.kind == "contents" else "{1}" if node.kind == "globals" else "{}.{}"
-    keys = [*node.before, *(k for k in now if k not in node.before)]
-    pairs = ((k, node.before.get(k, MISSING), now.get(k, MISSING)) for k in keys)
-    return [f"{label.format(node.label, k)} changed from {shown(a)} to {shown(b)}" for k, a, b in pairs if not _equal(a, b)]
-
-
-def _restore(node: Node, now: Any) -> None:
-    kind, thing, before = node.kind, node.thing, node.before
-    if kind == "cell":
-        if before is MISSING:
-            del thing.cell_contents
-        else:
-            thing.cell_contents = before
-    elif kind == "cached":
-        thing.cache_clear()
-    elif kind in ("contents", "table"):
-        thing.clear()
-        thing.update(before) if isinstance(thing, (dict, set)) else thing.extend(before)
-    elif kind in ("class", "object"):
-        put, drop = (type.__setattr__, type.__delattr__) if kind == "class" else (object.__setattr__, object.__delattr__)
-        for name in {*before, *now}:
-            value = before.get(name, MISSING)
-            if value is now.get(name, MISSING):
-                continue
-            drop(thing, name) if value is MISSING else put(thing, name, value)
-    else:
-        space = thing.__dict__ if kind == "module" else thing
-        for name in {*before, *now}:
-            value = before.get(name, MISSING)
-            if value is MISSING:
-                space.pop(name, None)
-            else:
-                space[name] = value
-
-
-def _content(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # still empty
-        return MISSING
+def _loaded(code: types.CodeType) -> list[str]:
+    """Names of globals and built-in functions that the code reads."""
+    found, high = [], 0
+    for at in range(0, len(code.co_code), 2):
+        operation, low = code.co_code[at], code.co_code[at + 1] | high
+        if operation == _LOAD_GLOBAL:
+            found.append(code.co_names[low >> _SHIFT])
+        high = low << 8 if operation == _EXTENDED else 0
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            found += _loaded(const)
+    return found
 
 
 class _Cell:

@@ -7,6 +7,7 @@ Python end the trace before they take place, so the eager call that follows does
 
 from __future__ import annotations
 
+import contextvars
 import datetime
 import gc
 import io
@@ -25,6 +26,8 @@ _PACKAGE = os.path.dirname(mg.__file__) + os.sep
 _OUTSIDE = {"time", "posix", "nt", "_io", "io", "_socket", "_random", "select", "_posixsubprocess", "_bootlocale", "fcntl", "termios"}
 _HARMLESS = {"fspath", "getpid", "get_terminal_size"}
 _OWN_RANDOM = {"manual_seed", "seed", "get_state", "set_state", "get_rng_state", "set_rng_state", "set_offset", "get_offset"}
+_ENVIRONMENT = type(os.environ).__getitem__.__code__
+_OFFSETS = {"storage_offset", "as_strided", "as_strided_", "as_strided_copy", "as_strided_scatter"}
 _CLOCKS = {"now", "utcnow", "today"}
 
 
@@ -44,7 +47,8 @@ class Witness:
     """Context manager around a trace.
 
     Attributes:
-        codes: code that ran. names: names that the user's code uses. own_names: those of the package's code.
+        codes: code that ran. names: names that the user's code uses. own_names: those of the package's code. asked: names that it may have
+        asked for with hasattr() or getattr(). offsets: whether it matters where in its storage a tensor begins.
     """
 
     def __init__(self, reach: Reach) -> None:
@@ -52,6 +56,9 @@ class Witness:
         self.codes: set[types.CodeType] = set()
         self.names: set[str] = set()
         self.own_names: set[str] = set()
+        self.asked: set[str] = set()
+        self.offsets = False
+        self.variables: list[contextvars.ContextVar] = []
         self._known = {id(o.step.__func__.__code__) for o in (*reach.optimizers, *reach.schedulers) if hasattr(o.step, "__func__")}
 
     def __enter__(self) -> Witness:
@@ -87,7 +94,12 @@ class Witness:
                              "Try keeping it in a global, the closure or an attribute of self")  # fmt: skip
             return
         self.names.update(code.co_names)
-        self.names.update(c for c in code.co_consts if isinstance(c, str) and len(c) < 60)
+        words = {c for c in code.co_consts if isinstance(c, str) and len(c) < 60}
+        self.names |= words
+        if "hasattr" in code.co_names or "getattr" in code.co_names:
+            self.asked.update(word for word in words if word.isidentifier())
+        if code is _ENVIRONMENT:
+            self.reach.also(os.environ._data, "os.environ")
         self.reach.more(frame.f_globals, code)
 
     def _c_call(self, frame: Any, function: Any) -> None:
@@ -95,13 +107,23 @@ class Witness:
         of_package = (getattr(function, "__module__", None) or "").startswith("minigrad")
         if name in _OWN_RANDOM and (of_package or isinstance(getattr(function, "__self__", None), _core.Generator)):
             raise GaveUp(f"{name}() of the random generator is called, at {where(frame)}")
+        if name in _OFFSETS:
+            self.offsets = True
         if is_own(frame.f_code):
             return
         owner = getattr(function, "__self__", None)
+        if isinstance(owner, contextvars.ContextVar):
+            self._variable(owner, name, frame)
         outside = function in (print, input, open) or isinstance(owner, (io.IOBase, random.Random))
         outside = outside or getattr(function, "__module__", None) in _OUTSIDE and name not in _HARMLESS
         if outside or name in _CLOCKS and isinstance(owner, type) and issubclass(owner, datetime.date):
             raise GaveUp(f"{name}() is called, at {where(frame)}: a replay would not call it again")
+
+    def _variable(self, variable: contextvars.ContextVar, name: str, frame: Any) -> None:
+        if name != "get":
+            raise GaveUp(f"{name}() of a context variable is called, at {where(frame)}")
+        self.variables.append(variable)
+        self.reach.also(variable.get(None), variable.name)
 
     def effects(self, put_back: bool) -> str:
         """What the function changed, in words; empty when nothing. `put_back`: everything is then as it was before."""
