@@ -19,7 +19,7 @@ void add_in_place(const Tensor& target, const Tensor& grad) {
       g.device == Device{} && t.sizes == g.sizes) {
     const void* in[] = {t.data(), g.data()};
     fn(t.data(), in, t.numel);
-    if (!t.untracked_version) ++t.storage->version;
+    note_write(t);
     return;
   }
   const Value args[] = {Value(target), Value(grad), Value(1)};
@@ -29,7 +29,7 @@ void add_in_place(const Tensor& target, const Tensor& grad) {
 
 bool may_add_to(const Tensor& t) {
   if (thread_state.grad_mode || t.use_count() != 1 || !t->contiguous || t->storage->release != nullptr) return false;
-  return handlers_exist() ? is_traced(*t) && t->storage.use_count() == 2 : t->storage.use_count() == 1;  // the tracer keeps every storage
+  return handlers_exist() ? is_traced(*t) && int(t->storage.use_count()) == 1 + active_handler->keeps : t->storage.use_count() == 1;
 }
 
 // The parts of a split tensor each bring a gradient that is zero outside of their region. The first one makes the tensor of full size;
@@ -145,6 +145,15 @@ void set_leaf_gradient(TensorImpl& leaf, const Tensor& g, bool ours) {
   meta_of(leaf).grad = takes ? g : copy_like(g, leaf);
 }
 
+// Where others compute: a plan sees to the layout of what a tracer notes; what is deferred becomes the leaf's as it is, so it must fit.
+static Tensor without_data(Tensor g, const TensorImpl& leaf) {
+  const bool ours = g.use_count() == 1;
+  if (!is_deferred(*g)) return ours ? std::move(g) : invoke(clone_op, g);
+  if (lies_like(*g, leaf)) return ours && g->storage.use_count() == 1 ? std::move(g) : invoke(clone_op, g);
+  static OpRef contiguous_op{"_copy_contiguous"};
+  return leaf.contiguous || !dense_in_some_order(leaf) ? invoke(contiguous_op, g) : copy_like(g, leaf);
+}
+
 void AccumulateGrad::apply(Tensor* grads, Tensor*) {
   if (variable == nullptr) return;
   AutogradMeta& m = *variable->autograd;  // it owns this node
@@ -156,7 +165,7 @@ void AccumulateGrad::apply(Tensor* grads, Tensor*) {
   if (!m.grad.defined()) {
     // Take the buffer over when nobody else holds it; otherwise the leaf needs its own copy.
     if (thread_state.grad_mode) m.grad = invoke(clone_op, g);
-    else if (g->dataless) m.grad = g.use_count() == 1 ? std::move(g) : invoke(clone_op, g);
+    else if (g->dataless) m.grad = without_data(std::move(g), *variable);
     else set_leaf_gradient(*variable, g, g.use_count() == 1);
   } else if (!thread_state.grad_mode) {
     add_in_place(m.grad, g);

@@ -4,6 +4,7 @@
 
 #include <unordered_set>
 
+#include "../core/dataless.h"
 #include "../core/layout.h"
 #include "node.h"
 
@@ -17,13 +18,25 @@ Handler::Handler(int lvl, Handler* below) : level(lvl), parent(below) {
 Handler::~Handler() { handlers_alive.fetch_sub(1, std::memory_order_relaxed); }
 
 Standin::Standin(Ref<Handler> h, Tensor t, bool b) : handler(std::move(h)), inner(std::move(t)), batched(b) {}
-Standin::~Standin() = default;  // the handler lives, and is counted, as long as one of its tensors
+Standin::~Standin() {  // the handler lives, and is counted, as long as one of its tensors
+  if (handler->defers) handler->forget(*this);
+}
 
 Standin* standin_of(const TensorImpl& t) { return t.dataless ? t.autograd->standin.get() : nullptr; }
 
 bool is_traced(const TensorImpl& t) {
   const Standin* s = standin_of(t);
   return s != nullptr && s->handler->is_tracer && s->handler.get() == active_handler;
+}
+
+bool is_deferred(const TensorImpl& t) {
+  const Standin* s = standin_of(t);
+  return s != nullptr && s->handler->defers;
+}
+
+void settle_pending(const char* reason) {
+  for (Handler* h = active_handler; h != nullptr; h = h->parent)
+    if (h->defers) h->settle(reason);
 }
 
 static void attach(TensorImpl& t, Ref<Handler> h, const Tensor& inner, bool batched) {
@@ -88,6 +101,7 @@ static void alias_dataless(const TensorImpl& base, TensorImpl& out) {
   if (!s.inner.defined() || (out.sizes == base.sizes && out.strides == base.strides && out.offset == base.offset)) {
     attach(out, s.handler, s.inner, s.batched);
     standin_of(out)->id = s.id;
+    s.handler->adopt(out);
     return;
   }
   Dims sizes, strides;
@@ -145,6 +159,11 @@ Tensor spread_copy(const Tensor& t, const Tensor& value, const Dims& strides) {
 
 static std::string why_dataless(const TensorImpl& t) { return standin_of(t)->handler->why(); }
 
+static void provide(const TensorImpl& t, const char* what) {
+  const Ref<Handler> handler = standin_of(t)->handler;
+  if (handler->defers) handler->settle(what);
+}
+
 Tensor detach_all(const TensorImpl& t) {
   Tensor out = alias(t);
   if (const Standin* s = standin_of(t); s != nullptr && s->inner.defined())
@@ -180,7 +199,7 @@ struct HandledCall {
 
   bool is_ours(const TensorImpl& t) const {
     const Standin* s = standin_of(t);
-    return s != nullptr && s->handler == handler;
+    return s != nullptr ? s->handler == handler : handler->defers;  // to one that defers, tensors with elements are like its own
   }
 
   void find_grads() {
@@ -264,6 +283,15 @@ Ref<Handler> find_handler(const Op& op, const Value* args, const Tensor* outs, W
 bool handle(const Op& op, const Value* args, MetaResult& r, Tensor* outs, Write mode) {
   HandledCall c{op, args, r, outs, find_handler(op, args, outs, mode), false, {}, {}, {}};
   if (!c.handler) return false;
+  if (c.handler->defers && !c.handler->takes(op, args, r, outs, mode)) {
+    const Ref<Handler> declined = c.handler;
+    const HandlerGuard without(declined->parent);
+    c.handler = find_handler(op, args, outs, mode);
+    MG_CHECK(!(c.handler == declined), Runtime, op.name, ": ", declined->why());
+    if (op.is_view && mode == Write::Fresh && !c.handler) return false;
+    call(op, args, outs, mode);  // all of it: what is saved of an argument must not be deferred while that is overwritten
+    return true;
+  }
   MG_CHECK(c.handler->active, Runtime, op.name,
            ": a tensor of a function transform is used after the transform has returned (it escaped"
            " through a global, a closure or an attribute). Try returning it from the transformed function.");
@@ -338,6 +366,7 @@ void install_handler_hooks() {
   hooks.handle = handle;
   hooks.alias_dataless = alias_dataless;
   hooks.why_dataless = why_dataless;
+  provide_data = provide;
 }
 
 }  // namespace mg

@@ -9,12 +9,16 @@
 
 namespace mg {
 
+struct Standin;
+
 struct Handler {
   std::atomic<uint32_t> refs{0};
   const int level;
   Handler* const parent;  // what was active when this one began; outlives it
   bool active = true;     // false once its transform has returned: its tensors have escaped
   bool is_tracer = false; // notes calls and computes nothing (csrc/graph/trace.h): formulas may come in their fast form
+  bool defers = false;    // a tracer whose tensors get their elements as soon as somebody asks for them (csrc/graph/defer.h)
+  int keeps = 0;          // references that a tracer itself has to the storage of each of its tensors
 
   Handler(int lvl, Handler* below);
   virtual ~Handler();
@@ -25,6 +29,12 @@ struct Handler {
   // Calls without any data-less argument that it wants to see all the same (random numbers, factories).
   virtual bool wants(const Op& op, const Value* args) const = 0;
   virtual std::string why() const = 0;  // for the error when somebody asks for elements: "what is wrong. Try remedy."
+  // Of handlers that defer. takes: whether it notes this call; if not, what was noted has been computed as far as the call needs it, and the
+  // call goes on without this handler. settle: computes what was noted; `reason` says who asked. forget: a tensor of it is gone.
+  virtual bool takes(const Op&, const Value*, const MetaResult&, const Tensor*, Write) { return true; }
+  virtual void settle(const char*) {}
+  virtual void adopt(TensorImpl&) {}          // an alias of one of its tensors
+  virtual void forget(const Standin&) {}
   static void destroy(Handler* h) { delete h; }
 };
 
@@ -35,6 +45,7 @@ struct Standin {
   Tensor inner;
   bool batched = false;
   int64_t id = -1;
+  int slot = -1;  // where a handler that defers keeps it
 
   Standin(Ref<Handler> h, Tensor t, bool b);
   ~Standin();
@@ -50,6 +61,8 @@ struct HandlerGuard {
 
 Standin* standin_of(const TensorImpl& t);                                // null for ordinary tensors
 bool is_traced(const TensorImpl& t);                                     // stands for a value of the graph being made in this thread
+bool is_deferred(const TensorImpl& t);                                   // its elements will be there when they are asked for
+void settle_pending(const char* reason);                                 // computes what this thread has deferred
 Tensor make_standin(Ref<Handler> h, const Tensor& inner, bool batched);  // without history
 Tensor make_placeholder(Ref<Handler> h, const OutSpec& spec, int64_t id);  // no inner tensor; storage without bytes, with a version
 void attach_standin(TensorImpl& t, Ref<Handler> h, int64_t id);             // an ordinary tensor turns data-less, its elements hidden

@@ -139,6 +139,7 @@ void rebase_view_history(TensorImpl& view, OpNode& node) {
 // x.t_() and its like: x takes the geometry of `view`, which the op without underscore made of x. A view stays a view of its
 // base and derives its grad_fn again; any other tensor takes over the grad_fn of `view`, whose edge leads to what x was.
 void take_geometry(const char* op, TensorImpl& t, TensorImpl& view) {
+  settle_pending(op);  // a deferred call may read `t` as it is
   const bool grads = thread_state.grad_mode && needs_grad(t);
   check_leaf_write(op, t, grads);
   Edge edge;
@@ -150,7 +151,7 @@ void take_geometry(const char* op, TensorImpl& t, TensorImpl& view) {
   }
   t.offset = view.offset;
   t.set_layout(view.sizes, view.strides);
-  if (!t.untracked_version) ++t.storage->version;  // whoever saved t cannot use it any more
+  note_write(t);  // whoever saved t cannot use it any more
   if (t.base) {
     if (view.autograd != nullptr && view.autograd->last_step) meta_of(t).last_step = view.autograd->last_step;
     t.view_version = t.storage->version - 1;
@@ -163,10 +164,11 @@ void take_geometry(const char* op, TensorImpl& t, TensorImpl& view) {
 
 // x.resize_(sizes): x becomes contiguous from its first element on; the storage grows where it has to, for all its views.
 void resize_tensor(TensorImpl& t, const Dims& sizes) {
+  settle_pending("resize_");
   MG_CHECK(!t.dataless, Runtime, "resize_: not possible inside of vmap and tracing. Try new_empty or narrow.");
   MG_CHECK(!needs_grad(t), Runtime, "resize_: cannot resize tensors that require grad. Try x.detach().resize_(...).");
   resize_contiguous(t, sizes, "resize_");
-  if (!t.untracked_version) ++t.storage->version;
+  note_write(t);
 }
 
 void install_inplace_hooks() {

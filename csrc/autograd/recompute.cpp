@@ -50,7 +50,7 @@ bool save_as_recipe(OpNode& node, int k, TensorImpl& t) {
   if (t.grad_fn == nullptr || t.base || (t.dataless && !traced) || active_saved_hooks != nullptr) return false;
   // The values must be what the op computed: not written to, and not shared with anybody who could write without a
   // version (NumPy, `.data`).
-  if (t.storage->version != 0 || t.storage.use_count() != (traced ? 2 : 1) || t.grad_fn->written_unseen) return false;
+  if (t.storage->version != 0 || int(t.storage.use_count()) != (traced ? 1 + active_handler->keeps : 1) || t.grad_fn->written_unseen) return false;
   if (handlers_exist() && ((active_handler != nullptr && !traced) || autocast_is_on())) return false;  // they see every call
   auto* producer = dynamic_cast<OpNode*>(t.grad_fn);
   if (producer == nullptr || !producer->op->formula->recompute || producer->args.size() != 1) return false;

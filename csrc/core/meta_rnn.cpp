@@ -2,6 +2,7 @@
 // sequences, I input, H hidden width, P width of the output.
 #include <string_view>
 
+#include "dataless.h"
 #include "meta.h"
 #include "reduce_dims.h"
 #include "rnn_steps.h"
@@ -22,6 +23,7 @@ static int64_t gates_of(const Op& op, std::string_view kind) {
 // Sizes of packed sequences: positive, never growing, together all rows.
 static void check_batch_sizes(const Op& op, const TensorImpl& x, const TensorImpl& sizes) {
   MG_CHECK(sizes.device.type != DeviceType::Meta, NotImplemented, "Cannot copy out of meta tensor; no data!");
+  if (sizes.dataless) provide_data(sizes, "batch_sizes");
   MG_CHECK(sizes.dim() == 1 && sizes.dtype == DType::Int64 && sizes.device.type == DeviceType::CPU && !sizes.dataless, Runtime,
            public_name(op), ": batch_sizes must be a vector of int64 on the CPU: got ", sizes.dtype, " of shape ", sizes.sizes);
   int64_t total = 0, before = INT64_MAX;

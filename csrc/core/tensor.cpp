@@ -1,12 +1,14 @@
 // Storage and TensorImpl: birth, death, and the few copies that core itself needs (through the device table).
 #include "device_names.h"
 #include "tensor.h"
+#include "dataless.h"
 
 #include "allocator.h"
 #include "backend_module.h"
 #include "layout.h"
 #include "meta_device.h"
 #include "op.h"
+#include "prepared.h"
 
 namespace mg {
 
@@ -75,6 +77,7 @@ void Storage::resize(size_t n) {
 }
 
 void Storage::destroy(Storage* s) {
+  if (s->has_prepared) forget_prepared(s);
   free_bytes(s);
   delete s;
 }
@@ -207,6 +210,8 @@ Tensor alias(const TensorImpl& base, const Dims& sizes, const Dims& strides, int
   return t;
 }
 
+void (*provide_data)(const TensorImpl& t, const char* what) = nullptr;
+
 void fail_dataless(const TensorImpl& t, const char* what) {
   fail(ErrorKind::Runtime, what, ": ", hooks.why_dataless(t));
 }
@@ -215,8 +220,8 @@ Tensor alias(const TensorImpl& base) { return alias(base, base.sizes, base.strid
 
 void copy_into(const Tensor& dst, const Tensor& src) {
   MG_INTERNAL(dst.sizes() == src.sizes(), "copy_into of different shapes");
-  require_data(*dst, "copy");
-  require_data(*src, "copy");
+  need_data(*dst, "copy");
+  need_data(*src, "copy");
   if (dst.numel() == 0) return;
   Device d = dst.device().type != DeviceType::CPU ? dst.device() : src.device();
   backend(d.type).strided_copy(*dst, *src);
@@ -227,14 +232,14 @@ Tensor contiguous(const Tensor& t) { return t->contiguous ? t : to_contiguous(*t
 Tensor cast(const Tensor& t, DType dtype) { return t.dtype() == dtype ? t : to_contiguous(*t, dtype); }
 
 Tensor to_contiguous(const TensorImpl& t, DType dtype) {
-  require_data(t, "copy");
+  need_data(t, "copy");
   Tensor out = empty(t.sizes, dtype, t.device);
   if (t.numel != 0) backend(t.device.type).strided_copy(*out, t);
   return out;
 }
 
 void fill_zero(const Tensor& t) {
-  require_data(*t, "fill");
+  need_data(*t, "fill");
   if (t.numel() == 0) return;
   if (t->contiguous && t.device().type == DeviceType::CPU) {
     std::memset(t->data(), 0, size_t(t->nbytes()));
@@ -248,7 +253,7 @@ void fill_zero(const Tensor& t) {
 
 template <class T>
 static T read_element(const TensorImpl& t, int64_t element_offset) {
-  require_data(t, "item");
+  need_data(t, "item");
   const char* p = t.data() + element_offset * itemsize(t.dtype);
   char host[8];
   MG_CHECK(t.device.type != DeviceType::Meta, Runtime, "Tensor.item() cannot be called on meta tensors");

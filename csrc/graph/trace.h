@@ -18,7 +18,10 @@ struct Tracer final : Handler {
   std::string (*current_line)() = nullptr;
   mutable std::string asked;  // the reason why a value was asked for, if one was
 
-  Tracer(int level, Handler* below) : Handler(level, below) { is_tracer = true; }
+  Tracer(int level, Handler* below) : Handler(level, below) {
+    is_tracer = true;
+    keeps = 1;
+  }
 
   std::string why() const override;
   bool wants(const Op&, const Value*) const override { return true; }

@@ -154,6 +154,10 @@ static const std::string& package_folder() {
   return *folder;
 }
 
+bool is_package_file(const char* file) {
+  return std::strncmp(file, package_folder().c_str(), package_folder().size()) == 0 || std::strncmp(file, "<minigrad", 9) == 0;
+}
+
 std::string user_line() {  // innermost Python frame outside minigrad
   PyFrameObject* frame = PyEval_GetFrame();
   Py_XINCREF(frame);
@@ -162,7 +166,7 @@ std::string user_line() {  // innermost Python frame outside minigrad
     PyCodeObject* code = PyFrame_GetCode(frame);
     const char* file = PyUnicode_AsUTF8(code->co_filename);
     const std::string at = str(file ? file : "?", ":", PyFrame_GetLineNumber(frame), " in ", PyUnicode_AsUTF8(code->co_name));
-    const bool ours = file && (std::strncmp(file, package_folder().c_str(), package_folder().size()) == 0 || std::strncmp(file, "<minigrad", 9) == 0);
+    const bool ours = file && is_package_file(file);
     Py_DECREF(code);
     if (fallback.empty()) fallback = at;
     PyFrameObject* back = ours ? PyFrame_GetBack(frame) : nullptr;

@@ -143,7 +143,7 @@ py::object unwrap(const Level& level, const Tensor& t) {  // (inner tensor, batc
 Tensor variable(Tensor t) {
   MG_CHECK(is_inexact(t.dtype()), Runtime, "grad: only Tensors of floating point dtype can require gradients: got ",
            t.dtype(), ". Try x.float().");
-  if (active_handler != nullptr) t = lift(*active_handler, t);
+  if (active_handler != nullptr && !active_handler->defers) t = lift(*active_handler, t);
   if (needs_grad(*t)) {
     GradModeGuard on(true);
     return invoke(alias_op, t);
@@ -165,9 +165,9 @@ void bind_func(py::module_& m) {
   m.def("vmap_depth", [] { return active_handler ? active_handler->level : 0; });
   // Raw, because zeros_like and its kin ask it on every call.
   static PyMethodDef raw[] = {
-      {"is_dataless", [](PyObject*, PyObject* o) { return PyBool_FromLong(is_tensor(o) && impl_of(o)->dataless); },
+      {"is_dataless", [](PyObject*, PyObject* o) { return PyBool_FromLong(is_tensor(o) && impl_of(o)->dataless && !is_deferred(*impl_of(o))); },
        METH_O, "Whether the tensor stands for values inside a transform (vmap)."},
-      {"is_batch", [](PyObject*, PyObject* o) { return PyBool_FromLong(is_tensor(o) && impl_of(o)->dataless && !is_traced(*impl_of(o))); },
+      {"is_batch", [](PyObject*, PyObject* o) { return PyBool_FromLong(is_tensor(o) && impl_of(o)->dataless && !is_traced(*impl_of(o)) && !is_deferred(*impl_of(o))); },
        METH_O, "Whether ops on the tensor go to rules (vmap, sparse); while tracing they are noted as they are."},
       {}};
   PyModule_AddFunctions(m.ptr(), raw);

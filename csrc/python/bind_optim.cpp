@@ -3,6 +3,7 @@
 // tensors are not dense floating ones of one device: Python then takes its path.
 #include <cmath>
 
+#include "../autograd/handler.h"
 #include "../core/many_tensors.h"
 #include "../core/optim_rules.h"
 #include "../cpu/many.h"
@@ -37,6 +38,7 @@ bool stepped_there(const TensorImpl& p, Device device) {
 }
 
 bool suitable(PyObject* params, std::initializer_list<std::pair<PyObject*, bool>> others) {
+  settle_pending("the step of an optimizer");  // it writes to what deferred calls may have to read
   if (!PyList_Check(params) && !PyTuple_Check(params)) return false;
   const Py_ssize_t n = PySequence_Fast_GET_SIZE(params);
   for (auto& [list, optional] : others)
@@ -55,7 +57,7 @@ bool suitable(PyObject* params, std::initializer_list<std::pair<PyObject*, bool>
 }
 
 void written(TensorImpl* t) {
-  if (t != nullptr && !t->untracked_version) ++t->storage->version;
+  if (t != nullptr) note_write(*t);
 }
 
 const ManyTensorKernels& kernels_of(const Column& params) { return *many_tensor_kernels(params[0]->device.type); }

@@ -5,6 +5,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "../autograd/handler.h"
+#include "../core/dataless.h"
 #include "../core/layout.h"
 #include "../core/shared_memory.h"
 #include "py.h"
@@ -44,7 +46,7 @@ Tensor tensor_on(const std::shared_ptr<SegmentLease>& lease, size_t offset, size
 
 // Copies the elements of a CPU tensor, row-major, to the segment; returns the number of bytes.
 size_t write_tensor(SharedSegment& segment, size_t offset, const Tensor& t) {
-  require_data(*t, "shared memory");
+  need_data(*t, "shared memory");
   MG_CHECK(t.device().type == DeviceType::CPU, Runtime, "shared memory: expected a CPU tensor: got one on ", t.device());
   const size_t n = size_t(t->nbytes());
   MG_CHECK(offset <= segment.nbytes() && n <= segment.nbytes() - offset, Value, "shared memory: ", n, " bytes do not fit");
@@ -54,7 +56,8 @@ size_t write_tensor(SharedSegment& segment, size_t offset, const Tensor& t) {
 }
 
 std::shared_ptr<SharedSegment> share(const Tensor& t) {
-  require_data(*t, "share_memory_()");
+  settle_pending("share_memory_()");
+  need_data(*t, "share_memory_()");
   MG_CHECK(t.device().type == DeviceType::CPU, NotImplemented, "share_memory_: only CPU memory is shared: got ", t.device());
   return share_storage(*t->storage);
 }

@@ -3,7 +3,9 @@
 // A storage is handed to Python as its bytes: a 1-d uint8 tensor over the whole of it, sharing memory and version counter with every
 // other tensor on it, without history. `storage_tensor` is the way back: any tensor that fits into the storage.
 // Invariant: everything about sizes, strides, offset and alignment is checked here, so that no file can make a tensor reach outside.
+#include "../autograd/handler.h"
 #include "../core/backend_module.h"
+#include "../core/dataless.h"
 #include "../core/layout.h"
 #include "py.h"
 
@@ -25,7 +27,8 @@ Dims dims_from(const py::object& values, const char* what) {
 }
 
 Tensor storage_bytes(const Tensor& t) {
-  require_data(*t, "untyped_storage()");
+  settle_pending("untyped_storage()");
+  need_data(*t, "untyped_storage()");
   Tensor out = alias(*t);
   out->dtype = DType::UInt8;
   out->offset = 0;
@@ -35,7 +38,7 @@ Tensor storage_bytes(const Tensor& t) {
 }
 
 Tensor storage_tensor(const Tensor& bytes, const py::object& dtype, const py::object& size, const py::object& stride, int64_t offset) {
-  require_data(*bytes, "storage_tensor");
+  need_data(*bytes, "storage_tensor");
   DType d;
   MG_CHECK(dtype_from(dtype.ptr(), d), Type, "storage_tensor: dtype must be a minigrad.dtype");
   const Dims sizes = dims_from(size, "size"), strides = dims_from(stride, "stride");
@@ -60,7 +63,7 @@ static void load_cuda() {
 
 void bind_storage(py::module_& m) {
   m.def("pin_memory", [](const Tensor& t) {
-    require_data(*t, "pin_memory");
+    need_data(*t, "pin_memory");
     load_cuda();
     MG_CHECK(cuda_hooks.pin != nullptr, Runtime, "Cannot access accelerator device when none is available.");
     return cuda_hooks.pin(t);

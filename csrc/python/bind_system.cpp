@@ -1,10 +1,13 @@
 // Machine-level bindings: threads, allocator, random generators, default dtype, build facts.
 #include <pybind11/stl.h>
 
+#include <optional>
 #include <sstream>
 
+#include "../autograd/handler.h"
 #include "../core/allocator.h"
 #include "../core/backend_module.h"
+#include "../core/long_lived.h"
 #include "../core/meta.h"
 #include "../core/parallel.h"
 #include "../core/random.h"
@@ -15,6 +18,10 @@
 #include "py.h"
 
 namespace mg::python {
+
+struct LongLivedScope {
+  std::optional<LongLived> on;
+};
 
 static py::dict stats_dict(const MemoryStats& s) {
   py::dict d;
@@ -34,6 +41,11 @@ static Generator* generator_in_state(Device device, const Generator::State& stat
   auto made = std::make_unique<Generator>(device);
   made->set_state(state);
   return made.release();
+}
+
+static Generator* copy_of(Generator& g) {
+  settle_pending("a copy of a generator");
+  return generator_in_state(g.device(), g.get_state());
 }
 
 // Negative seeds wrap, as in PyTorch.
@@ -106,6 +118,10 @@ void bind_system(py::module_& m) {
   m.def("gemm_tuning", &gemm_tuning, "The numbers that decide how gemm() computes a product.");
   m.def("set_gemm_tuning", &set_gemm_tuning, "Changes one of them in this process: for benchmarks and tests.");
   m.def("fma_rate", &cpu::fma_rate, py::arg("float64") = false, "Operations per second of independent multiply-adds, all threads.");
+  py::class_<LongLivedScope>(m, "LongLived", "While entered: large blocks that stay lie apart from those that come and go.")
+      .def(py::init<>())
+      .def("__enter__", [](LongLivedScope& s) { s.on.emplace(); })
+      .def("__exit__", [](LongLivedScope& s, const py::args&) { s.on.reset(); });
   m.def("empty_cache", &empty_cache);
   m.def("set_memory_limit", [](py::object bytes) { set_memory_limit(bytes.is_none() ? SIZE_MAX : bytes.cast<size_t>()); },
         py::arg("bytes"), "Soft limit of live tensor bytes; None removes it.");
@@ -129,13 +145,18 @@ void bind_system(py::module_& m) {
            }),
            py::arg("device") = py::none())
       .def("manual_seed", [](py::object self, py::int_ seed) {
+             settle_pending("manual_seed");
              self.cast<Generator&>().manual_seed(seed_bits(seed));
              return self;
            })
-      .def("seed", &Generator::seed)
+      .def("seed", [](Generator& g) {
+        settle_pending("seed");
+        return g.seed();
+      })
       .def("initial_seed", &Generator::initial_seed)
       .def_property_readonly("device", [](Generator& g) { return py::reinterpret_steal<py::object>(wrap_device(g.device())); })
       .def("get_state", [](Generator& g) {
+        settle_pending("get_state");
         const auto state = g.get_state();
         Tensor t = empty({int64_t(state.size())}, DType::UInt8);
         std::memcpy(t->data(), state.data(), state.size());
@@ -144,17 +165,20 @@ void bind_system(py::module_& m) {
       .def("set_state", [](py::object self, Tensor t) {
         MG_CHECK(t.defined() && t.dtype() == DType::UInt8 && t->contiguous && t.device() == Device{}, Type,
                  "set_state: expected a contiguous uint8 tensor on the CPU");
+        settle_pending("set_state");
         self.cast<Generator&>().set_state({t.ptr<uint8_t>(), size_t(t.numel())});
         return self;
       })
-      .def("clone_state", [](Generator& g) { return generator_in_state(g.device(), g.get_state()); })
-      .def("graphsafe_get_state", [](Generator& g) { return generator_in_state(g.device(), g.get_state()); })
+      .def("clone_state", &copy_of)
+      .def("graphsafe_get_state", &copy_of)
       .def("graphsafe_set_state", [](py::object self, Generator& other) {
+        settle_pending("graphsafe_set_state");
         self.cast<Generator&>().set_state(other.get_state());
         return self;
       })
       .def(py::pickle(
           [](Generator& g) {
+            settle_pending("pickle");
             const auto state = g.get_state();
             std::ostringstream device;
             device << g.device();
@@ -171,6 +195,7 @@ void bind_system(py::module_& m) {
           }));
   m.attr("default_generator") = py::cast(&default_generator(), py::return_value_policy::reference);
   m.def("manual_seed", [](py::int_ seed) {
+    settle_pending("manual_seed");
     manual_seed(seed_bits(seed));
     return py::cast(&default_generator(), py::return_value_policy::reference);
   });

@@ -14,6 +14,7 @@ void bind_fused(py::module_& m);
 void bind_step(py::module_& m);
 void bind_call_key(py::module_& m);
 void bind_compiled_node(py::module_& m);
+void bind_defer(py::module_& m);
 void bind_code(py::module_& m);
 void bind_python_kernels(py::module_& m);
 }
@@ -37,6 +38,7 @@ PYBIND11_MODULE(_core, m) {
   bind_form(m);
   bind_call_key(m);
   bind_compiled_node(m);
+  bind_defer(m);
   bind_program(m);
   bind_fused(m);
   bind_step(m);

@@ -72,6 +72,8 @@ void JointNode::run_again(Tensor* grads, Tensor* result) {
 void JointNode::apply(Tensor* grads, Tensor* result) {
   MG_CHECK(!released, Runtime, "compiled function: Trying to backward through the graph a second time (or directly access saved tensors after "
            "they have already been freed). Try retain_graph=True in the first call.");
+  for (int id : joint->wanted)
+    if (grads[id].defined() && is_deferred(*grads[id])) settle_pending("the gradients of a compiled function");
   bool plain = !thread_state.grad_mode;
   for (int id : joint->wanted) plain &= !grads[id].defined() || !grads[id]->dataless;
   if (!plain) return run_again(grads, result);

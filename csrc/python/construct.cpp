@@ -6,6 +6,8 @@
 
 #include "../autograd/handler.h"
 #include "../core/backend_module.h"
+#include "../core/dataless.h"
+#include "../core/lent.h"
 #include "../core/layout.h"
 #include "../core/meta.h"
 #include "../core/random.h"
@@ -234,7 +236,7 @@ py::list nested_list(const TensorImpl& t, int dim, int64_t offset) {
 }
 
 py::object to_list(const Tensor& input) {
-  require_data(*input, "tolist");
+  need_data(*input, "tolist");
   Tensor t = to_device(input, Device{});
   if (t.dim() > 0) return nested_list(*t, 0, 0);
   if (is_floating(t.dtype())) return py::float_(read_double(*t));
@@ -245,7 +247,8 @@ py::object to_list(const Tensor& input) {
 
 // NumPy makes the array from this; the capsule-free way: an object that carries __array_interface__ and the tensor.
 py::dict array_interface(const Tensor& t, bool cuda) {
-  require_data(*t, "numpy");
+  settle_pending("numpy");
+  need_data(*t, "numpy");
   static const char* typestr[kDTypes] = {"|b1", "|u1", "|i1", "<i2", "<i4", "<i8", "<f2", nullptr, "<f4", "<f8", "<c8", "<c16"};
   MG_CHECK(t.dtype() != DType::BFloat16, Type, "numpy: NumPy has no bfloat16. Try x.float().numpy().");
   MG_CHECK(cuda || t.device().type == DeviceType::CPU, Type, "can't convert ", device_type_name(t.device().type),
@@ -262,6 +265,7 @@ py::dict array_interface(const Tensor& t, bool cuda) {
   d["strides"] = strides;
   d["data"] = py::make_tuple(reinterpret_cast<size_t>(t->data()), false);
   d["version"] = 3;
+  if (!cuda) d["lent"] = py::capsule(new Lent(*t), [](void* p) { delete static_cast<Lent*>(p); });  // as long as there is an array
   return d;
 }
 
@@ -271,7 +275,7 @@ py::dict array_interface(const Tensor& t, bool cuda) {
 // run has one of its own to write to and to return.
 Tensor own_copy_in_graph(Tensor t) {
   static OpRef clone_op{"clone"};
-  return active_handler != nullptr && active_handler->is_tracer && !t->dataless ? invoke(clone_op, t) : t;
+  return active_handler != nullptr && active_handler->is_tracer && !active_handler->defers && !t->dataless ? invoke(clone_op, t) : t;
 }
 
 void bind_construct(py::module_& m) {
@@ -305,7 +309,7 @@ void bind_construct(py::module_& m) {
     return empty(sizes, d, settle_index(dev));
   }, py::arg("size"), py::arg("dtype") = py::none(), py::arg("device") = py::none());
   m.def("to_bytes", [](const Tensor& t) {
-    require_data(*t, "save");
+    need_data(*t, "save");
     Tensor c = contiguous(to_device(t, Device{}));
     return py::bytes(c->data(), size_t(c->nbytes()));
   });

@@ -1,7 +1,10 @@
 // Exchange of memory with other libraries by DLPack (https://dmlc.github.io/dlpack): v1.0 and the older unversioned capsule.
 #include "py.h"
 
+#include "../autograd/handler.h"
 #include "../core/backend_module.h"
+#include "../core/dataless.h"
+#include "../core/lent.h"
 #include "../core/layout.h"
 
 namespace mg::python {
@@ -37,6 +40,7 @@ struct DLManagedVersioned {
 };
 struct Export {
   Tensor keep;
+  Lent lent;
   Dims sizes, strides;
 };
 
@@ -55,12 +59,13 @@ DType from_dl_dtype(DLDataType t) {
 }
 
 template <class Managed> py::object export_dlpack(const Tensor& t, const char* name) {
-  require_data(*t, "__dlpack__");
+  settle_pending("__dlpack__");
+  need_data(*t, "__dlpack__");
   if (t.device().type == DeviceType::Meta) {
     PyErr_SetString(PyExc_BufferError, "Cannot pack tensors on meta");
     throw PythonError{};
   }
-  auto* ex = new Export{t, t.sizes(), t.strides()};
+  auto* ex = new Export{t, Lent(*t), t.sizes(), t.strides()};
   auto* m = new Managed{};
   m->tensor = {t->data(), {t.device().type == DeviceType::CPU ? 1 : 2, t.device().index}, t.dim(), dl_dtype(t.dtype()),
                ex->sizes.data(), ex->strides.data(), 0};

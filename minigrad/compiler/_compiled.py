@@ -25,6 +25,7 @@ from ._dynamic import Sizes
 from ._entry import MISS, Entry
 from ._reach import GaveUp
 from ._regions import Regions
+from ._segments import Pieces
 from ._trial import Trial
 
 _LIMIT = 8  # compiled forms of one function; torch's recompile_limit
@@ -65,6 +66,7 @@ class CompiledFunction:
         functools.update_wrapper(self, fn, updated=())
         self.fn, self.fullgraph, self.limit, self.dynamic = fn, fullgraph, limit or _LIMIT, dynamic
         self.trial, self.budget, self.options = trial, budget or _BUDGET, options or {}
+        self._memory = float(self.options.get("activation_memory_budget", 1.0))
         every.add(self)
         self.reset()
 
@@ -77,6 +79,7 @@ class CompiledFunction:
         self.traces: list[float] = []  # seconds each
         self._failed: list[_Attempt] = []  # kinds of calls that cannot be traced
         self.regions: Regions | None = None
+        self.pieces: Pieces | None = None
         self._warned = False
         self._off = False
 
@@ -130,7 +133,9 @@ class CompiledFunction:
         return self._eagerly(args, kwargs)
 
     def _eagerly(self, args: tuple, kwargs: dict) -> Any:
-        return self.fn(*args, **kwargs) if self.regions is None else self.regions.run(self.fn, args, kwargs)
+        if self.pieces is not None:
+            return self.pieces.run(self.fn, args, kwargs)
+        return self.fn(*args, **kwargs)
 
     def _compile(self, args: tuple, kwargs: dict) -> Entry | None:
         earlier = next((attempt for attempt in self._failed if attempt.form.fits(args, kwargs)), None)
@@ -147,18 +152,29 @@ class CompiledFunction:
         _now.tracing = _now.busy = True
         try:
             with backend(self.options.get("backend")):
-                entry = Entry(self.fn, args, kwargs)
+                look = not any(e.form.values_changed for e in self.entries)
+                entry = self._kind(self.fn, args, kwargs, look=look, memory=self._memory)
         except GaveUp as reason:
             _now.tracing = _now.busy = False
             return self._give_up(args, kwargs, reason, earlier)
         finally:
             _now.tracing = _now.busy = False
             self.traces.append(time.perf_counter() - start)
+        if (own := self.options.get("own")) is not None:
+            try:
+                entry.build(own, args, kwargs, self.options["given"])
+            except GaveUp as reason:
+                return self._give_up(args, kwargs, reason, earlier)
+            self.entries.insert(0, entry)
+            return entry
+        if not self.options.get("prepack", True):
+            for plan in filter(None, (entry.plan, entry.backward)):
+                plan.prepare_no_weights()
         if debug_level():
             show(entry, self._name())
         if earlier is not None:
             self._failed.remove(earlier)
-        if self.trial and entry.on_cpu:
+        if self.trial and entry.on_cpu and self._memory >= 1:  # who asks for less memory gets it, whatever it costs
             Trial(entry)
         elif self.options.get("mode") == "reduce-overhead" and not entry.on_cpu:
             from ._cudagraphs import Replay
@@ -167,6 +183,14 @@ class CompiledFunction:
         if not self.sizes.adopt(entry, args, kwargs):
             self.entries.insert(0, entry)
         return entry
+
+    @property
+    def _kind(self) -> type[Entry]:
+        if "own" not in self.options:
+            return Entry
+        from ._backends import OwnEntry
+
+        return OwnEntry
 
     def _by_stance(self) -> None:
         if _now.stance == "fail_on_recompile":
@@ -195,9 +219,10 @@ class CompiledFunction:
                 self.fn(*args, **kwargs)  # an error of the function's own comes out as it is
             raise RuntimeError(f"compile: fullgraph=True, but {self._name()} cannot be captured whole: {reason}") from reason.__cause__
         passing = reason.later and earlier is None  # a cache that is filled once, maybe
-        if self.regions is None and not passing and (reason.__cause__ is None or _is_break(reason)):
+        if self.pieces is None and not passing and (reason.__cause__ is None or _is_break(reason)):
             regions = Regions(self.fn, args, kwargs, lambda f: CompiledFunction(f, **{**self._settings(), "fullgraph": False}))
             self.regions = regions if regions.parts else None
+            self.pieces = Pieces(self.regions, self.options, self.options.get("pieces", None if self.trial else "modules"))
         if earlier is None:
             self._failed.append(_Attempt(_core.Form(args, kwargs), reason))
         if sum(not attempt.is_error for attempt in self._failed) >= _GIVEN_UP and not self.entries:
@@ -207,10 +232,8 @@ class CompiledFunction:
     @property
     def pointless(self) -> bool:
         """Whether it was found to be faster eagerly in every form, or never captured."""
-        if self.regions is not None:
-            self.regions.prune()
-            if self.regions.parts:
-                return False
+        if self.pieces is not None and not self.pieces.pointless:
+            return False
         return all(entry.call == entry.run_function for entry in self.entries)
 
     @staticmethod
@@ -240,7 +263,11 @@ class Explanation:
         self.recompiles = list(compiled.recompiles)
         self.seconds, self.sizes = list(compiled.traces), compiled.sizes
         self.regions = [] if compiled.regions is None else [(name, Explanation(part)) for _, name, part in compiled.regions.parts]
+        pieces = compiled.pieces
+        self.segments = [] if pieces is None or pieces.choice in ("modules", "eager") else pieces.deferred.describe()
+        self.pieces_verdict = "" if pieces is None else pieces.verdict
         self.graphs += [graph for _, region in self.regions for graph in region.graphs]
+        self.graphs += [graph for graph, _, _ in self.segments]
         self.graph_count, self.graph_break_count = len(self.graphs), len(self.reasons)
         self.op_count = sum(len(graph.calls) for graph in self.graphs)
 
@@ -257,6 +284,10 @@ class Explanation:
         lines += [f"sizes apart: {note}" for note in self.sizes.notes]
         lines += [f"traced again: {reason}" for reason in self.recompiles]
         lines += [f"ran eagerly: {reason}" for reason in self.reasons]
+        if self.pieces_verdict:
+            lines.append(f"between the breaks: {self.pieces_verdict}")
+        for k, (graph, reason, runs) in enumerate(self.segments):
+            lines += [f"-- segment {k}: {len(graph.calls)} calls, ran {runs} times, ends with {reason}", _with_lines(graph)]
         for name, region in self.regions:
             lines += [f"-- region {name}:", *("   " + line for line in str(region).split("\n"))]
         return "\n".join(lines)
