@@ -11,8 +11,10 @@ from minigrad.compiler import (
     disable,
     is_compiling,
     list_backends,
+    lookup_backend,
     mark_dynamic,
     mark_static,
+    register_backend,
     reset,
 )  # noqa: F401
 
@@ -73,6 +75,6 @@ class utils:  # noqa: N801  torch._dynamo.utils, as far as programs reset counte
 
 
 __all__ = ["allow_in_graph", "assume_constant_result", "config", "disable", "disallow_in_graph", "explain", "forbid_in_graph",
-           "graph_break", "is_compiling", "list_backends", "mark_dynamic", "mark_static", "mark_static_address",
+           "graph_break", "is_compiling", "list_backends", "lookup_backend", "mark_dynamic", "mark_static", "mark_static_address",
            "maybe_mark_dynamic", "optimize", "OptimizedModule",
-           "reset"]  # fmt: skip
+           "register_backend", "reset"]  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 __all__ = ["allow_in_graph", "assume_constant_result", "compile", "cudagraph_mark_step_begin", "disable",
            "is_compiling", "is_dynamo_compiling",
-           "is_exporting", "list_backends", "reset", "save_cache_artifacts", "load_cache_artifacts", "set_stance", "substitute_in_graph",
+           "is_exporting", "list_backends", "lookup_backend", "register_backend", "reset", "save_cache_artifacts", "load_cache_artifacts", "set_stance", "substitute_in_graph",
            "wrap_numpy", "nested_compile_region", "set_enable_guard_collectives", "config"]  # fmt: skip
 
 T = TypeVar("T")
@@ -116,9 +116,23 @@ def cudagraph_mark_step_begin() -> None:
 
 def list_backends(exclude_tags: Any = ("debug", "experimental")) -> list[str]:
     """Names for `compile(backend=)`; with exclude_tags=(), those for debugging too."""
-    from ._api import _TRACED_ONLY, BACKENDS, EAGER
+    from ._backends import list_backends as names
 
-    return sorted(BACKENDS if "debug" in (exclude_tags or ()) else (*BACKENDS, *EAGER, *_TRACED_ONLY))
+    return names(exclude_tags)
+
+
+def register_backend(compiler_fn: Any = None, name: str | None = None, tags: Any = ()) -> Any:
+    """Give a backend (a function of a graph and example inputs) a name for `compile(backend=name)`; without one, a decorator."""
+    from ._backends import register_backend as register
+
+    return register(compiler_fn, name, tags)
+
+
+def lookup_backend(compiler_fn: Any) -> Callable[..., Any]:
+    """The backend of that name, as a function of a graph and example inputs; a function as it is."""
+    from ._backends import lookup_backend as look_up
+
+    return look_up(compiler_fn)
 
 
 _STANCES = ("default", "force_eager", "eager_on_recompile", "fail_on_recompile", "eager_then_compile")

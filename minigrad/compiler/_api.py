@@ -9,11 +9,9 @@ from typing import Any
 from minigrad import _core
 from minigrad.nn import Module
 
+from ._backends import EAGER, TRACED_ONLY, chosen
 from ._compiled import CompiledFunction
 
-BACKENDS = ("inductor", "interpreter", "llvm", "triton")  # names of ways to run a graph; the first is: whatever is best here
-EAGER = ("eager",)  # debugging names: the function itself
-_TRACED_ONLY = ("aot_eager", "aot_eager_decomp_partition")
 _MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs", "lite")
 
 
@@ -121,16 +119,19 @@ def maker(fullgraph: bool, dynamic: bool | None, backend: Any, mode: str | None,
     if mode is not None and mode not in _MODES:
         raise RuntimeError(f"Unrecognized mode={mode}, should be one of: {', '.join(_MODES)}")
     backend = "inductor" if backend is None else backend
-    if not isinstance(backend, str):
-        raise NotImplementedError("compile: a backend of your own would be given a torch.fx graph, which is not here. "
-                                  f"Try one of {', '.join((*BACKENDS, *EAGER, *_TRACED_ONLY))}")  # fmt: skip
-    if backend not in (*BACKENDS, *EAGER, *_TRACED_ONLY):
-        raise RuntimeError(f"Invalid backend: {backend!r}. Try one of {', '.join((*BACKENDS, *EAGER, *_TRACED_ONLY))}")
+    backend = chosen(backend)
     if disable or backend in EAGER:
         return lambda target: target
-    kind = "interpreter" if backend in _TRACED_ONLY else backend
+    if not isinstance(backend, str):
+        given = {k: v for k, v in (("mode", mode), ("options", options)) if v is not None}
+        own = {"own": backend, "given": given, "pieces": "modules"}
+        return Maker(fullgraph=bool(fullgraph), dynamic=False, limit=recompile_limit, options=own)
+    kind = "interpreter" if backend in TRACED_ONLY else backend
     settings = {**(options or {}), "backend": kind, "mode": mode or "default"}
     budget = settings.pop("budget", None)
+    memory = settings.get("activation_memory_budget", 1.0)
+    if isinstance(memory, bool) or not isinstance(memory, (int, float)) or not 0 <= memory <= 1:
+        raise ValueError(f"compile: activation_memory_budget is a share of the usual peak: got {memory!r}, expected 0 <= budget <= 1.")
     return Maker(fullgraph=bool(fullgraph), dynamic=dynamic, limit=recompile_limit, budget=budget, options=settings)
 
 
