@@ -63,6 +63,7 @@ Plan::Plan(Graph graph) : graph_(std::move(graph)), steps_(graph_.calls.size()) 
   choose_ways();
   plan_arena();
   note_deaths();
+  note_weights();
   state_ = make_state();
 }
 Plan::~Plan() = default;
@@ -189,7 +190,13 @@ void Plan::run_kernel(const GraphCall& c, const Step& step, Slots& slots) const 
     for (size_t k = 0; k < c.outs.size(); ++k) outs[k] = slots[size_t(c.outs[k])];
   const KernelFn kernel = (step.complex ? c.op->complex_kernels : c.op->kernels)[0];  // now: a kernel in Python may have been set
   Invocation inv{*c.op, args.values, outs, step.compute, step.plain};
-  kernel(inv);
+  if (step.weight < 0) {
+    kernel(inv);
+  } else {
+    const Weight& weight = weights_[size_t(step.weight)];
+    const PreparedScope scope(weight.use->now(*slots[size_t(weight.value)]->storage));
+    kernel(inv);
+  }
   if (c.mode == Write::Inplace) ++outs[0]->storage->version;
 }
 

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <memory>
 
+#include "../core/prepared.h"
 #include "graph.h"
 
 namespace mg {
@@ -24,6 +25,10 @@ class Plan {
   int64_t arena_bytes() const { return arena_bytes_; }
   /// Calls that compute something: what is not a view.
   int kernels() const;
+  /// Memory of what is kept of weights now, other plans' of the same weights included.
+  int64_t prepared_bytes() const;
+  /// Nothing is kept of weights; before the first run.
+  void prepare_no_weights();
 
  private:
   std::vector<Tensor> laid_out(const std::vector<Tensor>& inputs) const;
@@ -40,6 +45,7 @@ class Plan {
     Way way = Way::Call;
     DType compute = DType::Float32;
     bool plain = false, complex = false;
+    int weight = -1;         // in weights_: an argument of which the kernel may keep what it makes
     std::vector<int> fresh;  // results that are allocated in each run
     std::vector<int> dead;   // values that nobody needs any more
     std::vector<std::pair<int, int>> taken;  // results that lie where a dying argument lies: (result, argument)
@@ -58,6 +64,7 @@ class Plan {
   void choose_way(size_t at, const std::vector<Tensor>& stand_ins);
     bool outside = false;       // comes from outside or is seen there: nobody else's memory once it is made
   void note_deaths();
+  void note_weights();        // plan_weights.cpp
   void plan_arena();          // plan_memory.cpp
   void choose_storages();
   void share_blocks();
@@ -79,6 +86,11 @@ class Plan {
   std::vector<int> input_number_;        // of a value that is an input
   std::vector<bool> made_once_;          // values whose tensors stay from run to run
   std::vector<Place> places_;            // per storage
+  struct Weight {
+    int value;
+    std::unique_ptr<WeightUse> use;
+  };
+  std::vector<Weight> weights_;
   int64_t arena_bytes_ = 0;
   mutable std::unique_ptr<State> state_;
   mutable std::atomic<bool> busy_{false};

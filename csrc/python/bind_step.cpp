@@ -46,11 +46,11 @@ double advance(TensorImpl& step) {
   const double t = (step.dtype == DType::Float32 ? double(*step.ptr<float>()) : *step.ptr<double>()) + 1;
   if (step.dtype == DType::Float32) *step.ptr<float>() = float(t);
   else *step.ptr<double>() = t;
-  if (!step.untracked_version) ++step.storage->version;
+  note_write(step);
   return t;
 }
 void written(TensorImpl* t) {
-  if (t != nullptr && !t->untracked_version) ++t->storage->version;
+  if (t != nullptr) note_write(*t);
 }
 
 struct Group {

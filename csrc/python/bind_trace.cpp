@@ -137,6 +137,8 @@ void bind_trace(py::module_& m) {
       .def("run", &Plan::run)
       .def_property_readonly("graph", &Plan::graph, "What it runs: the graph after fusion.")
       .def_property_readonly("arena_bytes", &Plan::arena_bytes, "Memory of what lives inside of a run.")
+      .def_property_readonly("prepared_bytes", &Plan::prepared_bytes, "Memory of what its kernels keep of weights.")
+      .def("prepare_no_weights", &Plan::prepare_no_weights, "They keep nothing; before the first run.")
       .def_property_readonly("kernels", &Plan::kernels, "Calls per run that compute something.");
   py::class_<Trace>(m, "Trace", "A function being traced.")
       .def(py::init(&make_trace))
