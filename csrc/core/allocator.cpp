@@ -12,6 +12,7 @@
 #include <new>
 
 #include "allocator_central.h"
+#include "long_lived.h"
 
 namespace mg {
 
@@ -72,9 +73,9 @@ size_t release_all(Central& m) {
   return m.blocks.trim(0);
 }
 
-void* take_block(Central& m, size_t nbytes, const char* tag) {
-  void* data = m.blocks.allocate(nbytes, tag);
-  if (data == nullptr && release_all(m) > 0) data = m.blocks.allocate(nbytes, tag);
+void* take_block(Central& m, BlockCache& from, size_t nbytes, const char* tag) {
+  void* data = from.allocate(nbytes, tag);
+  if (data == nullptr && release_all(m) > 0) data = from.allocate(nbytes, tag);
   if (data == nullptr) throw_out_of_memory(m, nbytes, "refused by the system");
   return data;
 }
@@ -110,11 +111,11 @@ FreeNode* take_small(Central& m, unsigned c) {
     list.head = list.head->next;
     --list.count;
   } else if (!slabbed(c)) {
-    data = take_block(m, size, nullptr);
+    data = take_block(m, m.blocks, size, nullptr);
     ++list.cut;
   } else {
     if (list.slab_left == 0) {
-      char* slab = static_cast<char*>(take_block(m, kSlab, nullptr));
+      char* slab = static_cast<char*>(take_block(m, m.blocks, kSlab, nullptr));
       m.slabs.emplace(slab, c);
       list.slab = slab;
       list.slab_left = uint32_t(kSlab / size);
@@ -155,6 +156,7 @@ void flush(Central& m, ThreadCache& cache) {
   }
 }
 
+constinit thread_local bool tl_long_lived = false;
 constinit thread_local bool tl_ended [[gnu::tls_model("initial-exec")]] = false;
 
 // Hands the thread's lists back when the thread ends. Blocks that other thread-local destructors free later go straight
@@ -232,8 +234,10 @@ void* alloc_large(size_t nbytes) {
     return data;
   }
   check_limit(m, m.blocks.rounded(nbytes));
-  void* data = take_block(m, nbytes, detail::tl_tag);
-  m.large_bytes += m.blocks.block_size(data);
+  BlockCache& from = tl_long_lived ? m.kept : m.blocks;
+  void* data = take_block(m, from, nbytes, detail::tl_tag);
+  if (tl_long_lived) m.kept_blocks.insert(data);
+  m.large_bytes += from.block_size(data);
   ++m.large_blocks;
   ++m.slow_allocs;
   update_peak(m);
@@ -288,10 +292,19 @@ void detail::free_slow(void* data, size_t nbytes) noexcept {
     m.malloc_source.release(data, nbytes);
     return;
   }
+  if (!m.kept_blocks.empty() && m.kept_blocks.erase(data) != 0) {
+    m.large_bytes -= m.kept.block_size(data);
+    m.kept.free(data);
+    m.kept.trim(0);
+    return;
+  }
   m.large_bytes -= m.blocks.block_size(data);
   m.blocks.free(data);
   trim_over_limit(m);
 }
+
+LongLived::LongLived() : previous_(tl_long_lived) { tl_long_lived = true; }
+LongLived::~LongLived() { tl_long_lived = previous_; }
 
 size_t cpu_usable_size(size_t nbytes) {
   if (kPassThrough) return nbytes;

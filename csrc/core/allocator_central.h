@@ -4,6 +4,7 @@
 #include <map>
 #include <mutex>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -43,6 +44,8 @@ struct Central {
   std::mutex mutex;
   MmapUpstream system;
   BlockCache blocks{system, BlockCache::Policy{}};
+  BlockCache kept{system, BlockCache::Policy{}};  // long_lived.h; gives whole free segments back at once
+  std::unordered_set<void*> kept_blocks;
   ClassList lists[kClasses];
   std::map<char*, unsigned> slabs;  // address -> class
   ThreadCache* caches = nullptr;    // all ever made; a dead thread's cache is empty and waits in `spare`

@@ -35,13 +35,13 @@ static MemoryStats stats_locked(Central& m) {
   s.allocated = m.large_bytes + small_in_use(m, &s.live_blocks, &s.allocations);
   m.peak = std::max(m.peak, s.allocated);
   s.peak_allocated = m.peak;
-  s.reserved = kPassThrough ? s.allocated : m.blocks.reserved();
+  s.reserved = kPassThrough ? s.allocated : m.blocks.reserved() + m.kept.reserved();
   s.cached = s.reserved - std::min(s.reserved, s.allocated);
   s.cache_limit = m.cache_limit;
   s.memory_limit = m.memory_limit;
   s.live_blocks += m.large_blocks;
   s.allocations += m.slow_allocs;
-  s.system_calls = m.blocks.upstream_calls();
+  s.system_calls = m.blocks.upstream_calls() + m.kept.upstream_calls();
   return s;
 }
 
@@ -55,7 +55,13 @@ static std::vector<TagUsage> holders_locked(Central& m) {
     }
     for (auto& entry : by_tag) holders.push_back(entry.second);
   } else {
-    holders = m.blocks.usage();
+    std::map<std::string, TagUsage> by_tag;
+    for (const BlockCache* cache : {&m.blocks, &m.kept})
+      for (const TagUsage& u : cache->usage()) {
+        TagUsage& all = by_tag[u.tag];
+        all = TagUsage{u.tag, all.nbytes + u.nbytes, all.blocks + u.blocks};
+      }
+    for (auto& entry : by_tag) holders.push_back(entry.second);
     uint64_t n = 0;
     const size_t bytes = small_in_use(m, &n);
     if (n > 0) holders.push_back(TagUsage{"blocks up to 64 KiB", bytes, n});

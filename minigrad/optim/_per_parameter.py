@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import minigrad as mg
+from minigrad._core import LongLived
 
 from .optimizer import (
     Optimizer,
@@ -141,7 +142,7 @@ class PerParameter(Optimizer):
         if not fresh:
             return
         self._refuse_sparse(fresh)
-        with mg.no_grad():
+        with mg.no_grad(), LongLived():
             for param in fresh:
                 self._begin(self.state[param], param, group)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import minigrad as mg
+from minigrad._core import LongLived
 
 from ._per_parameter import PerParameter, check_eps, check_fused, check_lr, new_step
 from .optimizer import ParamsT, check_range
@@ -67,7 +68,7 @@ class Adagrad(PerParameter):
             },
         )
         check_fused(fused, foreach, differentiable)
-        with mg.no_grad():
+        with mg.no_grad(), LongLived():
             for group in self.param_groups:
                 for param in group["params"]:
                     self._begin(self.state[param], param, group)
