@@ -121,9 +121,13 @@ def _gpt(torch, vocabulary, context, layers, heads, width, approximate="none"):
             q, k, v = (part.view(b, t, heads, d // heads).transpose(1, 2) for part in self.qkv(x_BTD).split(d, dim=2))
             if past is not None:
                 k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
-            self.attention_flops = 4 * b * t * k.shape[2] * d // (2 if t > 1 else 1)  # causal: half of the pairs
             y = F.scaled_dot_product_attention(q, k, v, is_causal=t > 1)
             return self.proj(y.transpose(1, 2).reshape(b, t, d)), (k, v)
+
+        def attention_flops(self, x_BTD, past=None):
+            b, t, d = x_BTD.shape
+            keys = t + (0 if past is None else past[0].shape[2])
+            return 4 * b * t * keys * d // (2 if t > 1 else 1)  # causal: half of the pairs
 
     class Block(nn.Module):
         def __init__(self):
@@ -241,7 +245,7 @@ def step_flops(torch, work: Work) -> int:
 
     def count(module, inputs, out):
         nonlocal total
-        flops = getattr(module, "attention_flops", 0)
+        flops = module.attention_flops(*inputs) if hasattr(module, "attention_flops") else 0
         total += int(flops * 3.5) if training else flops
         flops = 0
         if isinstance(module, nn.Linear):

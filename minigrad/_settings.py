@@ -43,7 +43,8 @@ def compile(
         fullgraph: raise where the function cannot be captured whole.
         dynamic: True: sizes that change do not count as new forms; False: they do; None: it is seen after the second size.
         backend: 'inductor' (whatever is best here), 'interpreter', 'llvm', 'triton'; 'eager' gives the function itself.
-        mode, options: PyTorch's names are accepted; options={'budget': seconds} limits the time spent on tracing.
+        mode, options: PyTorch's names are accepted; options={'budget': seconds} limits the time spent on tracing, and
+            options={'activation_memory_budget': share} (0 to 1) the memory of a run: values are computed again until it fits.
         disable: give the function itself.
         recompile_limit: forms of one function, 8.
     Returns:

@@ -71,6 +71,35 @@ static void meta_cross_entropy_backward(const Op& op, const Value* args, MetaRes
   set_out(r.out[0], x.sizes, x.dtype, x.device);
 }
 
+// _linear_cross_entropy(input, weight, bias?, target, class_weight?, g?, ignore_index, reduction, label_smoothing, needs) -> out, dinput,
+// dweight, dbias: input (..., K) as rows, target of one dim; a gradient that is not wanted is empty.
+static void meta_linear_cross_entropy(const Op& op, const Value* args, MetaResult& r) {
+  const TensorImpl &x = *args[0].t, &w = *args[1].t, &t = *args[3].t;
+  const char* name = public_name(op);
+  const Device device = common_device(op, args);
+  MG_CHECK(is_floating(x.dtype) && w.dtype == x.dtype, Runtime, name, ": got input ", x.dtype, " and weight ", w.dtype, ", expected one floating dtype");
+  MG_CHECK(!is_floating(t.dtype) && t.dtype != DType::Bool, Runtime, name, ": target must hold class indices: got ", t.dtype);
+  MG_CHECK(x.dim() >= 2 && w.dim() == 2 && x.sizes.back() == w.sizes[1], Runtime, name, ": got input ", x.sizes, " and weight ", w.sizes,
+           ", expected (..., in) and (classes, in)");
+  int64_t rows = 1;
+  for (int k = 0; k + 1 < x.dim(); ++k) rows *= x.sizes[k];
+  MG_CHECK(t.dim() == 1 && t.sizes[0] == rows, Runtime, name, ": got target ", t.sizes, " for input ", x.sizes, ", expected (", rows, ",)");
+  const Dims classes{w.sizes[0]};
+  for (int k : {2, 4})
+    MG_CHECK(args[k].none() || args[k].t->sizes == classes, Runtime, name, ": got ", args[k].none() ? Dims{} : args[k].t->sizes, ", expected ", classes,
+             " for bias and class_weight");
+  const int64_t reduction = args[7].as_int(), needs = args[9].as_int();
+  MG_CHECK(reduction >= 0 && reduction <= 2 && needs >= 0 && needs <= 7 && (needs == 0) == args[5].none(), Runtime, name, ": got reduction ", reduction,
+           " and needs ", needs, args[5].none() ? " without" : " with", " a gradient");
+  MG_CHECK(args[5].none() || (reduction == 0 ? args[5].t->sizes == t.sizes : args[5].t->numel == 1), Runtime, name, ": got a gradient of shape ",
+           args[5].none() ? Dims{} : args[5].t->sizes);
+  r.compute = wide(x.dtype);
+  set_out(r.out[0], reduction == 0 ? t.sizes : Dims{}, x.dtype, device);
+  set_out(r.out[1], needs & 1 ? x.sizes : Dims{0}, x.dtype, device);
+  set_out(r.out[2], needs & 2 ? w.sizes : Dims{0}, x.dtype, device);
+  set_out(r.out[3], needs & 4 ? classes : Dims{0}, x.dtype, device);
+}
+
 static int64_t reduction_of(const Op& op, const Value& v) {
   const std::string_view s = v.str;
   MG_CHECK(s == "none" || s == "mean" || s == "sum", Value, public_name(op), ": '", s,
@@ -105,6 +134,7 @@ static void meta_pair_loss_backward(const Op& op, const Value* args, MetaResult&
 MG_META("nll_loss", meta_nll_loss);
 MG_META("cross_entropy", meta_cross_entropy);
 MG_META("cross_entropy_backward", meta_cross_entropy_backward);
+MG_META("linear_cross_entropy", meta_linear_cross_entropy);
 MG_META("pair_loss", meta_pair_loss);
 MG_META("pair_loss_backward", meta_pair_loss_backward);
 

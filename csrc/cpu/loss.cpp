@@ -8,9 +8,7 @@
 #include <vector>
 
 #include "../core/parallel.h"
-#include "../core/reduce_dims.h"
-#include "softmax_table.h"
-#include "staged.h"
+#include "cross_entropy.h"
 
 namespace mg::cpu {
 
@@ -42,14 +40,7 @@ struct Samples {
     count = target.numel();
     if (inv.has(weight_arg)) weight = staged(inv.in(weight_arg), dtype);
   }
-  // The class of sample i, or -1 for one that does not count.
-  int64_t class_of(int64_t i, int64_t ignore, const Op& op) const {
-    const int64_t t = target.ptr<int64_t>()[i];
-    if (t == ignore) return -1;
-    MG_CHECK(t >= 0 && t < classes, Index, public_name(op), ": target out of bounds: got class ", t, " at sample ", i,
-             ", expected 0 <= class < ", classes, " (the class dim of the input), or ignore_index=", ignore);
-    return t;
-  }
+  int64_t class_of(int64_t i, int64_t ignore, const Op& op) const { return cpu::class_of(target.ptr<int64_t>(), i, classes, ignore, op); }
   template <class T>
   double weight_of(int64_t c) const {
     return weight.defined() ? double(weight.ptr<T>()[c]) : 1.0;
@@ -97,64 +88,40 @@ void nll_loss_cpu(Invocation& inv) {
 // _cross_entropy(input, target, weight?, ignore_index, reduction, label_smoothing) -> out, lse, total_weight
 void cross_entropy_cpu(Invocation& inv) {
   const Samples s(inv, 0, 2, inv.compute);
-  const double smoothing = inv.f(5), n = double(s.classes);
   dispatch_float(inv.compute, [&](auto tag) {
     using T = decltype(tag);
-    const SoftmaxFns<T>& fns = softmax_fns<T>();
+    const CrossEntropyRow<T> of{s.weight.defined() ? s.weight.ptr<T>() : nullptr, s.classes, inv.f(5)};
     const StagedOut lse(inv.outs[1], dtype_of<T>());
-    double all = n;
-    if (s.weight.defined()) all = fns.sum(s.weight.ptr<T>(), s.classes);
-    const int64_t grain = std::max<int64_t>(16384 / std::max<int64_t>(s.classes, 1), 1);
-    reduce_samples<T>(inv, s, inv.i(3), inv.i(4), inv.outs[0], inv.outs[2], grain, [&](int64_t i, int64_t c, double w) {
+    reduce_samples<T>(inv, s, inv.i(3), inv.i(4), inv.outs[0], inv.outs[2], cross_entropy_grain(s.classes), [&](int64_t i, int64_t c, double) {
       const T* row = s.x.ptr<T>() + i * s.classes;
-      const double z = fns.logsumexp(row, s.classes);
+      const double z = of.fns.logsumexp(row, s.classes);
       lse.ptr<T>()[i] = T(z);
-      if (c < 0) return 0.0;
-      const double hard = w * (z - double(row[c]));
-      if (smoothing == 0) return hard;
-      double mixed = 0;  // sum of w_c x_c
-      if (s.weight.defined())
-        for (int64_t k = 0; k < s.classes; ++k) mixed += double(s.weight.ptr<T>()[k]) * double(row[k]);
-      else
-        mixed = fns.sum(row, s.classes);
-      return (1 - smoothing) * hard + smoothing / n * (all * z - mixed);
+      return of.loss(row, c, z);
     });
     lse.commit();
   });
 }
 
 // _cross_entropy_backward(g, input, target, weight?, lse, total_weight, ignore_index, reduction, label_smoothing) ->
-// dinput With q the target distribution times the class weights: dx = scale * (sum(q) softmax(x) - q).
+// dinput
 void cross_entropy_backward_cpu(Invocation& inv) {
   const DType dtype = inv.compute;
   const Samples s(inv, 1, 3, dtype);
   const int64_t ignore = inv.i(6), reduction = inv.i(7);
-  const double smoothing = inv.f(8), n = double(s.classes);
   const Tensor g = staged(inv.in(0), dtype), lse = staged(inv.in(4), dtype), total = staged(inv.in(5), dtype);
   const Tensor target_view = classes_last(inv.out());  // where dx goes, with the class dim last
   const StagedOut out(target_view, dtype);
   dispatch_float(dtype, [&](auto tag) {
     using T = decltype(tag);
-    const SoftmaxFns<T>& fns = softmax_fns<T>();
-    const T* w = s.weight.defined() ? s.weight.ptr<T>() : nullptr;
-    const double all = w ? fns.sum(w, s.classes) : n;
+    const CrossEntropyRow<T> of{s.weight.defined() ? s.weight.ptr<T>() : nullptr, s.classes, inv.f(8)};
     const double common = reduction == 1   ? double(*g.ptr<T>()) / double(*total.ptr<T>())
                           : reduction == 2 ? double(*g.ptr<T>())
                                            : 0;
-    const int64_t grain = std::max<int64_t>(16384 / std::max<int64_t>(s.classes, 1), 1);
-    parallel_for(0, s.count, grain, [&](int64_t begin, int64_t end) {
+    parallel_for(0, s.count, cross_entropy_grain(s.classes), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        T* dx = out.ptr<T>() + i * s.classes;
-        const int64_t c = s.class_of(i, ignore, inv.op);
-        if (c < 0) {
-          std::fill(dx, dx + s.classes, T(0));
-          continue;
-        }
-        const double scale = reduction == 0 ? double(g.ptr<T>()[i]) : common;
-        const double hard = scale * (1 - smoothing) * s.template weight_of<T>(c), soft = scale * smoothing / n;
-        fns.cross_entropy_row(dx, s.x.ptr<T>() + i * s.classes, w, s.classes, double(lse.ptr<T>()[i]),
-                              hard + soft * all, soft);
-        dx[c] = T(double(dx[c]) - hard);
+        const int64_t at = i * s.classes;
+        of.gradient(out.ptr<T>() + at, s.x.ptr<T>() + at, s.class_of(i, ignore, inv.op), double(lse.ptr<T>()[i]),
+                    reduction == 0 ? double(g.ptr<T>()[i]) : common);
       }
     });
   });

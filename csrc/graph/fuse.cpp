@@ -186,11 +186,16 @@ class Grouping {
     });
   }
 
+  // What is computed again runs where it is needed, not with what came long before.
+  bool moves_back(const std::vector<int>& members) const {
+    return !call(members.front()).again && std::any_of(members.begin(), members.end(), [&](int m) { return call(m).again; });
+  }
+
   bool unite(Group& a, const Group& b) const {
     if (!agrees(a, b)) return false;
     std::vector<int> members;
     std::merge(a.members.begin(), a.members.end(), b.members.begin(), b.members.end(), std::back_inserter(members));
-    if (too_large(members) || reads_what_left(members) || writes_by_other_names(members) || has_way_around(members)) return false;
+    if (moves_back(members) || too_large(members) || reads_what_left(members) || writes_by_other_names(members) || has_way_around(members)) return false;
     a.members = std::move(members);
     a.reduces |= b.reduces;
     return true;

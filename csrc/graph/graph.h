@@ -39,7 +39,7 @@ struct HostCall {
 };
 
 struct GraphCall {
-  const Op* op = nullptr;  // null: host or fused
+  const Op* op = nullptr;  // null: host, fused or joined (join.h)
   std::shared_ptr<HostCall> host;
   std::shared_ptr<FusedKernel> fused;  // operands: args, then outs, then what it writes in place
   std::vector<int> writes;             // of a fused or joined call: values that are there before it
@@ -49,6 +49,7 @@ struct GraphCall {
   std::vector<GraphArg> args;
   std::vector<int> outs;
   std::string line;  // of the user's program
+  bool again = false;  // computed a second time, where it is needed (passes_recompute.cpp)
 };
 
 // A value known when the graph was made (passes_constants.cpp).
@@ -62,6 +63,8 @@ struct Graph {
   std::vector<GraphCall> calls;
   std::vector<int> inputs, outputs;
   std::vector<GraphConstant> constants;
+  std::vector<GraphConstant> seen;  // what inputs that seldom change (buffers) held when the function was traced …
+  std::vector<int> assumed;         // … and of which of them the graph depends on that: whoever runs it has to watch them
   std::vector<int> cotangents;             // inputs that stand for gradients of results (joint graphs)
   std::vector<GraphGradient> gradients;  // after the last call
 };

@@ -128,8 +128,8 @@ Graph eliminate_dead_code(const Graph& graph) {
 
 const std::vector<Pass>& passes() {
   static const std::vector<Pass> all = {
-      {"views", fold_views},
       {"inplace", functionalise},
+      {"views", fold_views},
       {"algebra", simplify_algebra},
       {"constants", fold_constants},
       {"common_subexpressions", eliminate_common_subexpressions},
@@ -140,9 +140,20 @@ const std::vector<Pass>& passes() {
   return all;
 }
 
+const std::vector<Pass>& plan_passes() {
+  static const std::vector<Pass> all = {
+      {"attention", [](const Graph& graph) { return use_attention(graph, nullptr); }},
+      {"linear_cross_entropy", chunk_linear_cross_entropy},
+      {"sink", sink},
+      {"recompute", recompute},
+  };
+  return all;
+}
+
 Graph run_pass(const Graph& graph, const std::string& name) {
-  for (const Pass& p : passes())
-    if (name == p.name) return p.run(graph);
+  for (const auto* list : {&passes(), &plan_passes()})
+    for (const Pass& p : *list)
+      if (name == p.name) return p.run(graph);
   fail(ErrorKind::Value, "run_pass: no pass of the name ", name);
 }
 

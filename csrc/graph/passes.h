@@ -21,8 +21,19 @@ Graph eliminate_lost_writes(const Graph& graph);
 /// Dead code: calls whose results nobody needs. Random draws stay: they move the generator.
 Graph eliminate_dead_code(const Graph& graph);
 
-/// Large results of cheap calls that lie idle for long are computed again: less memory. After the other passes (it is not among `passes()`).
+/// Attention written by hand becomes the op of scaled_dot_product_attention, with its gradients. `boundary`: a number of calls, kept
+/// where it lay (the end of a function's own calls, before those of its gradients).
+Graph use_attention(const Graph& graph, size_t* boundary);
+/// linear, cross entropy and their gradients as one call that never holds all logits. On the CPU, for many logits.
+Graph chunk_linear_cross_entropy(const Graph& graph);
+/// Large results are made right before they are read, where that keeps nothing else alive for longer.
+Graph sink(const Graph& graph);
+/// Large results of cheap calls that lie idle for long are computed again: less memory.
 Graph recompute(const Graph& graph);
+/// Below 1: dearer values too, cheapest per byte first, until the estimated peak is below this share of what it would be.
+Graph recompute(const Graph& graph, double budget);
+/// What a run holds at most beside what it is given, in bytes, estimated.
+int64_t peak_bytes(const Graph& graph);
 
 struct Pass {
   const char* name;
@@ -30,6 +41,9 @@ struct Pass {
 };
 /// All passes, in their order.
 const std::vector<Pass>& passes();
+/// What a plan adds to them: calls for this library's kernels, and less memory. Exported programs go without.
+const std::vector<Pass>& plan_passes();
+/// One of either by its name.
 Graph run_pass(const Graph& graph, const std::string& name);
 /// All of them; `constants`: fold constants too (not where sizes may change from call to call).
 Graph optimize(const Graph& graph, bool constants = true);

@@ -1,21 +1,23 @@
 // Recomputation: a large result of a cheap call (an activation, a normalisation) that lies idle for long, as in a training step between
-// forward and backward, is computed again where it is needed instead of kept. Only from what is alive there anyway.
+// forward and backward, is computed again where it is needed instead of kept. Only from what is alive there anyway. Under a budget
+// (passes_budget.cpp) also chosen results of dearer calls, and what they are made of where that is gone. Random draws are never repeated.
 #include <algorithm>
 #include <set>
 
-#include "facts.h"
-#include "passes.h"
+#include "recompute.h"
 
 namespace mg {
 
 namespace {
 
-constexpr int kLong = 24;            // calls without a use
-constexpr int64_t kLarge = 1 << 20;  // bytes
+constexpr int kLong = 24, kShort = 4;  // calls without a use; the second of what was chosen
+constexpr int64_t kLarge = 1 << 20;    // bytes
+constexpr int kDepth = 4, kChosenDepth = 12;
 
 class Recompute {
  public:
-  explicit Recompute(const Graph& graph) : graph_(graph), out_(graph), now_(graph.values.size()), maker_(graph.values.size(), -1) {
+  Recompute(const Graph& graph, const std::set<int>& chosen)
+      : graph_(graph), out_(graph), chosen_(chosen), now_(graph.values.size()), maker_(graph.values.size(), -1) {
     for (size_t id = 0; id < now_.size(); ++id) now_[id] = int(id);
     int storages = 0;
     for (const GraphValue& v : graph.values) storages = std::max(storages, v.storage + 1);
@@ -55,10 +57,7 @@ class Recompute {
     }
   }
 
-  bool is_cheap(const GraphCall& c) const {
-    if (c.op == nullptr || c.mode != Write::Fresh || c.op->mutated >= 0 || draws(c)) return false;
-    return c.op->is_view || c.op->is_pointwise || c.op->name == "_to_dtype" || c.op->name == "_layer_norm" || c.op->name == "_rms_norm";
-  }
+  bool is_chosen(int id) const { return chosen_.count(int(storage(id))) != 0; }
 
   int64_t bytes(int id) const {
     const OutSpec& s = graph_.values[size_t(id)].spec;
@@ -70,32 +69,42 @@ class Recompute {
   bool idle_before(int id, int at) const {
     const auto& uses = uses_[storage(id)];
     const auto next = std::lower_bound(uses.begin(), uses.end(), at);
-    return next != uses.begin() && at - *(next - 1) >= kLong;
+    return next != uses.begin() && at - *(next - 1) >= (is_chosen(id) ? kShort : kLong);
   }
   bool written_between(int id, int from, int until) const {
     return std::any_of(writes_[storage(id)].begin(), writes_[storage(id)].end(), [&](int w) { return w > from && w < until; });
   }
   bool alive(int id, int at) const { return kept_[storage(id)] || uses_[storage(id)].back() >= at; }
+  bool goes(int id, int at) const { return now_[size_t(id)] == id && !kept_[storage(id)] && idle_before(id, at); }
 
-  // Calls that give the value again, in order; false where that would keep something else alive.
-  bool recipe(int id, int at, int depth, std::vector<int>& calls) const {
+  // Appends the calls that give the value again, in order; false where that would keep something else alive. `any`: what is gone may
+  // be made by dear calls too.
+  bool recipe(int id, int at, int depth, bool any, std::vector<int>& calls) {
     const int maker = maker_[size_t(id)];
-    if (maker < 0 || depth == 0 || !is_cheap(graph_.calls[size_t(maker)]) || written_between(id, maker, at)) return false;
+    if (maker < 0 || depth == 0 || !writes_[storage(id)].empty() || failed_.count({id, any}) != 0) return false;
+    if (std::find(calls.begin(), calls.end(), maker) != calls.end()) return true;
     const GraphCall& c = graph_.calls[size_t(maker)];
+    if (!is_cheap(c) && !((any || is_chosen(id)) && is_repeatable(c))) return false;
+    const size_t before = calls.size();
     for (const GraphArg& a : c.args) {
-      if (a.is_list) return false;
-      if (!a.is_tensor) continue;
-      const int arg = a.ids[0];
-      if (written_between(arg, maker, at)) return false;
-      const bool again = !c.op->is_view ? idle_before(arg, at) && !kept_[storage(arg)] && now_[size_t(arg)] == arg && recipe(arg, at, depth - 1, calls) : false;
-      if (c.op->is_view && now_[size_t(arg)] == arg && !kept_[storage(arg)]) {
-        if (!recipe(arg, at, depth - 1, calls)) return false;
-      } else if (!again && !alive(arg, at)) {
-        return false;
+      const int arg = a.is_tensor ? a.ids[0] : -1;
+      if (!a.is_list && arg < 0) continue;
+      if (!a.is_list && !written_between(arg, maker, at)) {
+        const bool view = c.op->is_view && now_[size_t(arg)] == arg && !kept_[storage(arg)];  // its base goes with it
+        if (view ? recipe(arg, at, depth - 1, any, calls) : has(arg, at, depth, any, calls)) continue;
       }
+      calls.resize(before);
+      failed_.insert({id, any});
+      return false;
     }
     calls.push_back(maker);
     return true;
+  }
+  // It is there, or its recipe is.
+  bool has(int id, int at, int depth, bool any, std::vector<int>& calls) {
+    if (goes(id, at) && recipe(id, at, depth - 1, is_chosen(id), calls)) return true;
+    if (now_[size_t(id)] != id || alive(id, at)) return true;
+    return any && recipe(id, at, depth - 1, true, calls);
   }
 
   void copy(int at) {
@@ -103,7 +112,7 @@ class Recompute {
     if (call.op != nullptr && call.mode == Write::Fresh)
       for (const GraphArg& a : call.args)
         for (int id : a.ids)
-          if (id >= 0 && now_[size_t(id)] == id && !kept_[storage(id)] && idle_before(id, at) && bytes(id) >= kLarge) again(id, at);
+          if (id >= 0 && goes(id, at) && bytes(id) >= kLarge) again(id, at);
     resolve(call);
     if (call.op != nullptr && call.op->is_view && call.mode == Write::Fresh)
       for (int id : call.outs) out_.values[size_t(id)].storage = out_.values[size_t(call.args[0].ids[0])].storage;
@@ -112,12 +121,12 @@ class Recompute {
 
   void again(int id, int at) {
     std::vector<int> calls;
-    if (!recipe(id, at, 4, calls)) return;
-    std::set<int> done;
+    failed_.clear();
+    if (!recipe(id, at, is_chosen(id) ? kChosenDepth : kDepth, is_chosen(id), calls)) return;
     for (int k : calls) {
-      if (!done.insert(k).second) continue;
       GraphCall c = graph_.calls[size_t(k)];
       resolve(c);
+      c.again = true;
       for (int& out : c.outs) {
         GraphValue v = graph_.values[size_t(out)];
         v.storage = c.op->is_view ? out_.values[size_t(c.args[0].ids[0])].storage : next_storage_++;
@@ -137,6 +146,8 @@ class Recompute {
 
   const Graph& graph_;
   Graph out_;
+  const std::set<int>& chosen_;  // storages
+  std::set<std::pair<int, bool>> failed_;  // (value, any) that cannot be made where `again` is at
   std::vector<int> now_, maker_;
   std::vector<std::vector<int>> uses_, writes_;  // per storage: calls
   std::vector<bool> kept_;                       // storages that live on anyway
@@ -145,6 +156,23 @@ class Recompute {
 
 }  // namespace
 
-Graph recompute(const Graph& graph) { return Recompute(graph).take(); }
+bool is_repeatable(const GraphCall& c) {
+  if (c.op == nullptr || c.mode != Write::Fresh || c.op->mutated >= 0) return false;
+  if (c.op->name == "_attention") return c.args[4].number.as_double() == 0;  // without dropout it draws nothing
+  return !draws(c) && (is_cheap(c) || is_product(c) || c.op->name == "embedding");
+}
+
+bool is_cheap(const GraphCall& c) {
+  if (c.op == nullptr || c.mode != Write::Fresh || c.op->mutated >= 0 || draws(c)) return false;
+  return c.op->is_view || c.op->is_pointwise || c.op->name == "_to_dtype" || c.op->name == "_layer_norm" || c.op->name == "_rms_norm";
+}
+
+bool is_product(const GraphCall& c) {
+  static const std::set<std::string_view> all = {"linear", "matmul", "mm", "bmm", "_conv"};
+  return c.op != nullptr && c.mode == Write::Fresh && all.count(c.op->name) != 0;
+}
+
+Graph recompute(const Graph& graph, const std::set<int>& chosen) { return Recompute(graph, chosen).take(); }
+Graph recompute(const Graph& graph) { return recompute(graph, std::set<int>()); }
 
 }  // namespace mg

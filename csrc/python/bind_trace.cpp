@@ -3,8 +3,10 @@
 #include <pybind11/stl.h>
 
 #include "../autograd/backward.h"
+#include "../core/autocast.h"
 #include "../graph/facts.h"
 #include "../graph/fuse.h"
+#include "../graph/join.h"
 #include "../graph/compare.h"
 #include "../graph/passes.h"
 #include "../graph/plan.h"
@@ -21,6 +23,7 @@ namespace {
 struct Trace {
   Ref<Tracer> tracer;
   bool open = false;
+  bool autocast_cache = true;  // off meanwhile: the graph must have the casts
 };
 
 Trace make_trace(const std::vector<std::string>& unpredictable) {
@@ -32,6 +35,8 @@ Trace make_trace(const std::vector<std::string>& unpredictable) {
 }
 
 void enter(Trace& t) {
+  t.autocast_cache = autocast_cache_enabled();
+  set_autocast_cache_enabled(false);
   active_handler = t.tracer.get();
   t.open = true;
 }
@@ -39,6 +44,7 @@ void enter(Trace& t) {
 // Everything that was met is ordinary again. `outputs`: what the function returned.
 Graph leave(Trace& t, const std::vector<Tensor>& outputs) {
   for (const Tensor& o : outputs) t.tracer->graph.outputs.push_back(t.tracer->id_of(*o));
+  set_autocast_cache_enabled(t.autocast_cache);
   active_handler = t.tracer->parent;
   t.tracer->finish();
   t.open = false;
@@ -47,6 +53,7 @@ Graph leave(Trace& t, const std::vector<Tensor>& outputs) {
 
 void abandon(Trace& t) {
   if (!t.open) return;
+  set_autocast_cache_enabled(t.autocast_cache);
   active_handler = t.tracer->parent;
   t.tracer->finish();
   t.open = false;
@@ -120,7 +127,21 @@ void bind_trace(py::module_& m) {
         for (const Pass& p : passes()) names.emplace_back(p.name);
         return names;
       })
-      .def("recomputed", &recompute, "The graph with large cheap values computed again instead of kept for long.")
+      .def("with_attention", [](const Graph& g, size_t calls) {
+        Graph out = use_attention(g, &calls);
+        return std::pair(std::move(out), calls);
+      }, "The graph with attention that was written by hand as one op; where call number `calls` is now.")
+      .def("look_at", [](Graph& g, size_t position, const Tensor& t) { g.seen.push_back({g.inputs.at(position), t}); },
+           "An input that seldom changes: what it holds may decide what the graph becomes.")
+      .def_property_readonly("assumed", [](const Graph& g) {
+        std::vector<size_t> out;
+        for (size_t k = 0; k < g.inputs.size(); ++k)
+          if (std::count(g.assumed.begin(), g.assumed.end(), g.inputs[k])) out.push_back(k);
+        return out;
+      }, "Positions of the inputs whose elements it depends on.")
+      .def("recomputed", [](const Graph& g, double budget) { return recompute(g, budget); }, py::arg("budget") = 1.0,
+           "The graph with large cheap values computed again instead of kept for long; below 1 also dearer ones.")
+      .def_property_readonly("peak_bytes", &peak_bytes, "What a run holds at most beside what it is given, estimated.")
       .def("fused", &fuse, "The graph with groups of calls replaced by fused ones (fused_programs).")
       .def("difference", &program_difference, "Where another graph does different things, in words; empty when only sizes and numbers differ.")
       .def("split", [](const Graph& g, size_t calls, size_t results, size_t cotangents) { return split(g, calls, results, cotangents); })
@@ -133,7 +154,9 @@ void bind_trace(py::module_& m) {
       }, "Inputs of one number share memory.")
       .def_property_readonly("n_values", [](const Graph& g) { return g.values.size(); });
   py::class_<Plan, std::shared_ptr<Plan>>(m, "Plan", "A graph, fused and made ready to run.")
-      .def(py::init([](const Graph& g, bool fused) { return std::make_shared<Plan>(fused ? fuse(recompute(g)) : g); }), py::arg("graph"), py::arg("fused") = true)
+      .def(py::init([](const Graph& g, bool fused, double budget) {
+        return std::make_shared<Plan>(fused ? join_updates(fuse(recompute(sink(chunk_linear_cross_entropy(use_attention(g, nullptr))), budget))) : g);
+      }), py::arg("graph"), py::arg("fused") = true, py::arg("budget") = 1.0)
       .def("run", &Plan::run)
       .def_property_readonly("graph", &Plan::graph, "What it runs: the graph after fusion.")
       .def_property_readonly("arena_bytes", &Plan::arena_bytes, "Memory of what lives inside of a run.")

@@ -221,6 +221,47 @@ op(
     doc="Cross entropy with class indices, the logsumexp of each sample, the total weight; kernel of `cross_entropy`.",
 )
 
+def _np_linear_cross_entropy(
+    input: Any, weight: Any, bias: Any, target: Any, class_weight: Any, g: Any, ignore_index: int, reduction: int, label_smoothing: float,
+    needs: int,
+) -> tuple[Any, ...]:  # fmt: skip
+    np = _np()
+    x = input.reshape(-1, input.shape[-1])
+    logits = x @ weight.T + (0 if bias is None else bias)
+    out, _, total = _np_cross_entropy(logits, target, class_weight, ignore_index, reduction, label_smoothing)
+    empty = np.zeros(0)
+    if g is None:
+        return out, empty, empty, empty
+    hot = _np_one_hot(logits, target, ignore_index)
+    q = (1 - label_smoothing) * hot + label_smoothing / logits.shape[1] * hot.sum(1, keepdims=True)
+    q = q * _np_weights(logits, class_weight)
+    p = np.exp(logits - logits.max(1, keepdims=True))
+    d = (g / total if reduction == 1 else g[:, None] if reduction == 0 else g) * (q.sum(1, keepdims=True) * p / p.sum(1, keepdims=True) - q)
+    found = ((d @ weight).reshape(input.shape), d.T @ x, d.sum(0))
+    return out, *(each if needs >> k & 1 else empty for k, each in enumerate(found))
+
+
+op(
+    "_linear_cross_entropy(input, weight, bias?, target, class_weight?, g?, ignore_index: int, reduction: int, label_smoothing: float, "
+    "needs: int) -> out, dinput, dweight, dbias",
+    meta="linear_cross_entropy",
+    namespace=None,
+    no_grad_reason="the compiler puts it in place of a linear layer, its cross entropy and their gradients: it gives these itself",
+    samples=lambda s: [
+        s(s.f(3, 4, grad=False), s.f(5, 4, grad=False), None, s.index(3, high=5), None, s.f(grad=False), -100, 1, 0.0, 3),
+        s(s.f(2, 3, 4, grad=False), s.f(5, 4, grad=False), s.f(5, grad=False), s.index(6, high=5), s.f(5, low=0.5, grad=False),
+          s.f(grad=False), 2, 2, 0.1, 7),
+        s(s.f(3, 4, grad=False), s.f(5, 4, grad=False), s.f(5, grad=False), s.index(3, high=5), None, None, -100, 0, 0.0, 0),
+        s(s.f(3, 4, grad=False), s.f(5, 4, grad=False), None, s.index(3, high=5), None, s.f(3, grad=False), -100, 0, 0.2, 1),
+    ],
+    ref=_np_linear_cross_entropy,
+    reduction=lambda input, weight, *_, **__: max(weight.shape) * 4,
+    doc="""Cross entropy of linear(input, weight, bias), with its gradients, on some rows at a time.
+
+`needs`: 1 dinput + 2 dweight + 4 dbias, for `g`, the gradient of the loss; what is not wanted is empty.
+""",
+)
+
 
 def _soft_cross_entropy(input: Any, target: Any, weight: Any, reduction: str, label_smoothing: float) -> mg.Tensor:
     """Cross entropy with target probabilities."""

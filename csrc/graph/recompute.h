@@ -1,0 +1,17 @@
+// Between passes_recompute.cpp, which makes values again, and passes_budget.cpp, which chooses them.
+#pragma once
+#include <set>
+
+#include "facts.h"
+#include "passes.h"
+
+namespace mg {
+
+bool is_cheap(const GraphCall& call);       // to be repeated: views, pointwise ops, norms
+bool is_product(const GraphCall& call);     // its work goes beyond its elements
+bool is_repeatable(const GraphCall& call);  // under a budget
+
+/// recompute(), and also the values of these storages.
+Graph recompute(const Graph& graph, const std::set<int>& chosen);
+
+}  // namespace mg
