@@ -2,8 +2,9 @@
 // take part in fusion and in the other passes; the plan lets the fresh value lie where the old one dies.
 //
 // A storage's *line* is all the values that lay in it in the graph as it was given. A write may be replaced if the line begins with a result of
-// this graph, the target is all of it, and whoever reads the line later reads the target itself, another name of it (one geometry), or
-// a view made after the write. Such views lie in the fresh value's memory from then on, at the same offsets.
+// this graph, the target is all of it, and of what was made before the write, at most the target itself leaves the graph. Later readers of
+// the target, or of another name of it (one geometry), read the fresh value. Views lie in its memory from then on, at the same offsets: those that
+// are made later anyway, those made before are made once more.
 #include <algorithm>
 
 #include "../core/layout.h"
@@ -89,6 +90,8 @@ class Functional {
     if (call.op != nullptr && call.op->is_view && call.mode == Write::Fresh)
       for (int id : call.outs) out_.values[size_t(id)].storage = out_.values[size_t(call.args[0].ids[0])].storage;
     out_.calls.push_back(std::move(call));
+    out_.calls.insert(out_.calls.end(), std::make_move_iterator(views_.begin()), std::make_move_iterator(views_.end()));
+    views_.clear();
   }
 
   // Whoever reads what the call writes may read another tensor instead.
@@ -103,7 +106,7 @@ class Functional {
       if (r.at < at) return !r.shown;  // a gradient that an optimizer has seen
       const OutSpec& s = graph_.values[size_t(r.id)].spec;
       if (graph_.values[size_t(r.id)].maker > at) return true;
-      return s.offset == 0 && same_geometry(s, t) && !(r.shown && r.id != target);
+      return s.dtype == t.dtype && !(r.shown && r.id != target);
     });
   }
 
@@ -111,6 +114,7 @@ class Functional {
   bool make_fresh(GraphCall& call) const {
     const int target = target_of(call);
     const OutSpec& t = spec(target);
+    if (!has_fused_factory(t.device.type)) return false;  // nothing to win there
     GraphCall fresh = call;
     fresh.mode = Write::Fresh;
     if (call.op->name == "copy_") {
@@ -148,8 +152,37 @@ class Functional {
     stand_ins_.push_back(stand_in(v.spec));
     out_.values.push_back(std::move(v));
     call.outs = {fresh};
-    for (const Read& r : line(target).reads)
-      if (r.at > at && graph_.values[size_t(r.id)].maker < at) now_[size_t(r.id)] = fresh;
+    std::vector<int> other;
+    for (const Read& r : line(target).reads) {
+      if (r.at <= at || graph_.values[size_t(r.id)].maker > at) continue;
+      const bool same = spec(r.id).offset == 0 && same_geometry(spec(r.id), spec(target));
+      if (same) now_[size_t(r.id)] = fresh;
+      else if (std::find(other.begin(), other.end(), r.id) == other.end()) other.push_back(r.id);
+    }
+    for (int id : other) views_.push_back(view_again(id, fresh, call.line));
+  }
+
+  GraphCall view_again(int id, int fresh, const std::string& line) {
+    GraphValue v = graph_.values[size_t(id)];
+    v.storage = out_.values[size_t(fresh)].storage;
+    now_[size_t(id)] = int(out_.values.size());
+    stand_ins_.push_back(stand_in(v.spec));
+    const auto number = [](const Value& x) {
+      GraphArg a;
+      a.number = OwnedValue(x);
+      return a;
+    };
+    GraphArg base;
+    base.is_tensor = true;
+    base.ids = {fresh};
+    GraphCall view;
+    view.op = find_op("_as_strided");
+    view.args = {base, number(Value(v.spec.sizes)), number(Value(v.spec.strides)), number(Value(v.spec.offset)), number(Value(spec(fresh).strides)), number(Value(int64_t(0)))};
+    view.outs = {now_[size_t(id)]};
+    view.compute = v.spec.dtype;
+    view.line = line;
+    out_.values.push_back(std::move(v));
+    return view;
   }
 
   const Graph& graph_;
@@ -157,6 +190,7 @@ class Functional {
   std::vector<int> now_;  // of a value of the given graph
   std::vector<Line> lines_;
   std::vector<Tensor> stand_ins_;
+  std::vector<GraphCall> views_;  // to follow the call
   int next_storage_ = 0, end_;
 };
 
