@@ -17,7 +17,7 @@ CASES = {
     "linear, many rows": (lambda: nn.Linear(300, 200, bias=False), (250, 300)),
     "linear, small": (lambda: nn.Linear(64, 64), (12, 64)),
     "linear, few columns": (lambda: nn.Linear(1000, 40), (150, 1000)),
-    "linear, blocks": (lambda: nn.Linear(1100, 90), (20, 1100)),
+    "linear, blocks": (lambda: nn.Linear(1100, 200), (150, 1100)),
     "linear, vectors": (lambda: nn.Linear(128, 96), (1, 128)),
     "conv": (lambda: nn.Conv2d(24, 40, 3), (1, 24, 5, 5)),
     "conv, channels of one": (lambda: nn.Conv2d(64, 70, 1, bias=False), (2, 64, 6, 6)),

@@ -18,8 +18,8 @@ namespace {
 constexpr int64_t kMaxPanels = 8;
 // Taps that are summed up in one chain: longer ones would lose more digits than PyTorch's, which have 144.
 constexpr int64_t kTapBlock = 144;
-// More pixels than that, and packing the weights (0.1 to 0.7 ns an element) takes less than 6 % of the time.
-constexpr int64_t kPreparedPixels = 1024;
+// More pixels than that, and packing the weights takes little beside the products: a copy does not pay.
+constexpr int64_t kPreparedPixels = 512;
 
 template <class T>
 struct Forward {

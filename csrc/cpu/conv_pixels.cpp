@@ -16,7 +16,7 @@ namespace mg::cpu {
 namespace {
 
 constexpr int64_t kBlock = 144;  // kBlock: kTapBlock of conv_forward.cpp
-constexpr int64_t kPreparedPixels = 1024;  // as there
+constexpr int64_t kPreparedPixels = 512;  // as there
 
 // Results of a row at first, first + step … (`count` of them): result i reads, for its t-th tap, column
 // source + i * advance + t * tap_step of a padded row.

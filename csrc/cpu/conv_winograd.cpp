@@ -20,7 +20,7 @@ namespace {
 constexpr int64_t kTiles = 96, kMaxTileColumns = 256;
 constexpr int64_t kSliceFloats = 512 * 1024;  // of a weight's transform: small enough for a copy per slice of the tiles
 constexpr int64_t kMaxSlices = 8;
-constexpr int64_t kPreparedTiles = 256;  // more, and the transform of the weights takes less than 7 % of the time
+constexpr int64_t kPreparedTiles = 128;  // more, and reading the transform from memory takes what making it takes
 
 struct Loops {
   const WinogradTable& table;
