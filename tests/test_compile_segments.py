@@ -245,7 +245,19 @@ def test_compiled_functions_inside() -> None:
         return y * y.sum().item()
 
     d = same(f, mg.randn(6))
-    assert any("sin" in str(graph) and "cos" in str(graph) for graph, _, _ in d.runs.describe())
+    assert any("sin, mul, add, sum" in str(graph) for graph, _, _ in d.runs.describe())
+
+
+def test_numbers_that_change_are_no_new_programs() -> None:
+    def f(x: Tensor) -> Tensor:
+        scale = x.sum().item()
+        return (x * scale).tanh() + 1
+
+    d = Deferred(f)
+    for k in range(30):
+        x = mg.randn(4) + k
+        assert mg.allclose(d(x), f(x))
+    assert d.plans < 8
 
 
 def test_function_transforms_custom_functions_and_autocast_inside() -> None:
@@ -299,6 +311,16 @@ def test_threads() -> None:
         return found[0][0] * found[0][1]
 
     same(g, mg.ones(5))
+
+
+def test_what_is_disabled_is_not_deferred() -> None:
+    @mg.compiler.disable
+    def apart(x: Tensor) -> Tensor:
+        return x * 3
+
+    d = same(lambda x: apart(x + 1) + 2, mg.ones(4))
+    assert any("compiler.disable" in reason for _, reason, _ in d.runs.describe())
+    assert not any("mul" in str(graph) for graph, _, _ in d.runs.describe())
 
 
 def test_nothing_stays_behind() -> None:

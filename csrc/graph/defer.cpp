@@ -15,6 +15,7 @@ namespace {
 enum Trait : uint8_t { kKnown = 1, kAlone = 2, kRaises = 4 };
 constexpr int64_t kSmall = 64 << 10;  // bytes of foreign memory that are copied instead of computing with it at once
 constexpr int kLongest = 4000;        // calls of a segment
+constexpr size_t kVariants = 3;       // of one call, with other numbers
 
 bool same(const OwnedValue& a, const Value& b) {
   if (a.kind != b.kind) return false;
@@ -68,6 +69,19 @@ bool may_raise(const Op& op, uint8_t traits, const Value* args) {
   return !all_tensors(op, args, [](const TensorImpl& t) { return !is_integral(t.dtype); });
 }
 
+// A number that is another one in each run (what item() gave) would make each run another program: such a call is not noted.
+bool has_changing_number(const NotedCall& at, const Op& op, const Value* args) {
+  size_t others = 0;
+  for (const auto& step : at.next) {
+    if (step->call.op != &op) continue;
+    bool equal = true;
+    for (int k = 0; equal && k < op.n_args; ++k) equal = !args[k].is_number() || same(step->call.args[size_t(k)].number, args[k]);
+    if (equal) return false;
+    ++others;
+  }
+  return others >= kVariants;
+}
+
 }  // namespace
 
 uint8_t Segments::traits_of(const Op& op) {
@@ -90,7 +104,7 @@ std::string Deferrer::why() const {
 bool Deferrer::readable(const TensorImpl& t) const { return t.device.type == DeviceType::CPU && (!is_foreign(t) || t.nbytes() <= kSmall); }
 
 bool Deferrer::takes(const Op& op, const Value* args, const MetaResult& r, const Tensor*, Write mode) {
-  if (busy_ || std::this_thread::get_id() != thread_ || !failed_.empty()) {
+  if (paused || busy_ || std::this_thread::get_id() != thread_ || !failed_.empty()) {
     settle(op.name.c_str());
     return false;
   }
@@ -107,6 +121,7 @@ bool Deferrer::takes(const Op& op, const Value* args, const MetaResult& r, const
     const Standin* s = standin_of(t);
     return s != nullptr ? s->handler.get() == this : readable(t);
   });
+  noted = noted && (at_->next.size() < kVariants || !has_changing_number(*at_, op, args));
   if (!noted || noted_ >= kLongest) settle(op.name.c_str());
   return noted;
 }

@@ -53,10 +53,12 @@ struct Segments {
 };
 
 struct Deferrer final : Handler {
+  bool paused = false;  // inside of compiler.disable
+
   Deferrer(std::shared_ptr<Segments> segments, Handler* below);
 
   std::string why() const override;
-  bool wants(const Op&, const Value*) const override { return std::this_thread::get_id() == thread_; }
+  bool wants(const Op&, const Value*) const override { return !paused && std::this_thread::get_id() == thread_; }
   bool takes(const Op& op, const Value* args, const MetaResult& r, const Tensor* outs, Write mode) override;
   void run(const Op& op, const Value* args, const MetaResult& r, Tensor* outs, Write mode) override;
   void settle(const char* reason) override;

@@ -102,6 +102,11 @@ void bind_defer(py::module_& m) {
         describe(s.root, out);
         return out;
       }, "(plan, why the segment ends there, how often it ran) of each.");
+  m.def("pause_deferral", [](bool on) {
+    settle_pending("compiler.disable");
+    auto* h = dynamic_cast<Deferrer*>(active_handler);
+    return h != nullptr && std::exchange(h->paused, on);
+  }, "Whether ops of the function that runs in segments are computed as they are called; returns what it was.");
   m.def("settle_pending", [](const std::string& reason) { settle_pending(reason.c_str()); }, "Computes what this thread has deferred.");
 }
 

@@ -166,9 +166,11 @@ class Disabled:
         if _now.tracing:
             stop(f"{getattr(self._fn, '__qualname__', 'a function')} is disabled{': ' + self._reason if self._reason else ''}")
         before, _now.busy = _now.busy, True
+        paused = _core.pause_deferral(True)
         try:
             return self._fn(*args, **kwargs)
         finally:
+            _core.pause_deferral(paused)
             _now.busy = before
 
 
