@@ -135,6 +135,25 @@ def one_memory(x: mg.Tensor, s: mg.Tensor) -> Any:
     return a * s, a * s
 
 
+def one_after_the_other(x: mg.Tensor, s: mg.Tensor) -> Any:
+    a, b = x.cumsum(0), x.cumsum(1)
+    return a * s, (b * s).cumsum(0) * s
+
+
+def with_others_between(x: mg.Tensor, s: mg.Tensor) -> Any:
+    a, b, c = x.cumsum(0), x.cumsum(1), x.sum(0).cumsum(0)
+    first = a * s
+    other = c.cumprod(0)
+    return first, b * s, other * s, c * s
+
+
+def with_another_factor(x: mg.Tensor, s: mg.Tensor) -> Any:
+    a, b, t = x.cumsum(0), x.cumsum(1), s.cumsum(0)
+    first = a * t
+    t.zero_()
+    return first, b * t
+
+
 def by_its_own_part(x: mg.Tensor, s: mg.Tensor) -> Any:
     a, b = x.cumsum(0).sum(), x.cumsum(1).sum()
     return a * b, (b * b) * s
@@ -144,8 +163,11 @@ def of_arguments(x: mg.Tensor, s: mg.Tensor) -> Any:
     return x * s, x.cumsum(1) * s
 
 
-@pytest.mark.parametrize("f, joins", [(halves, True), (read_later, False), (of_parts, False), (one_memory, False), (by_its_own_part, False),
-                                      (of_arguments, False)])  # fmt: skip
+JOINS = [halves, one_after_the_other, with_others_between]
+STAY = [with_another_factor, read_later, of_parts, one_memory, by_its_own_part, of_arguments]
+
+
+@pytest.mark.parametrize("f, joins", [*((f, True) for f in JOINS), *((f, False) for f in STAY)])
 def test_only_what_nobody_reads_afterwards(f: Callable[..., Any], joins: bool) -> None:
     x, s = mg.randn(5, 7), mg.tensor(0.37)
     kept = x.clone()

@@ -1,4 +1,4 @@
-// Joining: neighbouring calls that do the same to many tensors (a clipped gradient for each parameter) become one, which runs as one
+// Joining: calls near each other that do the same to many tensors (a clipped gradient for each parameter) become one, which runs as one
 // kernel over all of them (core/many_tensors.h). `a_k * s` with one s, and `clamp(a_k, low, high)`, of results that nobody reads afterwards: they are
 // written in place, and who read the call's result reads them. Last of all rewrites: what could join a fused group has done so.
 #include "join.h"
@@ -14,9 +14,11 @@ namespace mg {
 
 namespace {
 
+constexpr size_t kNear = 16;  // calls that may lie between; more would keep values alive for long
+
 class Joining {
  public:
-  explicit Joining(const Graph& graph) : graph_(graph), out_(graph), now_(graph.values.size()) {
+  explicit Joining(const Graph& graph) : graph_(graph), out_(graph), now_(graph.values.size()), done_(graph.calls.size(), false) {
     int storages = 0;
     for (const GraphValue& v : graph.values) storages = std::max(storages, v.storage + 1);
     kept_.assign(size_t(storages), false);
@@ -35,7 +37,7 @@ class Joining {
       if (graph.calls[at].host) keep(graph.calls[at].host->gradients);
     }
     out_.calls.clear();
-    for (size_t at = 0; at < graph.calls.size();) at = copy(at);
+    for (size_t at = 0; at < graph.calls.size(); ++at) copy(at);
     for (int& id : out_.outputs) id = now_[size_t(id)];
     rename(out_.gradients);
   }
@@ -93,23 +95,52 @@ class Joining {
     return true;
   }
 
-  // Copies the call, or it and those that join it; the number of the next one.
-  size_t copy(size_t at) {
-    size_t end = at;
-    std::set<size_t> written;
+  // Those that may run together with call `at`: what lies between has nothing to do with them.
+  std::vector<size_t> company(size_t at) const {
+    std::vector<size_t> found;
+    if (!may_join(at)) return found;
     const GraphCall& first = graph_.calls[at];
-    while (end < graph_.calls.size() && may_join(end) && same_update(first, graph_.calls[end]) && written.insert(storage(graph_.calls[end].args[0].ids[0])).second) ++end;
-    for (size_t k = 1; end > at && k < first.args.size(); ++k)
-      if (first.args[k].is_tensor && written.contains(storage(first.args[k].ids[0]))) end = at;
-    if (end < at + 2) {
-      out_.calls.push_back(renamed(first));
-      return at + 1;
+    std::set<size_t> touched;  // storages of calls that stay where they are, and of what all have in common
+    for (size_t k = 1; k < first.args.size(); ++k)
+      if (first.args[k].is_tensor) touched.insert(storage(first.args[k].ids[0]));
+    for (size_t k = at; k < graph_.calls.size() && k - at < kNear + found.size() && !graph_.calls[k].host; ++k) {
+      const GraphCall& c = graph_.calls[k];
+      if (may_join(k) && same_update(first, c) && touched.insert(storage(c.args[0].ids[0])).second) {
+        found.push_back(k);
+        touched.insert(storage(c.outs[0]));
+        continue;
+      }
+      if (written(c, first)) break;
+      for_each_read(c, [&](int id) { touched.insert(storage(id)); });
+      for (const auto* ids : {&c.outs, &c.writes})
+        for (int id : *ids) touched.insert(storage(id));
+    }
+    return found;
+  }
+
+  // Does the call write to what `first` reads besides its target?
+  bool written(const GraphCall& c, const GraphCall& first) const {
+    std::vector<int> ids = c.writes;
+    if (c.op != nullptr && (c.mode == Write::Inplace || c.op->mutated >= 0)) ids.push_back(target_of(c));
+    for (int id : ids)
+      for (size_t k = 1; k < first.args.size(); ++k)
+        if (first.args[k].is_tensor && storage(first.args[k].ids[0]) == storage(id)) return true;
+    return false;
+  }
+
+  void copy(size_t at) {
+    if (done_[at]) return;
+    const std::vector<size_t> together = company(at);
+    if (together.size() < 2) {
+      out_.calls.push_back(renamed(graph_.calls[at]));
+      return;
     }
     GraphCall joined;
-    joined.line = first.line;
+    joined.line = graph_.calls[at].line;
     GraphArg targets;
     targets.is_list = true;
-    for (size_t k = at; k < end; ++k) {
+    for (size_t k : together) {
+      done_[k] = true;
       joined.parts.push_back(renamed(graph_.calls[k]));
       targets.ids.push_back(joined.parts.back().args[0].ids[0]);
       write_in_place(graph_.calls[k].outs[0], targets.ids.back());
@@ -118,7 +149,6 @@ class Joining {
     joined.writes = targets.ids;
     joined.args[0] = std::move(targets);
     out_.calls.push_back(std::move(joined));
-    return end;
   }
 
   void write_in_place(int result, int target) {
@@ -146,6 +176,7 @@ class Joining {
   Graph out_;
   std::vector<int> now_, last_read_;
   std::vector<int64_t> bytes_;  // of storages
+  std::vector<bool> done_;  // calls
   std::vector<bool> kept_;  // storages that the graph shows, or did not make
 };
 

@@ -53,7 +53,8 @@ class Entry:
         reach = Reach(function, dict(zip(argument_names(function, args, kwargs), (*args, *kwargs.values()))))
         if iterators := reach.iterators():
             raise GaveUp(f"{iterators[0]} is an iterator, which moves on. Try a list")
-        had = {id(t): t.grad is not None for t in reach.tensors if t.requires_grad and t.is_leaf}
+        self._gradients = [(t, t.grad) for t in reach.tensors if t.requires_grad and t.is_leaf]
+        had = {id(t): grad is not None for t, grad in self._gradients}
         needs = [t.requires_grad for t in reach.tensors]
         bare = [t for t in reach.tensors if _core.attributes_of(t) is None]
         trace = _core.Trace(UNPREDICTABLE)
@@ -81,6 +82,10 @@ class Entry:
                     raise GaveUp(trace.asked or f"{type(error).__name__}: {error}") from error
                 finally:
                     trace.abandon()
+                    for t, grad in self._gradients:  # those that lost it before an op met them
+                        if t.grad is not grad:
+                            t.grad = grad
+                    del self._gradients
             self._results_can_be_made_again(reach, containers)
             order = list(inside)
             no_history_is_needed(witness, [inside[k] for k in order])
@@ -131,6 +136,9 @@ class Entry:
                 wanted = []
         self._wanted = wanted
         self._n_variables = len(grads)
+        for t, grad in self._gradients:  # a run takes their gradients as well, though no op met them
+            if grad is not None and t.grad is None and not mg.op.is_dataless(t):
+                trace.meet(t)
         graph = trace.leave([*outputs, *(g for g in grads if g is not None)])
         if trace.asked:
             raise GaveUp(trace.asked)
