@@ -1,6 +1,6 @@
 """Choosing among a kernel's candidates (_launch.tuned): measured once for each key on this device, then remembered on disk.
 
-The file is $MINIGRAD_CACHE/kernels (default ~/.cache/minigrad/kernels) / <device>-triton<version>.json; an entry holds for one key of one
+The file is <device>-triton<version>.json in ~/.cache/minigrad/kernels (minigrad/_cache.py); an entry holds for one key of one
 kernel file, as its text was, and one list of candidates. MINIGRAD_AUTOTUNE=0, deterministic mode and the capture of a graph take the first
 candidate unmeasured: candidates may add in different orders.
 """
@@ -21,6 +21,7 @@ from typing import Any
 import triton
 
 import minigrad as mg
+from minigrad import _cache
 from minigrad.cuda._door import backend
 
 _chosen: dict[tuple, dict[str, Any]] = {}
@@ -48,17 +49,22 @@ def measure(call: Callable[[], Any], *, budget: float = 100.0, at_most: int = 20
     return statistics.median(times)
 
 
-def folder() -> pathlib.Path:
-    """Where choices are kept."""
-    return pathlib.Path(os.environ.get("MINIGRAD_CACHE") or pathlib.Path.home() / ".cache/minigrad") / "kernels"
+def folder() -> pathlib.Path | None:
+    """Where choices are kept, if they are."""
+    found = _cache.folder("kernels")
+    return None if found is None else pathlib.Path(found)
 
 
-def _file(device: int) -> pathlib.Path:
+def _file(device: int) -> pathlib.Path | None:
+    if folder() is None:
+        return None
     name = re.sub(r"\W+", "-", backend.device_properties(device)["name"])
     return folder() / f"{name}-triton{triton.__version__}.json"
 
 
-def _read(path: pathlib.Path) -> dict[str, Any]:
+def _read(path: pathlib.Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
     try:
         found = json.loads(path.read_text())
         return found if isinstance(found, dict) else {}
@@ -66,8 +72,10 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
         return {}
 
 
-def _write(path: pathlib.Path, entry: str, choice: dict[str, Any]) -> None:
+def _write(path: pathlib.Path | None, entry: str, choice: dict[str, Any]) -> None:
     """Adds an entry; other processes' entries stay, and nobody ever sees half a file."""
+    if path is None:
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         merged = {**_read(path), entry: choice}

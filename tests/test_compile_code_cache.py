@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import minigrad as mg
-from minigrad import _core
+from minigrad import _cache, _core
 from minigrad.compiler.codegen import llvm, native, store
 from minigrad.compiler.codegen.fused import Operand, Program, Step
 
@@ -94,6 +94,20 @@ def test_no_cache_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         monkeypatch.setenv("MINIGRAD_CACHE_DIR", place)
         forget()
         run(native.compiled(native.key_of(program(5.0).structure()), program(5.0)), 5.0)
+
+
+def test_one_folder_for_all_that_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert _cache.folder("kernels") == str(tmp_path / "kernels")  # the fixture's
+    monkeypatch.setenv("MINIGRAD_CACHE", str(tmp_path / "old name"))
+    assert _cache.folder("triton") == str(tmp_path / "triton")
+    monkeypatch.delenv("MINIGRAD_CACHE_DIR")
+    assert _cache.folder("triton") == str(tmp_path / "old name" / "triton") and store.directory() == str(tmp_path / "old name" / "code")
+    monkeypatch.delenv("MINIGRAD_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert _cache.folder("triton") == str(tmp_path / "xdg" / "minigrad" / "triton")
+    for none in ("", "0"):
+        monkeypatch.setenv("MINIGRAD_CACHE_DIR", none)
+        assert _cache.folder("triton") is None and store.directory() is None
 
 
 def _write_many(place: str, number: int) -> None:

@@ -129,7 +129,7 @@ def check_autotune_cache() -> None:
 
     candidates = [{"n": 1}, {"n": 2}, {"n": 3}]
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["MINIGRAD_CACHE"] = folder
+        os.environ["MINIGRAD_CACHE_DIR"] = folder
         measured = _autotune.measure
         _autotune.measure = lambda call, **_: (call(), {1: 2.0, 2: 1.0}[calls[-1]])[1]
         try:
@@ -152,7 +152,7 @@ def check_autotune_cache() -> None:
         finally:
             _autotune.measure = measured
             os.environ.pop("MINIGRAD_AUTOTUNE", None)
-            os.environ.pop("MINIGRAD_CACHE")
+            os.environ.pop("MINIGRAD_CACHE_DIR")
 
 
 def check_first_launch_in_a_capture() -> None:

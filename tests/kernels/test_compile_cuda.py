@@ -26,7 +26,7 @@ simulated = pytest.mark.skipif(not mg.cuda.is_simulated(), reason="needs the sim
 
 
 def in_process(script: str, environment: dict[str, str], cache: pathlib.Path) -> dict | list:
-    environment = {**environment, "MINIGRAD_CACHE": str(cache)}
+    environment = {**environment, "MINIGRAD_CACHE_DIR": str(cache)}
     done = subprocess.run([sys.executable, str(HERE / script)], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])
@@ -35,7 +35,7 @@ def in_process(script: str, environment: dict[str, str], cache: pathlib.Path) ->
 @pytest.fixture
 def launched(monkeypatch, tmp_path_factory):
     names: list[str] = []
-    monkeypatch.setenv("MINIGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("MINIGRAD_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.setattr(_launch._state, "observer", lambda entry: names.append(entry.kernel.__name__))
     return names
 

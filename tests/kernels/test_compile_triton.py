@@ -26,7 +26,7 @@ ILL = {"gelu_tanh_backward": 32, "silu_backward": 8, "kl_error": 16, "logaddexp2
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("MINIGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("MINIGRAD_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture
@@ -298,7 +298,7 @@ def test_without_triton(monkeypatch):
 
 
 def test_source_is_a_file_to_read(tmp_path, monkeypatch):
-    monkeypatch.setenv("MINIGRAD_CACHE", str(tmp_path))
+    monkeypatch.setenv("MINIGRAD_CACHE_DIR", str(tmp_path))
     b = Builder(6, 12)
     v = b.load(values((6, 12), "bfloat16"))
     b.store(b.apply("tanh", b.apply("sub_unit", v, b.reduce("amax", v))))

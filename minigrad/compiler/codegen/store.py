@@ -1,6 +1,6 @@
 """Generated code on disk, shared by processes: one file per kernel, named by what it is made from.
 
-    MINIGRAD_CACHE_DIR    where (default: minigrad in $XDG_CACHE_HOME or ~/.cache); "" or "0": nowhere
+    MINIGRAD_CACHE_DIR    where (minigrad/_cache.py)
     MINIGRAD_CACHE_SIZE   at most so many bytes (default 256M; K, M, G as units); what was not used longest goes first
 
 A file is written under another name and then renamed, so that a reader finds it whole or not at all, whoever else writes. Its head
@@ -14,6 +14,8 @@ import hashlib
 import os
 import time
 
+from minigrad._cache import folder
+
 _MAGIC = b"minigrad code 1\n"
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _STALE = 3600  # seconds after which a half-written file was left by a process that died
@@ -21,11 +23,7 @@ _STALE = 3600  # seconds after which a half-written file was left by a process t
 
 def directory() -> str | None:
     """The cache's directory, or None where there is to be none."""
-    given = os.environ.get("MINIGRAD_CACHE_DIR")
-    if given is not None:
-        return os.path.join(given, "code") if given not in ("", "0") else None
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(base, "minigrad", "code")
+    return folder("code")
 
 
 def size_limit() -> int:
@@ -75,9 +73,9 @@ def write(name: str, content: bytes, plain: bool = False) -> None:
             os.unlink(made)
 
 
-def trim() -> None:
-    """Removes the files that were not used longest until the cache is small enough."""
-    where = directory()
+def trim(where: str | None = None) -> None:
+    """Removes the files that were not used longest until the cache (or another folder like it) is small enough."""
+    where = where or directory()
     if where is None:
         return
     found, now = [], time.time()

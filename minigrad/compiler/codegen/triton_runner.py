@@ -3,7 +3,7 @@
     make(program)     a runner, or None where the ordinary kernels stay: no triton here, or a program that has no kernel
     runner(addresses) all launches for operands at these addresses, on the current stream
 
-A kernel's text is a file of the cache directory ($MINIGRAD_CACHE/triton, default ~/.cache/minigrad/triton), named by its hash: Triton
+A kernel's text is a file of the cache directory (minigrad/_cache.py: ~/.cache/minigrad/triton), named by its hash: Triton
 compiles from files, keeps binaries by their text, and the file is there to be read. Tiles are chosen by the program's sizes; on a GPU the
 candidates of a program are measured once (kernels/_autotune.py), on buffers of its own, because a program may write over its arguments.
 csrc/cuda/python/bind_fused.cpp keeps the launches that launches() lists and starts them without Python from then on.
@@ -22,9 +22,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import minigrad as mg
-from minigrad import kernels
+from minigrad import _cache, kernels
 from minigrad.cuda._door import backend
 
+from . import store
 from .fused import Program, Unsupported
 from .native import program_of
 from .triton_source import Source, column_stores, pieces, source
@@ -70,18 +71,21 @@ def _cdiv(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def folder() -> pathlib.Path:
-    """Where the generated files are."""
-    return pathlib.Path(os.environ.get("MINIGRAD_CACHE") or pathlib.Path.home() / ".cache/minigrad") / "triton"
+def folder() -> pathlib.Path | None:
+    """Where the generated files are; None: in the folder for temporary files."""
+    found = _cache.folder("triton")
+    return None if found is None else pathlib.Path(found)
 
 
 def _written(name: str, text: str) -> pathlib.Path:
-    for place in (folder(), pathlib.Path(tempfile.gettempdir()) / f"minigrad-triton-{os.getuid()}"):
+    for place in filter(None, (folder(), pathlib.Path(tempfile.gettempdir()) / f"minigrad-triton-{os.getuid()}")):
         path = place / f"{name}.py"
         try:
             if path.exists() and path.read_text().startswith(text):
+                os.utime(path)  # used now
                 return path
             place.mkdir(parents=True, exist_ok=True)
+            store.trim(str(place))
             with tempfile.NamedTemporaryFile("w", dir=place, delete=False) as file:
                 file.write(text)
             os.replace(file.name, path)
