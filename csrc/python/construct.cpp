@@ -11,6 +11,7 @@
 #include "../core/layout.h"
 #include "../core/meta.h"
 #include "../core/random.h"
+#include "construct.h"
 
 namespace mg::python {
 

@@ -10,10 +10,9 @@
 #include "../autograd/node.h"
 #include "../core/layout.h"
 #include "../core/meta.h"
+#include "construct.h"
 
 namespace mg::python {
-
-Tensor own_copy_in_graph(Tensor t);  // construct.cpp
 
 PyTypeObject* tensor_type = nullptr;
 
