@@ -8,7 +8,9 @@ steady   training steps of the six models and chains of pointwise ops on 4 Mi el
          chains are compared with eager's first. `kernels`: calls of kernels in one eager and one compiled step.
 latency  seconds of the first call of a compiled step in a new process, with an empty cache (cold) and with the cache that this left (warm);
          beside it those of the first eager call, which is in both. Medians and extremes of --repeats processes each (torch.compile: one).
-memory   peak of resident memory above the library's own, eager and compiled, each in a process of its own.
+memory   peak of resident memory above the library's own, and of what the allocator gave out: eager, compiled, and compiled with
+         options={"activation_memory_budget": 0.6}, each in a process of its own that finds its machine code on disk. The steady part
+         has that one's time (`budget` = its time / compiled's).
 `compile` is torch.compile: up to minutes a model. With --slow-cache its latency, and its time relative to torch eager's of the same rounds,
 are kept in that file and used again by the next run on the same machine and versions.
 """
@@ -28,12 +30,15 @@ from typing import Any
 
 from benchmarks import chains, compare, machine, models, report
 
+BUDGET = 0.6  # of what a compiled step holds at most
 NAMES = [*models.TRAINING, *chains.CHAINS]
 FIELDS = ["date", "cpu", "commit", "threads", "name", "compiled_s", "eager_s", "ratio_eager", "ratio_eager_q1", "ratio_eager_q3", "torch_s",
           "ratio_torch", "ratio_torch_q1", "ratio_torch_q3", "compile_s", "ratio_compile", "ratio_compile_q1", "ratio_compile_q3", "jax_s",
           "ratio_jax", "ratio_jax_q1", "ratio_jax_q3", "rounds", "kernels_eager", "kernels_compiled", "cold_s", "cold_min", "cold_max",
           "warm_s", "warm_min", "warm_max", "plain_s", "plain_min", "plain_max",
-          "torch_cold_s", "torch_warm_s", "eager_bytes", "compiled_bytes", "share_of_eager"]  # fmt: skip
+          "torch_cold_s", "torch_warm_s", "eager_bytes", "compiled_bytes", "share_of_eager", "budget_bytes", "budget_share",
+          "eager_allocated", "compiled_allocated", "allocated_share", "budget_allocated", "budget_allocated_share", "budget_s",
+          "ratio_budget", "ratio_budget_q1", "ratio_budget_q3"]  # fmt: skip
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -63,8 +68,8 @@ def _make(library: Any, name: str, tiny: bool) -> Callable[[], Any]:
     return chains.make(library, name, tiny)
 
 
-def _compiled(library: Any, call: Callable[[], Any]) -> Callable[[], Any]:
-    return library.compile(call)
+def _compiled(library: Any, call: Callable[[], Any], **options: Any) -> Callable[[], Any]:
+    return library.compile(call, **options)
 
 
 def _kernels(mg: Any, name: str, tiny: bool) -> dict[str, int]:
@@ -94,6 +99,8 @@ def _steady(options: dict[str, Any]) -> dict[str, Any]:
     mg.set_num_threads(threads)
     mg.manual_seed(0)
     calls = {"minigrad": _compiled(mg, _make(mg, name, tiny)), "eager": _make(mg, name, tiny)}
+    if name in models.TRAINING:
+        calls["budget"] = _compiled(mg, _make(mg, name, tiny), options={"activation_memory_budget": BUDGET})
     if name in chains.CHAINS:
         compare.expect_close("compiled", calls["minigrad"](), calls["eager"](), 1e-5)
     if "torch" in options["against"] or "compile" in options["against"]:
@@ -149,7 +156,9 @@ def _memory(options: dict[str, Any]) -> dict[str, Any]:
 
     mg.set_num_threads(options["threads"])
     # Without mg.compile's trial, which runs the function itself and leaves its memory in the allocator's cache.
-    wrap = mg.compiler.CompiledFunction if options["compiled"] else lambda f: f
+    def wrap(f: Callable[[], Any]) -> Callable[[], Any]:
+        return mg.compiler.CompiledFunction(f, options={"activation_memory_budget": options["budget"]}) if options["budget"] else f
+
     small = wrap(_make(mg, options["name"], True))
     for _ in range(3):
         small()
@@ -161,7 +170,7 @@ def _memory(options: dict[str, Any]) -> dict[str, Any]:
     call = wrap(_make(mg, options["name"], options["tiny"]))
     for _ in range(4):
         call()
-    return {"bytes": max(resident("VmHWM") - baseline, 0)}
+    return {"bytes": max(resident("VmHWM") - baseline, 0), "allocated": mg.memory_stats()["peak_allocated"]}
 
 
 # --- in the process of the command -----------------------------------------------------------------------------------------------------
@@ -173,7 +182,6 @@ def _worker(part: str, cache: str | None = None, **options: Any) -> dict[str, An
     if cache is not None:
         env |= {
             "MINIGRAD_CACHE_DIR": f"{cache}/minigrad",
-            "MINIGRAD_CACHE": f"{cache}/minigrad",
             "TORCHINDUCTOR_CACHE_DIR": f"{cache}/torch",
         }
     command = [sys.executable, "-m", "benchmarks.compile", "--worker", part, json.dumps(options)]
@@ -198,6 +206,23 @@ def _first_calls(args: argparse.Namespace, threads: int, name: str, library: str
     found = {}
     for when, some in seconds.items():
         found |= {f"{when}_s": statistics.median(some), f"{when}_min": min(some), f"{when}_max": max(some)}
+    return found
+
+
+def _memory_of_each(name: str, threads: int, tiny: bool) -> dict[str, float]:
+    """Peaks in bytes, and their shares of eager's."""
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as cache:
+        for kind, budget in (("eager", 0.0), ("compiled", 1.0), ("budget", BUDGET)):
+            for _ in range(1 + (budget > 0)):  # the first one leaves its machine code
+                row = _worker("memory", cache, name=name, threads=threads, tiny=tiny, budget=budget)
+            if "bytes" not in row:
+                return {}
+            found |= {f"{kind}_bytes": row["bytes"], f"{kind}_allocated": row["allocated"]}
+    for share, kind in (("share_of_eager", "compiled_bytes"), ("budget_share", "budget_bytes")):
+        found[share] = found[kind] / max(found["eager_bytes"], 1)
+    for share, kind in (("allocated_share", "compiled_allocated"), ("budget_allocated_share", "budget_allocated")):
+        found[share] = found[kind] / max(found["eager_allocated"], 1)
     return found
 
 
@@ -238,13 +263,7 @@ def measure(args: argparse.Namespace, threads: int, name: str, slow: SlowCache) 
         if "compile" in against:
             row |= _first_calls(args, threads, name, "torch")
     if "memory" in args.parts and name in models.TRAINING and sys.platform.startswith("linux"):
-        both = {
-            kind: _worker("memory", name=name, threads=threads, tiny=args.tiny, compiled=kind == "compiled")
-            for kind in ("eager", "compiled")
-        }
-        if all("bytes" in b for b in both.values()):
-            row |= {f"{kind}_bytes": b["bytes"] for kind, b in both.items()}
-            row["share_of_eager"] = row["compiled_bytes"] / max(row["eager_bytes"], 1)
+        row |= _memory_of_each(name, threads, args.tiny)
     if known is not None:
         row |= {k: v for k, v in known.items() if k.endswith("_s")}
         if "ratio_torch" in row:
@@ -264,7 +283,7 @@ def print_row(row: dict[str, Any]) -> None:
     line = f"{row['name']:28}"
     if "compiled_s" in row:
         line += f"{report.duration(row['compiled_s']):>10}"
-        for other in ("eager", "torch", "compile", "jax"):
+        for other in ("eager", "torch", "compile", "jax", "budget"):
             key = f"ratio_{other}"
             line += f"  {other} {row[key]:.2f} [{row[key + '_q1']:.2f}, {row[key + '_q3']:.2f}]" if key in row else ""
         line += f"  kernels {row.get('kernels_eager', '?')} -> {row.get('kernels_compiled', '?')}"
@@ -275,6 +294,8 @@ def print_row(row: dict[str, Any]) -> None:
         line += f" [{report.duration(row[low])}, {report.duration(row[high])}]" if low in row else ""
     if "share_of_eager" in row:
         line += f"  memory {row['compiled_bytes'] / 2**20:.0f} MiB, {row['share_of_eager']:.2f} of eager's"
+        line += f" ({row['allocated_share']:.2f} allocated)"
+        line += f"  with a budget of {BUDGET} {row['budget_share']:.2f} ({row['budget_allocated_share']:.2f} allocated)"
     print(line, flush=True)
 
 
