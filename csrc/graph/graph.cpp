@@ -100,6 +100,13 @@ void print_call(std::ostream& out, const Graph& g, const GraphCall& call) {
   } else if (call.fused) {
     print_outs(out, g, call);
     print_fused(out, call);
+  } else if (call.op == nullptr) {
+    out << "  " << call.parts[0].op->name << "_ of each(";
+    for (size_t k = 0; k < call.args.size(); ++k) {
+      out << (k ? ", " : "");
+      print_arg(out, call.args[k]);
+    }
+    out << ')';
   } else {
     print_outs(out, g, call);
     out << call.op->name << (call.mode == Write::Inplace && call.op->mutated < 0 ? "_(" : "(");

@@ -5,6 +5,7 @@
 
 #include "../autograd/node.h"
 #include "../core/allocator.h"
+#include "../core/autocast.h"
 #include "../core/backend_module.h"
 #include "../core/profile.h"
 #include "arguments.h"
@@ -44,8 +45,7 @@ void run_fused(const GraphCall& c, const std::vector<Tensor>& slots) {
   c.fused->run(operands);
   if (c.writes.empty()) return;
   for (const GraphCall& part : c.parts)
-    if (part.mode == Write::Inplace)
-      if (TensorImpl& t = *slots[size_t(part.args[0].ids[0])]; !t.untracked_version) ++t.storage->version;
+    if (part.mode == Write::Inplace) note_write(*slots[size_t(part.args[0].ids[0])]);
 }
 
 Tensor view_of(const TensorImpl& base, const OutSpec& from, const OutSpec& to) {
@@ -102,8 +102,8 @@ void Plan::choose_way(size_t at, const std::vector<Tensor>& stand_ins) {
   const GraphCall& c = graph_.calls[at];
   Step& step = steps_[at];
   const auto spec = [&](int id) -> const OutSpec& { return graph_.values[size_t(id)].spec; };
-  if (c.host || c.fused) {
-    step.way = c.host ? Way::Host : Way::Fused;
+  if (c.op == nullptr) {
+    step.way = c.host ? Way::Host : c.fused ? Way::Fused : Way::Joined;
     return;
   }
   if (c.op->is_view && c.mode == Write::Fresh) {
@@ -150,8 +150,8 @@ void Plan::note_deaths() {
   for (size_t at = 0; at < graph_.calls.size(); ++at) {
     const GraphCall& call = graph_.calls[at];
     for (int id : call.outs) use(id, at);
-    for (const GraphArg& a : call.args)
     for (int id : call.writes) use(id, at);
+    for (const GraphArg& a : call.args)
       for (int id : a.ids) use(id, at);
     if (call.host)
       for (const GraphGradient& g : call.host->gradients) use(g.value, at);
@@ -251,6 +251,7 @@ std::vector<Tensor> Plan::run_planned(const std::vector<Tensor>& inputs, State& 
       case Way::Call: run_call(c, slots); break;
       case Way::Kernel: run_kernel(c, step, slots); break;
       case Way::Fused: run_fused(c, slots); break;
+      case Way::Joined: run_joined(c, slots); break;
       case Way::View: {
         const int base = c.args[0].ids[0], out = c.outs[0];
         slots[size_t(out)] = view_of(*slots[size_t(base)], graph_.values[size_t(base)].spec, graph_.values[size_t(out)].spec);
@@ -279,6 +280,9 @@ std::vector<Tensor> Plan::run_plainly(const std::vector<Tensor>& inputs) const {
       const std::unique_ptr<ProfileScope> noted = profile_is_on() ? std::make_unique<ProfileScope>(ProfileKind::Op, fused_name(c)) : nullptr;
       for (int id : c.outs) slots[size_t(id)] = allocate(graph_.values[size_t(id)].spec);
       run_fused(c, slots);
+    } else if (is_joined(c)) {
+      const std::unique_ptr<ProfileScope> noted = profile_is_on() ? std::make_unique<ProfileScope>(ProfileKind::Op, joined_name(c)) : nullptr;
+      run_joined(c, slots);
     } else {
       run_call(c, slots);
     }
@@ -308,7 +312,10 @@ std::vector<Tensor> Plan::run(const std::vector<Tensor>& given) const {
   const std::vector<Tensor> moved = graph_.cotangents.empty() ? std::vector<Tensor>() : laid_out(given);
   const std::vector<Tensor>& inputs = graph_.cotangents.empty() ? given : moved;
   const GradModeGuard off(false);
-  if (handlers_exist()) return run_plainly(inputs);
+  if (handlers_exist()) {
+    const AutocastSuspended off;  // what it casts is in the graph
+    return run_plainly(inputs);
+  }
   const MemoryTag tag("a compiled function");
   if (!busy_.exchange(true)) return run_planned(inputs, *state_);
   const std::unique_ptr<State> mine = make_state();  // called by itself, or by two threads

@@ -38,6 +38,7 @@ class Plan {
     Call,    // through call()
     Kernel,  // the kernel itself, with its results allocated before
     Fused,
+    Joined,
     View,    // of a tensor that is another one in each run
     Done,    // a view made once
   };
@@ -55,6 +56,7 @@ class Plan {
     int first = -1, last = -1;  // calls
     int block = -1;             // storages of one block follow each other at one place
     bool in_arena = false;      // else: allocated in each run
+    bool outside = false;       // comes from outside or is seen there: nobody else's memory once it is made
   };
   struct State;  // the tensors of a run
   using Slots = std::vector<Tensor>;
@@ -62,7 +64,6 @@ class Plan {
   void note_gradients();
   void choose_ways();
   void choose_way(size_t at, const std::vector<Tensor>& stand_ins);
-    bool outside = false;       // comes from outside or is seen there: nobody else's memory once it is made
   void note_deaths();
   void note_weights();        // plan_weights.cpp
   void plan_arena();          // plan_memory.cpp

@@ -20,7 +20,7 @@ int64_t bytes_of(const OutSpec& s) {  // from the storage's start to behind the 
 }
 
 bool is_native(const GraphCall& c) {  // a kernel written in Python may keep what it is given
-  if (c.op == nullptr) return c.fused != nullptr;
+  if (c.op == nullptr) return !c.host;
   KernelFn known = find_kernel(c.op->name, DeviceType::CPU);
   if (known == nullptr && c.op->is_pointwise) known = find_kernel("pointwise", DeviceType::CPU);
   return c.op->is_view || (known != nullptr && c.op->kernels[0] == known);
