@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
+import test_compile_fuzz as fuzz
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from test_compile_passes import ops, outcomes, same_bits, traced
 
 import minigrad as mg
 from minigrad import _core, nn
+from minigrad.compiler import CompiledFunction
 from minigrad.nn import functional as F
 
 Tensor = mg.Tensor
@@ -205,6 +210,27 @@ def test_a_budget_leaves_the_bits_and_lowers_the_peak() -> None:
         assert peaks[1] <= 0.8 * peaks[0] and peaks[3] <= peaks[2] <= peaks[1] and peaks[3] <= 0.6 * peaks[0], peaks
     finally:
         mg.use_deterministic_algorithms(with_trial)
+
+
+@pytest.fixture
+def small_programs_too(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Everything may be made late or again, under a budget that nothing fits."""
+    monkeypatch.setattr(fuzz, "CompiledFunction", partial(CompiledFunction, options={"activation_memory_budget": 0.0}))
+    before = _core.set_least_bytes(0)
+    yield
+    _core.set_least_bytes(before)
+
+
+@settings(fuzz.QUIET, suppress_health_check=list(HealthCheck))
+@given(fuzz.STEPS, fuzz.RESULTS, fuzz.INPUTS)
+def test_random_programs(small_programs_too: None, steps: list, results: list[int], inputs: Any) -> None:
+    fuzz.check(steps, results, inputs, mg.float32, (0, 0, 0))
+
+
+@settings(fuzz.QUIET, suppress_health_check=list(HealthCheck))
+@given(fuzz.WRITING, fuzz.RESULTS, fuzz.INPUTS, st.booleans())
+def test_random_programs_that_write(small_programs_too: None, steps: list, results: list[int], inputs: Any, grads: bool) -> None:
+    fuzz.check(steps, results, (inputs[0], [grads and g for g in inputs[1]]), mg.float32, (0, 0, 0))
 
 
 def test_sink_makes_a_gradient_wait() -> None:

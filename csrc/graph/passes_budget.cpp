@@ -116,7 +116,7 @@ int cheapest(const Graph& graph, const Graph& now, const Lives& lives, const std
   double least = 0;
   for (size_t s = 0; s < lives.storages.size(); ++s) {
     const Lives::Storage& life = lives.storages[s];
-    if (!lives.idle(life, lives.at) || life.bytes < kLeast || tried.count(int(s)) != 0 || size_t(life.base) >= graph.values.size()) continue;
+    if (!lives.idle(life, lives.at) || life.bytes < std::min(kLeast, least_bytes) || tried.count(int(s)) != 0 || size_t(life.base) >= graph.values.size()) continue;
     std::set<int> counted;
     const int next = *std::upper_bound(life.uses.begin(), life.uses.end(), lives.at);
     const double per_byte = price(now, lives, int(s), next, counted) / double(life.bytes);

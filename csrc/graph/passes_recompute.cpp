@@ -11,7 +11,7 @@ namespace mg {
 namespace {
 
 constexpr int kLong = 24, kShort = 4;  // calls without a use; the second of what was chosen
-constexpr int64_t kLarge = 1 << 20;    // bytes
+constexpr int64_t kLeastChosen = 256 << 10;  // bytes
 constexpr int kDepth = 4, kChosenDepth = 12;
 
 class Recompute {
@@ -112,7 +112,7 @@ class Recompute {
     if (call.op != nullptr && call.mode == Write::Fresh)
       for (const GraphArg& a : call.args)
         for (int id : a.ids)
-          if (id >= 0 && goes(id, at) && bytes(id) >= kLarge) again(id, at);
+          if (id >= 0 && goes(id, at) && bytes(id) >= (is_chosen(id) ? std::min(least_bytes, kLeastChosen) : least_bytes)) again(id, at);
     resolve(call);
     if (call.op != nullptr && call.op->is_view && call.mode == Write::Fresh)
       for (int id : call.outs) out_.values[size_t(id)].storage = out_.values[size_t(call.args[0].ids[0])].storage;

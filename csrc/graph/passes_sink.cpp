@@ -46,7 +46,7 @@ int latest(const Graph& graph, const Uses& uses, int at) {
     bytes = std::max(bytes, n);
     if (!uses.reads[size_t(v.storage)].empty()) until = std::min(until, uses.reads[size_t(v.storage)].front());
   }
-  if (bytes < kLarge || until == int(graph.calls.size())) return at;
+  if (bytes < std::min(kLarge, least_bytes) || until == int(graph.calls.size())) return at;
   for (const GraphArg& a : c.args)
     for (int id : a.ids) {
       if (id < 0) continue;

@@ -7,6 +7,7 @@
 #include "../graph/facts.h"
 #include "../graph/fuse.h"
 #include "../graph/join.h"
+#include "../graph/recompute.h"
 #include "../graph/compare.h"
 #include "../graph/passes.h"
 #include "../graph/plan.h"
@@ -153,6 +154,7 @@ void bind_trace(py::module_& m) {
         return out;
       }, "Inputs of one number share memory.")
       .def_property_readonly("n_values", [](const Graph& g) { return g.values.size(); });
+  m.def("set_least_bytes", [](int64_t bytes) { return std::exchange(least_bytes, bytes); }, "From how many bytes on values are made again: for tests.");
   py::class_<Plan, std::shared_ptr<Plan>>(m, "Plan", "A graph, fused and made ready to run.")
       .def(py::init([](const Graph& g, bool fused, double budget) {
         return std::make_shared<Plan>(fused ? join_updates(fuse(recompute(sink(chunk_linear_cross_entropy(use_attention(g, nullptr))), budget))) : g);
