@@ -196,6 +196,30 @@ def test_weight_written_inside_of_the_function():
             assert same(compiled(x, weight), f(x, twin))
 
 
+@pytest.mark.parametrize("seen", [True, False])
+def test_weight_written_by_another_compiled_function(seen):
+    """As a group of ops that stores into it, also through `.data`."""
+    module, compiled, x = pair("linear")
+
+    @mg.compile
+    def move(t):
+        return t.mul_(1.5).add_(1).tanh_().sum()
+
+    for _ in range(5):
+        for _ in range(3):
+            check(module, compiled, x)
+        with mg.no_grad():
+            move(module.weight if seen else module.weight.data)
+
+
+def test_explain_says_what_is_kept():
+    module, compiled, x = pair("linear")
+    for _ in range(3):
+        check(module, compiled, x)
+    with mg.no_grad():
+        assert "MiB made of weights" in str(mg.compile.explain(compiled, x))
+
+
 def test_other_weights_in_the_same_place():
     """A function of its weight: another tensor in each call, now and then where an earlier one lay."""
     compiled, x = mg.compile(lambda x, w: F.linear(x, w)), mg.randn(20, 128)

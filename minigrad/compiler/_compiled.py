@@ -275,7 +275,9 @@ class Explanation:
         lines = [f"{len(self.entries)} compiled forms, traced in {sum(self.seconds) * 1e3:.1f} ms"]
         for k, entry in enumerate(self.entries):
             both = (entry.graph,) if entry.backward_graph is None else (entry.graph, entry.backward_graph)
-            lines += [f"-- form {k}: {entry.form.guards} guards{entry.verdict}"]
+            kept = sum(plan.prepared_bytes for plan in (entry.plan, entry.backward) if plan is not None)
+            weights = f"; keeps {kept / 2**20:.1f} MiB made of weights" if kept else ""
+            lines += [f"-- form {k}: {entry.form.guards} guards{entry.verdict}{weights}"]
             for name, graph in zip(("forward", "backward"), both):
                 lines += [f"-- form {k}, {name}: {len(graph.calls)} calls", _with_lines(graph)]
         for family in self.sizes.families:

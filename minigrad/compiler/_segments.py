@@ -45,6 +45,8 @@ class DeferredRuns:
     def _make_plan(self, graph: Any) -> Any:
         with backend(self._options.get("backend")):
             plan = _core.Plan(graph.optimized())
+            if not self._options.get("prepack", True):
+                plan.prepare_no_weights()
             give_code(plan)
         return plan
 
