@@ -122,7 +122,8 @@ class Entry:
         # What the function only hands on is no result of its own: it comes out as the same object.
         wanted = [k for k, t in enumerate(outputs) if self.joint and t.requires_grad and id(t) not in known and mg.op.is_dataless(t)]
         given_on = known | {id(t) for t in inside.values()}
-        self._cut = {k for k, t in enumerate(outputs) if id(t) not in given_on}  # of those that are handed on: x.detach(), x.data
+        # Of those that are handed on: x.detach(), x.data. What has data was not met so far: a tensor of outside, as it is.
+        self._cut = {k for k, t in enumerate(outputs) if id(t) not in given_on and mg.op.is_dataless(t)}
         grads: list[Any] = []
         if wanted and mg.is_grad_enabled():
             variables = [*inside.values(), *(t for t in trace.met if t is not None and t.requires_grad)]

@@ -240,7 +240,7 @@ class Reach:
                 self._edge(node, None, function, None, None, node.label)
         self._large.append((node, node.before))
         self._look(node, node.before, self._words)
-        for base in node.thing.__bases__:
+        for base in (*node.thing.__bases__, type(node.thing)):
             self._edge(node, None, base, None, None, "")
 
     def _expand_function(self, node: Node) -> None:
