@@ -192,7 +192,7 @@ void run_joined(const GraphCall& call, const std::vector<Tensor>& slots) {
   const ManyTensorKernels& kernels = *many_tensor_kernels(tensors[0]->device.type);
   if (call.parts[0].op->name == "mul") kernels.scale(tensors, *slots[size_t(call.args[1].ids[0])]);
   else kernels.clamp(tensors, call.args[1].number.as_double(), call.args[2].number.as_double());
-  for (TensorImpl* t : tensors) ++t->storage->version;
+  for (TensorImpl* t : tensors) note_write(*t);
 }
 
 }  // namespace mg
