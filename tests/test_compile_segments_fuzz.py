@@ -101,6 +101,15 @@ def program(steps: list[Step], results: list[int]) -> Callable:
     return f
 
 
+def lies(layout: list[Any]) -> list[Any]:
+    """Without the strides that mean nothing (empty tensors, dimensions of size 1): a leaf's gradient is the first that comes, or a copy."""
+
+    def taken(size: Any, strides: Any) -> tuple:
+        return tuple(s for s, n in zip(strides, size) if n > 1 and size.numel())
+
+    return [*layout[:2], [(size, taken(size, strides), *rest) for size, strides, *rest in layout[2]]] if layout else []
+
+
 ONE = st.tuples(st.sampled_from([*NAMES, *BREAKS, *BREAKS]), st.integers(0, 9), st.integers(0, 9), st.integers(0, 3))
 STEPS = st.lists(ONE, min_size=1, max_size=12)
 INPUTS = st.lists(st.tuples(st.integers(0, len(SHAPES) - 1), st.booleans()), min_size=1, max_size=3)
@@ -117,6 +126,6 @@ def test_segments_do_what_the_function_does(steps: list[Step], results: list[int
         want = outcome(f, make(*args))
         text = f"{steps} results={results} inputs={inputs} seed={seed}"
         assert got[2] == want[2], text
-        assert got[0] == want[0], f"{text}\nlayout {got[0]} {want[0]}"
+        assert lies(got[0]) == lies(want[0]), f"{text}\nlayout {got[0]} {want[0]}"
         for k, (g, w) in enumerate(zip(got[1], want[1], strict=True)):
             assert equal(g, w, exact), f"{text}\nvalue {k}: {g} {w}"
