@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 __all__ = ["allow_in_graph", "assume_constant_result", "compile", "cudagraph_mark_step_begin", "disable",
            "is_compiling", "is_dynamo_compiling",
-           "is_exporting", "list_backends", "lookup_backend", "register_backend", "reset", "save_cache_artifacts", "load_cache_artifacts", "set_stance", "substitute_in_graph",
+           "is_exporting", "list_backends", "lookup_backend", "register_backend", "reset",
+           "save_cache_artifacts", "load_cache_artifacts", "set_stance", "substitute_in_graph",
            "wrap_numpy", "nested_compile_region", "set_enable_guard_collectives", "config"]  # fmt: skip
 
 T = TypeVar("T")
