@@ -1,8 +1,9 @@
 """Graph breaks: the ops between them as graphs, whatever Python stands around them.
 
 A function that cannot be captured whole runs as it is written, each time, but its ops are deferred (csrc/graph/defer.h): what happened
-since the last break is computed as one fused graph when somebody asks for a value, or at the function's end. Nothing is replayed, so nothing
-about Python's state has to be known. `Pieces` decides by time between that, the modules as regions (_regions.py), and plain eager.
+since the last break is computed as one fused graph when somebody asks for a value, or at the function's end. Nothing is replayed, so
+nothing about Python's state has to be known. `Pieces` decides by time between that, the modules as regions (_regions.py), and plain
+eager.
 """
 
 from __future__ import annotations
