@@ -275,18 +275,21 @@ void look_at_mask(const Pattern& p, Forward& f, std::vector<int>& assumed) {
   const GradModeGuard off(false);
   const HandlerGuard none(nullptr);
   static OpRef to_dtype{"_to_dtype"}, dense{"_copy_contiguous"};
-  const Tensor numbers = invoke(dense, invoke(to_dtype, held, DType::Float64));
+  const bool bools = held->dtype == DType::Bool;
+  Tensor numbers = bools ? held : invoke(to_dtype, held, DType::Float64);
+  if (!numbers->contiguous) numbers = invoke(dense, numbers);
   const int n = held->dim(), d = p.spec(f.q).sizes.size();
   const int64_t columns = numbers->sizes[n - 1], rows = n > 1 ? numbers->sizes[n - 2] : 1, all = numbers->numel;
-  const double* x = numbers.ptr<double>();
   bool causal = all == rows * columns && rows == p.spec(f.q).sizes[d - 2] && columns == p.spec(f.k_T).sizes[d - 1], each_sees = true;
+  const bool* bits = bools ? numbers.ptr<bool>() : nullptr;
+  const double* added = bools ? nullptr : numbers.ptr<double>();
+  const bool hides = m.hides, plain = m.condition >= 0;
   for (int64_t row = 0; row < all / columns; ++row) {
     bool sees = false;
     for (int64_t k = 0; k < columns; ++k) {
-      const double at = x[row * columns + k];
-      const bool hidden = m.condition >= 0 ? (at != 0) == m.hides : at <= kHides;
+      const bool hidden = bits != nullptr ? bits[row * columns + k] == hides : added[row * columns + k] <= kHides;
       sees |= !hidden;
-      causal &= hidden == (k > row) && (hidden || m.condition >= 0 || at == 0);
+      causal &= hidden == (k > row) && (hidden || plain || added[row * columns + k] == 0);
     }
     each_sees &= sees;
   }
@@ -361,32 +364,27 @@ class Weaver {
   const Forward& f_;
 };
 
-// The graph with one more attention, searched from call `at` on; false when there is none.
-bool rewrite_next(Graph& graph, size_t& at, size_t* boundary) {
-  const Matcher m(graph);
-  for (; at < graph.calls.size(); ++at) {
-    Forward f;
-    Backward b;
-    if (!m.forward(int(at), f) || !m.backward(f, b) || !m.closed(f, b)) continue;
-    std::vector<int> assumed;
-    look_at_mask(m.pattern(), f, assumed);
-    if (!m.pays(f, b)) continue;
-    Rewriting r(graph);
-    if (!Weaver(m, r, f).place(b)) continue;
-    graph = r.finish(boundary);
-    graph.assumed.insert(graph.assumed.end(), assumed.begin(), assumed.end());
-    return true;
-  }
-  return false;
-}
-
 }  // namespace
 
 Graph use_attention(const Graph& graph, size_t* boundary) {
-  Graph out = graph;
-  size_t at = 0;
-  while (rewrite_next(out, at, boundary)) {
+  if (std::none_of(graph.calls.begin(), graph.calls.end(), [](const GraphCall& c) { return is_call(c, "softmax"); })) return graph;
+  const Matcher m(graph);
+  Rewriting r(graph);
+  std::vector<int> assumed;
+  bool any = false;
+  for (int at = 0; at < int(graph.calls.size()); ++at) {
+    Forward f;
+    Backward b;
+    if (!m.forward(at, f) || !m.backward(f, b) || !m.closed(f, b)) continue;
+    std::vector<int> inputs;
+    look_at_mask(m.pattern(), f, inputs);
+    if (!m.pays(f, b) || !Weaver(m, r, f).place(b)) continue;
+    assumed.insert(assumed.end(), inputs.begin(), inputs.end());
+    any = true;
   }
+  if (!any) return graph;
+  Graph out = r.finish(boundary);
+  out.assumed.insert(out.assumed.end(), assumed.begin(), assumed.end());
   return out;
 }
 

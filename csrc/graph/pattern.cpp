@@ -276,10 +276,11 @@ Graph Rewriting::finish(size_t* boundary) {
     g = assembled(boundary != nullptr ? &cut : nullptr, copied);
     return lay_out_anew(g);
   };
+  constexpr size_t kFewStandins = 16;  // of more, all are copied where one has to be
   Graph g;
   if (!attempt(g)) {
     copied.assign(standins_.size(), true);
-    for (size_t k = 0; k < standins_.size(); ++k) {
+    for (size_t k = 0; k < standins_.size() && standins_.size() <= kFewStandins; ++k) {
       copied[k] = false;
       if (!attempt(g)) copied[k] = true;
     }
