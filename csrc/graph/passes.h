@@ -31,6 +31,7 @@ Graph sink(const Graph& graph);
 /// Large results of cheap calls that lie idle for long are computed again: less memory.
 Graph recompute(const Graph& graph);
 /// Below 1: dearer values too, cheapest per byte first, until the estimated peak is below this share of what it would be.
+/// Below 0: whatever can be, at any price (tests).
 Graph recompute(const Graph& graph, double budget);
 /// What a run holds at most beside what it is given, in bytes, estimated.
 int64_t peak_bytes(const Graph& graph);

@@ -129,9 +129,16 @@ int cheapest(const Graph& graph, const Graph& now, const Lives& lives, const std
   return best;
 }
 
+std::set<int> every_storage(const Graph& graph) {
+  std::set<int> all;
+  for (const GraphValue& v : graph.values) all.insert(v.storage);
+  return all;
+}
+
 }  // namespace
 
 Graph recompute(const Graph& graph, double budget) {
+  if (budget < 0) return recompute(graph, every_storage(graph));
   std::set<int> chosen, tried;  // tried: with what is chosen so far, in vain
   Graph best = recompute(graph, chosen);
   if (budget >= 1) return best;
