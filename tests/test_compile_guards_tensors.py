@@ -117,6 +117,25 @@ def questions_about_history(wrap: Wrap) -> Iterator[Any]:
 
 
 @case
+def gradients_inside_and_outside(wrap: Wrap) -> Iterator[Any]:
+    p, q = nn.Parameter(mg.ones(2)), nn.Parameter(mg.ones(2))
+
+    def inside(t: Tensor) -> Tensor:
+        (p * t).sum().backward()
+        return q * t
+
+    def given(t: Tensor) -> Tensor:
+        p.grad = t * 2
+        return p * 1
+
+    for f in (wrap(inside), wrap(given)):
+        for k in range(3):
+            r = f(mg.ones(2) * k)
+            r.sum().backward()
+            yield as_data(r), p.grad.tolist(), q.grad.tolist()
+
+
+@case
 def one_result_twice(wrap: Wrap) -> Iterator[Any]:
     def double(t: Tensor) -> tuple:
         y = t * 2

@@ -148,6 +148,8 @@ class Entry:
             graph, here = self._with_attention(trace, graph, here)
         for k in (*self._tensor_at, *(k for k, _ in self._again)):
             self._leaves[k] = None
+        if wanted and _sets_gradients(trace, graph):
+            raise GaveUp("gradients are set inside of the function, and its results require grad. Try returning result.detach()")
         if not self.joint:
             refuse_inner_steps(trace, self.owners, graph)
             self.graph, self.plan = graph, None
@@ -281,11 +283,14 @@ class Entry:
         return unflatten(result, self._spec)
 
 
+def _sets_gradients(trace: Any, graph: Any) -> bool:
+    leaves = dict(zip(graph.inputs, trace.met))
+    return any(value >= 0 or leaves[leaf].grad is not None for leaf, value in _core.graph_data(graph)["gradients"])
+
+
 def refuse_inner_steps(trace: Any, owners: list[Any], graph: Any) -> None:
     """A backend of the user's sees what computes results; backward() and steps inside of the function are no part of that."""
-    leaves = dict(zip(graph.inputs, trace.met))
-    given = [(leaves[leaf], value) for leaf, value in _core.graph_data(graph)["gradients"]]
-    if owners or any(call["op"] is None for call in graph.calls) or any(value >= 0 or t.grad is not None for t, value in given):
+    if owners or any(call["op"] is None for call in graph.calls) or _sets_gradients(trace, graph):
         raise GaveUp("backward() or a step of an optimizer happens inside of it, which a backend of one's own does not see")
 
 
