@@ -264,3 +264,29 @@ def test_second_derivatives_with_random_numbers() -> None:
         (first,) = mg.autograd.grad(g(x), [w], create_graph=True)
         found.append(mg.autograd.grad(first.sum(), [w])[0])
     assert mg.allclose(*found)
+
+
+@pytest.mark.parametrize("update", [lambda d, x: d.copy_(x), lambda d, x: d.mul_(x)])
+def test_written_through_detach_with_gradients(update: Any) -> None:
+    """The result has a history, as without compile, though it is an argument's memory."""
+
+    def f(x: Tensor) -> Tensor:
+        d = x.detach()
+        update(d, x * 2)
+        return d
+
+    x, y = (mg.arange(1.0, 4.0).requires_grad_() for _ in range(2))
+    plain, compiled = f(x), mg.compile(f)(y)
+    assert compiled.requires_grad and mg.equal(plain, compiled)
+    plain.sum().backward(), compiled.sum().backward()
+    assert mg.equal(x.grad, y.grad) and mg.equal(x, y)
+
+
+def test_a_trace_refuses_what_is_no_tensor() -> None:
+    trace = mg._core.Trace([])
+    trace.enter()
+    try:
+        with pytest.raises(TypeError, match="None"):
+            trace.leave([None])
+    finally:
+        trace.abandon()

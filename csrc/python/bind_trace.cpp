@@ -44,7 +44,10 @@ void enter(Trace& t) {
 
 // Everything that was met is ordinary again. `outputs`: what the function returned.
 Graph leave(Trace& t, const std::vector<Tensor>& outputs) {
-  for (const Tensor& o : outputs) t.tracer->graph.outputs.push_back(t.tracer->id_of(*o));
+  for (const Tensor& o : outputs) {
+    MG_CHECK(bool(o), Type, "leave: a result is None, not a tensor");
+    t.tracer->graph.outputs.push_back(t.tracer->id_of(*o));
+  }
   set_autocast_cache_enabled(t.autocast_cache);
   active_handler = t.tracer->parent;
   t.tracer->finish();

@@ -124,6 +124,7 @@ class Entry:
         given_on = known | {id(t) for t in inside.values()}
         # Of those that are handed on: x.detach(), x.data. What has data was not met so far: a tensor of outside, as it is.
         self._cut = {k for k, t in enumerate(outputs) if id(t) not in given_on and mg.op.is_dataless(t)}
+        written_with_history = {k for k in self._cut if outputs[k].requires_grad}
         grads: list[Any] = []
         if wanted and mg.is_grad_enabled():
             variables = [*inside.values(), *(t for t in trace.met if t is not None and t.requires_grad)]
@@ -168,6 +169,8 @@ class Entry:
         self._single = self._spec is LEAF and len(outputs) == 1
         inputs = {value: k for k, value in enumerate(self.graph.inputs)}
         self._handed_on = [(k, inputs[v]) for k, v in enumerate(self.graph.outputs[: len(outputs)]) if v in inputs]
+        if any(k in written_with_history for k, _ in self._handed_on):
+            raise GaveUp("the result is x.detach() of an argument, written to with gradients. Try x.detach().clone()")
 
     def _with_attention(self, trace: Any, graph: Any, here: int) -> tuple[Any, int]:
         """The graph with attention as one op. What it found in masks has to stay as it is: `_assumed`."""
