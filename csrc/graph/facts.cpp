@@ -5,6 +5,19 @@
 
 namespace mg {
 
+GraphArg tensor_arg(int id) {
+  GraphArg a;
+  a.is_tensor = true;
+  a.ids = {id};
+  return a;
+}
+
+GraphArg number_arg(const Value& v) {
+  GraphArg a;
+  a.number = OwnedValue(v);
+  return a;
+}
+
 bool draws(const GraphCall& call) {
   if (call.op == nullptr) return false;
   bool may = false;

@@ -6,6 +6,9 @@
 
 namespace mg {
 
+GraphArg tensor_arg(int id);
+GraphArg number_arg(const Value& v);
+
 bool draws(const GraphCall& call);                    // random numbers: it may be neither dropped nor repeated
 int target_of(const GraphCall& call);                 // of an in-place call
 int result_of(const GraphCall& call);                 // of a call with one result, also of an in-place one

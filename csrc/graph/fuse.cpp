@@ -264,12 +264,7 @@ class Grouping {
       for (const GraphCall* part : parts) calls.push_back(*part);
       return;
     }
-    for (int id : built.inputs) {
-      GraphArg a;
-      a.is_tensor = true;
-      a.ids = {id};
-      fused.args.push_back(std::move(a));
-    }
+    for (int id : built.inputs) fused.args.push_back(tensor_arg(id));
     fused.outs = built.outputs;
     fused.writes = built.writes;
     for (const GraphCall* part : parts) {

@@ -167,17 +167,10 @@ class Functional {
     v.storage = out_.values[size_t(fresh)].storage;
     now_[size_t(id)] = int(out_.values.size());
     stand_ins_.push_back(stand_in(v.spec));
-    const auto number = [](const Value& x) {
-      GraphArg a;
-      a.number = OwnedValue(x);
-      return a;
-    };
-    GraphArg base;
-    base.is_tensor = true;
-    base.ids = {fresh};
     GraphCall view;
     view.op = find_op("_as_strided");
-    view.args = {base, number(Value(v.spec.sizes)), number(Value(v.spec.strides)), number(Value(v.spec.offset)), number(Value(spec(fresh).strides)), number(Value(int64_t(0)))};
+    view.args = {tensor_arg(fresh), number_arg(Value(v.spec.sizes)), number_arg(Value(v.spec.strides)), number_arg(Value(v.spec.offset)),
+                 number_arg(Value(spec(fresh).strides)), number_arg(Value(int64_t(0)))};
     view.outs = {now_[size_t(id)]};
     view.compute = v.spec.dtype;
     view.line = line;

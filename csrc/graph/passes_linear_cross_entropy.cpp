@@ -25,7 +25,7 @@ bool is_dense(const OutSpec& s) {
   return true;
 }
 bool is_pure(const GraphCall& c) { return c.op != nullptr && c.mode == Write::Fresh && c.op->mutated < 0 && !draws(c); }
-int tensor_arg(const GraphCall& c, size_t k) { return k < c.args.size() && c.args[k].is_tensor ? c.args[k].ids[0] : -1; }
+int operand(const GraphCall& c, size_t k) { return k < c.args.size() && c.args[k].is_tensor ? c.args[k].ids[0] : -1; }
 
 class Pattern {
  public:
@@ -45,13 +45,13 @@ class Pattern {
   }
 
   bool finds_product() {
-    logits_ = tensor_arg(call(loss_), 0);
+    logits_ = operand(call(loss_), 0);
     int id = logits_;
-    while (maker(id) >= 0 && call(maker(id)).op != nullptr && call(maker(id)).op->is_view && call(maker(id)).mode == Write::Fresh) id = tensor_arg(call(maker(id)), 0);
+    while (maker(id) >= 0 && call(maker(id)).op != nullptr && call(maker(id)).op->is_view && call(maker(id)).mode == Write::Fresh) id = operand(call(maker(id)), 0);
     product_ = maker(id);
     if (product_ < 0 || !is_call(call(product_), "linear")) return false;
-    input_ = tensor_arg(call(product_), 0);
-    weight_ = tensor_arg(call(product_), 1);
+    input_ = operand(call(product_), 0);
+    weight_ = operand(call(product_), 1);
     const OutSpec& x = spec(input_);
     return spec(weight_).sizes.size() == 2 && x.sizes.size() >= 2 && (x.dtype == DType::Float32 || x.dtype == DType::Float64) && x.device.type == DeviceType::CPU &&
            spec(logits_).sizes.size() == 2 && same_rows(logits_, id) && spec(logits_).sizes[0] >= kRows && elements(spec(id)) * itemsize(x.dtype) >= kLarge;
@@ -77,8 +77,8 @@ class Pattern {
     if (!readers(logits_, found) || found.size() > 2 || found[0] != loss_) return false;
     if (found.size() == 2) {
       const GraphCall &f = call(loss_), &b = call(gradient_ = found[1]);
-      const bool same = is_call(b, "_cross_entropy_backward") && tensor_arg(b, 1) == logits_ && tensor_arg(b, 2) == tensor_arg(f, 1) &&
-                        tensor_arg(b, 3) == tensor_arg(f, 2) && tensor_arg(b, 4) == f.outs[1] && tensor_arg(b, 5) == f.outs[2];
+      const bool same = is_call(b, "_cross_entropy_backward") && operand(b, 1) == logits_ && operand(b, 2) == operand(f, 1) &&
+                        operand(b, 3) == operand(f, 2) && operand(b, 4) == f.outs[1] && operand(b, 5) == f.outs[2];
       if (!same) return false;
     }
     for (size_t k : {1, 2})  // logsumexp and the total weight are for the gradient alone
@@ -94,7 +94,7 @@ class Pattern {
     if (!readers(d, found)) return false;
     for (int at : found) {
       const GraphCall& c = call(at);
-      const int a = tensor_arg(c, 0), b = tensor_arg(c, 1), out = c.outs[0];
+      const int a = operand(c, 0), b = operand(c, 1), out = c.outs[0];
       int which = -1;
       if (is_call(c, "matmul") && storage(a) == storage(d) && storage(b) != storage(d)) {
         const OutSpec& left = spec(a);
@@ -124,8 +124,8 @@ class Pattern {
       for_each_read(call(at), [&](int id) { depends |= after_[size_t(id)]; });
       for (int id : call(at).outs) after_[size_t(id)] = depends;
     }
-    if (gradient_ >= 0 && after_[size_t(tensor_arg(call(gradient_), 0))]) return false;
-    for (int id : {input_, weight_, tensor_arg(call(product_), 2), tensor_arg(call(loss_), 1), tensor_arg(call(loss_), 2)})
+    if (gradient_ >= 0 && after_[size_t(operand(call(gradient_), 0))]) return false;
+    for (int id : {input_, weight_, operand(call(product_), 2), operand(call(loss_), 1), operand(call(loss_), 2)})
       if (id >= 0 && (after_[size_t(id)] || facts_.written_between(id, product_, last_))) return false;
     return true;
   }
@@ -139,12 +139,6 @@ class Pattern {
   int made_[3] = {-1, -1, -1};
   std::vector<bool> drop_, after_;
 };
-
-GraphArg number_arg(const Value& v) {
-  GraphArg a;
-  a.number = OwnedValue(v);
-  return a;
-}
 
 GraphCall Pattern::combined(Graph& out, std::vector<GraphCall>& then) const {
   const GraphCall &product = call(product_), &loss = call(loss_);
@@ -177,10 +171,7 @@ GraphCall Pattern::combined(Graph& out, std::vector<GraphCall>& then) const {
     GraphCall view;
     view.op = find_op("view");
     view.line = call(made_[2]).line;
-    GraphArg from;
-    from.is_tensor = true;
-    from.ids = {c.outs[3]};
-    view.args = {from, number_arg(Value(spec(sum).sizes))};
+    view.args = {tensor_arg(c.outs[3]), number_arg(Value(spec(sum).sizes))};
     view.outs = {sum};
     for (GraphValue& v : out.values)
       if (v.storage == storage(sum)) v.storage = out.values[size_t(c.outs[3])].storage;

@@ -20,19 +20,6 @@ bool row_major(const OutSpec& spec) {
   return true;
 }
 
-GraphArg tensor_arg(int id) {
-  GraphArg a;
-  a.is_tensor = true;
-  a.ids = {id};
-  return a;
-}
-
-GraphArg number_arg(const Value& v) {
-  GraphArg a;
-  a.number = OwnedValue(v);
-  return a;
-}
-
 // `call` makes a view of a view: the same view made of what lies `below`, when one op can.
 bool rebase(GraphCall& call, int below, const Facts& facts) {
   const OutSpec &base = facts.spec(below), &out = facts.spec(call.outs[0]);

@@ -46,19 +46,6 @@ std::vector<OutSpec> natural_results(const Graph& graph, const GraphCall& call, 
 
 }  // namespace
 
-GraphArg tensor_arg(int id) {
-  GraphArg a;
-  a.is_tensor = true;
-  a.ids = {id};
-  return a;
-}
-
-GraphArg number_arg(const Value& v) {
-  GraphArg a;
-  a.number = OwnedValue(v);
-  return a;
-}
-
 Pattern::Pattern(const Graph& g) : graph(g), facts(g), readers_(g.values.size()) {
   for (size_t at = 0; at < g.calls.size(); ++at)
     for_each_read(g.calls[at], [&](int id) { readers_[size_t(id)].push_back(int(at)); });

@@ -12,9 +12,6 @@
 
 namespace mg {
 
-GraphArg tensor_arg(int id);
-GraphArg number_arg(const Value& v);
-
 class Pattern {
  public:
   explicit Pattern(const Graph& graph);
