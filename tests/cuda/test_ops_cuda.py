@@ -32,7 +32,8 @@ def test_op(op: str, check: str) -> None:
 def test_every_op_of_the_cpu_has_a_kernel() -> None:
     mg.empty(0, device="cuda")  # loads the backend
     kernels = {op: mg._core.op_kernels(op) for op, info in registry.items() if not info.composite}
-    assert not [op for op, devices in sorted(kernels.items()) if "cpu" in devices and "cuda" not in devices]
+    without = [op for op, devices in sorted(kernels.items()) if "cpu" in devices and "cuda" not in devices]
+    assert not [op for op in without if f"{op}-forward" not in KNOWN]
 
 
 def test_the_list_names_ops() -> None:
