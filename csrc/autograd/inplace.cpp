@@ -33,6 +33,7 @@ struct CopySlices final : Node {
   explicit CopySlices(const TensorImpl& view) : part(view), base_strides(view.base->strides) {}
   std::string name() const override { return "CopySlices"; }
   void release_saved() override { fn->release_saved(); }
+  void forget_written(const Storage& written) override { fn->forget_written(written); }
 
   // A copy of the gradient that as_strided can walk as it walks the base. A chain of view ops takes any layout.
   Tensor in_base_layout(const Tensor& grad) const {

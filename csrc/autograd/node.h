@@ -64,6 +64,7 @@ struct Node {
   // grads: one per output, undefined where nothing arrived. result: one slot per edge.
   virtual void apply(Tensor* grads, Tensor* result) = 0;
   virtual void release_saved() {}
+  virtual void forget_written(const Storage&) {}  // see break_cycles()
   bool is_leaf_sink() const { return leaf_sink; }
   Extras& extra() {
     if (!extras) extras = std::make_unique<Extras>();
@@ -76,8 +77,10 @@ uint64_t next_sequence();
 
 struct Saved {
   OwnedValue value;      // tensor, attribute, or none when no formula asks for it
-  uint32_t version = 0;
+  uint32_t version = 0;  // of a list: the sum of its tensors'
 };
+
+uint32_t version_of_list(const Value& list);
 
 // A node of a registered op.
 struct OpNode final : Node, Pooled<OpNode> {
@@ -91,6 +94,7 @@ struct OpNode final : Node, Pooled<OpNode> {
   std::string name() const override;
   void apply(Tensor* grads, Tensor* result) override;
   void release_saved() override;
+  void forget_written(const Storage& written) override;
   int slot(int arg) const;                       // first edge of that argument
   Value saved_value(int arg) const;              // checks the version
   Tensor saved_input(int arg) const;             // the same, kept alive
@@ -155,6 +159,13 @@ AutogradMeta& meta_of(TensorImpl& t);           // makes it when absent
 Edge gradient_edge(TensorImpl& t);              // undefined edge when no gradient is needed; refreshes stale views
 void set_grad_fn(TensorImpl& t, Ref<Node> node, uint32_t output);
 void clear_grad_fn(TensorImpl& t);
+// For an in-place op, once `newest` is the history of what it wrote. A tensor of `written` that some node of this history saved
+// before would keep that node alive and the node the tensor: for ever. Its values are gone, so no backward can use it any more;
+// the nodes keep an alias without history in its place, for its shape and for the error message.
+void break_cycles(Node* newest, const Storage& written);
+inline void forget_if_written(Tensor& t, const Storage& written) {
+  if (t.defined() && t->storage.get() == &written) t = alias(*t);
+}
 void check_leaf_write(const char* op, TensorImpl& t, bool needs_grad);
 void rebase_view_history(TensorImpl& view, OpNode& node);  // inplace.cpp
 void take_geometry(const char* op, TensorImpl& t, TensorImpl& view);

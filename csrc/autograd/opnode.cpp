@@ -61,6 +61,9 @@ Value OpNode::saved_value(int k) const {
   const Saved& s = args[k];
   if (s.value.kind == Kind::Tensor && s.value.t->storage->version != s.version) [[unlikely]]
     stale(*this, "argument '" + op->args[size_t(k)].name + "'", *s.value.t, s.version);
+  if (s.value.kind == Kind::Tensors && version_of_list(s.value) != s.version) [[unlikely]]
+    fail(ErrorKind::Runtime, op->name, ": one of the variables needed for gradient computation has been modified by an inplace operation: a"
+         " tensor of the list '", op->args[size_t(k)].name, "'. Try making that operation out-of-place, or clone() the tensor before it.");
   return s.value;
 }
 
@@ -120,6 +123,23 @@ void OpNode::apply(Tensor* grads, Tensor* result) {
       grads[0].defined() && formula.native(*this, grads, result))
     return;
   formula.apply(*this, grads, result);
+}
+
+void OpNode::forget_written(const Storage& written) {
+  const auto is_written = [&](const TensorImpl* t) { return t != nullptr && t->storage.get() == &written; };
+  for (Saved& s : args) {
+    if (s.value.kind == Kind::Tensor && is_written(s.value.t)) {
+      s.value = OwnedValue(Value(alias(*s.value.t)));
+    } else if (s.value.kind == Kind::Tensors && std::any_of(s.value.tensors, s.value.tensors + s.value.len, is_written)) {
+      std::vector<Tensor> kept;
+      std::vector<TensorImpl*> list;
+      for (TensorImpl* t : std::span(s.value.tensors, size_t(s.value.len)))
+        list.push_back(is_written(t) ? kept.emplace_back(alias(*t)).get() : t);
+      s.value = OwnedValue(Value::list(list.data(), int(list.size())));
+    }
+  }
+  if (extras && extras->packed)
+    for (const PackedSaved::Item& item : extras->packed->items) extras->packed->hooks->forget_written(item.object, written);
 }
 
 void OpNode::release_saved() {

@@ -21,6 +21,10 @@ struct Recompute final : SavedHooks {
     fail(ErrorKind::Runtime, "bug in minigrad: recipes are not made by pack()");
   }
 
+  void forget_written(const std::shared_ptr<void>& object, const Storage& written) override {
+    forget_if_written(static_cast<Recipe*>(object.get())->input, written);
+  }
+
   Tensor unpack(const std::shared_ptr<void>& object) override {
     const Recipe& recipe = *static_cast<const Recipe*>(object.get());
     MG_CHECK(recipe.input->storage->version == recipe.version, Runtime, recipe.op->name,

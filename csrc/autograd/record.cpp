@@ -4,6 +4,8 @@
 #include "recompute.h"
 #include "saved_hooks.h"
 
+#include <unordered_set>
+
 #include "../core/layout.h"
 
 namespace mg {
@@ -72,6 +74,26 @@ Edge gradient_edge(TensorImpl& t) {
   return {};
 }
 
+uint32_t version_of_list(const Value& list) {
+  uint32_t sum = 0;
+  for (int j = 0; j < list.len; ++j)
+    if (list.tensors[j] != nullptr) sum += list.tensors[j]->storage->version;
+  return sum;
+}
+
+void break_cycles(Node* newest, const Storage& written) {
+  if (!written.saved) return;
+  std::vector<Node*> todo{newest};
+  std::unordered_set<Node*> seen{newest};
+  while (!todo.empty()) {
+    Node* node = todo.back();
+    todo.pop_back();
+    node->forget_written(written);
+    for (const Edge& e : node->edges)
+      if (e && seen.insert(e.node.get()).second) todo.push_back(e.node.get());
+  }
+}
+
 static void save_argument(const Op& op, OpNode& node, const Value* args, int k, Write mode) {
   Saved& s = node.args[k];
   if (args[k].is_tensor() && mode == Write::Inplace && k == (op.mutated >= 0 ? op.mutated : 0)) {
@@ -82,7 +104,14 @@ static void save_argument(const Op& op, OpNode& node, const Value* args, int k, 
     return;
   } else {
     std::construct_at(&s.value, args[k]);  // was none: nothing to release
-    if (args[k].is_tensor()) s.version = args[k].t->storage->version;
+    if (args[k].is_tensor()) {
+      s.version = args[k].t->storage->version;
+      args[k].t->storage->saved = true;
+    } else if (args[k].kind == Kind::Tensors) {
+      s.version = version_of_list(args[k]);
+      for (int j = 0; j < args[k].len; ++j)
+        if (args[k].tensors[j] != nullptr) args[k].tensors[j]->storage->saved = true;
+    }
   }
   if (args[k].is_tensor() || args[k].kind == Kind::Tensors) {
     node.has_saved = true;
@@ -179,9 +208,13 @@ static void finish(Node* raw, const Op& op, const Value*, Tensor* outs, Write mo
   }
   if (active_saved_hooks != nullptr && node->has_saved) [[unlikely]] pack_saved(*node);
   if (mode == Write::Inplace && outs[0]->base) {
-    if (is_inexact(outs[0].dtype())) rebase_view_history(*outs[0], *node);  // an integer view gets no history
+    if (is_inexact(outs[0].dtype())) {  // an integer view gets no history
+      rebase_view_history(*outs[0], *node);
+      break_cycles(outs[0]->base->grad_fn, *outs[0]->storage);
+    }
     return;
   }
+  if (mode == Write::Inplace) break_cycles(node, *outs[0]->storage);
   for (int k = 1; k < n; ++k)
     if ((op.grad_outputs >> k & 1) && is_inexact(outs[k].dtype())) set_grad_fn(*outs[k], owner, uint32_t(k));
   if ((op.grad_outputs & 1) && is_inexact(outs[0].dtype())) set_grad_fn(*outs[0], std::move(owner), 0);

@@ -15,6 +15,7 @@ struct SavedHooks : std::enable_shared_from_this<SavedHooks> {  // one pair of f
   virtual ~SavedHooks() = default;
   virtual std::shared_ptr<void> pack(const Tensor& t) = 0;
   virtual Tensor unpack(const std::shared_ptr<void>& packed) = 0;
+  virtual void forget_written(const std::shared_ptr<void>&, const Storage&) {}  // Node::forget_written of what pack() made
 };
 
 extern constinit thread_local SavedHooks* active_saved_hooks [[gnu::tls_model("initial-exec")]];  // the innermost, or null

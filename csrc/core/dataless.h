@@ -7,11 +7,11 @@ namespace mg {
 // Set by autograd: gives a deferred tensor its elements, and leaves others alone. `what` asks for them.
 extern void (*provide_data)(const TensorImpl& t, const char* what);
 
-// Like require_data(), for callers that can wait: nothing that they looked at before may be in use after it but the tensor itself.
+// Raises where there are none. Nothing that the caller looked at before may be in use after it but the tensor itself.
 inline void need_data(const TensorImpl& t, const char* what) {
   if (!t.dataless) [[likely]] return;
   provide_data(t, what);
-  require_data(t, what);
+  if (t.dataless) fail_dataless(t, what);
 }
 
 }  // namespace mg

@@ -18,6 +18,7 @@ struct Storage : Pooled<Storage> {
   Device device;
   bool resizable = true;
   bool has_prepared = false;             // copies made of it go with it (prepared.h)
+  bool saved = false;                    // a backward node keeps, or kept, a tensor of it (autograd/node.h, forget_written)
   std::atomic<int32_t> lent{0};          // who outside may write without any counter moving: NumPy, DLPack, holders of the address
   uint32_t unseen_writes = 0;            // through `.data`: they leave `version` alone
   // Foreign memory (NumPy, DLPack, mmap): called with `owner` instead of the device allocator's free.

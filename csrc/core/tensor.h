@@ -87,9 +87,6 @@ class Tensor {
 
 // Raises when `t` is data-less, naming what wanted its elements and the remedy.
 [[noreturn]] void fail_dataless(const TensorImpl& t, const char* what);
-inline void require_data(const TensorImpl& t, const char* what) {
-  if (t.dataless) [[unlikely]] fail_dataless(t, what);
-}
 
 // Uninitialised, contiguous (or with the given strides). Overflowing sizes raise before anything is allocated.
 Tensor empty(Dims sizes, DType dtype, Device device = {});

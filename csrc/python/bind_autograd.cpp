@@ -139,6 +139,7 @@ py::list attach_function(py::object ctx, std::string label, py::list inputs, py:
       if (is_input || needs_grad(*t)) t = alias(*t);  // returned as is: a new tensor carries the history
     }
     if (floating) set_grad_fn(*t, owner, uint32_t(k));
+    if (floating && dirty[k]) break_cycles(node, *t->storage);
     wrapped.append(py::reinterpret_steal<py::object>(wrap(t)));
   }
   return wrapped;

@@ -92,6 +92,7 @@ SavedVariable save_variable(py::object t, int output, const std::string& label) 
     if (output < 0 && needs_grad(*x)) s.edge = gradient_edge(*x);
   } else {
     s.tensor = output >= 0 ? alias(*x) : x;
+    x->storage->saved = true;
   }
   return s;
 }
@@ -204,6 +205,13 @@ void bind_node(py::module_& m) {
 }
 
 }  // namespace
+
+void FunctionNode::forget_written(const Storage& written) {
+  py::gil_scoped_acquire gil;
+  const py::object saved = py::getattr(ctx, "_saved", py::tuple());
+  for (py::handle s : saved)
+    if (py::isinstance<SavedVariable>(s)) forget_if_written(s.cast<SavedVariable&>().tensor, written);
+}
 
 PyObject* wrap_node(const Ref<Node>& node) { return node_object(node).release().ptr(); }
 

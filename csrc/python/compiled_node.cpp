@@ -35,6 +35,10 @@ struct JointNode final : Node {
     call.reset();
     released = true;
   }
+  void forget_written(const Storage& written) override {
+    for (Tensor& t : saved) forget_if_written(t, written);
+    for (Tensor& t : inputs) forget_if_written(t, written);
+  }
   void apply(Tensor* grads, Tensor* result) override;
   void run_again(Tensor* grads, Tensor* result);
   void check(const std::vector<Tensor>& tensors, const std::vector<uint32_t>& versions) const;
@@ -109,6 +113,8 @@ std::vector<Tensor> run_joint(const std::shared_ptr<Joint>& joint, std::vector<T
   node->saved_versions = versions_of(node->saved);
   node->input_versions = versions_of(inputs);
   node->inputs = std::move(inputs);
+  for (const Tensor& t : node->inputs) t->storage->saved = true;
+  for (const Tensor& t : node->saved) t->storage->saved = true;
   node->call = hold_object(std::move(call));
   node->outputs.resize(int(outs.size()));
   node->buffer.resize(int(outs.size()));

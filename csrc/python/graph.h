@@ -19,6 +19,7 @@ struct FunctionNode final : Node {
   std::string name() const override { return label; }
   void apply(Tensor* grads, Tensor* result) override;
   void release_saved() override;
+  void forget_written(const Storage& written) override;
 };
 
 Hook python_hook(py::function fn);                  // the function lives as long as the hook

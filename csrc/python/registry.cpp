@@ -102,7 +102,7 @@ struct PyFormula final : Formula {
     const Saved& s = node.args[k];
     if (s.value.kind == Kind::Tensor) return wrap(node.saved_input(k));
     if (a.kind == ArgKind::Tensor && !a.optional) (void)node.saved_input(k);  // raises when already freed
-    return checked(value_to_python(s.value));
+    return checked(value_to_python(s.value.kind == Kind::Tensors ? node.saved_value(k) : Value(s.value)));
   }
 
   static PyObject* shape(OpNode& node, int k) {

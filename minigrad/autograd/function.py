@@ -156,7 +156,7 @@ class Function:
         differentiable = [not any(o is t for t in ctx._non_differentiable) for o in outputs]
         dirty = [any(o is t for t in ctx._dirty) for o in outputs]
         label = cls.__name__ + "Backward"
-        index = {id(o): k for k, o in enumerate(outputs) if isinstance(o, Tensor) and not any(o is a for a in args)}
+        index = {id(o): k for k, o in enumerate(outputs) if isinstance(o, Tensor) and (dirty[k] or not any(o is a for a in args))}
         ctx._saved = [_core.save_variable(t, index.get(id(t), -1), label) for t in ctx._to_save]
         ctx._to_save = bool(ctx._to_save)
         wrapped = _core.attach_function(ctx, label, list(args), outputs, differentiable, dirty)
