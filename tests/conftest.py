@@ -43,10 +43,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    # A program that is an error eagerly may leave a traced tensor in a cycle of its history, and as long as one lives, plans run their
-    # calls one by one: what looks at plans' memory goes first, random programs last.
-    first = ("test_compile_prepack", "test_compile_inplace")
-    items.sort(key=lambda item: item.path.name.endswith("_fuzz.py") - item.path.name.startswith(first))
     if not config.getoption("--slow"):
         skip = pytest.mark.skip(reason="slow: run with --slow")
         for item in items:

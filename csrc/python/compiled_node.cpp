@@ -37,7 +37,10 @@ struct JointNode final : Node {
   }
   void forget_written(const Storage& written) override {
     for (Tensor& t : saved) forget_if_written(t, written);
-    for (Tensor& t : inputs) forget_if_written(t, written);
+    for (Tensor& t : inputs) {
+      if (t->storage.get() == &written) call.reset();  // it has the tensor among its arguments
+      forget_if_written(t, written);
+    }
   }
   void apply(Tensor* grads, Tensor* result) override;
   void run_again(Tensor* grads, Tensor* result);

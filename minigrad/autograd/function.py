@@ -159,6 +159,7 @@ class Function:
         index = {id(o): k for k, o in enumerate(outputs) if isinstance(o, Tensor) and (dirty[k] or not any(o is a for a in args))}
         ctx._saved = [_core.save_variable(t, index.get(id(t), -1), label) for t in ctx._to_save]
         ctx._to_save = bool(ctx._to_save)
+        ctx._dirty = ctx._non_differentiable = ()  # results, which keep ctx
         wrapped = _core.attach_function(ctx, label, list(args), outputs, differentiable, dirty)
         return wrapped[0] if single else tuple(wrapped)
 
