@@ -192,3 +192,11 @@ def test_traced(program: Callable[[Tensor], Tensor]) -> None:
         compiled(mg.arange(4.0, requires_grad=True))
     gc.collect()
     assert mg._core.handlers_alive() == before
+
+
+def test_saved_index_is_checked() -> None:
+    x, i = mg.arange(4.0, requires_grad=True), mg.tensor([0, 1])
+    y = x[i]
+    i.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
