@@ -75,3 +75,12 @@ def test_jax_models_are_these() -> None:
     step = jax_models.step("mlp", True)
     losses = [float(step()) for _ in range(20)]
     assert losses[-1] < losses[0] and set(models.TRAINING) == set(jax_models._MODELS)
+
+
+def test_bound() -> None:
+    """What remains when everything else is free is a part of the step."""
+    from benchmarks import bound
+
+    found = bound.main(["--tiny", "--rounds", "1", "--only", "mlp", "chargpt"])
+    assert list(found) == ["mlp", "chargpt"]
+    assert all(b > 1 for b in found.values())
