@@ -112,7 +112,8 @@ def _recomputed(x: Tensor) -> Tensor:
     return y
 
 
-ERRORS = [_itself, _saved_result, _through_another, _twice, _view_saved, _base_saved, _without_gradient_before, _custom, _compiled, _recomputed]
+ERRORS = [_itself, _saved_result, _through_another, _twice, _view_saved, _base_saved, _without_gradient_before, _custom, _compiled,
+          _recomputed]  # fmt: skip
 
 
 @pytest.mark.parametrize("program", ERRORS, ids=lambda f: f.__name__[1:])
