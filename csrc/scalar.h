@@ -179,7 +179,7 @@ MG_OP2(relu_backward, F, SAME, g, y, select(y <= T(0), T(0), g))
 MG_OP2(sigmoid_backward, F, SAME, g, y, g * (T(1) - y) * y)
 MG_OP2(tanh_backward, F, SAME, g, y, g * ((T(1) - y) * (T(1) + y)))  // 1 - y*y cancels near 1
 MG_OP2(gelu_erf_backward, F, SAME, g, x, g * gelu_slope(x))
-MG_OP2(gelu_tanh_backward, F, SAME, g, x, g * gelu_tanh_slope(x, sigmoid(gelu_tanh_argument(x))))
+MG_OP2(gelu_tanh_backward, F, SAME, g, x, g * gelu_tanh_slope(x))
 MG_OP2(silu_backward, F, SAME, g, x, g * silu_slope(x, sigmoid(x)))
 MG_OP2(hardswish_backward, F, SAME, g, x, g * select(x <= T(-3), T(0), select(x >= T(3), T(1), x / T(3) + T(0.5))))
 MG_OP3(leaky_relu_backward, F, SAME, g, x, slope, select(x > T(0), g, g * slope))

@@ -84,7 +84,8 @@ MG_HD T gelu_slope(T x) {
   return normal_cdf(x) + x * exp(T(-0.5) * x * x) * T(0.39894228040143267794);
 }
 template <class T>
-MG_HD T gelu_tanh_slope(T x, T s) {
+MG_HD T gelu_tanh_slope(T x) {
+  const T s = sigmoid(gelu_tanh_argument(x));
   return s + x * s * (T(1) - s) * (T(1.59576912160573071176) + T(3 * 0.07135481627260025) * x * x);
 }
 template <class T>

@@ -1,4 +1,4 @@
-// erf, erfc, the normal distribution, gelu and its slope; included by vecmath_special.h only.
+// erf, erfc and the normal distribution; included by vecmath_gelu.h only.
 #pragma once
 #include "vecmath_more.h"
 
@@ -73,33 +73,5 @@ MG_INL NormalParts normal_parts(Vec<float> x) {
   return {v, bell, select(a < V(0.65f), fma(erf_small(u), V(0.5f), V(0.5f)), far)};
 }
 MG_INL Vec<float> normal_cdf(Vec<float> x) { return normal_parts(x).cdf; }
-MG_INL Vec<float> gelu_slope(Vec<float> x) {
-  const NormalParts n = normal_parts(x);
-  return fma(n.x * n.bell, Vec<float>(0.39894228040143267794f), n.cdf);
-}
-
-// x Phi(x); the form and its polynomials are in scalar_math.h.
-MG_INL Vec<float> gelu(Vec<float> x) {
-  using V = Vec<float>;
-  using K = Constants<float>;
-  const V a = abs(x), v = at_most(a, V(scalar::kGeluFar)), h = v * V(0.5f), s = v * h, half = x * V(0.5f);
-  const V n = rint(s * V(-K::log2e)), r = -fma(n, V(K::ln2_hi), s) - fma(n, V(K::ln2_lo), product_error(v, h, s));
-  const V t = rough_div(v - V(1.5f), v + V(1.5f)), slope = scalar::gelu_ratio_slope(t), g0 = scalar::kGeluRatio;
-  const V g = fma(t, slope, g0), rest = fma(t, slope, g0 - g);  // what rounding G lost
-  // G e^r, e^r = 1 + r + ..., the largest part added last
-  const V tail = scale(g + fma(g, r, fma(g, r * r * poly(r, K::exp), rest)), nan_to_zero(n));
-  return select(a < V(scalar::kGeluNear), scalar::gelu_near(x), (half + abs(half)) - tail);  // NaN for -inf, as x * 0
-}
-MG_INL Vec<double> gelu(Vec<double> x) { return x * normal_cdf(x); }
-
-MG_INL Vec<float> gelu_tanh(Vec<float> x) {
-  using V = Vec<float>;
-  const auto [u, error] = scalar::gelu_tanh_cubic(at_least(-abs(x), V(-13.6f)));
-  // times 2 sqrt(2 / pi), and reduced by ln 2: u = n ln2 / (2 sqrt(2 / pi)) + r
-  const V n = rint(u * V(2.3022082f)), r = fma(n, V(-0x1.bcccp-2f), u), k = 0x1.988454p+0f;
-  const V small = fma(r, V(-0x1.857936p-25f), fma(n, V(0x1.ab581ap-18f), error) * k);
-  return times_sigmoid(x, exp_parts(nan_to_zero(n), fma(r, k, small)));
-}
-MG_INL Vec<double> gelu_tanh(Vec<double> x) { return x * sigmoid(scalar::gelu_tanh_argument(x)); }
 
 }  // namespace mg::simd::MG_ISA_NS

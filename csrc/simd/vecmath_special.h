@@ -1,6 +1,6 @@
 // Hyperbolic functions, pow, fmod, nextafter; included by vecmath_more.h only.
 #pragma once
-#include "vecmath_normal.h"
+#include "vecmath_gelu.h"
 
 namespace mg::simd::MG_ISA_NS {
 

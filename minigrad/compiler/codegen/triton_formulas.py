@@ -78,6 +78,11 @@ def _gelu_tanh_argument(x: Any) -> Any:
     return x * (1.5957691216057308 + 0.07135481627260025 * x * x)
 
 
+def _gelu_tanh_slope(x: Any) -> Any:
+    s = _sigmoid(_gelu_tanh_argument(x))
+    return s + x * s * (1.0 - s) * (1.5957691216057308 + 0.21406444881780075 * x * x)
+
+
 def _remainder(x: Any, y: Any) -> Any:
     r = m.fmod(x, y)
     return m.where((r != 0) & ((r < 0) ^ (y < 0)), r + y, r)
@@ -107,8 +112,7 @@ _ALL = {
     **{name: getattr(m, name) for name in _SAME}, "T": lambda x: x, "select": m.where, "rint": m.round, "__builtin_inf": lambda: math.inf,
     "sigmoid": _sigmoid, "ndtr": _ndtr, "silu": lambda x: x * _sigmoid(x), "mish": _mish, "shift_left": _shift_left,
     "shift_right": _shift_right,
-    "gelu_slope": _gelu_slope, "gelu_tanh_argument": _gelu_tanh_argument,
-    "gelu_tanh_slope": lambda x, s: s + x * s * (1.0 - s) * (1.5957691216057308 + 0.21406444881780075 * x * x),
+    "gelu_slope": _gelu_slope, "gelu_tanh_slope": _gelu_tanh_slope,
     "silu_slope": lambda x, s: s * (1.0 + x * (1.0 - s)),
     "remainder": _remainder, "floor_divide": _floor_divide, "trunc_divide": lambda x, y: m.trunc(x / y),
 }  # fmt: skip
