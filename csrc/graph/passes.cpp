@@ -142,12 +142,18 @@ const std::vector<Pass>& passes() {
 
 const std::vector<Pass>& plan_passes() {
   static const std::vector<Pass> all = {
+      {"softmax", [](const Graph& graph) { return use_softmax(graph, nullptr); }},
       {"attention", [](const Graph& graph) { return use_attention(graph, nullptr); }},
+      {"cross_entropy_gradient", [](const Graph& graph) { return use_cross_entropy_gradient(graph, nullptr); }},
       {"linear_cross_entropy", chunk_linear_cross_entropy},
       {"sink", sink},
       {"recompute", recompute},
   };
   return all;
+}
+
+Graph use_structured_ops(const Graph& graph, size_t* boundary) {
+  return use_cross_entropy_gradient(use_attention(use_softmax(graph, boundary), boundary), boundary);
 }
 
 Graph run_pass(const Graph& graph, const std::string& name) {

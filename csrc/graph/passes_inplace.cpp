@@ -24,7 +24,7 @@ int64_t count(const OutSpec& spec) {
 
 class Functional {
  public:
-  explicit Functional(const Graph& graph) : graph_(graph), out_(graph), now_(graph.values.size()), lines_(graph.values.size() + 1), end_(int(graph.calls.size())) {
+  Functional(const Graph& graph, size_t& boundary) : graph_(graph), out_(graph), now_(graph.values.size()), lines_(graph.values.size() + 1), end_(int(graph.calls.size())) {
     for (size_t id = 0; id < now_.size(); ++id) {
       now_[id] = int(id);
       stand_ins_.push_back(stand_in(graph.values[id].spec));
@@ -36,7 +36,12 @@ class Functional {
     for (int id : graph.outputs) line(id).reads.push_back({end_, id, true});
     note(graph.gradients, end_);
     out_.calls.clear();
-    for (int at = 0; at < end_; ++at) copy(at);
+    size_t cut = 0;
+    for (int at = 0; at < end_; ++at) {
+      copy(at);
+      if (size_t(at) + 1 == boundary) cut = out_.calls.size();
+    }
+    boundary = cut;
     for (int& id : out_.outputs) id = now(id);
     rename(out_.gradients);
   }
@@ -190,8 +195,13 @@ class Functional {
 }  // namespace
 
 Graph functionalise(const Graph& graph) {
+  size_t end = graph.calls.size();
+  return functionalise(graph, end);
+}
+
+Graph functionalise(const Graph& graph, size_t& boundary) {
   const bool any = std::any_of(graph.calls.begin(), graph.calls.end(), [](const GraphCall& c) { return c.mode == Write::Inplace; });
-  return any ? Functional(graph).take() : graph;
+  return any ? Functional(graph, boundary).take() : graph;
 }
 
 }  // namespace mg

@@ -131,10 +131,10 @@ void bind_trace(py::module_& m) {
         for (const Pass& p : passes()) names.emplace_back(p.name);
         return names;
       })
-      .def("with_attention", [](const Graph& g, size_t calls) {
-        Graph out = use_attention(g, &calls);
+      .def("with_structured_ops", [](const Graph& g, size_t calls) {
+        Graph out = use_structured_ops(g, &calls);
         return std::pair(std::move(out), calls);
-      }, "The graph with attention that was written by hand as one op; where call number `calls` is now.")
+      }, "The graph with softmax, attention … that were written by hand as ops; where call number `calls` is now.")
       .def("look_at", [](Graph& g, size_t position, const Tensor& t) { g.seen.push_back({g.inputs.at(position), t}); },
            "An input that seldom changes: what it holds may decide what the graph becomes.")
       .def_property_readonly("assumed", [](const Graph& g) {
@@ -160,7 +160,7 @@ void bind_trace(py::module_& m) {
   m.def("set_least_bytes", [](int64_t bytes) { return std::exchange(least_bytes, bytes); }, "From how many bytes on values are made again: for tests.");
   py::class_<Plan, std::shared_ptr<Plan>>(m, "Plan", "A graph, fused and made ready to run.")
       .def(py::init([](const Graph& g, bool fused, double budget) {
-        return std::make_shared<Plan>(fused ? join_updates(fuse(recompute(sink(chunk_linear_cross_entropy(use_attention(g, nullptr))), budget))) : g);
+        return std::make_shared<Plan>(fused ? join_updates(fuse(recompute(sink(chunk_linear_cross_entropy(use_structured_ops(g, nullptr))), budget))) : g);
       }), py::arg("graph"), py::arg("fused") = true, py::arg("budget") = 1.0)
       .def("run", &Plan::run)
       .def_property_readonly("graph", &Plan::graph, "What it runs: the graph after fusion.")

@@ -146,7 +146,7 @@ class Entry:
             raise GaveUp(trace.asked)
         self._assumed: list[Tensor] = []
         if self.joint:
-            graph, here = self._with_attention(trace, graph, here)
+            graph, here = self._with_structured_ops(trace, graph, here)
         for k in (*self._tensor_at, *(k for k, _ in self._again)):
             self._leaves[k] = None
         if wanted and _sets_gradients(trace, graph):
@@ -172,13 +172,13 @@ class Entry:
         if any(k in written_with_history for k, _ in self._handed_on):
             raise GaveUp("the result is x.detach() of an argument, written to with gradients. Try x.detach().clone()")
 
-    def _with_attention(self, trace: Any, graph: Any, here: int) -> tuple[Any, int]:
-        """The graph with attention as one op. What it found in masks has to stay as it is: `_assumed`."""
+    def _with_structured_ops(self, trace: Any, graph: Any, here: int) -> tuple[Any, int]:
+        """The graph with softmax, attention … by hand as ops. What was found in masks has to stay as it is: `_assumed`."""
         given = {id(t) for t in self._arguments}
         for position, tensor in enumerate(trace.met if self._look else ()):
             if tensor is not None and id(tensor) not in given and not tensor.requires_grad and _core.writes_are_seen(tensor):
                 graph.look_at(position, tensor)
-        graph, here = graph.with_attention(here)
+        graph, here = graph.with_structured_ops(here)
         self._assumed = [trace.met[position] for position in graph.assumed]
         return graph, here
 
