@@ -4,6 +4,7 @@ that results do not depend on the number of threads.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -178,6 +179,19 @@ def test_batch_norm_updates_running_statistics_like_torch() -> None:
     same(mg.nn.functional.batch_norm(m, stats[0][1], stats[1][1], training=True, momentum=0.2), want)
     for theirs, ours in stats:
         same(ours, theirs)
+
+
+@pytest.mark.parametrize("row", [[math.inf, 0.0, 1.0], [-math.inf] * 3, [-math.inf, 0.0, 1.0], [math.nan, 0.0, 1.0]])
+@pytest.mark.parametrize("target", [0, 1])
+def test_cross_entropy_of_infinite_logits_is_that_of_log_softmax(row: list[float], target: int) -> None:
+    found = []
+    for m in (torch, mg):
+        x = m.tensor([row, [1.0, 2.0, 3.0]], dtype=m.float64, requires_grad=True)
+        loss = m.nn.functional.cross_entropy(x, m.tensor([target, 1]), reduction="none")
+        loss.sum().backward()
+        found.append((loss, x.grad))
+    for want, got in zip(*found, strict=True):
+        same(got, want)
 
 
 def test_losses_with_nothing_that_counts_and_bad_classes() -> None:

@@ -88,7 +88,7 @@ void softmax_backward_columns(T* dx, const T* g, const T* y, int64_t n, int64_t 
 template <class T>
 double row_logsumexp(const T* x, int64_t n) {
   const T top = row_max(x, n);
-  if (top - top != T(0)) return double(top);  // inf, -inf or NaN
+  if (top - top != T(0)) return double(top - top);  // inf, -inf and NaN: NaN, as log_softmax has it
   const Vec<T> shift = top;
   return double(top) +
          __builtin_log(sum_of<T>(n, [&](int64_t i, int k) MG_LAMBDA { return sv::exp(get(x + i, k) - shift); }));

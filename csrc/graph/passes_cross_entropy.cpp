@@ -4,7 +4,8 @@
 //   d = scatter(zeros, target, v) [* factor]    dx = _log_softmax_backward(d, log_p) = d - exp(log_p) sum(d)
 //
 // This is what cross_entropy's gradient computes from the target and one number per row, with log_p for logits whose logsumexp is 0. The
-// matrix of zeros is not made. The forward part stays as it is: it is as fast, and what it raises is its own.
+// matrix of zeros is not made. Where nobody but nll_loss and this gradient reads log_p, it is not made either: nll_loss becomes cross_entropy.
+// Other forward parts stay as they are, because what they raise for a target out of range is their own.
 #include <algorithm>
 #include <limits>
 
@@ -33,13 +34,16 @@ class PickedRows {
     const OutSpec& y = p_.spec(log_p_);
     const int n = y.sizes.size();
     const int64_t dim = call().args[2].number.as_int();
-    if (n < 2 || (dim != -1 && dim != n - 1) || y.device.type != DeviceType::CPU || (y.dtype != DType::Float32 && y.dtype != DType::Float64)) return false;
+    if (n < 2 || (dim != -1 && dim != n - 1) || y.device.type != DeviceType::CPU) return false;
+    if (y.dtype != DType::Float32 && y.dtype != DType::Float64) return false;
     one_ = y.sizes;
     one_.back() = 1;
     rows_ = 1;
     for (int d = 0; d + 1 < n; ++d) rows_ *= y.sizes[d];
     if (rows_ == 0 || y.sizes.back() == 0 || !is_dense(y) || !is_dense(p_.spec(call().outs[0]))) return false;
-    return is_scattered(operand(call(), 0)) && holds();
+    if (!is_scattered(operand(call(), 0)) || !holds()) return false;
+    find_loss();
+    return true;
   }
 
   void replace(Rewriting& r) const {
@@ -53,17 +57,45 @@ class PickedRows {
     g = add("view", {add("neg", {g}), number(row)});
     if (may_wrap_) target = add("where", {add("lt", {target, number(int64_t(0))}), add("add", {target, number(y.sizes.back())}), target});
     if (p_.spec(target_).sizes.size() > 1) target = add("view", {target, number(row)});
-    const GraphArg zeros = add("_full", {number(row), number(0.0), number(y.dtype), number(y.device)});
-    const GraphArg one = add("_full", {number(Dims()), number(1.0), number(y.dtype), number(y.device)});
-    const GraphArg logits = add("view", {tensor_arg(log_p_), number(Dims{rows_, y.sizes.back()})});
+    GraphArg lse, logits, one = add("_full", {number(Dims()), number(1.0), number(y.dtype), number(y.device)});
+    if (loss_ >= 0) {
+      lse = tensor_arg(replace_loss(r)), logits = tensor_arg(x_);
+    } else {
+      lse = add("_full", {number(row), number(0.0), number(y.dtype), number(y.device)});
+      logits = add("view", {tensor_arg(log_p_), number(Dims{rows_, y.sizes.back()})});
+    }
     const int64_t none = std::numeric_limits<int64_t>::min(), per_sample = 0;
-    const GraphArg dx = add("_cross_entropy_backward", {g, logits, target, GraphArg(), zeros, one, number(none), number(per_sample), number(0.0)});
+    const GraphArg dx = add("_cross_entropy_backward", {g, logits, target, GraphArg(), lse, one, number(none), number(per_sample), number(0.0)});
     r.stand_in(at_, call().outs[0], add("view", {dx, number(y.sizes)}).ids[0]);
     r.drop(at_);
     for (int k : gone_) r.drop(k);
   }
 
  private:
+  // nll_loss(log_softmax(x)) that is all there is to log_p.
+  void find_loss() {
+    const GraphCall* softmax = p_.made_by(log_p_, "log_softmax");
+    const std::vector<int>& readers = p_.readers(log_p_);
+    if (softmax == nullptr || !softmax->args[2].number.none() || one_.size() != 2 || readers.size() != 2) return;
+    if (p_.facts.shown(log_p_) || p_.facts.written(log_p_)) return;
+    const int at = readers[0], x = operand(*softmax, 0);
+    const GraphCall& loss = p_.graph.calls[size_t(at)];
+    const bool plain = is_call(loss, "_nll_loss") && operand(loss, 0) == log_p_ && operand(loss, 2) < 0;
+    if (!plain || p_.facts.written(loss.outs[0]) || p_.facts.written_between(x, p_.made_at(log_p_) - 1, at_)) return;
+    loss_ = at, x_ = x;
+  }
+  // Gives the logsumexp.
+  int replace_loss(Rewriting& r) const {
+    const GraphCall& loss = p_.graph.calls[size_t(loss_)];
+    const std::vector<int> out =
+        r.add(loss_, "_cross_entropy", {tensor_arg(x_), loss.args[1], GraphArg(), loss.args[3], loss.args[4], number_arg(Value(0.0))}, loss.line);
+    r.stand_in(loss_, loss.outs[0], out[0]);
+    r.stand_in(loss_, loss.outs[1], out[2]);
+    r.drop(loss_);
+    r.drop(p_.made_at(log_p_));
+    return out[1];
+  }
+
   const GraphCall& call() const { return p_.graph.calls[size_t(at_)]; }
   bool goes(int id) {
     if (p_.readers(id).size() != 1 || p_.facts.shown(id) || p_.facts.written(id)) return false;
@@ -95,8 +127,9 @@ class PickedRows {
     const GraphCall* c = p_.made_by(d, "index_put");
     if (c == nullptr || one_.size() != 2 || c->args[1].ids.size() != 2) return false;
     target_ = c->args[1].ids[1], values_ = operand(*c, 2), may_wrap_ = true;
-    return values_ >= 0 && target_ >= 0 && p_.spec(target_).sizes == Dims{rows_} && !is_floating(p_.spec(target_).dtype) && p_.spec(target_).dtype != DType::Bool &&
-           p_.spec(values_).sizes == Dims{rows_} && counts_rows(c->args[1].ids[0]) && goes(d) && is_zero(operand(*c, 0));
+    if (values_ < 0 || target_ < 0 || p_.spec(target_).dtype != DType::Int64) return false;
+    if (!(p_.spec(target_).sizes == Dims{rows_}) || !(p_.spec(values_).sizes == Dims{rows_})) return false;
+    return counts_rows(c->args[1].ids[0]) && goes(d) && is_zero(operand(*c, 0));
   }
 
   bool is_zero(int id) {
@@ -135,6 +168,7 @@ class PickedRows {
   Dims one_;  // of one entry per row
   int64_t rows_ = 0;
   int target_ = -1, values_ = -1, factor_ = -1;
+  int loss_ = -1, x_ = -1;  // the call of nll_loss that goes, and the logits
   bool may_wrap_ = false;  // index counts negative classes from the end
   std::vector<int> gone_;
 };

@@ -4,10 +4,11 @@
 //
 // and whatever else is the same for the rows of rows.h. Those decide as well what is not: exp(x) / sum(exp(x)) overflows where softmax does not,
 // the logarithm of a softmax is -inf where log_softmax is not, and in a row of -inf the gradient of x - logsumexp(x) is no NaN.
-// Only where all that y and the gradient are made of goes.
+// Only where all that y and the gradient are made of goes, and where it is no slower.
 #include <algorithm>
 #include <set>
 
+#include "fuse.h"
 #include "passes.h"
 #include "pattern.h"
 #include "rows.h"
@@ -32,7 +33,7 @@ class Softmax {
     }
     if (y_ < 0) return false;
     find_gradient();
-    return goes() && holds();
+    return goes() && holds() && pays();
   }
 
   const std::set<int>& calls_that_go() const { return gone_; }
@@ -41,14 +42,15 @@ class Softmax {
     const int at = p_.made_at(y_), y = r.add(at, op_.c_str(), {tensor_arg(x_), last}, call(at).line)[0];
     r.stand_in(at, y_, y);
     if (dx_ >= 0) {
-      const int back = p_.made_at(dx_), dx = r.add(back, ("_" + op_ + "_backward").c_str(), {tensor_arg(g_), tensor_arg(y), last}, call(back).line)[0];
-      r.stand_in(back, dx_, dx);
+      const int back = p_.made_at(dx_);
+      r.stand_in(back, dx_, r.add(back, backward().c_str(), {tensor_arg(g_), tensor_arg(y), last}, call(back).line)[0]);
     }
     for (int k : gone_) r.drop(k);
   }
 
  private:
   const GraphCall& call(int at) const { return p_.graph.calls[size_t(at)]; }
+  std::string backward() const { return "_" + op_ + "_backward"; }
   int n_calls() const { return int(p_.graph.calls.size()); }
 
   // Of the values that these calls make, the one (the first, the last) that is this; or -1.
@@ -78,7 +80,7 @@ class Softmax {
       const int from = std::max(p_.made_at(g), p_.made_at(y_)) + 1;
       rows_.give(g, rows_.random());
       const std::vector<int> calls = rows_.compute(from, std::min(from + kNear, n_calls()));
-      dx_ = last_equal(calls, computed(("_" + op_ + "_backward").c_str(), {rows_[g], rows_[y_], Value(-1)}));
+      dx_ = last_equal(calls, computed(backward().c_str(), {rows_[g], rows_[y_], Value(-1)}));
       if (dx_ >= 0) {
         g_ = g;
         calls_.insert(calls_.end(), calls.begin(), calls.end());
@@ -126,6 +128,17 @@ class Softmax {
     return !p_.facts.written(y_) && !p_.facts.written_between(x_, first, last) && (g_ < 0 || !p_.facts.written_between(g_, at, last));
   }
 
+  // Measured (docs/fusion.md): without gradients a group that computes what comes before and after as well is the faster one, but for short rows
+  // and for those that leave the cache. Before a product softmax may be attention's.
+  bool pays() const {
+    const int64_t columns = p_.spec(x_).sizes.back();
+    if (dx_ >= 0 || columns <= 64 || columns >= 32768) return true;
+    const auto joins = [&](int at) { return at >= 0 && fuse_role(p_.graph, call(at)) != FuseRole::None; };
+    const std::vector<int>& readers = p_.readers(y_);
+    if (std::any_of(readers.begin(), readers.end(), [&](int at) { return call(at).op != nullptr && p_.is_product(call(at)); })) return true;
+    return !joins(p_.made_at(x_)) && std::none_of(readers.begin(), readers.end(), joins);
+  }
+
   const Pattern& p_;
   Rows rows_;
   const int x_;
@@ -145,7 +158,8 @@ bool reduces_last(const Pattern& p, const GraphCall& c) {
 }  // namespace
 
 Graph use_softmax(const Graph& given, size_t* boundary) {
-  if (std::none_of(given.calls.begin(), given.calls.end(), [](const GraphCall& c) { return is_call(c, "exp") || is_call(c, "logsumexp"); })) return given;
+  const auto may_be = [](const GraphCall& c) { return is_call(c, "exp") || is_call(c, "logsumexp"); };
+  if (std::none_of(given.calls.begin(), given.calls.end(), may_be)) return given;
   size_t cut = boundary != nullptr ? *boundary : given.calls.size();
   const Graph graph = functionalise(given, cut);
   const Pattern p(graph);

@@ -37,7 +37,8 @@ bool reduces(const std::string& op) { return op == "sum" || op == "amax" || op =
 
 }  // namespace
 
-Rows::Rows(const Pattern& p, int like) : p_(p), values_(p.graph.values.size()), dtype_(p.spec(like).dtype), full_(p.spec(like).sizes), kept_(full_), reduced_(full_) {
+Rows::Rows(const Pattern& p, int like)
+    : p_(p), values_(p.graph.values.size()), dtype_(p.spec(like).dtype), full_(p.spec(like).sizes), kept_(full_), reduced_(full_) {
   kept_.back() = 1;
   reduced_.erase(reduced_.size() - 1);
 }

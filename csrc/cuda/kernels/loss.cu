@@ -134,7 +134,7 @@ __global__ void cross_entropy_kernel(Two* terms, C* lse, const T* x, Targets tar
     all = group.reduce(all, [](MixedSums<C> a, MixedSums<C> b) { return MixedSums<C>{a.weight + b.weight, a.mixed + b.mixed}; });
   }
   if (group.lane != 0 || group.line >= group.count) return;
-  const double z = top - top != C(0) ? double(top) : double(top) + log(double(sum));  // inf, -inf and NaN are their own
+  const double z = top - top != C(0) ? double(top - top) : double(top) + log(double(sum));  // inf, -inf and NaN: NaN, as log_softmax has it
   lse[group.line] = C(z);
   const int64_t c = targets.class_of(group.line);
   if (c < 0) {
