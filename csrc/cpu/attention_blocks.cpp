@@ -11,13 +11,8 @@
 namespace mg::cpu {
 
 const AttentionTable& attention_table() {
-#if MG_MULTI_ISA
-  static const AttentionTable* table =
-      select_isa(&avx512::attention_table, &avx2::attention_table, &portable::attention_table);
-  return *table;
-#else
-  return portable::attention_table;
-#endif
+  static const AttentionTable& table = MG_PICK(attention_table);
+  return table;
 }
 
 // --- operands

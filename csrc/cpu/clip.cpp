@@ -12,25 +12,15 @@ namespace mg::cpu {
 namespace portable {
 extern const ClipTable clip_table;
 }
-#if MG_HAVE_avx2
 namespace avx2 {
 extern const ClipTable clip_table;
 }
-#endif
-#if MG_HAVE_avx512
 namespace avx512 {
 extern const ClipTable clip_table;
 }
-#endif
 
 const ClipTable& clip_table() {
-#if MG_HAVE_avx512
-  if (isa() == Isa::Avx512) return avx512::clip_table;
-#endif
-#if MG_HAVE_avx2
-  if (isa() == Isa::Avx2) return avx2::clip_table;
-#endif
-  return portable::clip_table;
+  return MG_PICK(clip_table);
 }
 
 namespace {

@@ -152,19 +152,9 @@ void conv_data(const ConvShape& s, const T* dy, const T* w, const T* bias, T* dx
 template void conv_data(const ConvShape&, const float*, const float*, const float*, float*);
 template void conv_data(const ConvShape&, const double*, const double*, const double*, double*);
 
-static const ConvTables& pick_tables() {
-#if MG_HAVE_avx512
-  if (isa() == Isa::Avx512) return avx512::conv_table;
-#endif
-#if MG_HAVE_avx2
-  if (isa() == Isa::Avx2) return avx2::conv_table;
-#endif
-  return portable::conv_table;
-}
-
 template <class T>
 const ConvTable<T>& conv_table() {
-  static const ConvTables& tables = pick_tables();
+  static const ConvTables& tables = MG_PICK(conv_table);
   if constexpr (sizeof(T) == 4)
     return tables.f32;
   else

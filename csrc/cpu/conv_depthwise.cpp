@@ -17,15 +17,7 @@ constexpr int64_t kSlack = 5 * 16;  // elements that the loops may read beyond a
 
 template <class T>
 const DepthwiseTable<T>& table() {
-  static const DepthwiseTables& tables = []() -> const DepthwiseTables& {
-#if MG_HAVE_avx512
-    if (isa() == Isa::Avx512) return avx512::depthwise_table;
-#endif
-#if MG_HAVE_avx2
-    if (isa() == Isa::Avx2) return avx2::depthwise_table;
-#endif
-    return portable::depthwise_table;
-  }();
+  static const DepthwiseTables& tables = MG_PICK(depthwise_table);
   if constexpr (sizeof(T) == 4)
     return tables.f32;
   else

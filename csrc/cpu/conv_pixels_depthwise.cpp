@@ -12,15 +12,7 @@ namespace mg::cpu {
 namespace {
 
 const PixelTable& table() {
-  static const PixelTable& t = []() -> const PixelTable& {
-#if MG_HAVE_avx512
-    if (isa() == Isa::Avx512) return avx512::pixel_table;
-#endif
-#if MG_HAVE_avx2
-    if (isa() == Isa::Avx2) return avx2::pixel_table;
-#endif
-    return portable::pixel_table;
-  }();
+  static const PixelTable& t = MG_PICK(pixel_table);
   return t;
 }
 

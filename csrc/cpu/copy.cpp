@@ -9,14 +9,12 @@
 #include "stream.h"
 #include "transpose_table.h"
 
-#if MG_MULTI_ISA
 namespace mg::cpu::avx512 {
 extern const TransposeTable transpose_functions;
 }
 namespace mg::cpu::avx2 {
 extern const TransposeTable transpose_functions;
 }
-#endif
 namespace mg::cpu::portable {
 extern const TransposeTable transpose_functions;
 }
@@ -24,13 +22,8 @@ extern const TransposeTable transpose_functions;
 namespace mg::cpu {
 
 const TransposeTable& transpose_table() {
-#if MG_MULTI_ISA
-  static const TransposeTable* table =
-      select_isa(&avx512::transpose_functions, &avx2::transpose_functions, &portable::transpose_functions);
-  return *table;
-#else
-  return portable::transpose_functions;
-#endif
+  static const TransposeTable& table = MG_PICK(transpose_functions);
+  return table;
 }
 
 namespace {

@@ -12,10 +12,8 @@
   extern const DistanceTable distance_functions; \
   }
 MG_EXTERN_DISTANCE(portable)
-#if MG_MULTI_ISA
 MG_EXTERN_DISTANCE(avx2)
 MG_EXTERN_DISTANCE(avx512)
-#endif
 
 namespace mg::cpu {
 
@@ -24,13 +22,8 @@ namespace {
 using portable::with_norm;
 
 const DistanceTable& distance_table() {
-#if MG_MULTI_ISA
-  static const DistanceTable* chosen =
-      select_isa(&avx512::distance_functions, &avx2::distance_functions, &portable::distance_functions);
-  return *chosen;
-#else
-  return portable::distance_functions;
-#endif
+  static const DistanceTable& table = MG_PICK(distance_functions);
+  return table;
 }
 
 constexpr int64_t kTerms = 16;  // added up by themselves before they join their sum: a long chain rounds worse

@@ -9,25 +9,19 @@
 
 namespace mg::cpu {
 
-#if MG_MULTI_ISA
 namespace avx512 {
 extern const FftTable fft_table;
 }
 namespace avx2 {
 extern const FftTable fft_table;
 }
-#endif
 namespace portable {
 extern const FftTable fft_table;
 }
 
 const FftTable& fft_table() {
-#if MG_MULTI_ISA
-  static const FftTable* table = select_isa(&avx512::fft_table, &avx2::fft_table, &portable::fft_table);
-  return *table;
-#else
-  return portable::fft_table;
-#endif
+  static const FftTable& table = MG_PICK(fft_table);
+  return table;
 }
 template <>
 const FftFns<float>& fft_fns<float>() {

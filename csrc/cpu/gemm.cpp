@@ -16,18 +16,8 @@
 
 namespace mg::cpu {
 
-static const GemmTables& pick_tables() {
-#if MG_HAVE_avx512
-  if (isa() == Isa::Avx512) return avx512::gemm_table;
-#endif
-#if MG_HAVE_avx2
-  if (isa() == Isa::Avx2) return avx2::gemm_table;
-#endif
-  return portable::gemm_table;
-}
-
 const GemmTables& gemm_tables() {
-  static const GemmTables& table = pick_tables();
+  static const GemmTables& table = MG_PICK(gemm_table);
   return table;
 }
 

@@ -11,19 +11,9 @@
 
 namespace mg::cpu {
 
-static const IntTables& pick_tables() {
-#if MG_HAVE_avx512
-  if (isa() == Isa::Avx512) return avx512::int_table;
-#endif
-#if MG_HAVE_avx2
-  if (isa() == Isa::Avx2) return avx2::int_table;
-#endif
-  return portable::int_table;
-}
-
 template <class U>
 static const IntTable<U>& table_of() {
-  static const IntTables& tables = pick_tables();
+  static const IntTables& tables = MG_PICK(int_table);
   if constexpr (sizeof(U) == 1)
     return tables.u8;
   else if constexpr (sizeof(U) == 2)

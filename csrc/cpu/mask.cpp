@@ -14,21 +14,14 @@
   extern const MaskTable mask_functions; \
   }
 MG_EXTERN_MASK(portable)
-#if MG_MULTI_ISA
 MG_EXTERN_MASK(avx2)
 MG_EXTERN_MASK(avx512)
-#endif
 
 namespace mg::cpu {
 
 const MaskTable& mask_table() {
-#if MG_MULTI_ISA
-  static const MaskTable* chosen =
-      select_isa(&avx512::mask_functions, &avx2::mask_functions, &portable::mask_functions);
-  return *chosen;
-#else
-  return portable::mask_functions;
-#endif
+  static const MaskTable& table = MG_PICK(mask_functions);
+  return table;
 }
 
 namespace {

@@ -16,19 +16,13 @@
 
 namespace mg::cpu {
 
-#if MG_MULTI_ISA
 namespace avx512 { extern const NormTable norm_table; }
 namespace avx2 { extern const NormTable norm_table; }
-#endif
 namespace portable { extern const NormTable norm_table; }
 
 static const NormTable& norm_table() {
-#if MG_MULTI_ISA
-  static const NormTable* table = select_isa(&avx512::norm_table, &avx2::norm_table, &portable::norm_table);
-  return *table;
-#else
-  return portable::norm_table;
-#endif
+  static const NormTable& table = MG_PICK(norm_table);
+  return table;
 }
 template <>
 const NormFns<float>& norm_fns<float>() {

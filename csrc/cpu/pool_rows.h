@@ -47,15 +47,7 @@ extern const PoolRowTables pool_row_table;
 
 template <class T>
 const PoolRowTable<T>& pool_rows() {
-  static const PoolRowTables& tables = []() -> const PoolRowTables& {
-#if MG_HAVE_avx512
-    if (isa() == Isa::Avx512) return avx512::pool_row_table;
-#endif
-#if MG_HAVE_avx2
-    if (isa() == Isa::Avx2) return avx2::pool_row_table;
-#endif
-    return portable::pool_row_table;
-  }();
+  static const PoolRowTables& tables = MG_PICK(pool_row_table);
   if constexpr (sizeof(T) == 4)
     return tables.f32;
   else

@@ -17,21 +17,14 @@
   extern const RandomTable random_functions; \
   }
 MG_EXTERN_RANDOM(portable)
-#if MG_MULTI_ISA
 MG_EXTERN_RANDOM(avx2)
 MG_EXTERN_RANDOM(avx512)
-#endif
 
 namespace mg::cpu {
 
 const RandomTable& random_table() {
-#if MG_MULTI_ISA
-  static const RandomTable* chosen =
-      select_isa(&avx512::random_functions, &avx2::random_functions, &portable::random_functions);
-  return *chosen;
-#else
-  return portable::random_functions;
-#endif
+  static const RandomTable& table = MG_PICK(random_functions);
+  return table;
 }
 
 namespace {

@@ -16,12 +16,8 @@ extern const ReduceTable reduce_table;
 }
 
 const ReduceTable& reduce_table() {
-#if MG_MULTI_ISA
-  static const ReduceTable* table = select_isa(&avx512::reduce_table, &avx2::reduce_table, &portable::reduce_table);
-  return *table;
-#else
-  return portable::reduce_table;
-#endif
+  static const ReduceTable& table = MG_PICK(reduce_table);
+  return table;
 }
 template <>
 const FoldFns<float>& fold_fns<float>(Fold f) {

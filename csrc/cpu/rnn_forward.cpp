@@ -16,25 +16,15 @@ namespace mg::cpu {
 namespace portable {
 extern const RnnTable rnn_table;
 }
-#if MG_HAVE_avx2
 namespace avx2 {
 extern const RnnTable rnn_table;
 }
-#endif
-#if MG_HAVE_avx512
 namespace avx512 {
 extern const RnnTable rnn_table;
 }
-#endif
 
 const RnnTable& rnn_table() {
-#if MG_HAVE_avx512
-  if (isa() == Isa::Avx512) return avx512::rnn_table;
-#endif
-#if MG_HAVE_avx2
-  if (isa() == Isa::Avx2) return avx2::rnn_table;
-#endif
-  return portable::rnn_table;
+  return MG_PICK(rnn_table);
 }
 
 namespace {

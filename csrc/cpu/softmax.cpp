@@ -8,19 +8,13 @@
 
 namespace mg::cpu {
 
-#if MG_MULTI_ISA
 namespace avx512 { extern const SoftmaxTable softmax_table; }
 namespace avx2 { extern const SoftmaxTable softmax_table; }
-#endif
 namespace portable { extern const SoftmaxTable softmax_table; }
 
 const SoftmaxTable& softmax_table() {
-#if MG_MULTI_ISA
-  static const SoftmaxTable* table = select_isa(&avx512::softmax_table, &avx2::softmax_table, &portable::softmax_table);
-  return *table;
-#else
-  return portable::softmax_table;
-#endif
+  static const SoftmaxTable& table = MG_PICK(softmax_table);
+  return table;
 }
 template <>
 const SoftmaxFns<float>& softmax_fns<float>() {
