@@ -263,6 +263,13 @@ def test_where_it_pays() -> None:
         assert compiled(lambda x: step(f, x), x)[0] == ["softmax", "_softmax_backward"]  # noqa: B023
 
 
+def test_other_layouts_stay() -> None:
+    x = leaf(5, 7)
+    names, got = compiled(lambda x: step(lambda x: amax(x.t()), x), x)
+    assert names == []
+    assert mg.allclose(got[1], step(lambda x: amax(x.t()), x)[1], atol=1e-6)
+
+
 def test_one_after_another_and_of_one_tensor() -> None:
     for f in (lambda x: amax(amax(x) * 3), lambda x: amax(x) + log_amax(x), lambda x: amax(x) + amax(x),
               lambda x: amax(x - x.amax(-1, True))):  # fmt: skip

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <set>
 
+#include "../core/layout.h"
 #include "fuse.h"
 #include "passes.h"
 #include "pattern.h"
@@ -131,6 +132,8 @@ class Softmax {
   // Measured (docs/fusion.md): without gradients a group that computes what comes before and after as well is the faster one, but for short rows
   // and for those that leave the cache. Before a product softmax may be attention's.
   bool pays() const {
+    for (int id : {y_, dx_})  // the op's results are contiguous; others would be copied
+      if (id >= 0 && !(p_.spec(id).strides == contiguous_strides(p_.spec(id).sizes))) return false;
     const int64_t columns = p_.spec(x_).sizes.back();
     if (dx_ >= 0 || columns <= 64 || columns >= 32768) return true;
     const auto joins = [&](int at) { return at >= 0 && fuse_role(p_.graph, call(at)) != FuseRole::None; };
