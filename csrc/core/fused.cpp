@@ -8,8 +8,13 @@ namespace mg {
 namespace {
 
 const char* kind_name(FusedStep::Kind k) {
-  constexpr const char* names[] = {"load", "constant", "apply", "cast", "reduce", "reduce_rows", "store"};
+  constexpr const char* names[] = {"load", "constant", "apply", "cast", "reduce", "reduce_rows", "reduce_all", "store"};
   return names[int(k)];
+}
+
+const char* level_name(FusedLevel l) {
+  constexpr const char* names[] = {"", " row", " column", " total"};
+  return names[int(l)];
 }
 
 void print_number(std::ostream& out, const Value& v) {
@@ -21,7 +26,7 @@ void print_number(std::ostream& out, const Value& v) {
 void print_step(std::ostream& out, const FusedStep& s, size_t at, bool exact) {
   const bool stores = s.kind == FusedStep::Kind::Store;
   out << (stores ? "  " : "  %");
-  if (!stores) out << at << ": " << dtype_name(s.dtype) << (s.level == FusedLevel::Row ? " row" : s.level == FusedLevel::Column ? " column" : "") << " = ";
+  if (!stores) out << at << ": " << dtype_name(s.dtype) << level_name(s.level) << " = ";
   if (s.kind == FusedStep::Kind::Apply) out << s.row->name;
   else if (s.op != nullptr) out << kind_name(s.kind) << ' ' << s.op->name;
   else out << kind_name(s.kind);

@@ -4,7 +4,7 @@
 // The iteration space is `rows` x `cols`: the last axis is the inner one, a row is one setting of the others. Axes are merged as far as all
 // operands allow, so a program of contiguous operands without reductions has one axis. A program is straight-line code in SSA form: step
 // k gives register k. A register holds one number per element (Element), per row (Row: what a reduction gave, or an operand that
-// is constant along the inner axis), or per column (Column: only to be stored).
+// is constant along the inner axis), per column (Column), or one for the whole space (Total); the last two are there to be stored only.
 //
 //   layer_norm's heart, x: f32[64, 384]        %0 = load x        %1 = sum %0 (Row)     %2 = const 1/384   %3 = mul %1 %2 (Row)
 //                                              %4 = sub %0 %3     %5 = mul %4 %4        ...
@@ -42,7 +42,7 @@ struct ScalarRow {
   }
 };
 
-enum class FusedLevel : uint8_t { Element, Row, Column };
+enum class FusedLevel : uint8_t { Element, Row, Column, Total };
 
 struct FusedStep {
   enum class Kind : uint8_t {
@@ -52,11 +52,12 @@ struct FusedStep {
     Cast,        // args[0] converted to `dtype`, by the rules of Tensor.to
     Reduce,      // args[0] over the inner axis -> Row; op: sum, prod, amax or amin (NaN wins)
     ReduceRows,  // args[0] over all rows -> Column; op: sum
+    ReduceAll,   // args[0] over rows and columns -> Total; op: sum, mean, amax or amin (NaN wins)
     Store,       // args[0] into operand `operand`, converted to its dtype
   };
   Kind kind = Kind::Load;
   FusedLevel level = FusedLevel::Element;
-  const Op* op = nullptr;           // Apply, Reduce, ReduceRows
+  const Op* op = nullptr;           // Apply, Reduce, ReduceRows, ReduceAll
   const ScalarRow* row = nullptr;   // Apply: the line of csrc/scalar.h to be computed, on the first row->arity of `args`; most often the op's
                                     // own, add_unit for an add with alpha 1, square, sqrt … for a pow with such an exponent
   DType dtype = DType::Float32;     // of the register
@@ -84,7 +85,7 @@ struct FusedProgram {
     for (int k = 0; k + 1 < sizes.size(); ++k) n *= sizes[k];
     return n;
   }
-  bool reduces() const {
+  bool reduces() const {  // along an axis
     for (const FusedStep& s : steps)
       if (s.kind == FusedStep::Kind::Reduce || s.kind == FusedStep::Kind::ReduceRows) return true;
     return false;
@@ -99,9 +100,10 @@ bool aliasable(const FusedProgram& program, int in, int out);
 
 // Generated code of one program. It depends on the program's structure (dtypes, steps, which inner strides are 0, 1 or other), not on sizes:
 //   operands[k]   address of operand k's first element; for a Column result: of `cols` partial results of its accumulation dtype,
-//                 which the code adds to (the runner zeroes them, calls it for at most 64 rows and adds the results in order)
+//                 which the code adds to (the runner zeroes them, calls it for at most 64 rows and adds the results in order);
+//                 for a Total: of one partial result, float64 or int64, which the code goes on from and leaves (a mean: the sum)
 //   sizes         the program's sizes          strides   operand after operand, one per axis, in elements
-//   rows, columns to do: [row0, row1) x [col0, col1); all columns (0, cols) where the program reduces over the inner axis
+//   rows, columns to do: [row0, row1) x [col0, col1); all columns (0, cols) where the program reduces() along an axis
 using FusedCode = void (*)(void* const* operands, const int64_t* sizes, const int64_t* strides, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
 
 // Runs a program on tensors whose data pointers it is given. One per program and backend; made once, called every step.

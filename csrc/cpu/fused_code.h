@@ -25,13 +25,14 @@ struct FusedInstruction {
     Repeat,   // a number per row, repeated along it
     Fold,     // each row of `in` -> a number
     AddRows,  // rows of `in` added to the columns' sums number `column`
+    FoldAll,  // all of `in` onto total number `column`
   };
   Code code = Code::Compute;
   bool rows = false;  // on one number per row instead of the block's elements
   PointwiseFn fn = nullptr;
   StageFn stage = nullptr;
   Fold fold = Fold::Sum;
-  DType dtype = DType::Float32;  // Fold, AddRows: of what is added up
+  DType dtype = DType::Float32;  // Fold, AddRows, FoldAll: of what is added up
   int out = -1, in[4] = {-1, -1, -1, -1}, n_in = 0, operand = -1, column = -1;
   int64_t out_item = 0, in_item = 0;
 };
@@ -41,9 +42,17 @@ struct FusedColumn {
   DType dtype;  // of the sums' tiles
 };
 
+struct FusedTotal {
+  int operand;
+  DType wide;  // of partial results: Float64 or Int64
+  Fold fold;
+  bool mean;
+};
+
 struct FusedCodeList {
   std::vector<FusedInstruction> prologue, body;
   std::vector<FusedColumn> columns;
+  std::vector<FusedTotal> totals;
   std::vector<std::unique_ptr<char[]>> constants;
   int64_t block_rows = 1, block_cols = 1;
   bool pieces = false;  // blocks are pieces of a row

@@ -229,12 +229,19 @@ class Compiler {
     give(reg, i, is_lasting(source));
   }
 
+  static Fold fold_of(const std::string& op) { return op == "prod" ? Fold::Prod : op == "amax" ? Fold::Max : op == "amin" ? Fold::Min : Fold::Sum; }
+
+  int output_of(int reg) const {
+    for (const Step& t : p_.steps)
+      if (t.kind == Step::Kind::Store && t.args[0] == reg) return t.operand;
+    return -1;
+  }
+
   void reduce(int reg) {
     const Step& s = step(reg);
-    const std::string& op = s.op->name;
     FusedInstruction i;
     i.code = Code::Fold;
-    i.fold = op == "sum" ? Fold::Sum : op == "prod" ? Fold::Prod : op == "amax" ? Fold::Max : Fold::Min;
+    i.fold = fold_of(s.op->name);
     i.in[0] = element(s.args[0]);
     i.n_in = 1;
     i.dtype = held(s.dtype);
@@ -252,17 +259,27 @@ class Compiler {
     i.dtype = held(s.dtype);
     i.in_item = itemsize(i.dtype);
     i.column = int(code_.columns.size());
-    int to = -1;
-    for (const Step& t : p_.steps)
-      if (t.kind == Step::Kind::Store && t.args[0] == reg) to = t.operand;
-    code_.columns.push_back({to, i.dtype});
+    code_.columns.push_back({output_of(reg), i.dtype});
+    part(false).push_back(i);
+  }
+
+  void reduce_all(int reg) {
+    const Step& s = step(reg);
+    FusedInstruction i;
+    i.code = Code::FoldAll;
+    i.fold = fold_of(s.op->name);
+    i.in[0] = element(s.args[0]);
+    i.n_in = 1;
+    i.dtype = held(s.dtype);
+    i.column = int(code_.totals.size());
+    code_.totals.push_back({output_of(reg), i.dtype == DType::Int64 ? DType::Int64 : DType::Float64, i.fold, s.op->name == "mean"});
     part(false).push_back(i);
   }
 
   void store(int reg) {
     const Step& s = step(reg);
     const int from = s.args[0], k = s.operand;
-    if (s.level == FusedLevel::Column) return;
+    if (s.level == FusedLevel::Column || s.level == FusedLevel::Total) return;
     if (std::find(written_.begin(), written_.end(), k) != written_.end()) return;
     const int half = halves_[size_t(from)];
     const bool rounded = half >= 0 && operand(k).dtype == step(from).dtype;
@@ -287,6 +304,7 @@ class Compiler {
       case Step::Kind::Cast: return cast(k);
       case Step::Kind::Reduce: return reduce(k);
       case Step::Kind::ReduceRows: return reduce_rows(k);
+      case Step::Kind::ReduceAll: return reduce_all(k);
       case Step::Kind::Store: return store(k);
     }
   }

@@ -27,13 +27,17 @@ class CpuFusedKernel final : public FusedKernel {
   };
   int64_t far_offset(int k, int64_t row) const;
   void run_code(void* const* operands) const;
-  void run_with_columns(void* const* operands) const;
+  struct Sums;
+  void run_with_sums(void* const* operands) const;
+  void run_part(void* const* operands, Sums& sums, int64_t first, int64_t last) const;
+  void store_columns(void* const* operands, char* memory, int64_t each, int64_t line) const;
+  void store_total(void* const* operands, const FusedTotal& total, char* first, int64_t each) const;
 
   FusedCodeList list_;
   std::vector<Walk> walks_;
   std::vector<int64_t> flat_strides_;
   std::vector<PointwiseFn> adders_;
-  int64_t parts_ = 1;
+  int64_t units_ = 1, parts_ = 1;
   bool runs_ = false;
 };
 

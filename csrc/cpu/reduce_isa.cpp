@@ -158,10 +158,9 @@ MG_INL Acc<T> fold_lanes(Vec<T> a) {
 
 // At most 8 vectors per accumulator between two merges into the wide accumulator.
 template <class R, class T>
-MG_INL Acc<T> fold_row(const T* x, int64_t n, Vec<T> m, T p) {
+MG_INL Acc<T> fold_row(const T* x, int64_t n, Vec<T> m, T p, Acc<T> total = Acc<T>(R::identity)) {
   using V = Vec<T>;
   constexpr int W = V::size;
-  Acc<T> total = Acc<T>(R::identity);
   const V start = R::identity;
   int64_t i = 0;
   while (i + 4 * W <= n) {
@@ -231,6 +230,11 @@ void fold_rows(Acc<T>* out, const T* x, int64_t nrows, int64_t ld, int64_t n, co
     return;
   }
   for (int64_t r = 0; r < nrows; ++r) out[r] = fold_row<R, T>(x + r * ld, n, Vec<T>(m ? m[r] : zero), T(p));
+}
+
+template <class R, class T>
+void fold_onto(Acc<T>* total, const T* x, int64_t nrows, int64_t n) {
+  for (int64_t r = 0; r < nrows; ++r) *total = fold_row<R, T>(x + r * n, n, Vec<T>(T(0)), T(0), *total);
 }
 
 // tile[c] (combine)= four rows; vectors while they last, then a masked tail.
@@ -315,7 +319,7 @@ void arg_columns(T* value, int64_t* index, const T* x, int64_t nrows, int64_t ld
   }
 }
 
-#define MG_FOLD(name, T) {fold_rows<name<T>, T>, fold_columns<name<T>, T>}
+#define MG_FOLD(name, T) {fold_rows<name<T>, T>, fold_columns<name<T>, T>, fold_onto<name<T>, T>}
 #define MG_FOLDS(T)                                                                              \
   {MG_FOLD(Sum, T),    MG_FOLD(NanSum, T),     MG_FOLD(Prod, T),       MG_FOLD(Max, T),          \
    MG_FOLD(Min, T),    MG_FOLD(AnyNonzero, T), MG_FOLD(AllNonzero, T), MG_FOLD(CountNonzero, T), \

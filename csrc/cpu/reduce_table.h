@@ -46,6 +46,8 @@ struct FoldFns {
   void (*rows)(Acc<T>* out, const T* x, int64_t nrows, int64_t ld, int64_t n, const T* m, double p);
   // acc[c] = fold over r of x[r * ld + c], with m[c]; ncols <= kFoldColumns.
   void (*columns)(Acc<T>* acc, const T* x, int64_t nrows, int64_t ld, int64_t ncols, const T* m, double p);
+  // total (combine)= fold of x[0 .. n], then of x[n .. 2 * n] …; of folds that need no m and no p.
+  void (*onto)(Acc<T>* total, const T* x, int64_t nrows, int64_t n);
 };
 constexpr int64_t kFoldColumns = 512;
 

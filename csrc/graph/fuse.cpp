@@ -21,7 +21,7 @@ constexpr int kNear = 64;  // calls; what lies further apart would keep values a
 struct Group {
   std::vector<int> members;  // in order; empty: joined another
   Dims space, row_space, layout;
-  bool reduces = false;
+  bool reduces = false;  // along an axis, which stays apart: calls on rows may take part
 };
 
 class Grouping {
@@ -122,7 +122,7 @@ class Grouping {
     Group g;
     g.members = {at};
     g.reduces = roles_[size_t(at)] == FuseRole::ReduceLast || roles_[size_t(at)] == FuseRole::ReduceLeading;
-    const OutSpec& s = spec(g.reduces ? c.args[0].ids[0] : result_of(c));
+    const OutSpec& s = spec(is_reduction(roles_[size_t(at)]) ? c.args[0].ids[0] : result_of(c));
     g.space = s.sizes;
     g.layout = s.strides;
     g.row_space = s.sizes;
@@ -134,7 +134,7 @@ class Grouping {
   bool agrees(const Group& a, const Group& b) const {
     if (!(spec(result_of(call(a.members[0]))).device == spec(result_of(call(b.members[0]))).device)) return false;
     if (a.space == b.space && a.layout == b.layout) return true;
-    return b.members.size() == 1 && !b.reduces && is_row(a, b.members[0]) && rows_only(a, b.members[0]);
+    return b.members.size() == 1 && !is_reduction(roles_[size_t(b.members[0])]) && is_row(a, b.members[0]) && rows_only(a, b.members[0]);
   }
 
   // A call on what the group's rows were reduced to: all it reads is so.
@@ -142,13 +142,13 @@ class Grouping {
     return std::all_of(call(at).args.begin(), call(at).args.end(), [&](const GraphArg& a) { return !a.is_tensor || spec(a.ids[0]).sizes == g.row_space || spec(a.ids[0]).sizes.empty(); });
   }
 
-  // Sums without keepdim, and sums over the rows, leave the group's space: nobody inside may read them.
+  // Sums without keepdim, over the rows and over everything leave the group's space: nobody inside may read them.
   bool reads_what_left(const std::vector<int>& members) const {
     std::set<int> left;
     for (int m : members) {
-      const bool leading = roles_[size_t(m)] == FuseRole::ReduceLeading;
+      const FuseRole role = roles_[size_t(m)];
       const int x = call(m).args[0].is_tensor ? call(m).args[0].ids[0] : -1;
-      if (leading || (roles_[size_t(m)] == FuseRole::ReduceLast && spec(call(m).outs[0]).sizes.size() != spec(x).sizes.size())) left.insert(result_of(call(m)));
+      if (role == FuseRole::ReduceLeading || role == FuseRole::ReduceAll || (role == FuseRole::ReduceLast && spec(call(m).outs[0]).sizes.size() != spec(x).sizes.size())) left.insert(result_of(call(m)));
     }
     for (int m : members)
       for (const GraphArg& a : call(m).args)

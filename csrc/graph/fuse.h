@@ -11,7 +11,8 @@ Graph fuse(const Graph& graph);
 
 // --- fuse_program.cpp: what may take part, and the program of a group
 
-enum class FuseRole : uint8_t { None, Map, Cast, ReduceLast, ReduceLeading };
+enum class FuseRole : uint8_t { None, Map, Cast, ReduceLast, ReduceLeading, ReduceAll };
+inline bool is_reduction(FuseRole r) { return r == FuseRole::ReduceLast || r == FuseRole::ReduceLeading || r == FuseRole::ReduceAll; }
 FuseRole fuse_role(const Graph& graph, const GraphCall& call);
 const ScalarRow* find_scalar_row(std::string_view name);  // null: there is none
 /// The line of csrc/scalar.h for a pointwise call with these arguments, or null.

@@ -76,6 +76,7 @@ FuseRole reduce_role(const Graph& g, const GraphCall& call) {
   const bool extreme = name == "amax" || name == "amin";
   if (!extreme && !is_floating(call.compute) && call.compute != DType::Int64) return FuseRole::None;
   if (mask == last && x.sizes.back() <= kLongestRow && x.sizes.back() > 1) return FuseRole::ReduceLast;
+  if (mask == 2 * last - 1 && x.device.type == DeviceType::CPU) return FuseRole::ReduceAll;  // Triton's writer has no form for it
   if (n > 1 && mask == last - 1 && name == "sum") return FuseRole::ReduceLeading;
   return FuseRole::None;
 }
@@ -110,9 +111,8 @@ class Builder {
   void choose_space(const std::vector<const GraphCall*>& parts) {
     for (const GraphCall* call : parts) {
       const FuseRole role = fuse_role(graph_, *call);
-      const bool reduces = role == FuseRole::ReduceLast || role == FuseRole::ReduceLeading;
-      const OutSpec& s = spec(reduces ? call->args[0].ids[0] : result_of(*call));
-      keeps_last_ |= reduces;
+      const OutSpec& s = spec(is_reduction(role) ? call->args[0].ids[0] : result_of(*call));
+      keeps_last_ |= role == FuseRole::ReduceLast || role == FuseRole::ReduceLeading;
       if (numel_of(s.sizes) <= numel_of(space_) && space_.size() != 0) continue;
       space_ = s.sizes;
       layout_ = s.strides;
@@ -222,14 +222,14 @@ class Builder {
   int reduce(const GraphCall& call, FuseRole role) {
     const DType out = spec(call.outs[0]).dtype, sums = accumulated(call.compute);
     Step s;
-    s.kind = role == FuseRole::ReduceLast ? Step::Kind::Reduce : Step::Kind::ReduceRows;
-    s.level = role == FuseRole::ReduceLast ? FusedLevel::Row : FusedLevel::Column;
+    s.kind = role == FuseRole::ReduceLast ? Step::Kind::Reduce : role == FuseRole::ReduceLeading ? Step::Kind::ReduceRows : Step::Kind::ReduceAll;
+    s.level = role == FuseRole::ReduceLast ? FusedLevel::Row : role == FuseRole::ReduceLeading ? FusedLevel::Column : FusedLevel::Total;
     s.dtype = sums;
     s.args = {value(call.args[0].ids[0], sums)};
     const bool mean = call.op->name == "mean";
-    s.op = mean ? find_op("sum") : call.op;
+    s.op = mean && role == FuseRole::ReduceLast ? find_op("sum") : call.op;
     const int total = push(std::move(s));
-    if (role == FuseRole::ReduceLeading) return total;
+    if (role != FuseRole::ReduceLast) return total;
     if (!mean) return cast(total, out);
     const int count = constant(Value(double(space_.back())), sums);
     return apply(find_op("true_divide"), find_scalar_row("true_divide"), {total, count}, sums, out);
@@ -239,7 +239,9 @@ class Builder {
     const OutSpec& s = spec(id);
     Dims strides(space_.size());
     const int last = space_.size() - 1;
-    if (role == FuseRole::ReduceLeading) {
+    if (role == FuseRole::ReduceAll) {
+      std::fill(strides.begin(), strides.end(), 0);
+    } else if (role == FuseRole::ReduceLeading) {
       strides[last] = s.strides.back();
     } else if (s.sizes.size() == space_.size()) {
       for (int k = 0; k <= last; ++k) strides[k] = s.sizes[k] == 1 && space_[k] != 1 ? 0 : s.strides[k];
@@ -306,16 +308,18 @@ class Builder {
     p.sizes = std::move(sizes);
   }
 
+  static bool reduces(const Step& s) { return s.kind == Step::Kind::Reduce || s.kind == Step::Kind::ReduceRows || s.kind == Step::Kind::ReduceAll; }
+
   void choose_levels() {
     FusedProgram& p = group_.program;
     std::vector<bool> whole(p.steps.size(), false);  // stored or summed element by element
     for (const Step& s : p.steps) {
       if (s.kind == Step::Kind::Store && p.operands[size_t(s.operand)].strides.back() != 0) whole[size_t(s.args[0])] = true;
-      if (s.kind == Step::Kind::Reduce || s.kind == Step::Kind::ReduceRows) whole[size_t(s.args[0])] = true;
+      if (reduces(s)) whole[size_t(s.args[0])] = true;
     }
     for (size_t k = 0; k < p.steps.size(); ++k) {
       Step& s = p.steps[k];
-      if (s.kind == Step::Kind::Reduce || s.kind == Step::Kind::ReduceRows) continue;
+      if (reduces(s)) continue;
       if (s.kind == Step::Kind::Store) {
         s.level = p.steps[size_t(s.args[0])].level;
         continue;

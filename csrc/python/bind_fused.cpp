@@ -19,8 +19,8 @@ py::dict operand_data(const FusedOperand& o) {
 }
 
 py::dict step_data(const FusedStep& s) {
-  constexpr const char* kinds[] = {"load", "constant", "apply", "cast", "reduce", "reduce_rows", "store"};
-  constexpr const char* levels[] = {"element", "row", "column"};
+  constexpr const char* kinds[] = {"load", "constant", "apply", "cast", "reduce", "reduce_rows", "reduce_all", "store"};
+  constexpr const char* levels[] = {"element", "row", "column", "total"};
   py::dict d;
   d["kind"] = kinds[int(s.kind)];
   d["level"] = levels[int(s.level)];

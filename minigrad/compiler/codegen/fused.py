@@ -1,6 +1,6 @@
 """Fused kernels as Python data: the mirror of csrc/core/fused.h, which says what every field means.
 
-Dtypes are names ("float32"); the level of a register is "element", "row" or "column".
+Dtypes are names ("float32"); the level of a register is "element", "row", "column" or "total".
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Machine(NamedTuple):
 class Step(NamedTuple):
     """One register of a program, or a store."""
 
-    kind: str  # load, constant, apply, cast, reduce, reduce_rows, store
+    kind: str  # load, constant, apply, cast, reduce, reduce_rows, reduce_all, store
     level: str = "element"
     op: str = ""
     row: str = ""  # apply: the line of csrc/scalar.h, on the first operands; "": the op's own
@@ -76,6 +76,6 @@ def describe(program: Program, k: int) -> str:
         return f"store {args} -> operand {s.operand}"
     what = {"load": f"load operand {s.operand}", "constant": f"constant {s.number!r}", "cast": f"cast {args}",
             "apply": f"{s.row or s.op} {args}", "reduce": f"{s.op} of row {args}",
-            "reduce_rows": f"{s.op} of rows {args}"}[s.kind]  # fmt: skip
+            "reduce_rows": f"{s.op} of rows {args}", "reduce_all": f"{s.op} of all {args}"}[s.kind]  # fmt: skip
     compute = f" in {s.compute}" if s.kind == "apply" and s.compute != s.dtype else ""
     return f"%{k} = {what} : {s.dtype}{compute} {s.level}"

@@ -41,7 +41,10 @@ class KernelText(Loops):
         self.filled: dict[tuple[int, str], str] = {}  # blocks full of one number
         self.buffer: dict[int, str] = {}
         self.handed: dict[tuple[int, int], str] = {}
-        self.columns = {s.args[0]: s.operand for s in program.steps if s.kind == "store" and program.steps[s.args[0]].level == "column"}
+        self.columns, self.results = (
+            {s.args[0]: s.operand for s in program.steps if s.kind == "store" and program.steps[s.args[0]].level == level}
+            for level in ("column", "total")
+        )
         self.name = name
 
     def text(self) -> str:
@@ -123,7 +126,7 @@ class KernelText(Loops):
 
     def _streamable(self, store: Step) -> bool:
         operand = self.program.operands[store.operand]
-        return store.level == "element" and operand.inner == "1" and self.program.steps[store.args[0]].level != "column"
+        return store.level == "element" and operand.inner == "1" and self.program.steps[store.args[0]].level not in ("column", "total")
 
     def _room(self, type: str, n: int = BLOCK) -> str:
         return self.w.room(type, n + _ROW_PAD)
@@ -180,7 +183,7 @@ class KernelText(Loops):
         """The row's numbers that can be computed from phase `ready` on."""
         w, plan = self.w, self.plan
         for k, step in enumerate(self.program.steps):
-            if not plan.uniform.get(k) or plan.ready[k] != ready or step.kind in ("constant", "reduce", "store"):
+            if not plan.uniform.get(k) or plan.ready[k] != ready or step.kind in ("constant", "reduce", "reduce_all", "store"):
                 continue
             w.note(describe(self.program, k))
             if step.kind == "load":

@@ -34,6 +34,7 @@ class Loops:
         scalar: the row's numbers by register. at, base, size, stride: operands' addresses (in this row, and first), sizes, strides.
         buffer, handed: registers' buffers and those of calls' arguments. stream: i1, results go around the caches; by way of `staging`.
         lanes: columns at once. masked: the last columns by masks, not one by one. columns: reduce_rows register -> operand.
+        results: reduce_all register -> operand, where its part's result so far lies.
     """
 
     w: Writer
@@ -46,6 +47,7 @@ class Loops:
     buffer: dict[int, str]
     handed: dict[tuple[int, int], str]
     columns: dict[int, int]
+    results: dict[int, int]
     at: list[str]
     base: list[str]
     size: list[str]
@@ -73,8 +75,8 @@ class Loops:
         block = _FOLD_VECTORS * self._fold_lanes(reduces) if reduces else BLOCK
         carried = []
         for k in reduces:
-            dtype = self.totals(k)[1]
-            carried.append((REGISTER[dtype], literal(self.identity(k), REGISTER[dtype])))
+            type = REGISTER[self.totals(k)[1]]
+            carried.append((type, w.load(self.base[self.results[k]], type) if k in self.results else literal(self.identity(k), type)))
 
         def body(begin: str, totals: list[str]) -> list[str]:
             n = w.intrinsic("smin", "i64", w.let(f"sub i64 %col1, {begin}"), str(block))
@@ -91,6 +93,9 @@ class Loops:
         for k, total in zip(reduces, w.loop("%col0", "%col1", block, carried, body)):
             step = self.program.steps[k]
             w.note(describe(self.program, k))
+            if k in self.results:
+                w.store(total, self.base[self.results[k]], REGISTER[self.totals(k)[1]])
+                continue
             self.define(k, w.convert(total, self.totals(k)[1], step.dtype))
 
     def _block_of(self, place: Place, work: Work, begin: str) -> list[str]:
@@ -111,7 +116,7 @@ class Loops:
 
     def identity(self, k: int) -> Any:
         op, whole = self.program.steps[k].op, self.totals(k)[0] == "int64"
-        if op in ("sum", "prod"):
+        if op in ("sum", "mean", "prod"):
             return int(op == "prod")
         if whole:
             return -(1 << 63) if op == "amax" else (1 << 63) - 1
@@ -121,8 +126,8 @@ class Loops:
         """One step of reduction k."""
         w, type, op = self.w, REGISTER[dtype], self.program.steps[k].op
         x, y = Number(w, a, type), Number(w, b, type)
-        if op in ("sum", "prod"):
-            return (x + y if op == "sum" else x * y).text
+        if op in ("sum", "mean", "prod"):
+            return (x * y if op == "prod" else x + y).text
         if op not in ("amax", "amin"):
             raise Unsupported(f"reduction {op}")
         return rows.functions(w, type)["maximum" if op == "amax" else "minimum"](x, y).text

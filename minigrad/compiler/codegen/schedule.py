@@ -76,16 +76,17 @@ class Schedule:
             self.uniform[k], self.ready[k] = True, 0
             return
         args = step.args if k not in self.lines else self.lines[k][1]
-        self.uniform[k] = step.kind == "reduce" or (step.kind in ("apply", "cast") and all(self.uniform[a] for a in args))
+        reduces = step.kind in ("reduce", "reduce_all")
+        self.uniform[k] = reduces or (step.kind in ("apply", "cast") and all(self.uniform[a] for a in args))
         phase = max([0, *(self.ready[a] if self.uniform[a] else self.place[a][0] for a in args)])
         segment = 0
         for a in args:
             if not self.uniform[a] and self.place[a][0] == phase:
                 segment = max(segment, self.place[a][1] + (a in self.calls and not self._taken_as_it_is(k, a)))
-        if not self.uniform[k] or step.kind == "reduce":
+        if not self.uniform[k] or reduces:
             self.place[k] = (phase, segment)
         if self.uniform[k]:
-            self.ready[k] = phase + (step.kind == "reduce")
+            self.ready[k] = phase + reduces
 
     def _has_place(self, k: int) -> bool:
         return k in self.place and self.program.steps[k].kind != "load"
@@ -122,13 +123,13 @@ class Schedule:
         for k, step in enumerate(steps):
             if k in self.calls and not self.uniform[k]:
                 self._need_call(k)
-            elif step.kind == "reduce":
+            elif step.kind in ("reduce", "reduce_all"):
                 self._work(self.place[k]).reduces.append(k)
                 self._need(step.args[0], self.place[k])
             elif step.kind == "reduce_rows":
                 self._work(self.place[k]).columns.append(k)
                 self._need(step.args[0], self.place[k])
-            elif step.kind == "store" and steps[step.args[0]].level != "column":
+            elif step.kind == "store" and steps[step.args[0]].level not in ("column", "total"):
                 if step.level == "row" or self.program.operands[step.operand].inner == "0":
                     self.row_stores.append(k)
                 else:

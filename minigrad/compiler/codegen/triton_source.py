@@ -176,6 +176,8 @@ def source(program: Program, form: str, wide: bool) -> Source:
     """
     w = Writer(program, form, wide)
     for step in program.steps:
+        if step.kind == "reduce_all":
+            raise Unsupported("reductions of everything")
         if step.kind == "reduce" and step.op not in REDUCTIONS or step.kind == "reduce_rows" and step.op != "sum":
             raise Unsupported(f"reduction {step.op}")
     {"flat": _flat, "tile": _tile, "loop": lambda w: _long_row(w, False), "split": lambda w: _long_row(w, True)}[form](w)
