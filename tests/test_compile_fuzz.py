@@ -55,8 +55,12 @@ REDUCTIONS: dict[str, Callable] = {
     "sum": lambda x, d: x.sum(d), "mean": lambda x, d: x.mean(d, keepdim=True), "softmax": lambda x, d: x.softmax(d),
     "var": lambda x, d: x.var(d, correction=0), "cumsum": lambda x, d: x.cumsum(d), "total": lambda x, d: x.sum(),
     "normalise": lambda x, d: x - x.mean(d, keepdim=True), "amax": lambda x, d: x.amax(d) if x.shape[d] else x,
-    "logsumexp": lambda x, d: x.logsumexp(d), "softmax_by_hand": lambda x, d: by_hand(x),
+    "softmax_by_hand": lambda x, d: by_hand(x),
     "log_softmax_by_hand": lambda x, d: by_hand(x, True), "picked": lambda x, d: picked(x),
+    "logsumexp": lambda x, d: x.logsumexp(d), "mean_of_all": lambda x, d: x.mean(), "squares": lambda x, d: (x * x).sum(),
+    "largest": lambda x, d: x.amax() if x.numel() else x, "least": lambda x, d: (x * 2).amin() if x.numel() else x,
+    "by_norm": lambda x, d: x / ((x * x).sum().sqrt() + 1), "centred": lambda x, d: x - x.mean(d).unsqueeze(d),
+    "rms": lambda x, d: x * (x.square().mean(-1) + 1).rsqrt().unsqueeze(-1), "loss": lambda x, d: ((x - 1).abs() * 0.5).mean(),
 }  # fmt: skip
 VIEWS: dict[str, Callable] = {
     "transpose": lambda x, d, k: x.transpose(d, k % x.dim()), "flatten": lambda x, d, k: x.flatten(),
@@ -65,6 +69,10 @@ VIEWS: dict[str, Callable] = {
     "narrow": lambda x, d, k: x.narrow(d, min(k, x.shape[d]), max(x.shape[d] - k - 1, 0)), "squeeze": lambda x, d, k: x.squeeze(d),
     "expand": lambda x, d, k: x.unsqueeze(0).expand(2, *x.shape), "step": lambda x, d, k: x[::2], "view": lambda x, d, k: x.reshape(-1, 1),
     "flip": lambda x, d, k: x.flip(d), "view_as": lambda x, d, k: x.reshape(x.shape[::-1]), "alias": lambda x, d, k: x.view(x.shape),
+    "rows": lambda x, d, k: x.reshape(-1, x.shape[-1]) if x.shape[-1] else x,
+    "split_last": lambda x, d, k: x.unflatten(-1, (-1, 2)) if x.numel() and x.shape[-1] % 2 == 0 else x.unsqueeze(-1),
+    "merged": lambda x, d, k: x.flatten(d), "outer": lambda x, d, k: x.flatten(0, d),
+    "spread": lambda x, d, k: x.sum(-1).unsqueeze(-1).expand(x.shape),
     "mT": lambda x, d, k: x.transpose(-1, -2) if x.dim() > 1 else x,
 }  # fmt: skip
 WRITES: dict[str, Callable] = {

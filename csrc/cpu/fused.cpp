@@ -325,7 +325,10 @@ void CpuFusedKernel::run_part(void* const* operands, Sums& sums, int64_t first, 
     const auto run = [&](int64_t row0, int64_t row1, int64_t col0, int64_t col1) {
       code(at.data(), program.sizes.data(), flat_strides_.data(), row0, row1, col0, col1);
     };
-    for (int64_t u = first; u < last && list_.pieces; ++u) run(u / per_row, u / per_row + 1, u % per_row * kPiece, std::min((u % per_row + 1) * kPiece, cols));
+    for (int64_t u = first; u < last && list_.pieces; ++u) {
+      const int64_t col = u % per_row * kPiece;
+      run(u / per_row, u / per_row + 1, col, std::min(col + kPiece, cols));
+    }
     for (int64_t r = r0; r < r1 && !list_.pieces; r += kSummedRows) {
       run(r, std::min(r + kSummedRows, r1), 0, cols);
       empty_tiles();
@@ -334,8 +337,8 @@ void CpuFusedKernel::run_part(void* const* operands, Sums& sums, int64_t first, 
   }
   Task task(*this, operands, sums.columns.data(), sums.totals.data());
   for (int64_t u = first; u < last && list_.pieces; ++u) {
-    const int64_t end = std::min((u % per_row + 1) * kPiece, cols);
-    for (int64_t c = u % per_row * kPiece; c < end; c += list_.block_cols) task.block({u / per_row, 1, c, std::min(list_.block_cols, end - c)});
+    const int64_t col = u % per_row * kPiece, end = std::min(col + kPiece, cols);
+    for (int64_t c = col; c < end; c += list_.block_cols) task.block({u / per_row, 1, c, std::min(list_.block_cols, end - c)});
   }
   for (int64_t r = r0; r < r1 && !list_.pieces; r += list_.block_rows) task.block({r, std::min(list_.block_rows, r1 - r), 0, cols});
   empty_tiles();

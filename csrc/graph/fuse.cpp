@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <queue>
 #include <set>
 
+#include "../core/layout.h"
 #include "facts.h"
 
 namespace mg {
@@ -16,17 +18,24 @@ namespace {
 
 constexpr size_t kMostCalls = 40;
 constexpr int kMostOperands = 16;
+constexpr size_t kMostPlaces = 64;  // operands of a kernel: a value that is read along different axes is several (plan.cpp has room for so many)
 constexpr int kNear = 64;  // calls; what lies further apart would keep values alive for long
 
 struct Group {
   std::vector<int> members;  // in order; empty: joined another
-  Dims space, row_space, layout;
-  bool reduces = false;  // along an axis, which stays apart: calls on rows may take part
+  FuseSpace space;
 };
 
 class Grouping {
  public:
-  explicit Grouping(const Graph& graph) : graph_(graph), needs_(graph.calls.size()), group_of_(graph.calls.size(), -1), maker_(graph.values.size(), -1) {
+  explicit Grouping(const Graph& graph)
+      : graph_(graph), needs_(graph.calls.size()), group_of_(graph.calls.size(), -1), maker_(graph.values.size(), -1), root_(graph.values.size()) {
+    std::iota(root_.begin(), root_.end(), 0);
+    for (const GraphCall& call : graph.calls)
+      if (call.op != nullptr && call.op->is_view && call.mode == Write::Fresh && call.outs.size() == 1) {
+        const int from = call.args[0].ids[0], to = call.outs[0];
+        if (spec(from).dtype == spec(to).dtype) root_[size_t(to)] = root_[size_t(from)];
+      }
     roles_.reserve(graph.calls.size());
     for (const GraphCall& call : graph.calls) roles_.push_back(fuse_role(graph, call));
     find_needs();
@@ -37,10 +46,12 @@ class Grouping {
   Graph result() const {
     Graph out = graph_;
     out.calls.clear();
+    std::vector<bool> done(graph_.calls.size(), false);  // views that went with their group
     for (int node : order()) {
+      if (done[size_t(node)]) continue;
       const Group* group = group_of_[size_t(node)] < 0 ? nullptr : &groups_[size_t(group_of_[size_t(node)])];
       if (group == nullptr || group->members.size() < 2) out.calls.push_back(graph_.calls[size_t(node)]);
-      else add_fused(*group, out.calls);
+      else add_fused(*group, out.calls, done);
     }
     return renumbered(std::move(out));
   }
@@ -85,14 +96,21 @@ class Grouping {
     }
   }
 
-  // Is there a way from a member out of the set and back into it? Other groups count as one node.
+  // The call that made what this view is of; -1: it is no view, or of something from outside.
+  int viewed(int at) const {
+    const GraphCall& c = call(at);
+    return c.outs.size() == 1 && root_[size_t(c.outs[0])] != c.outs[0] ? maker_[size_t(root_[size_t(c.outs[0])])] : -1;
+  }
+
+  // Is there a way from a member out of the set and back into it? Other groups count as one node. Views of what members make are none:
+  // a member reads the view's elements where they are made.
   bool has_way_around(const std::vector<int>& members) const {
     std::vector<char> state(graph_.calls.size(), 0);  // 1: member, 2: seen outside
     for (int m : members) state[size_t(m)] = 1;
     std::vector<int> todo;
     for (int m : members)
       for (int n : needs_[size_t(m)])
-        if (state[size_t(n)] == 0) state[size_t(n)] = 2, todo.push_back(n);
+        if (state[size_t(n)] == 0 && !is_member(members, viewed(n))) state[size_t(n)] = 2, todo.push_back(n);
     const int first = members.front();
     bool back = false;
     const auto visit = [&](int n) {
@@ -115,45 +133,27 @@ class Grouping {
     return back;
   }
 
-  bool is_row(const Group& g, int at) const { return g.reduces && call(at).mode == Write::Fresh && spec(call(at).outs[0]).sizes == g.row_space && !(g.row_space == g.space); }
+  static bool maps(FuseRole r) { return r == FuseRole::Map || r == FuseRole::Cast; }
 
-  Group alone(int at) const {
-    const GraphCall& c = call(at);
-    Group g;
-    g.members = {at};
-    g.reduces = roles_[size_t(at)] == FuseRole::ReduceLast || roles_[size_t(at)] == FuseRole::ReduceLeading;
-    const OutSpec& s = spec(is_reduction(roles_[size_t(at)]) ? c.args[0].ids[0] : result_of(c));
-    g.space = s.sizes;
-    g.layout = s.strides;
-    g.row_space = s.sizes;
-    if (g.row_space.size() > 0) g.row_space.back() = 1;
-    return g;
-  }
+  Group alone(int at) const { return {{at}, fuse_space(graph_, call(at))}; }
 
-  // The calls of `b` become calls of a group like `a`.
-  bool agrees(const Group& a, const Group& b) const {
-    if (!(spec(result_of(call(a.members[0]))).device == spec(result_of(call(b.members[0]))).device)) return false;
-    if (a.space == b.space && a.layout == b.layout) return true;
-    return b.members.size() == 1 && !is_reduction(roles_[size_t(b.members[0])]) && is_row(a, b.members[0]) && rows_only(a, b.members[0]);
-  }
+  bool is_member(const std::vector<int>& members, int at) const { return at >= 0 && std::binary_search(members.begin(), members.end(), at); }
 
-  // A call on what the group's rows were reduced to: all it reads is so.
-  bool rows_only(const Group& g, int at) const {
-    return std::all_of(call(at).args.begin(), call(at).args.end(), [&](const GraphArg& a) { return !a.is_tensor || spec(a.ids[0]).sizes == g.row_space || spec(a.ids[0]).sizes.empty(); });
-  }
-
-  // Sums without keepdim, over the rows and over everything leave the group's space: nobody inside may read them.
-  bool reads_what_left(const std::vector<int>& members) const {
-    std::set<int> left;
-    for (int m : members) {
-      const FuseRole role = roles_[size_t(m)];
-      const int x = call(m).args[0].is_tensor ? call(m).args[0].ids[0] : -1;
-      if (role == FuseRole::ReduceLeading || role == FuseRole::ReduceAll || (role == FuseRole::ReduceLast && spec(call(m).outs[0]).sizes.size() != spec(x).sizes.size())) left.insert(result_of(call(m)));
-    }
-    for (int m : members)
-      for (const GraphArg& a : call(m).args)
-        if (a.is_tensor && left.contains(a.ids[0])) return true;
-    return false;
+  // Whatever a member reads of what another one makes, it reads element by element or number by number of the rows. Sums over
+  // the rows and over everything leave the space.
+  bool reads_as_made(const std::vector<int>& members, const FuseSpace& space) const {
+    return std::all_of(members.begin(), members.end(), [&](int m) {
+      const Dims& shape = spec(is_reduction(roles_[size_t(m)]) ? call(m).args[0].ids[0] : result_of(call(m))).sizes;
+      return std::all_of(call(m).args.begin(), call(m).args.end(), [&](const GraphArg& a) {
+        const int root = a.is_tensor ? root_[size_t(a.ids[0])] : -1, by = root < 0 ? -1 : maker_[size_t(root)];
+        if (!is_member(members, by)) return true;
+        const FuseRole role = roles_[size_t(by)];
+        if (role == FuseRole::ReduceLeading || role == FuseRole::ReduceAll || spec(root).offset != spec(a.ids[0]).offset) return false;
+        if (!space.dense) return root == a.ids[0];
+        const bool per_row = role == FuseRole::ReduceLast || space.by_row(spec(root).sizes);
+        return space.repeats(shape, broadcast_strides(spec(a.ids[0]).sizes, spec(a.ids[0]).strides, shape), per_row);
+      });
+    });
   }
 
   bool too_large(const std::vector<int>& members) const {
@@ -161,7 +161,7 @@ class Grouping {
     std::set<int> made, read, stored;
     for (int m : members) {
       for (const GraphArg& a : call(m).args)
-        if (a.is_tensor && !made.contains(a.ids[0])) read.insert(a.ids[0]);
+        if (a.is_tensor && !made.contains(root_[size_t(a.ids[0])])) read.insert(a.ids[0]);
       made.insert(result_of(call(m)));
       if (needed(m, members)) stored.insert(result_of(call(m)));
     }
@@ -174,7 +174,7 @@ class Grouping {
     for (int m : members) {
       if (call(m).mode != Write::Inplace) continue;
       const int target = target_of(call(m));
-      if (std::binary_search(members.begin(), members.end(), maker_[size_t(target)])) return true;
+      if (is_member(members, maker_[size_t(root_[size_t(target)])])) return true;
       targets.emplace(graph_.values[size_t(target)].storage, target);
     }
     if (targets.empty()) return false;
@@ -192,21 +192,28 @@ class Grouping {
   }
 
   bool unite(Group& a, const Group& b) const {
-    if (!agrees(a, b)) return false;
+    if (!(spec(result_of(call(a.members[0]))).device == spec(result_of(call(b.members[0]))).device)) return false;
+    FuseSpace space = a.space;
+    const bool by_rows = b.members.size() == 1 && maps(roles_[size_t(b.members[0])]) && call(b.members[0]).mode == Write::Fresh;
+    if (!space.join(b.space) && !(by_rows && space.join_rows(b.space))) return false;
     std::vector<int> members;
     std::merge(a.members.begin(), a.members.end(), b.members.begin(), b.members.end(), std::back_inserter(members));
-    if (moves_back(members) || too_large(members) || reads_what_left(members) || writes_by_other_names(members) || has_way_around(members)) return false;
+    if (moves_back(members) || too_large(members) || !reads_as_made(members, space)) return false;
+    if (writes_by_other_names(members) || has_way_around(members)) return false;
     a.members = std::move(members);
-    a.reduces |= b.reduces;
+    a.space = std::move(space);
     return true;
   }
 
   void place(int at) {
     Group g = alone(at);
     std::vector<int> near;  // groups of what it reads, then of who reads the same
-    for (int n : needs_[size_t(at)]) add_candidate(near, n);
+    for (int n : needs_[size_t(at)]) {
+      add_candidate(near, n);
+      if (viewed(n) >= 0) add_candidate(near, viewed(n));
+    }
     for (const GraphArg& a : call(at).args)
-      if (a.is_tensor && spec(a.ids[0]).sizes == g.space)
+      if (a.is_tensor && spec(a.ids[0]).sizes == g.space.shape)
         for (int n : readers_[a.ids[0]]) add_candidate(near, n);
     int into = -1;
     for (int candidate : near) {
@@ -238,9 +245,9 @@ class Grouping {
   }
 
   // Does anybody but these calls read what this one makes?
-  bool needed(int at, const std::vector<int>& members) const {
-    if (call(at).mode == Write::Inplace) return true;
-    const int id = call(at).outs[0];
+  bool needed(int at, const std::vector<int>& members) const { return call(at).mode == Write::Inplace || read_outside(call(at).outs[0], members); }
+
+  bool read_outside(int id, const std::vector<int>& members) const {
     if (shown_.empty()) {
       shown_.assign(graph_.values.size(), false);
       users_.resize(graph_.values.size());
@@ -251,19 +258,25 @@ class Grouping {
         for_each_read(call(at), [&](int read) { users_[size_t(read)].push_back(at); });
     }
     if (shown_[size_t(id)]) return true;
-    return std::any_of(users_[size_t(id)].begin(), users_[size_t(id)].end(), [&](int user) { return !std::binary_search(members.begin(), members.end(), user); });
+    return std::any_of(users_[size_t(id)].begin(), users_[size_t(id)].end(), [&](int user) {
+      return !is_member(members, user) && (viewed(user) < 0 || read_outside(call(user).outs[0], members));
+    });
   }
 
-  void add_fused(const Group& group, std::vector<GraphCall>& calls) const {
+  // `done`: views of what the group makes that are here already, or that nobody needs any more.
+  void add_fused(const Group& group, std::vector<GraphCall>& calls, std::vector<bool>& done) const {
     std::vector<const GraphCall*> parts;
     for (int m : group.members) parts.push_back(&call(m));
-    FusedGroup built = make_group(graph_, parts, [&](int id) { return needed(maker_[size_t(id)], group.members); });
+    FusedGroup built = make_group(graph_, parts, group.space, root_, [&](int id) { return needed(maker_[size_t(id)], group.members); });
     GraphCall fused;
-    fused.fused = make_fused_kernel(std::move(built.program), spec(result_of(*parts[0])).device.type);
-    if (fused.fused == nullptr || built.outputs.size() + built.writes.size() == 0) {
-      for (const GraphCall* part : parts) calls.push_back(*part);
-      return;
+    const DeviceType device = spec(result_of(*parts[0])).device.type;
+    if (built.program.operands.size() <= kMostPlaces) fused.fused = make_fused_kernel(std::move(built.program), device);
+    const bool apart = fused.fused == nullptr || built.outputs.size() + built.writes.size() == 0;
+    for (int at = group.members.front(); at <= group.members.back(); ++at) {
+      if (is_member(group.members, viewed(at))) done[size_t(at)] = apart || !read_outside(call(at).outs[0], group.members);
+      if (apart && (is_member(group.members, at) || is_member(group.members, viewed(at)))) calls.push_back(call(at));
     }
+    if (apart) return;
     for (int id : built.inputs) fused.args.push_back(tensor_arg(id));
     fused.outs = built.outputs;
     fused.writes = built.writes;
@@ -282,7 +295,8 @@ class Grouping {
     std::vector<int> waits(n, 0);
     for (int at = 0; at < int(n); ++at)
       for (int other : needs_[size_t(at)])
-        if (node(other) != node(at) && next[size_t(node(other))].insert(node(at)).second) ++waits[size_t(node(at))];
+        if (node(other) != node(at) && !(viewed(other) >= 0 && node(viewed(other)) == node(at)) && next[size_t(node(other))].insert(node(at)).second)
+          ++waits[size_t(node(at))];
     std::priority_queue<int, std::vector<int>, std::greater<>> ready;
     for (int at = 0; at < int(n); ++at)
       if (node(at) == at && waits[size_t(at)] == 0) ready.push(at);
@@ -300,6 +314,7 @@ class Grouping {
   const Graph& graph_;
   std::vector<std::vector<int>> needs_;  // per call: calls that have to run before
   std::vector<int> group_of_, maker_;
+  std::vector<int> root_;  // value -> what it is a view of, or itself
   std::vector<FuseRole> roles_;
   std::vector<Group> groups_;
   std::map<int, std::vector<int>> readers_;  // value -> calls with a group

@@ -2,6 +2,7 @@
 #pragma once
 #include <optional>
 
+#include "fuse_space.h"
 #include "graph.h"
 
 namespace mg {
@@ -22,7 +23,10 @@ struct FusedGroup {
   FusedProgram program;
   std::vector<int> inputs, outputs, writes;  // values, in the order of the operands
 };
-/// `parts` in their order; `needed(id)`: somebody outside reads that value.
-FusedGroup make_group(const Graph& graph, const std::vector<const GraphCall*>& parts, const std::function<bool(int)>& needed);
+/// The walk of one call that may take part.
+FuseSpace fuse_space(const Graph& graph, const GraphCall& call);
+/// `parts` in their order; `roots`: of each value, what it is a view of; `needed(id)`: somebody outside reads that value.
+FusedGroup make_group(const Graph& graph, const std::vector<const GraphCall*>& parts, const FuseSpace& space, const std::vector<int>& roots,
+                      const std::function<bool(int)>& needed);
 
 }  // namespace mg

@@ -93,10 +93,17 @@ bool writes_plainly(const Graph& g, const GraphCall& call) {
 
 class Builder {
  public:
-  Builder(const Graph& graph, const std::vector<const GraphCall*>& parts, const std::function<bool(int)>& needed) : graph_(graph), needed_(needed) {
-    choose_space(parts);
+  Builder(const Graph& graph, const std::vector<const GraphCall*>& parts, const FuseSpace& space, const std::vector<int>& roots,
+          const std::function<bool(int)>& needed)
+      : graph_(graph),
+        needed_(needed),
+        walk_(space),
+        roots_(roots),
+        space_(space.sizes()),
+        layout_(space.dense ? contiguous_strides(space_) : space.layout),
+        keeps_last_(space.row != 0) {
     for (const GraphCall* call : parts) add(*call);
-    for (const auto& [id, last] : overwritten_) store(id, last, FuseRole::Map, *parts[0]);
+    for (const auto& [id, last] : overwritten_) store(id, last, FuseRole::Map);
     order_operands();
     merge_axes();
     choose_levels();
@@ -107,17 +114,6 @@ class Builder {
   using Step = FusedStep;
   std::vector<Step>& steps() { return group_.program.steps; }
   const OutSpec& spec(int id) const { return graph_.values[size_t(id)].spec; }
-
-  void choose_space(const std::vector<const GraphCall*>& parts) {
-    for (const GraphCall* call : parts) {
-      const FuseRole role = fuse_role(graph_, *call);
-      const OutSpec& s = spec(is_reduction(role) ? call->args[0].ids[0] : result_of(*call));
-      keeps_last_ |= role == FuseRole::ReduceLast || role == FuseRole::ReduceLeading;
-      if (numel_of(s.sizes) <= numel_of(space_) && space_.size() != 0) continue;
-      space_ = s.sizes;
-      layout_ = s.strides;
-    }
-  }
 
   int push(Step s) {
     steps().push_back(std::move(s));
@@ -134,13 +130,26 @@ class Builder {
     return int(ids_.size()) - 1;
   }
 
-  // The register that holds a value as `dtype` (16-bit floats pass for float32).
-  int value(int id, DType dtype) {
-    const auto made = made_.find(id);
+  Dims along_axes(const Dims& shape, const Dims& strides) const {
+    std::optional<Dims> found = walk_.strides(shape, strides);
+    MG_INTERNAL(found.has_value(), "fuse: an operand of shape ", shape, " has no strides over ", space_);
+    return *std::move(found);
+  }
+
+  // The register that holds a value, as a call reads it whose elements have this shape, as `dtype` (16-bit floats pass for float32).
+  int value(int id, const Dims& shape, DType dtype) {
+    const auto made = made_.find(roots_[size_t(id)]);
     const auto fits = [&](DType d) { return d == dtype || (is_half(d) && dtype == DType::Float32); };
     if (made != made_.end() && fits(steps()[size_t(made->second)].dtype)) return made->second;
     if (made == made_.end() && fits(spec(id).dtype)) dtype = spec(id).dtype;
-    const auto [known, fresh] = converted_.try_emplace({id, dtype}, -1);
+    int from = -1;
+    if (made == made_.end()) {
+      Dims strides = along_axes(shape, broadcast_strides(spec(id).sizes, spec(id).strides, shape));
+      const auto [at, first] = loaded_.try_emplace({id, {strides.begin(), strides.end()}}, -1);
+      if (first) at->second = operand(id, std::move(strides), false);
+      from = at->second;
+    }
+    const auto [known, fresh] = converted_.try_emplace({made == made_.end() ? -1 - from : made->first, dtype}, -1);
     if (!fresh) return known->second;
     Step s;
     s.dtype = dtype;
@@ -149,9 +158,7 @@ class Builder {
       s.args = {made->second};
     } else {
       s.kind = Step::Kind::Load;
-      const auto [at, first] = loaded_.try_emplace(id, -1);
-      if (first) at->second = operand(id, broadcast_strides(spec(id).sizes, spec(id).strides, space_), false);
-      s.operand = at->second;
+      s.operand = from;
     }
     return known->second = push(std::move(s));
   }
@@ -191,6 +198,7 @@ class Builder {
   void add(const GraphCall& call) {
     const int id = result_of(call);
     const FuseRole role = fuse_role(graph_, call);
+    if ((role == FuseRole::ReduceLeading || role == FuseRole::ReduceAll) && !needed_(id)) return;  // dead: nobody inside may read it
     int result;
     if (role == FuseRole::Map) {
       const ScalarRow* row = scalar_row_of(call);
@@ -200,22 +208,22 @@ class Builder {
         if (!is_operand(call.op->kinds[k])) continue;
         const bool mask = row->mask && k == (is_masked_fill(call) ? 1 : 0);
         const DType wanted = mask ? DType::Bool : compute;
-        args.push_back(call.args[k].is_tensor ? value(call.args[k].ids[0], wanted) : constant(call.args[k].number, wanted));
+        args.push_back(call.args[k].is_tensor ? value(call.args[k].ids[0], spec(id).sizes, wanted) : constant(call.args[k].number, wanted));
       }
       if (is_masked_fill(call)) std::rotate(args.begin(), args.begin() + 1, args.end());
       result = apply(call.op, row, std::move(args), compute, spec(id).dtype);
     } else if (role == FuseRole::Cast) {
-      const int from = value(call.args[0].ids[0], spec(call.args[0].ids[0]).dtype);
+      const int from = value(call.args[0].ids[0], spec(id).sizes, spec(call.args[0].ids[0]).dtype);
       result = cast(from, spec(id).dtype);
     } else {
       result = reduce(call, role);
     }
-    made_[id] = result;
+    made_[roots_[size_t(id)]] = result;
     if (call.mode == Write::Inplace) {
       overwritten_[id] = result;
-      for (auto at = converted_.begin(); at != converted_.end();) at = at->first.first == id ? converted_.erase(at) : std::next(at);
+      for (auto at = converted_.begin(); at != converted_.end();) at = at->first.first == roots_[size_t(id)] ? converted_.erase(at) : std::next(at);
     } else if (needed_(id)) {
-      store(id, result, role, call);
+      store(id, result, role);
     }
   }
 
@@ -225,7 +233,7 @@ class Builder {
     s.kind = role == FuseRole::ReduceLast ? Step::Kind::Reduce : role == FuseRole::ReduceLeading ? Step::Kind::ReduceRows : Step::Kind::ReduceAll;
     s.level = role == FuseRole::ReduceLast ? FusedLevel::Row : role == FuseRole::ReduceLeading ? FusedLevel::Column : FusedLevel::Total;
     s.dtype = sums;
-    s.args = {value(call.args[0].ids[0], sums)};
+    s.args = {value(call.args[0].ids[0], spec(call.args[0].ids[0]).sizes, sums)};
     const bool mean = call.op->name == "mean";
     s.op = mean && role == FuseRole::ReduceLast ? find_op("sum") : call.op;
     const int total = push(std::move(s));
@@ -235,20 +243,11 @@ class Builder {
     return apply(find_op("true_divide"), find_scalar_row("true_divide"), {total, count}, sums, out);
   }
 
-  void store(int id, int from, FuseRole role, const GraphCall& call) {
+  void store(int id, int from, FuseRole role) {
     const OutSpec& s = spec(id);
-    Dims strides(space_.size());
-    const int last = space_.size() - 1;
-    if (role == FuseRole::ReduceAll) {
-      std::fill(strides.begin(), strides.end(), 0);
-    } else if (role == FuseRole::ReduceLeading) {
-      strides[last] = s.strides.back();
-    } else if (s.sizes.size() == space_.size()) {
-      for (int k = 0; k <= last; ++k) strides[k] = s.sizes[k] == 1 && space_[k] != 1 ? 0 : s.strides[k];
-    } else {  // a sum of the last axis without keepdim
-      MG_INTERNAL(s.sizes.size() == last, "fuse: ", call.op->name, " has an unexpected shape");
-      for (int k = 0; k < last; ++k) strides[k] = s.strides[k];
-    }
+    Dims strides(space_.size());  // a number for everything
+    if (role == FuseRole::ReduceLeading) strides.back() = s.strides.back();
+    else if (role != FuseRole::ReduceAll) strides = along_axes(s.sizes, s.strides);
     Step step;
     step.kind = Step::Kind::Store;
     step.dtype = s.dtype;
@@ -332,13 +331,16 @@ class Builder {
 
   const Graph& graph_;
   const std::function<bool(int)>& needed_;
-  Dims space_, layout_;
-  bool keeps_last_ = false;
+  const FuseSpace& walk_;
+  const std::vector<int>& roots_;
+  const Dims space_, layout_;
+  const bool keeps_last_;
   FusedGroup group_;
   std::vector<int> ids_;  // values of the operands
-  std::map<int, int> made_, loaded_;
+  std::map<int, int> made_;  // by root: views of a value are its elements in the same order
+  std::map<std::pair<int, std::vector<int64_t>>, int> loaded_;  // with its strides: two calls may read a value along different axes
   std::map<int, int> overwritten_;  // value written in place -> the register with what it holds at the end
-  std::map<std::pair<int, DType>, int> converted_;
+  std::map<std::pair<int, DType>, int> converted_;  // value made, or -1 - operand
   std::map<std::pair<std::pair<int, int64_t>, DType>, int> constants_;
 };
 
@@ -375,8 +377,22 @@ FuseRole fuse_role(const Graph& graph, const GraphCall& call) {
   return in_order(from, to) ? FuseRole::Cast : FuseRole::None;
 }
 
-FusedGroup make_group(const Graph& graph, const std::vector<const GraphCall*>& parts, const std::function<bool(int)>& needed) {
-  return Builder(graph, parts, needed).take();
+FuseSpace fuse_space(const Graph& graph, const GraphCall& call) {
+  const FuseRole role = fuse_role(graph, call);
+  const OutSpec& whole = graph.values[size_t(is_reduction(role) ? call.args[0].ids[0] : result_of(call))].spec;
+  FuseSpace space(whole.sizes, whole.strides);
+  if (role == FuseRole::ReduceLast || role == FuseRole::ReduceLeading) space.row = whole.sizes.back();
+  for (const GraphArg& a : call.args) {
+    if (!a.is_tensor) continue;
+    const OutSpec& arg = graph.values[size_t(a.ids[0])].spec;
+    space.add_operand(broadcast_strides(arg.sizes, arg.strides, whole.sizes));
+  }
+  return space;
+}
+
+FusedGroup make_group(const Graph& graph, const std::vector<const GraphCall*>& parts, const FuseSpace& space, const std::vector<int>& roots,
+                      const std::function<bool(int)>& needed) {
+  return Builder(graph, parts, space, roots, needed).take();
 }
 
 }  // namespace mg
