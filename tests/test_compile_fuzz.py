@@ -72,7 +72,7 @@ VIEWS: dict[str, Callable] = {
     "rows": lambda x, d, k: x.reshape(-1, x.shape[-1]) if x.shape[-1] else x,
     "split_last": lambda x, d, k: x.unflatten(-1, (-1, 2)) if x.numel() and x.shape[-1] % 2 == 0 else x.unsqueeze(-1),
     "merged": lambda x, d, k: x.flatten(d), "outer": lambda x, d, k: x.flatten(0, d),
-    "spread": lambda x, d, k: x.sum(-1).unsqueeze(-1).expand(x.shape),
+    "spread": lambda x, d, k: x - x.sum(-1).unsqueeze(-1).expand(x.shape),
     "mT": lambda x, d, k: x.transpose(-1, -2) if x.dim() > 1 else x,
 }  # fmt: skip
 WRITES: dict[str, Callable] = {
