@@ -268,3 +268,51 @@ def test_state_of_an_optimizer_lies_apart() -> None:
     before = mg.memory_stats()["reserved"]
     optimizer.state.clear()
     assert before - mg.memory_stats()["reserved"] >= held  # whole segments, given back at once
+
+
+def residual_step(x: Tensor, *weights: Tensor) -> Any:
+    weights = [w.detach().requires_grad_() for w in weights]
+    for a, b in zip(weights[::2], weights[1::2]):
+        x = x + F.linear(x.sin(), a)
+        x = x + F.linear(F.gelu(F.linear(x.cos(), b)), b.T)
+    return mg.autograd.grad(x.sum(), weights)
+
+
+def test_a_chosen_value_is_made_again_only_after_the_peak() -> None:
+    """Values that lie idle in the forward part for a few calls too: made again there they would be there no shorter."""
+    args = mg.randn(1024, 256), *(mg.randn(n, 256) for _ in range(4) for n in (256, 1024))
+    graph, inputs = traced(residual_step, *args)
+    products = lambda g: [c["op"] for c in g.calls].count("linear")  # noqa: E731
+    better = graph.run_pass("sink").recomputed(0.6)
+    assert products(better) > products(graph)
+    names = [c["op"] for c in better.calls]
+    turn = names.index("gelu_erf_backward")
+    assert names[:turn].count("linear") <= products(graph) + 1, better
+    assert all(same_bits(a, b) for a, b in zip(outcomes(better, inputs), outcomes(graph, inputs)))
+
+
+def test_beyond_what_is_possible_no_more_is_made_again_than_helps() -> None:
+    args = mg.randn(1024, 256), *(mg.randn(n, 256) for _ in range(4) for n in (256, 1024))
+    graph = traced(residual_step, *args)[0].run_pass("sink")
+    least = graph.recomputed(0.0)
+    enough = graph.recomputed(least.peak_bytes / graph.recomputed().peak_bytes)
+    assert enough.peak_bytes == least.peak_bytes
+    assert abs(len(enough.calls) - len(least.calls)) <= 3
+
+
+def test_what_is_made_again_is_gone_before_the_next_is_made() -> None:
+    """Below a budget of 1 it does not wait for a group with what is made after its reader."""
+
+    def f(x: Tensor, w: Tensor, g: Tensor) -> tuple[Tensor, ...]:
+        h = x @ w
+        a = F.gelu(h)
+        s = (a @ w).sum()
+        for _ in range(30):
+            s = s.sin()
+        dw = a.mT @ g
+        return s, dw.sum(), (g @ w) * h
+
+    graph, inputs = traced(f, *(mg.randn(600, 600) for _ in range(3)))
+    usual, lean = _core.Plan(graph), _core.Plan(graph, budget=0.99)
+    assert "fused[gelu_erf, mul" in str(usual.graph) and "fused[gelu_erf, mul" not in str(lean.graph)
+    assert all(same_bits(a, b) for a, b in zip(usual.run(inputs), lean.run(inputs)))

@@ -12,7 +12,8 @@ namespace mg {
 static size_t round_up(size_t n, size_t step) { return (n + step - 1) / step * step; }
 
 bool BlockCache::BySize::operator()(const Block* a, const Block* b) const {
-  return a->size != b->size ? a->size < b->size : a->data < b->data;
+  if (a->size != b->size) return a->size < b->size;
+  return a->freed_at > b->freed_at;  // of equal ones the one used last: its pages are there
 }
 
 size_t BlockCache::rounded(size_t nbytes) const {
@@ -36,8 +37,7 @@ void BlockCache::erase_free(Block* block) {
   free_bytes_ -= block->size;
 }
 
-// Cuts a block in two; the rest becomes a free block. The cut-off part never has a free neighbour, as `block` was free
-// itself.
+// Cuts a block in two; the rest becomes a free block. Where `block` was free itself, that one has no free neighbour.
 void BlockCache::split(Block* block, size_t size) {
   std::unique_ptr<Block> rest(
       new Block{block->data + size, block->size - size, nullptr, block, block->next, 0, false, block->large, {}});
@@ -58,6 +58,7 @@ void BlockCache::merge_next(Block* block) {
 BlockCache::Block* BlockCache::take_free(FreeSet& free_set, size_t size) {
   Block key{};
   key.size = size;
+  key.freed_at = UINT64_MAX;
   auto it = free_set.lower_bound(&key);
   if (it == free_set.end()) return nullptr;
   Block* block = *it;
@@ -112,6 +113,15 @@ void BlockCache::free(void* data) {
     merge_next(block);
   }
   insert_free(block);
+}
+
+void BlockCache::split_live(void* data, size_t at) {
+  Block* block = live_.at(data);
+  split(block, at);
+  Block* rest = block->next;
+  erase_free(rest);
+  rest->tag = block->tag;
+  live_.emplace(rest->data, rest);
 }
 
 size_t BlockCache::trim(size_t keep) {

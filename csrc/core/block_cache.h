@@ -57,6 +57,8 @@ class BlockCache {
   // outlive the block; null leaves the block out of usage().
   void* allocate(size_t nbytes, const char* tag);
   void free(void* data);
+  // A live block becomes two, each to be freed by itself; `at` is a multiple of the granule within it.
+  void split_live(void* data, size_t at);
   size_t block_size(void* data) const { return live_.at(data)->size; }
 
   // Returns free segments to the upstream, longest unused first, until at most `keep` free bytes are left. Returns the

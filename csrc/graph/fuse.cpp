@@ -28,8 +28,8 @@ struct Group {
 
 class Grouping {
  public:
-  explicit Grouping(const Graph& graph)
-      : graph_(graph), needs_(graph.calls.size()), group_of_(graph.calls.size(), -1), maker_(graph.values.size(), -1), root_(graph.values.size()) {
+  Grouping(const Graph& graph, bool lean)
+      : graph_(graph), lean_(lean), needs_(graph.calls.size()), group_of_(graph.calls.size(), -1), maker_(graph.values.size(), -1), root_(graph.values.size()) {
     std::iota(root_.begin(), root_.end(), 0);
     for (const GraphCall& call : graph.calls)
       if (call.op != nullptr && call.op->is_view && call.mode == Write::Fresh && call.outs.size() == 1) {
@@ -191,6 +191,17 @@ class Grouping {
     return !call(members.front()).again && std::any_of(members.begin(), members.end(), [&](int m) { return call(m).again; });
   }
 
+  // What is made again is read and gone before the group is at its end; in the group it would be there with all that the group needs.
+  bool lives_longer(const std::vector<int>& members) const {
+    find_users();
+    return std::any_of(members.begin(), members.end(), [&](int m) {
+      if (!call(m).again || call(m).mode != Write::Fresh) return false;
+      const auto& users = users_[size_t(call(m).outs[0])];
+      const auto before_the_end = [&](int u) { return u < members.back() && !std::binary_search(members.begin(), members.end(), u); };
+      return std::any_of(users.begin(), users.end(), before_the_end);
+    });
+  }
+
   bool unite(Group& a, const Group& b) const {
     if (!(spec(result_of(call(a.members[0]))).device == spec(result_of(call(b.members[0]))).device)) return false;
     FuseSpace space = a.space;
@@ -198,7 +209,7 @@ class Grouping {
     if (!space.join(b.space) && !(by_rows && space.join_rows(b.space))) return false;
     std::vector<int> members;
     std::merge(a.members.begin(), a.members.end(), b.members.begin(), b.members.end(), std::back_inserter(members));
-    if (moves_back(members) || too_large(members) || !reads_as_made(members, space)) return false;
+    if (moves_back(members) || (lean_ && lives_longer(members)) || too_large(members) || !reads_as_made(members, space)) return false;
     if (writes_by_other_names(members) || has_way_around(members)) return false;
     a.members = std::move(members);
     a.space = std::move(space);
@@ -244,19 +255,22 @@ class Grouping {
     if (g >= 0 && std::find(near.begin(), near.end(), g) == near.end()) near.push_back(g);
   }
 
+  void find_users() const {
+    if (!shown_.empty()) return;
+    shown_.assign(graph_.values.size(), false);
+    users_.resize(graph_.values.size());
+    for (int o : graph_.outputs) shown_[size_t(o)] = true;
+    for (const GraphGradient& g : graph_.gradients)
+      if (g.value >= 0) shown_[size_t(g.value)] = true;
+    for (int at = 0; at < int(graph_.calls.size()); ++at)
+      for_each_read(call(at), [&](int read) { users_[size_t(read)].push_back(at); });
+  }
+
   // Does anybody but these calls read what this one makes?
   bool needed(int at, const std::vector<int>& members) const { return call(at).mode == Write::Inplace || read_outside(call(at).outs[0], members); }
 
   bool read_outside(int id, const std::vector<int>& members) const {
-    if (shown_.empty()) {
-      shown_.assign(graph_.values.size(), false);
-      users_.resize(graph_.values.size());
-      for (int o : graph_.outputs) shown_[size_t(o)] = true;
-      for (const GraphGradient& g : graph_.gradients)
-        if (g.value >= 0) shown_[size_t(g.value)] = true;
-      for (int at = 0; at < int(graph_.calls.size()); ++at)
-        for_each_read(call(at), [&](int read) { users_[size_t(read)].push_back(at); });
-    }
+    find_users();
     if (shown_[size_t(id)]) return true;
     return std::any_of(users_[size_t(id)].begin(), users_[size_t(id)].end(), [&](int user) {
       return !is_member(members, user) && (viewed(user) < 0 || read_outside(call(user).outs[0], members));
@@ -312,6 +326,7 @@ class Grouping {
   }
 
   const Graph& graph_;
+  const bool lean_;
   std::vector<std::vector<int>> needs_;  // per call: calls that have to run before
   std::vector<int> group_of_, maker_;
   std::vector<int> root_;  // value -> what it is a view of, or itself
@@ -325,6 +340,6 @@ class Grouping {
 
 }  // namespace
 
-Graph fuse(const Graph& graph) { return Grouping(graph).result(); }
+Graph fuse(const Graph& graph, bool lean) { return Grouping(graph, lean).result(); }
 
 }  // namespace mg

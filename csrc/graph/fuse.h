@@ -8,7 +8,7 @@
 namespace mg {
 
 /// The graph with groups of calls replaced by fused ones, in an order in which they may run. Bits of pointwise results stay.
-Graph fuse(const Graph& graph);
+Graph fuse(const Graph& graph, bool lean = false);  // lean: not where what is made again would live longer
 
 // --- fuse_program.cpp: what may take part, and the program of a group
 

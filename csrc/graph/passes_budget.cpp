@@ -129,37 +129,58 @@ int cheapest(const Graph& graph, const Graph& now, const Lives& lives, const std
   return best;
 }
 
-std::set<int> every_storage(const Graph& graph) {
-  std::set<int> all;
-  for (const GraphValue& v : graph.values) all.insert(v.storage);
+Chosen every_storage(const Graph& graph) {
+  Chosen all;
+  for (const GraphValue& v : graph.values) all.emplace(v.storage, 0);
   return all;
+}
+
+// Takes back, dearest first, what is not needed to stay there: choices that later ones made needless, or that lowered one peak for nothing because
+// another could not be.
+Graph spared(const Graph& graph, Chosen chosen, double most, Graph best) {
+  const Lives lives(graph);
+  std::vector<std::pair<double, int>> order;
+  for (const auto& [s, from] : chosen) order.emplace_back(-cost(graph, graph.calls[size_t(lives.storages[size_t(s)].first)]), s);
+  std::sort(order.begin(), order.end());
+  for (const auto& [dear, s] : order) {
+    Chosen fewer = chosen;
+    fewer.erase(s);
+    Graph next = recompute(graph, fewer).graph;
+    if (double(peak_bytes(next)) > most) continue;
+    chosen = std::move(fewer);
+    best = std::move(next);
+  }
+  return best;
 }
 
 }  // namespace
 
 Graph recompute(const Graph& graph, double budget) {
-  if (budget < 0) return recompute(graph, every_storage(graph));
-  std::set<int> chosen, tried;  // tried: with what is chosen so far, in vain
-  Graph best = recompute(graph, chosen);
-  if (budget >= 1) return best;
-  Lives lives(best);
+  if (budget < 0) return recompute(graph, every_storage(graph)).graph;
+  Chosen chosen;
+  std::set<int> tried;  // with what is chosen so far, in vain
+  Recomputed best = recompute(graph, chosen);
+  if (budget >= 1) return best.graph;
+  Lives lives(best.graph);
   const double most = budget * double(lives.peak);
   for (int k = 0; k < kMostTries && double(lives.peak) > most; ++k) {
-    const int s = cheapest(graph, best, lives, tried);
+    const int s = cheapest(graph, best.graph, lives, tried);
     if (s < 0) break;
     tried.insert(s);
-    chosen.insert(s);
-    Graph next = recompute(graph, chosen);
-    Lives then(next);
+    const std::vector<int>& uses = lives.storages[size_t(s)].uses;
+    const Chosen before = chosen;
+    chosen[s] = best.origin[size_t(*std::upper_bound(uses.begin(), uses.end(), lives.at))];  // the first use after the peak
+    Recomputed next = recompute(graph, chosen);
+    Lives then(next.graph);
     if (then.peak > lives.peak || (then.peak == lives.peak && then.at == lives.at)) {
-      chosen.erase(s);
+      chosen = before;
       continue;
     }
     best = std::move(next);
     lives = std::move(then);
     tried.clear();
   }
-  return best;
+  return spared(graph, chosen, std::max(most, double(lives.peak)), std::move(best.graph));
 }
 
 int64_t peak_bytes(const Graph& graph) { return Lives(graph).peak; }

@@ -16,7 +16,7 @@ constexpr int kDepth = 4, kChosenDepth = 12;
 
 class Recompute {
  public:
-  Recompute(const Graph& graph, const std::set<int>& chosen)
+  Recompute(const Graph& graph, const Chosen& chosen)
       : graph_(graph), out_(graph), chosen_(chosen), now_(graph.values.size()), maker_(graph.values.size(), -1) {
     for (size_t id = 0; id < now_.size(); ++id) now_[id] = int(id);
     int storages = 0;
@@ -33,7 +33,7 @@ class Recompute {
     out_.calls.clear();
     for (int at = 0; at < int(graph.calls.size()); ++at) copy(at);
   }
-  Graph take() { return renumbered(std::move(out_)); }
+  Recomputed take() { return {renumbered(std::move(out_)), std::move(origin_)}; }
 
  private:
   size_t storage(int id) const { return size_t(graph_.values[size_t(id)].storage); }
@@ -57,7 +57,10 @@ class Recompute {
     }
   }
 
-  bool is_chosen(int id) const { return chosen_.count(int(storage(id))) != 0; }
+  bool is_chosen(int id, int at) const {
+    const auto found = chosen_.find(int(storage(id)));
+    return found != chosen_.end() && at >= found->second;
+  }
 
   int64_t bytes(int id) const {
     const OutSpec& s = graph_.values[size_t(id)].spec;
@@ -69,7 +72,7 @@ class Recompute {
   bool idle_before(int id, int at) const {
     const auto& uses = uses_[storage(id)];
     const auto next = std::lower_bound(uses.begin(), uses.end(), at);
-    return next != uses.begin() && at - *(next - 1) >= (is_chosen(id) ? kShort : kLong);
+    return next != uses.begin() && at - *(next - 1) >= (is_chosen(id, at) ? kShort : kLong);
   }
   bool written_between(int id, int from, int until) const {
     return std::any_of(writes_[storage(id)].begin(), writes_[storage(id)].end(), [&](int w) { return w > from && w < until; });
@@ -84,7 +87,7 @@ class Recompute {
     if (maker < 0 || depth == 0 || !writes_[storage(id)].empty() || failed_.count({id, any}) != 0) return false;
     if (std::find(calls.begin(), calls.end(), maker) != calls.end()) return true;
     const GraphCall& c = graph_.calls[size_t(maker)];
-    if (!is_cheap(c) && !((any || is_chosen(id)) && is_repeatable(c))) return false;
+    if (!is_cheap(c) && !((any || is_chosen(id, at)) && is_repeatable(c))) return false;
     const size_t before = calls.size();
     for (const GraphArg& a : c.args) {
       const int arg = a.is_tensor ? a.ids[0] : -1;
@@ -102,7 +105,7 @@ class Recompute {
   }
   // It is there, or its recipe is.
   bool has(int id, int at, int depth, bool any, std::vector<int>& calls) {
-    if (goes(id, at) && recipe(id, at, depth - 1, is_chosen(id), calls)) return true;
+    if (goes(id, at) && recipe(id, at, depth - 1, is_chosen(id, at), calls)) return true;
     if (now_[size_t(id)] != id || alive(id, at)) return true;
     return any && recipe(id, at, depth - 1, true, calls);
   }
@@ -112,17 +115,18 @@ class Recompute {
     if (call.op != nullptr && call.mode == Write::Fresh)
       for (const GraphArg& a : call.args)
         for (int id : a.ids)
-          if (id >= 0 && goes(id, at) && bytes(id) >= (is_chosen(id) ? std::min(least_bytes, kLeastChosen) : least_bytes)) again(id, at);
+          if (id >= 0 && goes(id, at) && bytes(id) >= (is_chosen(id, at) ? std::min(least_bytes, kLeastChosen) : least_bytes)) again(id, at);
     resolve(call);
     if (call.op != nullptr && call.op->is_view && call.mode == Write::Fresh)
       for (int id : call.outs) out_.values[size_t(id)].storage = out_.values[size_t(call.args[0].ids[0])].storage;
     out_.calls.push_back(std::move(call));
+    origin_.push_back(at);
   }
 
   void again(int id, int at) {
     std::vector<int> calls;
     failed_.clear();
-    if (!recipe(id, at, is_chosen(id) ? kChosenDepth : kDepth, is_chosen(id), calls)) return;
+    if (!recipe(id, at, is_chosen(id, at) ? kChosenDepth : kDepth, is_chosen(id, at), calls)) return;
     for (int k : calls) {
       GraphCall c = graph_.calls[size_t(k)];
       resolve(c);
@@ -135,6 +139,7 @@ class Recompute {
         out_.values.push_back(std::move(v));
       }
       out_.calls.push_back(std::move(c));
+      origin_.push_back(at);
     }
   }
 
@@ -146,7 +151,8 @@ class Recompute {
 
   const Graph& graph_;
   Graph out_;
-  const std::set<int>& chosen_;  // storages
+  std::vector<int> origin_;
+  const Chosen& chosen_;
   std::set<std::pair<int, bool>> failed_;  // (value, any) that cannot be made where `again` is at
   std::vector<int> now_, maker_;
   std::vector<std::vector<int>> uses_, writes_;  // per storage: calls
@@ -172,7 +178,7 @@ bool is_product(const GraphCall& c) {
   return c.op != nullptr && c.mode == Write::Fresh && all.count(c.op->name) != 0;
 }
 
-Graph recompute(const Graph& graph, const std::set<int>& chosen) { return Recompute(graph, chosen).take(); }
-Graph recompute(const Graph& graph) { return recompute(graph, std::set<int>()); }
+Recomputed recompute(const Graph& graph, const Chosen& chosen) { return Recompute(graph, chosen).take(); }
+Graph recompute(const Graph& graph) { return recompute(graph, Chosen()).graph; }
 
 }  // namespace mg

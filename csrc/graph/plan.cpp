@@ -200,6 +200,18 @@ void Plan::run_kernel(const GraphCall& c, const Step& step, Slots& slots) const 
   if (c.mode == Write::Inplace) ++outs[0]->storage->version;
 }
 
+Tensor Plan::fresh(int id, State& state) const {
+  const OutSpec& spec = graph_.values[size_t(id)].spec;
+  const Place& p = place_of(id);
+  Ref<Storage> part = p.cut_out ? state.regions[size_t(p.region)].part(size_t(p.offset), size_t(p.bytes)) : Ref<Storage>();
+  if (!part) return allocate(spec);
+  Tensor t(make_ref<TensorImpl>());
+  t->dtype = spec.dtype;
+  t->storage = std::move(part);
+  t->set_layout(spec.sizes, spec.strides);
+  return t;
+}
+
 // Clears what a run leaves, also one that raises.
 struct Plan::State::Cleared {
   const Plan& plan;
@@ -207,7 +219,7 @@ struct Plan::State::Cleared {
   ~Cleared() {
     for (size_t id = 0; id < state.slots.size(); ++id)
       if (!plan.made_once_[id]) state.slots[id].reset();
-    arena_pool().give(std::move(state.arena));
+    state.regions.clear();
     if (&state == plan.state_.get()) plan.busy_ = false;
   }
 };
@@ -231,18 +243,18 @@ Tensor Plan::result(int id, const Tensor& t) const {
 std::vector<Tensor> Plan::run_planned(const std::vector<Tensor>& inputs, State& state) const {
   Slots& slots = state.slots;
   const State::Cleared cleared{*this, state};
-  state.settle(arena_pool().take(arena_bytes_), places_);
+  state.regions.resize(regions_.size());
   drop_gradients(inputs);
   for (size_t k = 0; k < inputs.size(); ++k) slots[size_t(graph_.inputs[k])] = inputs[k];
   for (const GraphConstant& c : graph_.constants) slots[size_t(c.id)] = c.tensor;
   for (size_t at = 0; at < graph_.calls.size(); ++at) {
     const GraphCall& c = graph_.calls[at];
     const Step& step = steps_[at];
+    for (size_t r : step.begins) state.begin(r, regions_[r], places_);
     for (int id : step.fresh) {
-      slots[size_t(id)] = allocate(graph_.values[size_t(id)].spec);
+      slots[size_t(id)] = fresh(id, state);
       slots[size_t(id)]->inference = thread_state.inference_mode;
     }
-    for (const auto& [out, argument] : step.taken) slots[size_t(out)] = slots[size_t(argument)];
     switch (step.way) {
       case Way::Host:
         give_gradients(c.host->gradients, slots);
@@ -260,6 +272,7 @@ std::vector<Tensor> Plan::run_planned(const std::vector<Tensor>& inputs, State& 
       case Way::Done: break;
     }
     for (int id : step.dead) slots[size_t(id)].reset();
+    for (size_t r : step.ends) state.regions[r] = {};
   }
   std::vector<Tensor> results;
   for (int id : graph_.outputs) results.push_back(result(id, slots[size_t(id)]));

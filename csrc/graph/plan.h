@@ -1,11 +1,12 @@
 // Plan: a Graph made ready to run, again and again, without Python and without recording.
 //
-// What a call needs is settled once: its kernel, the dtype it computes in, the shapes of its results. What is small and lives inside of a
-// run lies in one block of memory (the arena), at places planned by life times; these tensors and views of them are made once. What leaves the
-// graph (results, gradients) and what is large is allocated in each run, so that both share the memory of one another. While some handler is active (a
-// profiler, a transform) the calls go through call() instead.
+// What a call needs is settled once: its kernel, the dtype it computes in, the shapes of its results, and its memory: what a run makes lies at
+// places planned by life times, in a few regions that are taken when they are needed first and given back after their last use. Tensors that live
+// inside of a run, and their views, are made once; a large one that leaves the graph (a result, a gradient) is cut out of its region and lives on by
+// itself. While some handler is active (a profiler, a transform) the calls go through call() instead.
 #pragma once
 #include <atomic>
+#include <cstdint>
 #include <memory>
 
 #include "../core/prepared.h"
@@ -22,7 +23,8 @@ class Plan {
   /// One tensor per input of the graph; one per output comes back. Raises what an op raises; what was written in place by then stays so.
   std::vector<Tensor> run(const std::vector<Tensor>& inputs) const;
   const Graph& graph() const { return graph_; }
-  int64_t arena_bytes() const { return arena_bytes_; }
+  /// Memory of all regions together: what a run makes, by plan.
+  int64_t arena_bytes() const;
   /// Calls that compute something: what is not a view.
   int kernels() const;
   /// Memory of what is kept of weights now, other plans' of the same weights included.
@@ -47,16 +49,22 @@ class Plan {
     DType compute = DType::Float32;
     bool plain = false, complex = false;
     int weight = -1;         // in weights_: an argument of which the kernel may keep what it makes
-    std::vector<int> fresh;  // results that are allocated in each run
+    std::vector<int> fresh;  // results whose tensors are new in each run
     std::vector<int> dead;   // values that nobody needs any more
-    std::vector<std::pair<int, int>> taken;  // results that lie where a dying argument lies: (result, argument)
+    std::vector<size_t> begins, ends;  // regions: before, after the call
   };
-  struct Place {  // of a storage in the arena
+  struct Place {  // of a storage
     int64_t bytes = 0, offset = 0;
     int first = -1, last = -1;  // calls
     int block = -1;             // storages of one block follow each other at one place
-    bool in_arena = false;      // else: allocated in each run
-    bool outside = false;       // comes from outside or is seen there: nobody else's memory once it is made
+    int region = -1;
+    bool inside = false;        // lives inside of a run, in a region
+    bool cut_out = false;       // lies in a region until it is made, and leaves it; neither: allocated in each run, or from outside
+  };
+  struct RegionPlan {
+    int64_t bytes = 0;
+    int first = INT32_MAX, last = -1;  // calls
+    std::vector<int> storages;         // inside of it
   };
   struct State;  // the tensors of a run
   using Slots = std::vector<Tensor>;
@@ -77,7 +85,8 @@ class Plan {
   void run_kernel(const GraphCall& c, const Step& step, Slots& slots) const;
   void drop_gradients(const std::vector<Tensor>& inputs) const;
   void give_gradients(const std::vector<GraphGradient>& gradients, Slots& slots) const;
-  bool lies_in_arena(int id) const { return places_[size_t(graph_.values[size_t(id)].storage)].in_arena; }
+  const Place& place_of(int id) const { return places_[size_t(graph_.values[size_t(id)].storage)]; }
+  Tensor fresh(int id, State& state) const;
 
   Graph graph_;
   std::vector<Step> steps_;
@@ -92,7 +101,7 @@ class Plan {
     std::unique_ptr<WeightUse> use;
   };
   std::vector<Weight> weights_;
-  int64_t arena_bytes_ = 0;
+  std::vector<RegionPlan> regions_;
   mutable std::unique_ptr<State> state_;
   mutable std::atomic<bool> busy_{false};
 };

@@ -146,7 +146,7 @@ void bind_trace(py::module_& m) {
       .def("recomputed", [](const Graph& g, double budget) { return recompute(g, budget); }, py::arg("budget") = 1.0,
            "The graph with large cheap values computed again instead of kept for long; below 1 also dearer ones.")
       .def_property_readonly("peak_bytes", &peak_bytes, "What a run holds at most beside what it is given, estimated.")
-      .def("fused", &fuse, "The graph with groups of calls replaced by fused ones (fused_programs).")
+      .def("fused", [](const Graph& g) { return fuse(g); }, "The graph with groups of calls replaced by fused ones (fused_programs).")
       .def("difference", &program_difference, "Where another graph does different things, in words; empty when only sizes and numbers differ.")
       .def("split", [](const Graph& g, size_t calls, size_t results, size_t cotangents) { return split(g, calls, results, cotangents); })
       .def_property_readonly("draws", [](const Graph& g) { return std::any_of(g.calls.begin(), g.calls.end(), [](const GraphCall& c) { return draws(c); }); })
@@ -160,7 +160,9 @@ void bind_trace(py::module_& m) {
   m.def("set_least_bytes", [](int64_t bytes) { return std::exchange(least_bytes, bytes); }, "From how many bytes on values are made again: for tests.");
   py::class_<Plan, std::shared_ptr<Plan>>(m, "Plan", "A graph, fused and made ready to run.")
       .def(py::init([](const Graph& g, bool fused, double budget) {
-        return std::make_shared<Plan>(fused ? join_updates(fuse(recompute(sink(chunk_linear_cross_entropy(use_structured_ops(g, nullptr))), budget))) : g);
+        if (!fused) return std::make_shared<Plan>(g);
+        const Graph ordered = sink(chunk_linear_cross_entropy(use_structured_ops(g, nullptr)));
+        return std::make_shared<Plan>(join_updates(fuse(recompute(ordered, budget), budget < 1)));
       }), py::arg("graph"), py::arg("fused") = true, py::arg("budget") = 1.0)
       .def("run", &Plan::run)
       .def_property_readonly("graph", &Plan::graph, "What it runs: the graph after fusion.")

@@ -59,6 +59,12 @@ static void test_block_cache() {
         cache.free(held.back());
         held.pop_back();
       }
+      if (i % 7 == 0 && !held.empty() && cache.block_size(held.back()) > 512) {
+        const size_t whole = cache.block_size(held.back()), at = 512 * (1 + rng() % (whole / 512 - 1));
+        cache.split_live(held.back(), at);
+        held.push_back(static_cast<char*>(held.back()) + at);
+        CHECK(cache.block_size(held.back()) == whole - at && cache.block_size(held[held.size() - 2]) == at);
+      }
       if (i % 500 == 0) cache.trim(100000);
       if (i % 20 == 0) CHECK(cache.consistent() && cache.reserved() == upstream.used);
     }
