@@ -276,3 +276,17 @@ def test_unknown_pass() -> None:
     graph, _ = traced(lambda x: x + 1, X)
     with pytest.raises(ValueError, match="no pass of the name faster"):
         graph.run_pass("faster")
+
+
+def test_equal_results_stay_apart_behind_views() -> None:
+    """Two results of equal calls are two tensors, also where only views of them leave the graph."""
+
+    def twice(x: mg.Tensor) -> tuple[mg.Tensor, mg.Tensor, mg.Tensor]:
+        a, b = (x * 2).t(), (x * 2).t()
+        return a, b, (x * 2).sum()
+
+    compiled = mg.compile(twice)
+    for _ in range(3):
+        a, b, total = compiled(mg.ones(2, 3))
+        a.add_(1)
+        assert b.tolist() == [[2.0, 2.0]] * 3 and total.item() == 12

@@ -68,6 +68,9 @@ Graph eliminate_common_subexpressions(const Graph& graph) {
   for (const GraphCall& call : graph.calls)
     if (call.host)
       for (const GraphGradient& g : call.host->gradients) show(g);
+  std::vector<bool> leaves(graph.values.size() + 1, false);  // memory that is seen outside, through a view perhaps
+  for (size_t id = 0; id < shown.size(); ++id)
+    if (shown[id]) leaves[size_t(graph.values[id].storage)] = true;
   std::vector<int> same(graph.values.size());
   for (size_t id = 0; id < same.size(); ++id) same[id] = int(id);
   std::map<std::string, const GraphCall*> seen;
@@ -83,17 +86,24 @@ Graph eliminate_common_subexpressions(const Graph& graph) {
     now.note(call);
     if (!key.empty()) {
       const auto [found, fresh] = seen.try_emplace(key, nullptr);
-      if (!fresh) {
+      const auto storage_of = [&](int id) { return out.values[size_t(id)].storage; };
+      bool apart = fresh;
+      for (size_t k = 0; !apart && k < call.outs.size(); ++k) {
+        const int from = storage_of(call.outs[k]), to = storage_of(found->second->outs[k]);
+        apart = from != to && leaves[size_t(from)] && leaves[size_t(to)];
+      }
+      if (!apart) {
         for (size_t k = 0; k < call.outs.size(); ++k) {
           const int kept = same[size_t(call.outs[k])] = found->second->outs[k];
-          const int from = out.values[size_t(call.outs[k])].storage, to = out.values[size_t(kept)].storage;
+          const int from = storage_of(call.outs[k]), to = storage_of(kept);
+          if (leaves[size_t(from)]) leaves[size_t(to)] = true;
           for (GraphValue& v : out.values)  // views of what goes are views of what stays, and keep its memory
             if (v.storage == from) v.storage = to;
         }
         continue;
       }
       out.calls.push_back(std::move(call));
-      found->second = &graph.calls[size_t(graph.values[size_t(out.calls.back().outs[0])].maker)];
+      if (fresh) found->second = &graph.calls[size_t(graph.values[size_t(out.calls.back().outs[0])].maker)];
     } else {
       out.calls.push_back(std::move(call));
     }
