@@ -293,3 +293,14 @@ def test_benchmark():
     rows = inference.main(["--tiny", "--threads", "1", "--rounds", "3", "--seconds", "0.05", "--against"])
     assert len(rows) == len(inference.CASES)
     assert all(row["compiled_s"] > 0 and row["ratio_eager"] > 0 for row in rows)
+
+
+def test_a_tensor_that_escaped_from_a_transform_changes_nothing():
+    """What a transform or a trace left behind is no reason to run a plan call by call: weights are prepared all the same."""
+    escaped = []
+    mg.func.vmap(lambda v: escaped.append(v) or v)(mg.ones(2, 3))
+    assert mg._core.handlers_alive() > 0
+    module, compiled, x = pair("linear")
+    with mg.no_grad():
+        assert mg.equal(run(compiled, x, 3), module(x))
+    assert plan_of(compiled).prepared_bytes > 0

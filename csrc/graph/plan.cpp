@@ -320,12 +320,20 @@ std::vector<Tensor> Plan::laid_out(const std::vector<Tensor>& inputs) const {
   return out;
 }
 
+// Would a profiler, a transform or an autocast region see the calls? Handlers that this thread and these tensors have nothing to do with (a tensor
+// of a trace that failed, a transform of another thread) do not count.
+static bool is_watched(const std::vector<Tensor>& inputs) {
+  if (!handlers_exist()) return false;
+  if (active_handler != nullptr || profile_is_on() || autocast_is_on()) return true;
+  return std::any_of(inputs.begin(), inputs.end(), [](const Tensor& t) { return t->dataless || t->device.type == DeviceType::Meta; });
+}
+
 std::vector<Tensor> Plan::run(const std::vector<Tensor>& given) const {
   MG_CHECK(given.size() == graph_.inputs.size(), Runtime, "plan: got ", given.size(), " inputs, expected ", graph_.inputs.size());
   const std::vector<Tensor> moved = graph_.cotangents.empty() ? std::vector<Tensor>() : laid_out(given);
   const std::vector<Tensor>& inputs = graph_.cotangents.empty() ? given : moved;
   const GradModeGuard off(false);
-  if (handlers_exist()) {
+  if (is_watched(inputs)) {
     const AutocastSuspended off;  // what it casts is in the graph
     return run_plainly(inputs);
   }

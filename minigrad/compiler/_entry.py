@@ -99,6 +99,7 @@ class Entry:
         finally:
             if not kept:
                 witness.effects(put_back=True)
+                self._leaves = []  # traced tensors: an entry that came to nothing may wait for Python's collector
 
     def _trace(self, trace: Any, witness: Witness, function: Callable[..., Any], given: Any, inside: dict[int, Tensor]) -> None:
         with witness:
