@@ -98,10 +98,27 @@ MG_INL Reduced<T> reduce_exp(Vec<T> x) {
 #endif
 }
 
+// p * 2^n for p between 0.7 and 1.42, or NaN. Where it rounds to 0 a mask says so: a product that underflows costs some processors (Intel's) a
+// trap into microcode, and exp(-inf), or of a masked score, is no rare case.
+template <class T>
+MG_INL Vec<T> scale_of_exp(Vec<T> p, Vec<T> n) {
+#if defined(__AVX512F__)
+  const Vec<T> least = T(-(Constants<T>::bias + Constants<T>::mantissa_bits));  // 2^least is half the smallest number
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(typename Vec<T>::V(
+        _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(__m512(n.v), __m512(least.v), _CMP_NLT_UQ), __m512(p.v), __m512(n.v))));
+  else
+    return Vec<T>(typename Vec<T>::V(
+        _mm512_maskz_scalef_pd(_mm512_cmp_pd_mask(__m512d(n.v), __m512d(least.v), _CMP_NLT_UQ), __m512d(p.v), __m512d(n.v))));
+#else
+  return scale(p, n);
+#endif
+}
+
 template <class T>
 MG_INL Vec<T> exp_bounded(Vec<T> x) {  // exp_min <= x <= exp_max, or NaN
   const auto [n, r] = reduce_exp(x);
-  return scale(fma(r * r, poly(r, Constants<T>::exp), r) + Vec<T>(T(1)), n);
+  return scale_of_exp(fma(r * r, poly(r, Constants<T>::exp), r) + Vec<T>(T(1)), n);
 }
 template <class T>
 MG_INL Vec<T> exp(Vec<T> x) {
