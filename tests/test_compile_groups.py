@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from test_compile_fusion import calls_of, compiled_of
 from test_compile_passes import traced
 
 import minigrad as mg
@@ -26,20 +27,6 @@ def machine_code(request: pytest.FixtureRequest) -> Any:
         pytest.skip("no llvmlite")
     with native.using(request.param):
         yield
-
-
-def compiled_of(f: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
-    """The second call's result (the first one traces), and the plan."""
-    compiled = CompiledFunction(f, fullgraph=True)
-    compiled(*args)
-    entry = compiled.entries[0]
-    return entry.run(args, {}), entry.plan
-
-
-def calls_of(plan: Any) -> list[str]:
-    """What the plan runs: `fused[mul, add]`, `matmul` …"""
-    texts = (call["text"].split(" = ", 1)[-1].strip() for call in plan.graph.calls)
-    return [text.split("(")[0] for text in texts]
 
 
 def bits(x: Tensor) -> list[Any]:

@@ -210,7 +210,8 @@ def test_memory_is_used_again(f: Callable) -> None:
     """A chain of writes to a large value allocates nothing, neither where it stays inside nor where it is the result."""
     x = mg.randn(600, 600)
     compiled = CompiledFunction(f, fullgraph=True)
-    assert mg.allclose(compiled(x), f(x), rtol=1e-6, atol=0)  # bits but for the sum, which has an order of its own in a group
+    got, wanted = compiled(x), f(x)
+    assert same_bits(got, wanted) or (wanted.dim() == 0 and mg.allclose(got, wanted, rtol=1e-6, atol=0))  # a group's sum has its own order
     assert peak_of(compiled.entries[0].plan.run, [x]) <= peak_of(f, x) + 4096
 
 
