@@ -140,13 +140,13 @@ def fused(f: Callable, *args: mg.Tensor) -> tuple[Any, list[Any]]:
     return graph, _core.fused_programs(graph)
 
 
-def memory_for(kernel: Any, seed: int) -> list[mg.Tensor]:
-    """Fresh memory for the operands, inputs filled."""
+def memory_for(kernel: Any, seed: int, shift: int = 0) -> list[mg.Tensor]:
+    """Fresh memory for the operands, `shift` elements into their storages; inputs filled."""
     mg.manual_seed(seed)
     found = []
     for o in kernel.operands:
         n = 1 + sum((size - 1) * stride for size, stride in zip(kernel.sizes, o["strides"]))
-        t = mg.zeros(n, dtype=o["dtype"])
+        t = mg.zeros(shift + n, dtype=o["dtype"])[shift:]
         if not o["written"]:
             t.copy_(mg.randn(n) * 2 if o["dtype"].is_floating_point else mg.randint(0, 3, (n,)))
         found.append(t)
@@ -187,6 +187,44 @@ def test_rows_and_columns(sizes: tuple[int, int], dtype: str) -> None:
     for f in functions:
         for kernel in fused(f, x, b)[1]:
             check_code(kernel)
+
+
+@pytest.mark.parametrize("sizes", [(3000,), (3, 5000), (6, 64), (1, 1)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bool", "float64"])
+def test_stores_around_the_caches(sizes: tuple[int, ...], dtype: str) -> None:
+    """The code of large programs, on small ones: the same bits, wherever results lie."""
+    x, y = mg.randn(*sizes), mg.randn(*sizes)
+    to = getattr(mg, dtype)
+    functions: list[Callable] = [lambda x, y: ((x * y + 1).to(to), x - y), lambda x, y: (mg.sigmoid(x) * y).to(to),
+                                 lambda x, y: (mg.exp(y) - x.sum(-1, keepdim=True)).to(to)]  # fmt: skip
+    for f in functions:
+        for kernel in fused(f, x, y)[1]:
+            large = native.program_of(kernel)._replace(large=True)
+            code = native.compiled(native.key_of(large.structure()), large)
+            assert "nontemporal" in llvm.module_text({"f": large}) or kernel.operands[-1]["strides"][-1] != 1
+            strides = [s for o in kernel.operands for s in o["strides"]]
+            rows, columns = math.prod(kernel.sizes[:-1]), kernel.sizes[-1]
+            for shift in (0, 1, 5, 16):
+                plain, around = memory_for(kernel, 3, shift), memory_for(kernel, 3, shift)
+                kernel.run([t.data_ptr() for t in plain])
+                code.call([t.data_ptr() for t in around], list(kernel.sizes), strides, (0, rows, 0, columns))
+                for a, b in zip(around, plain):
+                    assert same_bits(a, b), kernel
+
+
+def test_large_results_over_an_input() -> None:
+    kernel = fused(lambda x: (x * 2 + 1).relu(), mg.empty(N))[1][0]
+    large = native.program_of(kernel)._replace(large=True)
+    x = mg.randn(N)
+    expected = (x * 2 + 1).relu()
+    native.compiled(native.key_of(large.structure()), large).call([x.data_ptr()] * 2, [N], [1, 1], (0, 1, 0, N))
+    assert same_bits(x, expected)
+
+
+def test_large_programs_are_marked() -> None:
+    for n, large in ((1 << 10, False), (24 << 20, True)):
+        kernel = fused(lambda x: (x * 2 + 1).relu(), mg.empty(n))[1][0]
+        assert kernel.large == large and ("large" in kernel.structure) == large
 
 
 def test_sums_against_float64() -> None:

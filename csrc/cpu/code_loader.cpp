@@ -43,17 +43,12 @@ void* scratch(int64_t bytes) {
   return buffer.data;
 }
 
-// A block of a large result on its way around the caches; ordered before what follows by stream_end() only.
-void stream(void* to, const void* from, int64_t bytes) {
-  alignas(Stream) char room[sizeof(Stream)];
-  (new (room) Stream)->copy(to, from, bytes);  // never destroyed: that would wait for the stores
-}
+// Stores around the caches become visible to the other threads.
 void stream_end() { const Stream waits(true); }
 
 // Function that the object calls, or null.
 void* find_function(const std::string& name) {
   if (name == "scratch") return reinterpret_cast<void*>(&scratch);
-  if (name == "stream") return reinterpret_cast<void*>(&stream);
   if (name == "stream_end") return reinterpret_cast<void*>(&stream_end);
   const size_t end = name.rfind('.');
   if (name.rfind("row.", 0) != 0 || end < 4) return nullptr;

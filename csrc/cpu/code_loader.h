@@ -5,7 +5,7 @@
 // of the functions below. Anything else, a damaged file among it, is refused with the reason. It reads only inside of
 // the bytes it is given.
 //   row.<name>.<dtype>   the contiguous kernel of a line of csrc/scalar.h (pointwise_table.h)
-//   stream, stream_end   stores around the caches (stream.h): void stream(void* to, const void* from, int64_t bytes)
+//   stream_end           void stream_end(), after stores around the caches (stream.h)
 //   scratch              void* scratch(int64_t bytes), aligned to 64, of the calling thread, until its next call
 #pragma once
 #include <map>

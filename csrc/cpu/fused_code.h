@@ -71,4 +71,7 @@ bool compile_fused(const FusedProgram& program, FusedCodeList& code);
 /// Operand k's elements lie as the iteration goes: number i at i * inner stride.
 bool is_flat(const FusedProgram& program, int operand);
 
+/// Generated code stores around the caches (stream.h): the operands are more than those hold.
+bool is_large(const FusedProgram& program);
+
 }  // namespace mg::cpu

@@ -382,6 +382,13 @@ bool is_flat(const FusedProgram& program, int operand) {
   return true;
 }
 
+bool is_large(const FusedProgram& program) {
+  int64_t each = 0;  // bytes of an element, of the operands that are as large as the program
+  for (const FusedOperand& o : program.operands)
+    if (o.strides.back() == 1 && (o.strides.size() == 1 || o.strides[o.strides.size() - 2] != 0)) each += itemsize(o.dtype);
+  return program.rows() * program.cols() * each > kStreamBytes + kStreamBytes / 2;
+}
+
 bool compile_fused(const FusedProgram& program, FusedCodeList& code) { return Compiler(program, code).run(); }
 
 }  // namespace mg::cpu

@@ -67,7 +67,8 @@ void bind_fused(py::module_& m) {
         for (const FusedStep& s : k.program.steps) out.append(step_data(s));
         return out;
       })
-      .def_property_readonly("structure", [](const FusedKernel& k) { return structure(k.program); })
+      .def_property_readonly("structure", [](const FusedKernel& k) { return structure(k.program) + (cpu::is_large(k.program) ? "large\n" : ""); })
+      .def_property_readonly("large", [](const FusedKernel& k) { return cpu::is_large(k.program); }, "Whether code for the CPU stores around the caches.")
       .def_property_readonly("takes_code", [](const FusedKernel& k) { return k.code == nullptr && dynamic_cast<const cpu::CpuFusedKernel*>(&k) != nullptr; },
                              "Whether code for the CPU may be set and none is.")
       .def_property_readonly("has_code", [](const FusedKernel& k) { return k.code != nullptr; })

@@ -61,10 +61,12 @@ class Program(NamedTuple):
     operands: tuple[Operand, ...]
     steps: tuple[Step, ...]
     n_inputs: int
+    large: bool = False  # its results go around the caches
 
     def structure(self) -> str:
         """What the code depends on, one step a line."""
-        lines = [f"{len(self.sizes)} axes", *(f"operand {k}: {o.dtype} {o.inner}{' out' * o.written}" for k, o in enumerate(self.operands))]
+        lines = [f"{len(self.sizes)} axes{', large' * self.large}"]
+        lines += [f"operand {k}: {o.dtype} {o.inner}{' out' * o.written}" for k, o in enumerate(self.operands)]
         return "\n".join(lines + [describe(self, k) for k in range(len(self.steps))])
 
 

@@ -43,7 +43,7 @@ def module_text(programs: dict[str, Program]) -> str:
     kernels = [KernelText(program, name, target) for name, program in programs.items()]
     texts = [kernel.text() for kernel in kernels]
     declared = sorted({d for kernel in kernels for d in kernel.w.declared})
-    return "\n".join([f'target triple = "{_TRIPLE}"', *texts, *declared, f"attributes #0 = {{ {target.attributes} }}", ""])
+    return "\n".join([f'target triple = "{_TRIPLE}"', *texts, *declared, f"attributes #0 = {{ {target.attributes} }}", "!0 = !{i32 1}", ""])
 
 
 @functools.cache

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 class Columns:
     """One round of a segment's loop: `lanes` columns from j of the block at `begin`."""
 
-    def __init__(self, kernel: KernelText, place: Place, work: Work, begin: str, j: str, mask: str | None) -> None:
+    def __init__(self, kernel: KernelText, place: Place, work: Work, begin: str, j: str, mask: str | None, around: bool = False) -> None:
         self.kernel, self.place, self.work, self.begin, self.j, self.mask = kernel, place, work, begin, j, mask
+        self.around = around  # whether the kernel's outputs go around the caches
         self.column = kernel.w.let(f"add i64 {begin}, {j}")
         self.known: dict[int, str] = {}
 
@@ -140,8 +141,8 @@ class Columns:
 
     def _scatter(self, x: str, k: int, operand: Operand) -> None:
         kernel, w, type = self.kernel, self.kernel.w, MEMORY[operand.dtype]
-        if k in kernel.staging:
-            return w.store(x, w.address(kernel.goes_to[k][0], self.j, type), type, self.mask)
+        if self.around and k in kernel.outputs:
+            return w.store_around(x, w.address(kernel.at[k], self.column, type), type)
         if operand.inner == "1":
             return w.store(x, w.address(kernel.at[k], self.column, type), type, self.mask)
         lanes, v = w.lanes, w.vector(type)

@@ -17,13 +17,12 @@ from typing import Any
 
 from . import rows
 from .fused import DTYPES, Machine, Program, Step, describe
-from .llvm_loops import BLOCK, STREAM_BLOCK, Loops
+from .llvm_loops import MOST_COLUMNS, Loops
 from .llvm_text import BYTES, MEMORY, REGISTER, Writer, literal
 from .rows import Number
 from .schedule import Call, Schedule
 
 _ROW_PAD = 64
-_STREAM_BYTES = 48 << 20  # of all operands: more than the caches hold
 
 
 class KernelText(Loops):
@@ -101,25 +100,10 @@ class KernelText(Loops):
 
     def _streams(self) -> None:
         """Results of a large program go around the caches: an ordinary store reads the line first."""
-        w, operands = self.w, self.program.operands
-        self.stream = None
-        self.staging: dict[int, str] = {}
-        self.outputs = [s.operand for s in self.program.steps if s.kind == "store" and self._streamable(s)]
-        if not self.outputs:
-            return
-        elements = self.size[0]
-        for size in self.size[1:]:
-            elements = w.let(f"mul i64 {elements}, {size}")
-        each = "0"  # bytes of an element of all that is as large as the program
-        for k, o in enumerate(operands):
-            if o.inner == "1":
-                size = str(BYTES[MEMORY[o.dtype]])
-                if len(self.size) > 1:
-                    size = w.let(f"select i1 {w.let(f'icmp ne i64 {self.stride[k][-2]}, 0')}, i64 {size}, i64 0")
-                each = w.let(f"add i64 {each}, {size}")
-        self.stream = w.let(f"icmp sgt i64 {w.let(f'mul i64 {elements}, {each}')}, {_STREAM_BYTES}")
+        w = self.w
+        self.outputs = [s.operand for s in self.program.steps if self.program.large and s.kind == "store" and self._streamable(s)]
+        self.stream = "true" if self.outputs else None
         for out in self.outputs:
-            self.staging[out] = w.room(MEMORY[operands[out].dtype], STREAM_BLOCK + _ROW_PAD)
             for k in range(self.program.n_inputs):  # in place the lines are in the caches already
                 apart = w.let(f"icmp ne ptr {self.base[out]}, {self.base[k]}")
                 self.stream = w.let(f"and i1 {self.stream}, {apart}")
@@ -128,7 +112,7 @@ class KernelText(Loops):
         operand = self.program.operands[store.operand]
         return store.level == "element" and operand.inner == "1" and self.program.steps[store.args[0]].level not in ("column", "total")
 
-    def _room(self, type: str, n: int = BLOCK) -> str:
+    def _room(self, type: str, n: int = MOST_COLUMNS) -> str:
         return self.w.room(type, n + _ROW_PAD)
 
     def _fill(self, a: int, dtype: str) -> None:
@@ -146,7 +130,7 @@ class KernelText(Loops):
                     w.store(w.splat(value, type), w.address(self.filled[a, dtype], j, type), type)
                 return []
 
-            w.loop("0", str(BLOCK), self.lanes, [], body)
+            w.loop("0", str(MOST_COLUMNS), self.lanes, [], body)
 
     def define(self, k: int, scalar: str) -> None:
         self.scalar[k] = scalar

@@ -108,13 +108,15 @@ class Writer:
         self.label(done)
         return phis
 
-    def when(self, condition: str, body: Callable[[], None]) -> None:
+    def when(self, condition: str, body: Callable[[], Any], otherwise: Callable[[], Any] | None = None) -> None:
         self._names += 1
-        inside, done = f"then{self._names}", f"after{self._names}"
-        self.put(f"br i1 {condition}, label %{inside}, label %{done}")
-        self.label(inside)
-        body()
-        self.put(f"br label %{done}")
+        inside, other, done = f"then{self._names}", f"else{self._names}", f"after{self._names}"
+        self.put(f"br i1 {condition}, label %{inside}, label %{other if otherwise else done}")
+        for label, write in ((inside, body), (other, otherwise)):
+            if write:
+                self.label(label)
+                write()
+                self.put(f"br label %{done}")
         self.label(done)
 
     @contextmanager
@@ -321,6 +323,10 @@ class Writer:
         name = f"@llvm.masked.store.{self._name_of(type)}.p0"
         self.declared.add(f"declare void {name}({v}, ptr, i32, {self.vector('i1')})")
         self.put(f"call void {name}({v} {a}, ptr {address}, i32 {align}, {self.vector('i1')} {mask})")
+
+    def store_around(self, a: str, address: str, type: str) -> None:
+        """Around the caches; the address is aligned to 64 bytes or to the vector's size if that is less."""
+        self.put(f"store {self.vector(type)} {a}, ptr {address}, align {min(64, self.lanes * BYTES[type])}, !nontemporal !0")
 
     def _name_of(self, type: str) -> str:
         return f"v{self.lanes}{ {'float': 'f32', 'double': 'f64'}.get(type, type) }"

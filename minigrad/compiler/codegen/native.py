@@ -80,7 +80,7 @@ def program_of(kernel: Any) -> Program:
              0 if s["number"] is None else s["number"])
         for s in kernel.steps
     )  # fmt: skip
-    return Program(tuple(kernel.sizes), operands, steps, kernel.n_inputs)
+    return Program(tuple(kernel.sizes), operands, steps, kernel.n_inputs, kernel.large)
 
 
 def _name(dtype: Any) -> str:
