@@ -78,15 +78,16 @@ MG_HD float gelu_tanh(float x) {
   return x < 0 ? x * e / (1.0f + e) : x / (1.0f + e);
 }
 MG_HD double gelu_tanh(double x) { return times_sigmoid(x, gelu_tanh_argument(x)); }
-// Derivative of x Phi(x).
+// Derivative of x Phi(x). Slopes are 0 or 1 long before 40; an infinity, or a square that overflowed, times 0 would be NaN.
 template <class T>
 MG_HD T gelu_slope(T x) {
-  return normal_cdf(x) + x * exp(T(-0.5) * x * x) * T(0.39894228040143267794);
+  const T y = minimum(maximum(x, T(-40)), T(40));
+  return normal_cdf(y) + y * exp(T(-0.5) * y * y) * T(0.39894228040143267794);
 }
 template <class T>
 MG_HD T gelu_tanh_slope(T x) {
-  const T s = sigmoid(gelu_tanh_argument(x));
-  return s + x * s * (T(1) - s) * (T(1.59576912160573071176) + T(3 * 0.07135481627260025) * x * x);
+  const T y = minimum(maximum(x, T(-40)), T(40)), s = sigmoid(gelu_tanh_argument(y));
+  return s + y * s * (T(1) - s) * (T(1.59576912160573071176) + T(3 * 0.07135481627260025) * y * y);
 }
 template <class T>
 MG_HD T silu_slope(T x, T s) {

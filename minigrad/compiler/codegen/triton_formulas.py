@@ -79,8 +79,9 @@ def _gelu_tanh_argument(x: Any) -> Any:
 
 
 def _gelu_tanh_slope(x: Any) -> Any:
-    s = _sigmoid(_gelu_tanh_argument(x))
-    return s + x * s * (1.0 - s) * (1.5957691216057308 + 0.21406444881780075 * x * x)
+    y = m.maximum(m.minimum(x, 40.0), -40.0)
+    s = _sigmoid(_gelu_tanh_argument(y))
+    return s + y * s * (1.0 - s) * (1.5957691216057308 + 0.21406444881780075 * y * y)
 
 
 def _remainder(x: Any, y: Any) -> Any:
